@@ -1,0 +1,1 @@
+"""Checkpoint to bundle: the streaming step as ONNX, proven against NeMo."""

@@ -1,0 +1,32 @@
+"""`python -m export`: a streaming checkpoint to a bundle."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime.errors import exit_code
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Command line of the exporter."""
+    parser = argparse.ArgumentParser(prog="python -m export", description="Export a streaming FastConformer checkpoint to a bundle.")
+    parser.add_argument("--model", required=True, help=".nemo file, a published checkpoint's name, or large-random")
+    parser.add_argument("--lookahead", type=int, default=80, metavar="MS", help="look-ahead in ms, one the checkpoint was trained for")
+    parser.add_argument("--out", type=Path, default=Path("build/bundles"), help="folder of bundles (default: build/bundles)")
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export unless the bundle is there already, made by this exporter from this checkpoint."""
+    from export.bundle import bundle_folder, export_bundle, is_current
+
+    folder = bundle_folder(args.out, args.model, args.lookahead)
+    if is_current(folder, args.model):
+        print(f"export: {folder} is up to date")
+    else:
+        print(f"export: wrote {export_bundle(args.model, args.lookahead, args.out)}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))

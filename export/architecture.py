@@ -1,0 +1,102 @@
+"""What of a checkpoint's configuration decides the graph, and the refusal of what is no streaming Conformer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.errors import InputError
+
+# Key of the encoder's configuration -> the values this exporter implements.
+SUPPORTED: dict[str, tuple[object, ...]] = {
+    "subsampling": ("dw_striding",),
+    "subsampling_factor": (8,),
+    "causal_downsampling": (True,),
+    "self_attention_model": ("rel_pos",),
+    "att_context_style": ("chunked_limited",),
+    "conv_context_size": ("causal",),
+    "conv_norm_type": ("layer_norm", "batch_norm"),
+    "reduction": (None,),
+    "feat_out": (-1,),
+}
+FRONT_END: dict[str, tuple[object, ...]] = {
+    "sample_rate": (16000,),
+    "window_size": (0.025,),
+    "window_stride": (0.01,),
+    "normalize": ("NA", None),
+    "frame_splicing": (1,),
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of a cache-aware FastConformer with a CTC head."""
+
+    layers: int
+    width: int
+    """Model width, d_model."""
+    heads: int
+    kernel: int
+    """Taps of the depthwise convolution."""
+    convolution_norm: str
+    """layer_norm or batch_norm, after the depthwise convolution."""
+    subsampling_channels: int
+    mel: int
+    """Mel bands."""
+    input_scale: float
+    """sqrt(width) where the checkpoint scales its input (xscaling), else 1."""
+    vocabulary: int
+    """Tokens without the blank; the blank's id is this number."""
+    lookaheads_ms: tuple[int, ...]
+    """Trained look-aheads, ascending."""
+    left_context_frames: int
+    norm_epsilon: float = 1e-5
+
+    @property
+    def query_scale(self) -> float:
+        """1 / sqrt(head width)."""
+        return float((self.width / self.heads) ** -0.5)
+
+    def lookahead_frames(self, lookahead_ms: int) -> int:
+        """Encoder frames of `lookahead_ms`; raises InputError for one that the checkpoint was not trained for."""
+        if lookahead_ms not in self.lookaheads_ms:
+            trained = ", ".join(map(str, self.lookaheads_ms))
+            raise InputError(f"expected a look-ahead that the checkpoint was trained for ({trained} ms), found {lookahead_ms}; "
+                             f"choose one of them with LOOKAHEAD=")
+        return lookahead_ms // ENCODER_FRAME_MS
+
+
+ENCODER_FRAME_MS = 80
+
+
+def read_architecture(name: str, config: Mapping[str, Any], vocabulary: int) -> Architecture:
+    """Architecture from a NeMo model configuration (`encoder` and `preprocessor` parts); raises InputError for another kind."""
+    encoder, front_end = config.get("encoder"), config.get("preprocessor")
+    if not encoder or not str(encoder.get("_target_", "")).endswith("ConformerEncoder"):
+        found = encoder.get("_target_", "no encoder") if encoder else "no encoder"
+        raise InputError(f"expected a streaming FastConformer checkpoint, found {found} in {name}; "
+                         f"choose a cache-aware one such as stt_en_fastconformer_hybrid_large_streaming_multi")
+    for part, wanted in ((encoder, SUPPORTED), (front_end or {}, FRONT_END)):
+        for key, values in wanted.items():
+            if part.get(key) not in values:
+                raise InputError(f"expected {key} {' or '.join(map(str, values))} as cache-aware streaming checkpoints have it, found "
+                                 f"{part.get(key)} in {name}; choose a streaming FastConformer checkpoint")
+    contexts = encoder["att_context_size"]
+    contexts = [contexts] if isinstance(contexts[0], int) else [list(each) for each in contexts]
+    lefts = {left for left, _ in contexts}
+    if len(lefts) != 1 or min(min(each) for each in contexts) < 0:
+        raise InputError(f"expected attention contexts [[left, look-ahead], ...] with one limited left context, found {contexts} in "
+                         f"{name}; choose a checkpoint trained for cache-aware streaming")
+    width = int(encoder["d_model"])
+    return Architecture(
+        layers=int(encoder["n_layers"]),
+        width=width,
+        heads=int(encoder["n_heads"]),
+        kernel=int(encoder["conv_kernel_size"]),
+        convolution_norm=str(encoder["conv_norm_type"]),
+        subsampling_channels=int(encoder["subsampling_conv_channels"]),
+        mel=int(encoder["feat_in"]),
+        input_scale=width**0.5 if encoder.get("xscaling", True) else 1.0,
+        vocabulary=vocabulary,
+        lookaheads_ms=tuple(sorted(right * ENCODER_FRAME_MS for _, right in contexts)),
+        left_context_frames=lefts.pop(),
+    )

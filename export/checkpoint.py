@@ -1,0 +1,171 @@
+"""From a `.nemo` file, a published checkpoint's name or `large-random` to weights, vocabulary and NeMo's own modules."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.architecture import Architecture, read_architecture
+from export.conformer import Weights
+from export.mel import MelFrontEnd
+from runtime.errors import InputError
+from runtime.files import sha256
+
+RANDOM = "large-random"
+RANDOM_SEED = 0
+# stt_en_fastconformer_hybrid_large_streaming_multi's sizes (114 M parameters with its transducer).
+RANDOM_CONFIG: dict[str, dict[str, Any]] = {
+    "preprocessor": {
+        "sample_rate": 16000, "normalize": "NA", "window_size": 0.025, "window_stride": 0.01, "window": "hann", "features": 80,
+        "n_fft": 512, "frame_splicing": 1, "dither": 0.0, "pad_to": 0,
+    },
+    "encoder": {
+        "_target_": "nemo.collections.asr.modules.ConformerEncoder", "feat_in": 80, "feat_out": -1, "n_layers": 17, "d_model": 512,
+        "use_bias": True, "subsampling": "dw_striding", "subsampling_factor": 8, "subsampling_conv_channels": 256,
+        "causal_downsampling": True, "ff_expansion_factor": 4, "self_attention_model": "rel_pos", "n_heads": 8,
+        "att_context_size": [[70, 13], [70, 6], [70, 1], [70, 0]], "att_context_style": "chunked_limited", "xscaling": True,
+        "untie_biases": True, "pos_emb_max_len": 5000, "conv_kernel_size": 9, "conv_norm_type": "layer_norm",
+        "conv_context_size": "causal",
+    },
+}
+RANDOM_VOCABULARY = 1024
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A streaming FastConformer with a CTC head, as NeMo's modules and as arrays."""
+
+    name: str
+    sha256: str
+    """Of the `.nemo` file; of the configuration and the seed for `large-random`."""
+    trained: bool
+    architecture: Architecture
+    mel: MelFrontEnd
+    weights: Weights
+    vocabulary: tuple[str, ...]
+    """SentencePiece pieces by token id, without the blank."""
+    tokenizer: bytes | None
+    """The SentencePiece model; None for `large-random`."""
+    preprocessor: torch.nn.Module
+    encoder: torch.nn.Module
+    ctc_head: torch.nn.Module
+
+
+def checkpoint_name(model: str) -> str:
+    """The name a bundle carries: the file's stem, or the published name."""
+    return Path(model).stem if model.endswith(".nemo") else model
+
+
+def checkpoint_hash(model: str) -> str | None:
+    """What `load_checkpoint(model).sha256` will be, without loading; None for a published name, which NeMo resolves.
+
+    Raises InputError for a missing file.
+    """
+    if model == RANDOM:
+        return hashlib.sha256(repr((RANDOM_CONFIG, RANDOM_VOCABULARY, RANDOM_SEED)).encode()).hexdigest()
+    if not model.endswith(".nemo"):
+        return None
+    if not Path(model).is_file():
+        raise InputError(f"expected a .nemo file at {model}, found none; check MODEL=")
+    return sha256(Path(model))
+
+
+def load_checkpoint(model: str) -> Checkpoint:
+    """Load through NeMo; raises InputError for what is missing, corrupt or no streaming Conformer with a CTC head."""
+    digest = checkpoint_hash(model)
+    with quiet_nemo():
+        return _random() if model == RANDOM else _restored(model, digest)
+
+
+@contextlib.contextmanager
+def quiet_nemo() -> Iterator[None]:
+    """Keep NeMo's import and restore chatter from the terminal; errors are raised all the same."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "0")
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def _restored(model: str, digest: str | None) -> Checkpoint:
+    name = checkpoint_name(model)
+    if digest is not None and not tarfile.is_tarfile(model):
+        raise InputError(f"expected a .nemo archive, found no tar file in {model}; fetch the checkpoint again")
+    from nemo.collections.asr.models import ASRModel
+
+    try:
+        restored = ASRModel.restore_from(model, map_location="cpu") if digest else ASRModel.from_pretrained(model, map_location="cpu")
+    except Exception as error:  # NeMo raises whatever the archive's part it trips over raises
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        hint = "fetch the checkpoint again" if digest else "check the name and the network, or give a .nemo file"
+        raise InputError(f"expected a checkpoint that NeMo restores, found {model}: {reason}; {hint}") from error
+    restored.eval()
+    config = restored.cfg
+    head = getattr(restored, "ctc_decoder", None) or getattr(restored, "decoder", None)
+    if not hasattr(head, "decoder_layers"):
+        raise InputError(f"expected a checkpoint with a CTC head (CTC or hybrid), found {type(restored).__name__} in {name}; "
+                         f"choose one such as stt_en_fastconformer_hybrid_large_streaming_multi")
+    tokenizer = restored.tokenizer.tokenizer
+    vocabulary = tuple(tokenizer.id_to_piece(index) for index in range(tokenizer.get_piece_size()))
+    return Checkpoint(
+        name=name,
+        sha256=digest or _state_hash(restored.state_dict()),
+        trained=True,
+        architecture=read_architecture(name, config, len(vocabulary)),
+        mel=_mel(restored.preprocessor.featurizer),
+        weights=_weights(restored.encoder, head),
+        vocabulary=vocabulary,
+        tokenizer=tokenizer.serialized_model_proto(),
+        preprocessor=restored.preprocessor,
+        encoder=restored.encoder,
+        ctc_head=head,
+    )
+
+
+def _random() -> Checkpoint:
+    from nemo.collections.asr.modules import AudioToMelSpectrogramPreprocessor, ConformerEncoder, ConvASRDecoder
+
+    vocabulary = tuple(f"▁{index}" for index in range(RANDOM_VOCABULARY))
+    encoder_config = dict(RANDOM_CONFIG["encoder"])
+    architecture = read_architecture(RANDOM, RANDOM_CONFIG, RANDOM_VOCABULARY)
+    torch.manual_seed(RANDOM_SEED)
+    preprocessor = AudioToMelSpectrogramPreprocessor(**RANDOM_CONFIG["preprocessor"]).eval()
+    encoder_config.pop("_target_")
+    encoder = ConformerEncoder(**encoder_config).eval()
+    head = ConvASRDecoder(feat_in=architecture.width, num_classes=RANDOM_VOCABULARY, vocabulary=list(vocabulary)).eval()
+    return Checkpoint(RANDOM, str(checkpoint_hash(RANDOM)), False, architecture, _mel(preprocessor.featurizer),
+                      _weights(encoder, head), vocabulary, None, preprocessor, encoder, head)
+
+
+def _mel(featurizer: Any) -> MelFrontEnd:  # noqa: ANN401 -- NeMo's FilterbankFeatures is untyped
+    return MelFrontEnd(
+        window=featurizer.window.double().numpy(),
+        filterbank=featurizer.fb[0].double().numpy(),
+        hop_samples=featurizer.hop_length,
+        preemphasis=featurizer.preemph,
+        log_guard=featurizer.log_zero_guard_value_fn(featurizer.fb),
+    )
+
+
+def _weights(encoder: torch.nn.Module, head: torch.nn.Module) -> Weights:
+    tensors = {f"{part}.{key}": value for part, module in (("encoder", encoder), ("ctc", head)) for key, value in module.state_dict().items()}
+    return {key: value.numpy().astype(np.float64) for key, value in tensors.items()}
+
+
+def _state_hash(state: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode() + state[key].numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,157 @@
+"""A small builder of typed ONNX graphs: every tensor's type is decided where its node is made."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17  # the highest that TensorRT 8.6 parses; the first with LayerNormalization
+IR_VERSION = 8
+
+_DTYPES: dict[type[np.generic], int] = {
+    np.float32: TensorProto.FLOAT,
+    np.float16: TensorProto.FLOAT16,
+    np.int32: TensorProto.INT32,
+    np.int64: TensorProto.INT64,
+    np.bool_: TensorProto.BOOL,
+}
+
+Array = npt.NDArray[np.float64]
+Floating = type[np.float32] | type[np.float16]
+
+
+class GraphBuilder:
+    """Adds nodes one by one; a node's output is named after its node, so that a profile can be read.
+
+    `compute` is the type of the weights and products; `layer_norm`, `softmax` and whatever follows `cast(x, np.float32)` is
+    FP32 in either. With `compute` = float32 no Cast is added.
+    """
+
+    def __init__(self, compute: Floating) -> None:
+        self.compute = compute
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: dict[str, onnx.TensorProto] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._floating: dict[str, Floating] = {}
+        self._scope: list[str] = []
+
+    def scoped(self, name: str) -> "_Scope":
+        """Prefix the names of what is made inside the `with` block."""
+        return _Scope(self._scope, name)
+
+    def input(self, name: str, dtype: type[np.generic], shape: Sequence[int]) -> str:
+        """Declare an input of the step."""
+        self._inputs.append(helper.make_tensor_value_info(name, _DTYPES[dtype], shape))
+        self._note_type(name, dtype)
+        return name
+
+    def output(self, name: str, source: str, dtype: type[np.generic], shape: Sequence[int]) -> None:
+        """Declare an output of the step: `source`, renamed."""
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                for index, each in enumerate(names):
+                    if each == source:
+                        names[index] = name
+        self._outputs.append(helper.make_tensor_value_info(name, _DTYPES[dtype], shape))
+
+    def constant(self, name: str, values: npt.ArrayLike, dtype: type[np.generic] | None = None) -> str:
+        """Add a constant of `dtype`, by default the compute type."""
+        full = "/".join([*self._scope, name])
+        assert full not in self._initializers, full
+        array = np.ascontiguousarray(np.asarray(values).astype(dtype or self.compute))
+        self._initializers[full] = numpy_helper.from_array(array, full)
+        self._note_type(full, array.dtype.type)
+        return full
+
+    def node(self, operator: str, inputs: Sequence[str], name: str, outputs: int = 1, **attributes: object) -> list[str]:
+        """Add one node; return its outputs' names."""
+        full = "/".join([*self._scope, name])
+        names = [full] if outputs == 1 else [f"{full}.{index}" for index in range(outputs)]
+        self._nodes.append(helper.make_node(operator, list(inputs), names, name=full, **attributes))
+        if operator == "Cast":
+            dtype = next(key for key, value in _DTYPES.items() if value == attributes["to"])
+        else:
+            dtype = next((self._floating[each] for each in inputs if each in self._floating), np.int32)
+        for each in names:
+            self._note_type(each, dtype)
+        return names
+
+    def _note_type(self, name: str, dtype: type[np.generic]) -> None:
+        if dtype is np.float32 or dtype is np.float16:
+            self._floating[name] = dtype  # type: ignore[assignment]
+
+    def one(self, operator: str, inputs: Sequence[str], name: str, **attributes: object) -> str:
+        """Add one node with one output; return its name."""
+        return self.node(operator, inputs, name, **attributes)[0]
+
+    def cast(self, x: str, dtype: Floating) -> str:
+        """`x` as `dtype`; no node where it has that type already."""
+        if self._floating[x] is dtype:
+            return x
+        short = x.removeprefix("/".join(self._scope) + "/").replace("/", ".")
+        return self.one("Cast", [x], f"{short}.{np.dtype(dtype).name}", to=_DTYPES[dtype])
+
+    def shared(self, name: str, values: npt.ArrayLike, dtype: type[np.generic]) -> str:
+        """A constant that several layers use: added once, whatever the scope."""
+        if name not in self._initializers:
+            self._initializers[name] = numpy_helper.from_array(np.ascontiguousarray(np.asarray(values, dtype)), name)
+        return name
+
+    def reshape(self, x: str, shape: Sequence[int], name: str) -> str:
+        """`x` in another static shape."""
+        return self.one("Reshape", [x, self.shared(f"shape/{'x'.join(map(str, shape))}", shape, np.int64)], name)
+
+    def split(self, x: str, sizes: Sequence[int], axis: int, name: str) -> list[str]:
+        """`x` cut along `axis` into parts of `sizes`."""
+        return self.node("Split", [x, self.constant(f"{name}.sizes", sizes, np.int64)], name, len(sizes), axis=axis)
+
+    def slice_from(self, x: str, start: int, axis: int, name: str) -> str:
+        """`x` from index `start` (negative: from the end) of `axis` on."""
+        bounds = [self.constant(f"{name}.{key}", [value], np.int64)
+                  for key, value in (("start", start), ("end", np.iinfo(np.int64).max), ("axis", axis))]
+        return self.one("Slice", [x, *bounds], name)
+
+    def linear(self, x: str, weight: Array, bias: Array | None, name: str, transposed: bool = False) -> str:
+        """x [T, in] (or [in, T] if `transposed`) times weight [out, in] plus bias [out], in the compute type: [T, out]."""
+        inputs = [self.cast(x, self.compute), self.constant(f"{name}.weight", weight.T)]
+        if bias is not None:
+            inputs.append(self.constant(f"{name}.bias", bias))
+        return self.one("Gemm", inputs, name, transA=int(transposed))
+
+    def linear_by_channel(self, x: str, weight: Array, bias: Array | None, name: str) -> str:
+        """The same product laid out for a convolution over time: x [T, in] to [out, T]."""
+        inputs = [self.constant(f"{name}.weight", weight), self.cast(x, self.compute)]
+        if bias is not None:
+            inputs.append(self.constant(f"{name}.bias", bias[:, None]))
+        return self.one("Gemm", inputs, name, transB=1)
+
+    def layer_norm(self, x: str, scale: Array, bias: Array, epsilon: float, name: str) -> str:
+        """Layer normalisation over the last axis, in FP32."""
+        weights = [self.constant(f"{name}.{key}", values, np.float32) for key, values in (("scale", scale), ("bias", bias))]
+        return self.one("LayerNormalization", [self.cast(x, np.float32), *weights], name, axis=-1, epsilon=epsilon)
+
+    def silu(self, x: str, name: str) -> str:
+        """x * sigmoid(x)."""
+        return self.one("Mul", [x, self.one("Sigmoid", [x], f"{name}.sigmoid")], name)
+
+    def model(self, name: str) -> onnx.ModelProto:
+        """The finished model, checked, with every intermediate shape inferred."""
+        graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._initializers.values()))
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
+                                  producer_name="streaming-conformer-export")
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+class _Scope:
+    def __init__(self, names: list[str], name: str) -> None:
+        self._names, self._name = names, name
+
+    def __enter__(self) -> None:
+        self._names.append(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        self._names.pop()

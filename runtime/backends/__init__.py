@@ -1,0 +1,27 @@
+"""Engines that run the streaming step, by the names that result files carry."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from runtime.backends.base import Backend, StepResult
+from runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeBackend
+from runtime.bundle import Bundle
+from runtime.errors import InputError
+
+__all__ = ["Backend", "StepResult", "default_backend", "open_backend"]
+
+
+def default_backend() -> str:
+    """onnxruntime-cuda where an NVIDIA GPU answers, else onnxruntime-cpu."""
+    smi = shutil.which("nvidia-smi")
+    if smi and subprocess.run([smi, "-L"], capture_output=True, check=False, timeout=30).returncode == 0:
+        return "onnxruntime-cuda"
+    return "onnxruntime-cpu"
+
+
+def open_backend(name: str, folder: Path, bundle: Bundle, precision: str) -> Backend:
+    """The backend of that name on the bundle's step; raises InputError for an unknown name or a bundle it cannot run."""
+    if name not in PROVIDERS:
+        raise InputError(f"expected a backend out of {', '.join(PROVIDERS)}, found {name}; choose one of them")
+    return OnnxRuntimeBackend(folder, bundle, precision, name)

@@ -1,0 +1,38 @@
+"""What every engine that runs the streaming step offers."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One step's outputs, valid until the next step with the same state."""
+
+    tokens: npt.NDArray[np.int32]
+    """Best token per frame [T]."""
+    log_probs: npt.NDArray[np.float32]
+    """[T, V+1]."""
+    encoded: npt.NDArray[np.float32]
+    """[T, D]."""
+    state: Any
+    """The next step's; its kind is the backend's own (arrays on the host, buffers on the device)."""
+
+
+class Backend(Protocol):
+    """State in, state out: `step` changes nothing but the state it is given."""
+
+    @property
+    def name(self) -> str:
+        """As result files name it: onnxruntime-cpu, onnxruntime-cuda, tensorrt."""
+
+    def new_state(self) -> Any:  # noqa: ANN401 -- opaque by design
+        """The state at an utterance's start."""
+
+    def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
+        """Run one step over `window` FP32 [window_samples]; `valid`: mel frames from the chunk's start to the end of the audio."""
+
+    def close(self) -> None:
+        """Free everything; safe to call twice."""

@@ -1,0 +1,176 @@
+"""bundle.json: the contract between export and everything after it, checked whole before anything is loaded."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from runtime.errors import InputError
+from runtime.files import sha256
+
+SCHEMA = 1
+MANIFEST = "bundle.json"
+
+Precision = Literal["fp32", "fp16"]
+DType = Literal["float32", "float16", "int32"]
+Positive = Annotated[int, Field(gt=0)]
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+STATE = ("length", "kv_cache", "time_cache")
+"""Inputs that carry state; the output of the same name with `next_` before it is the next step's. All zero at an utterance's start."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TensorSpec(_Strict):
+    """Name, type and static shape (batch first) of one input or output."""
+
+    name: str
+    dtype: DType
+    shape: list[Positive]
+
+    def zeros(self) -> np.ndarray:
+        """An array of this type and shape, all zero."""
+        return np.zeros(self.shape, self.dtype)
+
+
+class FileEntry(_Strict):
+    """A file of the bundle and its hash."""
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    sha256: Hash
+
+
+class StepEntry(FileEntry):
+    """One precision's step graph."""
+
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    parameters: Positive
+    """Numbers in the graph's constants."""
+
+    @model_validator(mode="after")
+    def _state_returns(self) -> "StepEntry":
+        inputs, outputs = ({each.name: each for each in specs} for specs in (self.inputs, self.outputs))
+        if missing := {"audio", "valid", *STATE} - inputs.keys():
+            raise ValueError(f"step lacks the inputs {sorted(missing)}")
+        if missing := {"tokens", "log_probs", "encoded"} - outputs.keys():
+            raise ValueError(f"step lacks the outputs {sorted(missing)}")
+        for name in STATE:
+            back = outputs.get(f"next_{name}")
+            if back is None or (back.dtype, back.shape) != (inputs[name].dtype, inputs[name].shape):
+                raise ValueError(f"output next_{name} does not match input {name}")
+        return self
+
+    def input(self, name: str) -> TensorSpec:
+        """The input of that name."""
+        return next(each for each in self.inputs if each.name == name)
+
+
+class CheckpointEntry(_Strict):
+    """Where the weights come from."""
+
+    name: str
+    sha256: Hash
+    weights: Literal["trained", "random"]
+
+
+class Parity(_Strict):
+    """Largest differences from NeMo's offline forward under the same mask, seen when the bundle was made."""
+
+    frames: Positive
+    """Encoder frames compared."""
+    encoded: float
+    log_probs: float
+    tokens_identical: bool
+
+
+class Bundle(_Strict):
+    """What a runtime must know of an exported checkpoint. Lengths in samples at `sample_rate`, or in frames where the name says so."""
+
+    schema_version: Literal[1] = SCHEMA
+    exporter: Hash
+    """Hash of the exporter's sources."""
+    checkpoint: CheckpointEntry
+    lookahead_ms: Annotated[int, Field(ge=0)]
+    sample_rate: Positive
+    hop_samples: Positive
+    """Samples between mel frames."""
+    encoder_frame_ms: Positive
+    subsampling_stages: Positive
+    """Stride-2 convolutions: n frames in, n // 2 + 1 out, each."""
+    chunk_frames: Positive
+    """Encoder frames out per step."""
+    chunk_samples: Positive
+    """New samples per step."""
+    window_samples: Positive
+    """Samples fed per step; it overlaps the previous step's window."""
+    first_step_samples: Positive
+    """Samples of an utterance that must have arrived before its first step."""
+    preemphasis: float
+    """The flush continues the audio as x[n] = preemphasis * x[n-1], which the front end sees as silence."""
+    vocabulary: Annotated[list[str], Field(min_length=1)]
+    """SentencePiece pieces by token id."""
+    blank: Annotated[int, Field(ge=0)]
+    decoders: list[Literal["ctc"]]
+    tokenizer: FileEntry | None
+    """The SentencePiece model, where the checkpoint has one."""
+    steps: dict[Precision, StepEntry]
+    parity: dict[Precision, Parity]
+    """By precision; empty only while the bundle is being made."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Bundle":
+        if self.blank != len(self.vocabulary):
+            raise ValueError(f"blank {self.blank} is not the id after the {len(self.vocabulary)} vocabulary pieces")
+        for precision, step in self.steps.items():
+            if step.input("audio").shape != [1, self.window_samples]:
+                raise ValueError(f"step {precision} takes audio {step.input('audio').shape}, not [1, {self.window_samples}]")
+        return self
+
+    def encoder_frames(self, samples: int) -> int:
+        """Encoder frames of an utterance of `samples` samples, as NeMo counts them."""
+        frames = samples // self.hop_samples
+        for _ in range(self.subsampling_stages):
+            frames = frames // 2 + 1
+        return frames if samples else 0
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and check `folder`/bundle.json; raises InputError for what is missing, broken, of another schema or unknown."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(f"expected a bundle with {MANIFEST} in {folder}, found none; make one with `make export`")
+    try:
+        return Bundle.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(f"expected a valid {path}, found at {where}: {first['msg']}; make it again with `make export`") from error
+
+
+def step_file(folder: Path, bundle: Bundle, precision: str) -> tuple[Path, StepEntry]:
+    """The step graph of `precision`, its hash checked; raises InputError for a missing precision, file or a wrong hash."""
+    step = {str(key): entry for key, entry in bundle.steps.items()}.get(precision)
+    if step is None:
+        raise InputError(f"expected a precision of the bundle ({', '.join(bundle.steps)}), found {precision}; choose one of them")
+    return checked_file(folder, step), step
+
+
+def checked_file(folder: Path, entry: FileEntry) -> Path:
+    """Path of a bundle's file; raises InputError where it is missing or its hash is another."""
+    path = folder / entry.file
+    if not path.is_file():
+        raise InputError(f"expected {entry.file} in the bundle {folder}, found none; make it again with `make export`")
+    if (found := sha256(path)) != entry.sha256:
+        raise InputError(f"expected {path} with sha256 {entry.sha256[:12]}..., found {found[:12]}...; make it again with `make export`")
+    return path
+
+
+def write_manifest(folder: Path, bundle: Bundle) -> None:
+    """Write bundle.json into a folder that is still being made."""
+    (folder / MANIFEST).write_text(json.dumps(bundle.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
