@@ -1,0 +1,156 @@
+"""Evaluation and calibration manifests from an unpacked Common Voice release: no speaker, no sentence in both."""
+
+import csv
+import hashlib
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import rich.progress
+from rich.console import Console
+from rich.progress import track
+
+from data.audio import audio_seconds
+from data.manifest import Utterance, write_manifest
+from runtime.errors import InputError
+
+COLUMNS = ("client_id", "path", "sentence")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to take from a release. The same selection of the same release gives the same manifests, byte for byte."""
+
+    eval_clips: int = 500  # clips to evaluate on
+    calib_clips: int = 200  # clips to calibrate INT8 on
+    seed: int = 0  # another seed takes other clips
+    table: str = "validated.tsv"  # the release's table to choose from; test.tsv keeps to what models do not train on
+
+
+@dataclass(frozen=True, slots=True)  # slots: English has more than a million
+class _Clip:
+    speaker: str
+    file: str  # name in clips/
+    sentence: str
+
+    @property
+    def words(self) -> str:
+        """The sentence without case, spaces and punctuation: two clips with the same words say the same sentence."""
+        return "".join(character for character in self.sentence.casefold() if character.isalnum())
+
+
+def make_manifests(release: Path, lang: str, out: Path, selection: Selection) -> list[Path]:
+    """Write `asr_eval/common_voice/manifest_LANG.jsonl` and `asr_calib/common_voice/manifest_LANG.jsonl` under `out`.
+
+    Clips stay where they are: the manifests hold relative paths to them. A sentence is taken once. Clips are spread
+    over as many speakers as there are before a speaker gives a second one.
+
+    Args:
+        release: the language's folder (with `clips/` and the tables), or a folder above it that holds `LANG/` or
+            `cv-corpus-*/LANG/`.
+        lang: the language's code, as Common Voice names its folder.
+        out: the folder to write under.
+        selection: sizes, seed and table.
+
+    Returns:
+        The manifests written: evaluation, calibration.
+
+    Raises:
+        InputError: no such folder or table, columns missing, clips missing or not audio, another language's table, or
+            too few speakers or clips for the sizes asked.
+    """
+    sizes = {"asr_eval": selection.eval_clips, "asr_calib": selection.calib_clips}
+    for name, size in sizes.items():
+        if size < 1:
+            raise InputError(f"{name}: expected a size of at least 1 clip, found {size}")
+    folder = _language_folder(release, lang, selection.table)
+    console = Console(stderr=True, quiet=not sys.stderr.isatty())  # the bar goes, an error stays alone on its line
+    chosen = _choose(_read_table(folder / selection.table, lang, console), sizes, selection.seed)
+    utterances = {
+        name: [
+            Utterance(audio, clip.sentence, round(audio_seconds(audio), 3), lang, clip.speaker)
+            for clip in track(chosen[name], f"{name}: lengths", console=console, transient=True)
+            for audio in [folder / "clips" / clip.file]
+        ]
+        for name in sizes
+    }
+    manifests = [out / name / "common_voice" / f"manifest_{lang}.jsonl" for name in sizes]
+    for manifest, name in zip(manifests, sizes, strict=True):
+        write_manifest(manifest, utterances[name])
+    return manifests
+
+
+def _language_folder(release: Path, lang: str, table: str) -> Path:
+    if not release.is_dir():
+        raise InputError(f"{release}: no such folder; expected an unpacked Common Voice release")
+    for candidates in ([release], [release / lang], sorted(release.glob(f"cv-corpus-*/{lang}"))):
+        found = [folder for folder in candidates if (folder / table).is_file()]
+        if len(found) > 1:
+            raise InputError(
+                f"{release}: holds {len(found)} releases with {lang}; name one of them, such as {found[-1]}"
+            )
+        if found:
+            return found[0]
+    raise InputError(f"{release}: expected {table} in it, in {lang}/ or in cv-corpus-*/{lang}/, found none")
+
+
+def _read_table(table: Path, lang: str, console: Console) -> list[_Clip]:
+    try:
+        with rich.progress.open(
+            table, "r", encoding="utf-8", newline="", description=table.name, console=console, transient=True
+        ) as file:
+            rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
+            missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
+            if missing:
+                raise InputError(f"{table}: expected the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
+            clips = []
+            for row in rows:
+                if row.get("locale") not in (None, "", lang):  # early releases have no such column
+                    raise InputError(
+                        f"{table}:{rows.line_num}: expected the language {lang}, found {row['locale']!r:.40}"
+                    )
+                suffix = "" if "." in row["path"] else ".mp3"  # the first release left it out
+                clips.append(_Clip(row["client_id"], row["path"] + suffix, row["sentence"].strip()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table}: cannot be read as a UTF-8 table: {error}") from error
+    return [clip for clip in clips if clip.speaker]
+
+
+def _choose(clips: Iterable[_Clip], sizes: dict[str, int], seed: int) -> dict[str, list[_Clip]]:
+    """Choose each set's clips: first every speaker gets one set, then each set takes clips of its speakers."""
+
+    def shuffled(name: str) -> str:
+        return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
+
+    by_speaker: dict[str, list[_Clip]] = defaultdict(list)
+    for clip in sorted(clips, key=lambda clip: shuffled(clip.file)):
+        by_speaker[clip.speaker].append(clip)
+    # The most prolific speakers are dealt first, each to the set that is furthest from having enough, so that the few
+    # speakers with very many clips do not leave one set without.
+    speakers: dict[str, list[str]] = {name: [] for name in sizes}
+    supply = dict.fromkeys(sizes, 0)
+    for speaker in sorted(by_speaker, key=lambda speaker: (-len(by_speaker[speaker]), shuffled(speaker))):
+        name = min(sizes, key=lambda name: supply[name] / sizes[name])
+        speakers[name].append(speaker)
+        supply[name] += len(by_speaker[speaker])
+
+    used = {""}  # a sentence without words is never taken
+    chosen: dict[str, list[_Clip]] = {name: [] for name in sizes}
+    for name, size in sizes.items():
+        turns = [
+            (turn, order, clip)
+            for order, speaker in enumerate(sorted(speakers[name], key=shuffled))
+            for turn, clip in enumerate(by_speaker[speaker])
+        ]
+        for _, _, clip in sorted(turns, key=lambda entry: entry[:2]):
+            if len(chosen[name]) < size and clip.words not in used:
+                used.add(clip.words)
+                chosen[name].append(clip)
+        if len(chosen[name]) < size:
+            raise InputError(
+                f"{name}: {len(chosen[name])} clips with distinct sentences from its {len(speakers[name])} of the "
+                f"{len(by_speaker)} speakers, {size} asked; ask for fewer"
+            )
+    return chosen

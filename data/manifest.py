@@ -1,0 +1,140 @@
+"""NeMo-style JSONL manifests: one utterance a line, audio paths relative to the manifest."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from runtime.errors import InputError
+from runtime.files import sha256, written_whole
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording and what is said in it."""
+
+    audio: Path  # absolute, or relative to the working folder as the manifest's own path is
+    text: str  # transcript as published, with its case and punctuation; never blank
+    duration: float  # seconds, as the manifest says; above 0
+    lang: str = "en"  # language code
+    speaker: str = "unknown"
+
+
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class _Line(BaseModel):
+    """A manifest line. Keys beyond these are ignored: NeMo's manifests carry many (offset, pnc, source, license)."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    audio_filepath: _Text
+    text: _Text
+    duration: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    lang: _Text = "en"
+    speaker: _Text = "unknown"
+
+
+def read_manifest(path: Path, check_audio: bool = True) -> list[Utterance]:
+    """Read a JSONL manifest: `audio_filepath` (relative to the manifest), `text`, `duration`, `lang`, `speaker`.
+
+    `lang` defaults to "en" and `speaker` to "unknown". Other keys and blank lines are ignored.
+
+    Args:
+        path: the manifest, UTF-8.
+        check_audio: also require every audio file to exist.
+
+    Raises:
+        InputError: the manifest is missing or empty, or a line is broken: the message names file and line number.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the manifest: {error.strerror}") from error
+    # Split on \n alone: a transcript may hold other characters that Python counts as line ends, such as U+2028.
+    lines = [(number, line) for number, line in enumerate(content.split(b"\n"), start=1) if line.strip()]
+    if not lines:
+        raise InputError(f"{path}: the manifest is empty; expected one JSON object a line")
+    return [_utterance(path, number, line, check_audio) for number, line in lines]
+
+
+def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
+    """Write a manifest whole or not at all, audio paths relative to it."""
+    folder = path.parent.resolve()
+    lines = [
+        json.dumps(
+            {
+                "audio_filepath": Path(os.path.relpath(utterance.audio.resolve(), folder)).as_posix(),
+                "text": utterance.text,
+                "duration": utterance.duration,
+                "lang": utterance.lang,
+                "speaker": utterance.speaker,
+            },
+            ensure_ascii=False,
+        )
+        for utterance in utterances
+    ]
+    with written_whole(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+def find_manifests(folder: Path, lang: str) -> dict[str, Path]:
+    """Data-set name -> manifest: `folder/manifest_LANG.jsonl` and every `folder/*/manifest_LANG.jsonl`, sorted.
+
+    A data set's name is the name of the folder its manifest lies in.
+
+    Raises:
+        InputError: the folder is missing or holds no manifest of that language.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of data sets")
+    name = f"manifest_{lang}.jsonl"
+    folders = [folder.resolve(), *(child for child in folder.iterdir() if child.is_dir())]
+    found = {child.name: child / name for child in sorted(folders, key=lambda child: child.name)}
+    found = {data_set: manifest for data_set, manifest in found.items() if manifest.is_file()}
+    if not found:
+        raise InputError(f"{folder}: expected {name} in it or in one of its folders, found none")
+    return found
+
+
+def dataset_sha256(manifest: Path) -> str:
+    """Hexadecimal SHA-256 of a data set: of its manifest's bytes and of every audio file's, in the manifest's order.
+
+    Raises:
+        InputError: as `read_manifest` does.
+    """
+    digest = hashlib.sha256()
+    for path in [manifest, *(utterance.audio for utterance in read_manifest(manifest))]:
+        digest.update(bytes.fromhex(sha256(path)))
+    return digest.hexdigest()
+
+
+def _utterance(manifest: Path, number: int, line: bytes, check_audio: bool) -> Utterance:
+    try:
+        entry = _Line.model_validate_json(line)
+    except ValidationError as error:
+        raise InputError(f"{manifest}:{number}: {_explain(error)}") from error
+    audio = manifest.parent / entry.audio_filepath
+    if check_audio and not audio.is_file():
+        raise InputError(
+            f"{manifest}:{number}: no audio file {str(audio)!r}; audio_filepath is relative to the manifest"
+        )
+    return Utterance(audio, entry.text, entry.duration, entry.lang, entry.speaker)
+
+
+def _explain(error: ValidationError) -> str:
+    """The first thing wrong with a line, on one line."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return first["msg"].replace("line 1 ", "")  # the line within the line would be mistaken for the manifest's
+    if not first["loc"]:
+        return f"expected a JSON object, found {first['input']!r:.60}"
+    key = first["loc"][0]
+    if first["type"] == "missing":
+        return f"the key {key!r} is missing"
+    return f"{key}: {first['msg']}, found {first['input']!r:.60}"

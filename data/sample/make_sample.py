@@ -1,0 +1,126 @@
+"""Synthesise the sample: `python -m data.sample.make_sample` writes the clips and the manifest into this folder.
+
+Needs espeak-ng 1.51 and flite 2.2 (Debian's packages of those names). The same versions give the same bytes.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from rich.console import Console
+from rich.progress import track
+
+from data.audio import SAMPLE_RATE, load_audio
+from data.manifest import Utterance, write_manifest
+from runtime.errors import InputError, exit_code
+from runtime.files import written_whole
+
+FOLDER = Path(__file__).parent
+LOUDNESS_DB = -23.0  # RMS of the speech between the silences, relative to full scale
+PEAK = 0.9  # of full scale, at most
+SILENCE_S = (0.2, 0.4)  # drawn anew for each end of each clip
+NOISE_DB = -75.0  # RMS of the noise under all of a clip, relative to full scale: microphones have no digital silence
+
+# (engine, voice, speed): words a minute for espeak-ng, duration stretch for flite
+VOICES = [
+    ("flite", "slt", "1.0"),
+    ("espeak-ng", "en-us", "150"),
+    ("flite", "rms", "1.0"),
+    ("espeak-ng", "en-gb", "140"),
+    ("flite", "awb", "1.1"),
+    ("espeak-ng", "en-us+f3", "145"),
+    ("flite", "kal16", "1.1"),
+    ("espeak-ng", "en-gb-scotland", "155"),
+    ("flite", "slt", "1.2"),
+    ("espeak-ng", "en-gb-x-rp", "165"),
+]
+
+SENTENCES = [
+    "Hi there, can you hear me?",
+    "Could you turn the kitchen lights down a little, please?",
+    "I would like to book a table for four people on Friday evening, somewhere close to the river.",
+    "What is the weather going to be like tomorrow morning?",
+    "No, that is not what I meant.",
+    "Please remind me to call my sister when I get home from work tonight.",
+    "Play something calm, and keep the volume low, because the baby is asleep.",
+    "How long does it take to walk from here to the train station?",
+    "Yes, that sounds great.",
+    "I ordered a pair of shoes last week, and they still have not arrived, so I want to know where they are.",
+    "Stop, stop, go back to the last question.",
+    "Tell me a short story about a fox who learns to swim across a cold lake.",
+    "Add milk, bread, butter and a dozen eggs to my shopping list.",
+    "Sorry, could you say that again a bit more slowly?",
+    "My flight was cancelled this afternoon, and I need a room near the airport for one night.",
+    "Set a timer for twenty minutes.",
+    "Which of these two phones has the better camera, and which one is cheaper?",
+    "I forgot my password, and the link that you sent me does not work any more.",
+    "Do you know a good recipe with rice, onions and tomatoes?",
+    "Okay, thank you, that is all for today.",
+    "Wake me up at half past six, and read me the news while I make breakfast.",
+    "Where did I leave my keys?",
+    "Could you translate this message into simple English and send it to the whole team before noon?",
+    "The heating in the bedroom has been making a strange noise since Monday.",
+    "Let us talk about something else.",
+    (
+        "I have been waiting for almost an hour now, nobody has told me anything, and I would really like to speak to "
+        "a person who can help me with this order."
+    ),
+    "How many days are left until the school holidays begin, and is the museum open on the first one?",
+    (
+        "When we were children, we used to spend every summer at my grandmother's house by the sea, and in the "
+        "evenings she read to us from an old book of fairy tales."
+    ),
+    "I am not sure yet, give me a moment to think about it.",
+    "Please move my meeting with the doctor to next Thursday afternoon, if there is still a free place.",
+]
+
+
+def synthesise(engine: str, voice: str, speed: str, text: str) -> npt.NDArray[np.float32]:
+    """Speak a text; return float32 [samples] at 16 kHz, without the engine's own silence around it."""
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder) / "speech.wav"
+        command = {
+            "espeak-ng": ["espeak-ng", "-v", voice, "-s", speed, "-w", str(wav), text],
+            "flite": ["flite", "-voice", voice, "--setf", f"duration_stretch={speed}", "-t", text, "-o", str(wav)],
+        }[engine]
+        subprocess.run(command, check=True)
+        samples = load_audio(wav)
+    loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
+    return samples[loud[0] : loud[-1] + 1]
+
+
+def finish(speech: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Bring speech to the loudness, put silence at both ends and faint noise under it all."""
+    gain = 10 ** (LOUDNESS_DB / 20) / np.sqrt(np.mean(speech**2))
+    ends = [int(seconds * SAMPLE_RATE) for seconds in rng.uniform(*SILENCE_S, size=2)]
+    clip = np.pad(speech * min(gain, PEAK / np.abs(speech).max()), ends)
+    return (clip + rng.normal(0, 10 ** (NOISE_DB / 20), clip.size)).astype(np.float32)
+
+
+def run() -> None:
+    """Write the clips, then the manifest. Raises InputError when a synthesiser is not installed."""
+    for engine in ("espeak-ng", "flite"):
+        if shutil.which(engine) is None:
+            raise InputError(f"{engine} is not installed; install the system packages espeak-ng and flite")
+    rng = np.random.default_rng(0)
+    utterances = []
+    turns = list(zip(SENTENCES, cycle(VOICES), strict=False))
+    for number, (text, (engine, voice, speed)) in enumerate(
+        track(turns, "synthesising", console=Console(stderr=True)), 1
+    ):
+        clip = finish(synthesise(engine, voice, speed, text), rng)
+        audio = FOLDER / "clips" / f"{number:02d}.mp3"
+        with written_whole(audio) as temporary:
+            soundfile.write(temporary, clip, SAMPLE_RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=0.7)
+        utterances.append(Utterance(audio, text, round(clip.size / SAMPLE_RATE, 3), "en", f"{engine} {voice}"))
+    write_manifest(FOLDER / "manifest_en.jsonl", utterances)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(run))

@@ -1,0 +1,58 @@
+"""`python -m data`, as a process: what it prints and its exit codes."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def data(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "data", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_without_a_release_it_lists_what_is_there() -> None:
+    done = data()
+    assert done.returncode == 0, done.stderr
+    assert "sample" in done.stdout
+    assert "COMMON_VOICE=" in done.stdout
+
+
+def test_an_empty_folder_is_an_empty_table(tmp_path: Path) -> None:
+    done = data("--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "COMMON_VOICE=" in done.stdout
+
+
+def test_a_release_becomes_two_sets(tmp_path: Path, make_release: Callable[..., Path]) -> None:
+    release = make_release(tmp_path / "de", [2] * 10, lang="de")
+    sizes = ("--eval-clips", 8, "--calib-clips", 4, "--seed", 5)
+    done = data("--common-voice", release, "--lang", "de", *sizes, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    for place in ("asr_eval", "asr_calib"):
+        path = tmp_path / "out" / place / "common_voice" / "manifest_de.jsonl"
+        assert path.is_file()
+        assert f"wrote {path}" in done.stdout
+    for expected in ("evaluation", "calibration", " 8 ", " 4 "):
+        assert expected in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [("--common-voice", "no/such/folder"), ("--common-voice", ".")])
+def test_bad_release_is_exit_code_2_and_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = data(*arguments, "--out", tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_broken_manifest_is_exit_code_2_and_one_line(tmp_path: Path) -> None:
+    (tmp_path / "asr_eval" / "mine").mkdir(parents=True)
+    (tmp_path / "asr_eval" / "mine" / "manifest_en.jsonl").write_text("{")
+    done = data("--out", tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "manifest_en.jsonl:1:" in done.stderr

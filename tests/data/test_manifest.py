@@ -1,0 +1,176 @@
+"""Manifests: what is read and written, and a one-line error for each kind of broken manifest."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from data import Utterance, dataset_sha256, find_manifests, read_manifest, write_manifest
+from runtime.errors import InputError
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+GOOD: dict[str, Any] = {"audio_filepath": "clips/a.wav", "text": "hello there", "duration": 0.1}
+
+
+def without(key: str) -> str:
+    return json.dumps({name: value for name, value in GOOD.items() if name != key})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    clips = tmp_path / "set" / "clips"
+    clips.mkdir(parents=True)
+    soundfile.write(clips / "a.wav", np.zeros(1600, np.float32), 16_000)
+    soundfile.write(clips / "b.wav", np.full(1600, 0.5, np.float32), 16_000)
+    return clips.parent
+
+
+def manifest(folder: Path, *lines: str | bytes) -> Path:
+    path = folder / "manifest_en.jsonl"
+    path.write_bytes(b"".join((line.encode() if isinstance(line, str) else line) + b"\n" for line in lines))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        pytest.param(GOOD, ("hello there", 0.1, "en", "unknown"), id="defaults"),
+        pytest.param(GOOD | {"lang": "de", "speaker": "s1"}, ("hello there", 0.1, "de", "s1"), id="all keys"),
+        pytest.param(GOOD | {"duration": 2}, ("hello there", 2.0, "en", "unknown"), id="whole seconds"),
+        pytest.param(GOOD | {"offset": 0, "pnc": None}, ("hello there", 0.1, "en", "unknown"), id="other keys ignored"),
+        pytest.param(GOOD | {"text": " Grüße,\u2028\nja "}, ("Grüße,\u2028\nja", 0.1, "en", "unknown"), id="line ends"),
+    ],
+)
+def test_line_is_read(folder: Path, line: dict[str, Any], expected: tuple[str, float, str, str]) -> None:
+    path = manifest(folder, "", json.dumps(line, ensure_ascii=False), "  ")
+    assert read_manifest(path) == [Utterance(folder / "clips" / "a.wav", *expected)]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        pytest.param('{"audio_filepath": "clips/a.wav",', "Invalid JSON", id="broken JSON"),
+        pytest.param(b'{"text": "\xff"}', "Invalid JSON", id="not UTF-8"),
+        pytest.param("[" * 100_000, "Invalid JSON", id="nested without end"),
+        pytest.param("[1, 2]", "JSON object", id="list"),
+        pytest.param('"clips/a.wav"', "JSON object", id="string"),
+        pytest.param("null", "JSON object", id="null"),
+        *(pytest.param(without(key), f"'{key}' is missing", id=f"no {key}") for key in GOOD),
+        pytest.param(json.dumps(GOOD | {"audio_filepath": 7}), "audio_filepath: ", id="path is a number"),
+        pytest.param(json.dumps(GOOD | {"text": None}), "text: ", id="text is null"),
+        pytest.param(json.dumps(GOOD | {"text": ["multi\nline"] * 99}), "text: ", id="text is a list"),
+        pytest.param(json.dumps(GOOD | {"lang": 1}), "lang: ", id="lang is a number"),
+        pytest.param(json.dumps(GOOD | {"speaker": 1272}), "speaker: ", id="speaker is a number"),
+        pytest.param(json.dumps(GOOD | {"duration": "1.5"}), "duration: ", id="duration is a string"),
+        pytest.param(json.dumps(GOOD | {"duration": True}), "duration: ", id="duration is a truth value"),
+        pytest.param(json.dumps(GOOD | {"duration": 0}), "duration: ", id="duration 0"),
+        pytest.param(json.dumps(GOOD | {"duration": -1.5}), "duration: ", id="duration below 0"),
+        pytest.param(json.dumps(GOOD | {"duration": float("nan")}), "duration: ", id="duration NaN"),
+        pytest.param(json.dumps(GOOD | {"duration": float("inf")}), "duration: ", id="duration infinite"),
+        pytest.param(json.dumps(GOOD | {"text": ""}), "text: ", id="empty transcript"),
+        pytest.param(json.dumps(GOOD | {"text": " \t\n"}), "text: ", id="blank transcript"),
+        pytest.param(json.dumps(GOOD | {"audio_filepath": "clips/no.wav"}), "no audio file", id="audio missing"),
+        pytest.param(json.dumps(GOOD | {"audio_filepath": "clips"}), "no audio file", id="audio is a folder"),
+        pytest.param(json.dumps(GOOD | {"audio_filepath": "a\nb\0.wav"}), "no audio file", id="impossible name"),
+    ],
+)
+def test_broken_line_is_named_in_one_line(folder: Path, line: str | bytes, says: str) -> None:
+    path = manifest(folder, json.dumps(GOOD), line)
+    with pytest.raises(InputError) as error:
+        read_manifest(path)
+    assert str(error.value).startswith(f"{path}:2: ")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n \n"], ids=["missing", "empty", "blank lines"])
+def test_manifest_without_lines(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "manifest_en.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_manifest(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_audio_need_not_be_there_where_it_is_not_checked(folder: Path) -> None:
+    path = manifest(folder, json.dumps(GOOD | {"audio_filepath": "clips/no.wav"}))
+    assert read_manifest(path, check_audio=False)[0].audio == folder / "clips" / "no.wav"
+
+
+def test_written_manifest_reads_back_and_moves_with_its_clips(folder: Path) -> None:
+    utterances = [
+        Utterance(folder / "clips" / "a.wav", 'Sie sagte: "Grüße".', 0.1, "de", "s1"),
+        Utterance(folder / "clips" / "b.wav", "b", 0.1),
+    ]
+    path = folder / "out" / "manifest_de.jsonl"
+    write_manifest(path, utterances)
+    assert [json.loads(line)["audio_filepath"] for line in path.read_text("utf-8").splitlines()] == [
+        "../clips/a.wav",
+        "../clips/b.wav",
+    ]
+    assert [(u.audio.resolve(), u.text, u.duration, u.lang, u.speaker) for u in read_manifest(path)] == [
+        (u.audio, u.text, u.duration, u.lang, u.speaker) for u in utterances
+    ]
+    moved = folder.with_name("moved")
+    folder.rename(moved)
+    assert len(read_manifest(moved / "out" / "manifest_de.jsonl")) == 2
+    assert [file.name for file in (moved / "out").iterdir()] == ["manifest_de.jsonl"]
+
+
+def test_find_manifests(tmp_path: Path) -> None:
+    for place in ("b", "a", "c/deeper", "."):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "manifest_en.jsonl").touch()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "manifest_de.jsonl").touch()
+    found = find_manifests(tmp_path, "en")
+    assert found == {
+        "a": tmp_path / "a" / "manifest_en.jsonl",
+        "b": tmp_path / "b" / "manifest_en.jsonl",
+        tmp_path.name: tmp_path / "manifest_en.jsonl",
+    }
+    assert list(found) == sorted(found)
+    for folder, lang in [(tmp_path, "fr"), (tmp_path, "*"), (tmp_path / "no", "en")]:
+        with pytest.raises(InputError) as error:
+            find_manifests(folder, lang)
+        assert "\n" not in str(error.value)
+
+
+def test_dataset_sha256_follows_every_byte_and_not_the_place(folder: Path) -> None:
+    lines = [json.dumps(GOOD | {"audio_filepath": f"clips/{name}.wav"}) for name in "ab"]
+    path = manifest(folder, *lines)
+    first = dataset_sha256(path)
+    assert first == dataset_sha256(path)
+    assert dataset_sha256(manifest(folder, *reversed(lines))) != first
+    manifest(folder, *lines)
+    audio = folder / "clips" / "b.wav"
+    content = audio.read_bytes()
+    audio.write_bytes(content[:-1] + b"\1")
+    assert dataset_sha256(path) != first
+    audio.write_bytes(content)
+    assert dataset_sha256(folder.rename(folder.with_name("moved")) / path.name) == first
+
+
+@pytest.mark.parametrize(
+    ("place", "lang", "sizes"),
+    [
+        ("asr_eval", "en", {"common_voice": 100, "librispeech": 64}),
+        ("asr_eval", "de", {"common_voice": 100}),
+        ("asr_calib", "en", {"common_voice": None}),
+    ],
+)
+def test_shared_sets(place: str, lang: str, sizes: dict[str, int | None]) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the shared speech is not beside this checkout")
+    found = find_manifests(SHARED / place, lang)
+    assert list(found) == list(sizes)
+    for name, path in found.items():
+        utterances = read_manifest(path)
+        assert sizes[name] in (None, len(utterances))
+        assert {utterance.lang for utterance in utterances} == {lang}
