@@ -1,0 +1,85 @@
+# `make` lists the verbs. Each sets up what it needs first, in build/; a second run redoes no work.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Knobs, as in `make bench LOOKAHEAD=480 PACE=fast`; a blank one leaves the choice to the stage.
+PYTHON ?= python3
+# A .nemo file, a published checkpoint's name, or large-random.
+MODEL ?= data/checkpoint/streaming_fastconformer_ctc_en_small.nemo
+# Milliseconds of audio to come that the encoder sees.
+LOOKAHEAD ?= 80
+PRECISION ?= fp32
+# Milliseconds of audio in one push, 20 to 40.
+FRAME_MS ?= 20
+# realtime or fast.
+PACE ?=
+# Clips per data set.
+LIMIT ?=
+# The folder of the evaluation sets.
+EVAL ?= $(firstword $(wildcard data/asr_eval ../shared/data/asr_eval) data/sample)
+# An unpacked Common Voice release, for `make data`.
+COMMON_VOICE ?=
+# Only from the command line: desktops and WSL export variables of these names.
+LANGUAGE = en
+NAME =
+
+HARDWARE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+GROUPS := runtime data bench export $(HARDWARE)
+STAMP := build/venv/.stamp-$(VERSION)-$(HARDWARE)
+BUNDLE = build/bundles/$(patsubst %.nemo,%,$(notdir $(MODEL)))-$(LOOKAHEAD)ms
+RUN := build/venv/bin/python -m
+
+# $(call option,--name,value): nothing where the value is blank.
+option = $(if $(2),$(1) "$(2)")
+# $(call install,groups): pip at the pinned versions, one line a package.
+install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c requirements/constraints.txt \
+	$(1:%=-r requirements/%.txt) | sed -u -n -E 's/^Collecting ([^ ]+).*/  \1/p; s/^(Installing collected packages):.*/  \1/p'
+supported = $(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is \
+	$(or $(VERSION),not there): name one, as in `make setup PYTHON=python3.12`))
+
+.PHONY: help setup data export bench results test lint clean
+
+help:
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
+
+setup: $(STAMP) ## the virtual environment build/venv with the pinned packages
+
+data: $(STAMP) ## check the data, or COMMON_VOICE=DIR: make manifests from an unpacked release
+	$(RUN) data $(call option,--common-voice,$(COMMON_VOICE))
+
+export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD) to a bundle in build/bundles
+	$(RUN) export --model "$(MODEL)" --lookahead $(LOOKAHEAD) --out build/bundles
+
+bench: export ## recognise the evaluation speech (EVAL, PRECISION, FRAME_MS, PACE, LIMIT) and print the figures
+	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) --precision $(PRECISION) \
+		--frame-ms $(FRAME_MS) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
+
+results: $(STAMP) ## make RESULTS.md from bench/results
+	$(RUN) bench results
+
+test: $(STAMP)-dev ## the tests
+	$(RUN) pytest
+
+lint: $(STAMP)-dev ## ruff and mypy
+	$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy
+
+clean: ## remove everything that was made: build/
+	rm -rf build
+
+$(STAMP): requirements/constraints.txt $(GROUPS:%=requirements/%.txt)
+	@$(supported)
+	echo "Setting up build/venv (Python $(VERSION), $(HARDWARE)): about 3 minutes and 2 GB, more with a CUDA build of torch"
+	$(PYTHON) -m venv --clear build/venv
+	$(call install,$(GROUPS))
+	touch $@
+	echo "Set up in $$SECONDS s"
+
+$(STAMP)-dev: $(STAMP) requirements/dev.txt
+	@echo "Adding what the tests need: about a minute"
+	$(call install,$(GROUPS) dev)
+	touch $@
+	echo "Added in $$SECONDS s"
