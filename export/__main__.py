@@ -10,10 +10,16 @@ from runtime.errors import exit_code
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the exporter."""
-    parser = argparse.ArgumentParser(prog="python -m export", description="Export a streaming FastConformer checkpoint to a bundle.")
+    parser = argparse.ArgumentParser(
+        prog="python -m export", description="Export a streaming FastConformer checkpoint to a bundle."
+    )
     parser.add_argument("--model", required=True, help=".nemo file, a published checkpoint's name, or large-random")
-    parser.add_argument("--lookahead", type=int, default=80, metavar="MS", help="look-ahead in ms, one the checkpoint was trained for")
-    parser.add_argument("--out", type=Path, default=Path("build/bundles"), help="folder of bundles (default: build/bundles)")
+    parser.add_argument(
+        "--lookahead", type=int, default=80, metavar="MS", help="look-ahead in ms, one the checkpoint was trained for"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/bundles"), help="folder of bundles (default: build/bundles)"
+    )
     return parser.parse_args(argv)
 
 

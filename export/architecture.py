@@ -60,8 +60,10 @@ class Architecture:
         """Encoder frames of `lookahead_ms`; raises InputError for one that the checkpoint was not trained for."""
         if lookahead_ms not in self.lookaheads_ms:
             trained = ", ".join(map(str, self.lookaheads_ms))
-            raise InputError(f"expected a look-ahead that the checkpoint was trained for ({trained} ms), found {lookahead_ms}; "
-                             f"choose one of them with LOOKAHEAD=")
+            raise InputError(
+                f"expected a look-ahead that the checkpoint was trained for ({trained} ms), found {lookahead_ms}; "
+                f"choose one of them with LOOKAHEAD="
+            )
         return lookahead_ms // ENCODER_FRAME_MS
 
 
@@ -73,19 +75,25 @@ def read_architecture(name: str, config: Mapping[str, Any], vocabulary: int) -> 
     encoder, front_end = config.get("encoder"), config.get("preprocessor")
     if not encoder or not str(encoder.get("_target_", "")).endswith("ConformerEncoder"):
         found = encoder.get("_target_", "no encoder") if encoder else "no encoder"
-        raise InputError(f"expected a streaming FastConformer checkpoint, found {found} in {name}; "
-                         f"choose a cache-aware one such as stt_en_fastconformer_hybrid_large_streaming_multi")
+        raise InputError(
+            f"expected a streaming FastConformer checkpoint, found {found} in {name}; "
+            f"choose a cache-aware one such as stt_en_fastconformer_hybrid_large_streaming_multi"
+        )
     for part, wanted in ((encoder, SUPPORTED), (front_end or {}, FRONT_END)):
         for key, values in wanted.items():
             if part.get(key) not in values:
-                raise InputError(f"expected {key} {' or '.join(map(str, values))} as cache-aware streaming checkpoints have it, found "
-                                 f"{part.get(key)} in {name}; choose a streaming FastConformer checkpoint")
+                raise InputError(
+                    f"expected {key} {' or '.join(map(str, values))} as cache-aware streaming checkpoints have it, found "
+                    f"{part.get(key)} in {name}; choose a streaming FastConformer checkpoint"
+                )
     contexts = encoder["att_context_size"]
     contexts = [contexts] if isinstance(contexts[0], int) else [list(each) for each in contexts]
     lefts = {left for left, _ in contexts}
     if len(lefts) != 1 or min(min(each) for each in contexts) < 0:
-        raise InputError(f"expected attention contexts [[left, look-ahead], ...] with one limited left context, found {contexts} in "
-                         f"{name}; choose a checkpoint trained for cache-aware streaming")
+        raise InputError(
+            f"expected attention contexts [[left, look-ahead], ...] with one limited left context, found {contexts} in "
+            f"{name}; choose a checkpoint trained for cache-aware streaming"
+        )
     width = int(encoder["d_model"])
     return Architecture(
         layers=int(encoder["n_layers"]),

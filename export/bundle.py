@@ -12,14 +12,29 @@ from export.conformer import build_step
 from export.geometry import Geometry
 from export.graph import Floating
 from export.parity import measure_parity
-from runtime.bundle import MANIFEST, Bundle, CheckpointEntry, FileEntry, Precision, StepEntry, TensorSpec, read_bundle, write_manifest
+from runtime.bundle import (
+    MANIFEST,
+    Bundle,
+    CheckpointEntry,
+    DType,
+    FileEntry,
+    Precision,
+    StepEntry,
+    TensorSpec,
+    read_bundle,
+    write_manifest,
+)
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 
 PRECISIONS: dict[Precision, Floating] = {"fp32": np.float32, "fp16": np.float16}
 TOLERANCE = 1e-3  # encoded frames, FP32 step against NeMo; a thousand times what rounding gives
 
-_DTYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.INT32: "int32"}
+_DTYPES: dict[int, DType] = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.FLOAT16: "float16",
+    onnx.TensorProto.INT32: "int32",
+}
 
 
 def bundle_folder(out: Path, model: str, lookahead_ms: int) -> Path:
@@ -60,7 +75,9 @@ def export_bundle(model: str, lookahead_ms: int, out: Path) -> Path:
     lookahead = checkpoint.architecture.lookahead_frames(lookahead_ms)
     chunk = lookahead + 1
     left = checkpoint.architecture.left_context_frames // chunk * chunk
-    geometry = Geometry(lookahead, left, hop_samples=checkpoint.mel.hop_samples, fft_window_samples=len(checkpoint.mel.window))
+    geometry = Geometry(
+        lookahead, left, hop_samples=checkpoint.mel.hop_samples, fft_window_samples=len(checkpoint.mel.window)
+    )
     with written_whole(folder) as partial:
         partial.mkdir()
         bundle = _describe(checkpoint, geometry, lookahead_ms)
@@ -68,15 +85,23 @@ def export_bundle(model: str, lookahead_ms: int, out: Path) -> Path:
             (partial / "tokenizer.model").write_bytes(checkpoint.tokenizer)
             bundle = bundle.model_copy(update={"tokenizer": _entry(partial / "tokenizer.model")})
         for precision, compute in PRECISIONS.items():
-            step = _write_step(partial, precision, build_step(checkpoint.architecture, geometry, checkpoint.mel, checkpoint.weights, compute))
+            step = _write_step(
+                partial,
+                precision,
+                build_step(checkpoint.architecture, geometry, checkpoint.mel, checkpoint.weights, compute),
+            )
             bundle = bundle.model_copy(update={"steps": {**bundle.steps, precision: step}})
             write_manifest(partial, bundle)
             parity = measure_parity(checkpoint, partial, precision, lookahead)
-            print(f"export: step.{precision}.onnx: {step.parameters / 1e6:.2f} M numbers; against NeMo's offline forward over {parity.frames} "
-                  f"frames: encoded within {parity.encoded:.1e}, log-probabilities within {parity.log_probs:.1e}")
+            print(
+                f"export: step.{precision}.onnx: {step.parameters / 1e6:.2f} M numbers; from NeMo's offline forward over {parity.frames} "
+                f"frames: encoded within {parity.encoded:.1e}, log-probabilities within {parity.log_probs:.1e}"
+            )
             if precision == "fp32" and not parity.encoded <= TOLERANCE:
-                raise InputError(f"expected the step within {TOLERANCE} of NeMo's offline forward, found {parity.encoded:.1e} for {model}; "
-                                 f"this checkpoint has something that the exporter does not know: please report it")
+                raise InputError(
+                    f"expected the step within {TOLERANCE} of NeMo's offline forward, found {parity.encoded:.1e} for {model}; "
+                    f"this checkpoint has something that the exporter does not know: please report it"
+                )
             bundle = bundle.model_copy(update={"parity": {**bundle.parity, precision: parity}})
         write_manifest(partial, bundle)
     return folder
@@ -85,7 +110,9 @@ def export_bundle(model: str, lookahead_ms: int, out: Path) -> Path:
 def _describe(checkpoint: Checkpoint, geometry: Geometry, lookahead_ms: int) -> Bundle:
     return Bundle(
         exporter=exporter_hash(),
-        checkpoint=CheckpointEntry(name=checkpoint.name, sha256=checkpoint.sha256, weights="trained" if checkpoint.trained else "random"),
+        checkpoint=CheckpointEntry(
+            name=checkpoint.name, sha256=checkpoint.sha256, weights="trained" if checkpoint.trained else "random"
+        ),
         lookahead_ms=lookahead_ms,
         sample_rate=1000 * geometry.hop_samples * geometry.subsampling // ENCODER_FRAME_MS,
         hop_samples=geometry.hop_samples,
@@ -109,8 +136,14 @@ def _write_step(folder: Path, precision: Precision, model: onnx.ModelProto) -> S
     path = folder / f"step.{precision}.onnx"
     onnx.save(model, path)
     inputs, outputs = (
-        [TensorSpec(name=each.name, dtype=_DTYPES[each.type.tensor_type.elem_type], shape=[d.dim_value for d in each.type.tensor_type.shape.dim])
-         for each in values]
+        [
+            TensorSpec(
+                name=each.name,
+                dtype=_DTYPES[each.type.tensor_type.elem_type],
+                shape=[d.dim_value for d in each.type.tensor_type.shape.dim],
+            )
+            for each in values
+        ]
         for values in (model.graph.input, model.graph.output)
     )
     parameters = sum(int(np.prod(each.dims)) for each in model.graph.initializer)

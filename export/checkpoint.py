@@ -20,20 +20,44 @@ from export.mel import MelFrontEnd
 from runtime.errors import InputError
 from runtime.files import sha256
 
+EMBEDDED = "data/checkpoint/streaming_fastconformer_ctc_en_small.nemo"
 RANDOM = "large-random"
 RANDOM_SEED = 0
 # stt_en_fastconformer_hybrid_large_streaming_multi's sizes (114 M parameters with its transducer).
 RANDOM_CONFIG: dict[str, dict[str, Any]] = {
     "preprocessor": {
-        "sample_rate": 16000, "normalize": "NA", "window_size": 0.025, "window_stride": 0.01, "window": "hann", "features": 80,
-        "n_fft": 512, "frame_splicing": 1, "dither": 0.0, "pad_to": 0,
+        "sample_rate": 16000,
+        "normalize": "NA",
+        "window_size": 0.025,
+        "window_stride": 0.01,
+        "window": "hann",
+        "features": 80,
+        "n_fft": 512,
+        "frame_splicing": 1,
+        "dither": 0.0,
+        "pad_to": 0,
     },
     "encoder": {
-        "_target_": "nemo.collections.asr.modules.ConformerEncoder", "feat_in": 80, "feat_out": -1, "n_layers": 17, "d_model": 512,
-        "use_bias": True, "subsampling": "dw_striding", "subsampling_factor": 8, "subsampling_conv_channels": 256,
-        "causal_downsampling": True, "ff_expansion_factor": 4, "self_attention_model": "rel_pos", "n_heads": 8,
-        "att_context_size": [[70, 13], [70, 6], [70, 1], [70, 0]], "att_context_style": "chunked_limited", "xscaling": True,
-        "untie_biases": True, "pos_emb_max_len": 5000, "conv_kernel_size": 9, "conv_norm_type": "layer_norm",
+        "_target_": "nemo.collections.asr.modules.ConformerEncoder",
+        "feat_in": 80,
+        "feat_out": -1,
+        "n_layers": 17,
+        "d_model": 512,
+        "use_bias": True,
+        "subsampling": "dw_striding",
+        "subsampling_factor": 8,
+        "subsampling_conv_channels": 256,
+        "causal_downsampling": True,
+        "ff_expansion_factor": 4,
+        "self_attention_model": "rel_pos",
+        "n_heads": 8,
+        "att_context_size": [[70, 13], [70, 6], [70, 1], [70, 0]],
+        "att_context_style": "chunked_limited",
+        "xscaling": True,
+        "untie_biases": True,
+        "pos_emb_max_len": 5000,
+        "conv_kernel_size": 9,
+        "conv_norm_type": "layer_norm",
         "conv_context_size": "causal",
     },
 }
@@ -55,9 +79,10 @@ class Checkpoint:
     """SentencePiece pieces by token id, without the blank."""
     tokenizer: bytes | None
     """The SentencePiece model; None for `large-random`."""
-    preprocessor: torch.nn.Module
-    encoder: torch.nn.Module
-    ctc_head: torch.nn.Module
+    preprocessor: Any
+    """NeMo's module, as `encoder` and `ctc_head`; NeMo is untyped."""
+    encoder: Any
+    ctc_head: Any
 
 
 def checkpoint_name(model: str) -> str:
@@ -106,7 +131,11 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
     from nemo.collections.asr.models import ASRModel
 
     try:
-        restored = ASRModel.restore_from(model, map_location="cpu") if digest else ASRModel.from_pretrained(model, map_location="cpu")
+        restored = (
+            ASRModel.restore_from(model, map_location="cpu")
+            if digest
+            else ASRModel.from_pretrained(model, map_location="cpu")
+        )
     except Exception as error:  # NeMo raises whatever the archive's part it trips over raises
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         hint = "fetch the checkpoint again" if digest else "check the name and the network, or give a .nemo file"
@@ -114,9 +143,11 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
     restored.eval()
     config = restored.cfg
     head = getattr(restored, "ctc_decoder", None) or getattr(restored, "decoder", None)
-    if not hasattr(head, "decoder_layers"):
-        raise InputError(f"expected a checkpoint with a CTC head (CTC or hybrid), found {type(restored).__name__} in {name}; "
-                         f"choose one such as stt_en_fastconformer_hybrid_large_streaming_multi")
+    if head is None or not hasattr(head, "decoder_layers"):
+        raise InputError(
+            f"expected a checkpoint with a CTC head (CTC or hybrid), found {type(restored).__name__} in {name}; "
+            f"choose one such as stt_en_fastconformer_hybrid_large_streaming_multi"
+        )
     tokenizer = restored.tokenizer.tokenizer
     vocabulary = tuple(tokenizer.id_to_piece(index) for index in range(tokenizer.get_piece_size()))
     return Checkpoint(
@@ -145,8 +176,19 @@ def _random() -> Checkpoint:
     encoder_config.pop("_target_")
     encoder = ConformerEncoder(**encoder_config).eval()
     head = ConvASRDecoder(feat_in=architecture.width, num_classes=RANDOM_VOCABULARY, vocabulary=list(vocabulary)).eval()
-    return Checkpoint(RANDOM, str(checkpoint_hash(RANDOM)), False, architecture, _mel(preprocessor.featurizer),
-                      _weights(encoder, head), vocabulary, None, preprocessor, encoder, head)
+    return Checkpoint(
+        RANDOM,
+        str(checkpoint_hash(RANDOM)),
+        False,
+        architecture,
+        _mel(preprocessor.featurizer),
+        _weights(encoder, head),
+        vocabulary,
+        None,
+        preprocessor,
+        encoder,
+        head,
+    )
 
 
 def _mel(featurizer: Any) -> MelFrontEnd:  # noqa: ANN401 -- NeMo's FilterbankFeatures is untyped
@@ -160,7 +202,11 @@ def _mel(featurizer: Any) -> MelFrontEnd:  # noqa: ANN401 -- NeMo's FilterbankFe
 
 
 def _weights(encoder: torch.nn.Module, head: torch.nn.Module) -> Weights:
-    tensors = {f"{part}.{key}": value for part, module in (("encoder", encoder), ("ctc", head)) for key, value in module.state_dict().items()}
+    tensors = {
+        f"{part}.{key}": value
+        for part, module in (("encoder", encoder), ("ctc", head))
+        for key, value in module.state_dict().items()
+    }
     return {key: value.numpy().astype(np.float64) for key, value in tensors.items()}
 
 

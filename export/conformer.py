@@ -6,6 +6,7 @@ their projection (NeMo caches before it and projects 70 frames again at each ste
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,9 @@ Weights = Mapping[str, Array]
 MASKED = -1e4  # added to the scores of what must not be seen; NeMo's INF_VAL; its exponential is 0 in FP32
 
 
-def build_step(architecture: Architecture, geometry: Geometry, mel: MelFrontEnd, weights: Weights,
-               compute: Floating) -> onnx.ModelProto:
+def build_step(
+    architecture: Architecture, geometry: Geometry, mel: MelFrontEnd, weights: Weights, compute: Floating
+) -> onnx.ModelProto:
     """One step: audio window and state in, tokens, log-probabilities, encoded frames and next state out. `compute`: FP32 or FP16.
 
     Shapes (T: chunk frames, C: left context, L: layers, H: heads, D: model width, k: convolution kernel, V: vocabulary):
@@ -36,9 +38,16 @@ def build_step(architecture: Architecture, geometry: Geometry, mel: MelFrontEnd,
 
 
 class _Step:
-    def __init__(self, architecture: Architecture, geometry: Geometry, mel: MelFrontEnd, weights: Weights,
-                 graph: GraphBuilder) -> None:
-        self.architecture, self.geometry, self.mel, self.weights, self.graph = architecture, geometry, mel, weights, graph
+    def __init__(
+        self, architecture: Architecture, geometry: Geometry, mel: MelFrontEnd, weights: Weights, graph: GraphBuilder
+    ) -> None:
+        self.architecture, self.geometry, self.mel, self.weights, self.graph = (
+            architecture,
+            geometry,
+            mel,
+            weights,
+            graph,
+        )
         self.frames, self.context = geometry.chunk_frames, geometry.left_context_frames
         self.keys = self.frames + self.context
 
@@ -74,19 +83,38 @@ class _Step:
             new_kv += [key, value]
             new_time.append(gated)
 
-        g.output("encoded", g.reshape(x, [1, self.frames, width], "encoded_frames"), np.float32, [1, self.frames, width])
+        g.output(
+            "encoded", g.reshape(x, [1, self.frames, width], "encoded_frames"), np.float32, [1, self.frames, width]
+        )
         with g.scoped("ctc"):
             logits = g.cast(self.project(x, "ctc.decoder_layers.0", "logits"), np.float32)
             log_probs = g.one("LogSoftmax", [logits], "log_softmax", axis=-1)
-            best = g.one("Cast", [g.one("ArgMax", [logits], "best", axis=-1, keepdims=0)], "best.int32", to=onnx.TensorProto.INT32)
+            best = g.one(
+                "Cast",
+                [g.one("ArgMax", [logits], "best", axis=-1, keepdims=0)],
+                "best.int32",
+                to=onnx.TensorProto.INT32,
+            )
             classes = a.vocabulary + 1
-            g.output("log_probs", g.reshape(log_probs, [1, self.frames, classes], "frames"), np.float32, [1, self.frames, classes])
+            g.output(
+                "log_probs",
+                g.reshape(log_probs, [1, self.frames, classes], "frames"),
+                np.float32,
+                [1, self.frames, classes],
+            )
             g.output("tokens", g.reshape(best, [1, self.frames], "tokens"), np.int32, [1, self.frames])
         with g.scoped("state"):
             longer = g.one("Add", [length, g.constant("chunk", [self.frames], np.int32)], "longer")
-            g.output("next_length", g.one("Min", [longer, g.constant("context", [self.context], np.int32)], "length"), np.int32, [1])
+            g.output(
+                "next_length",
+                g.one("Min", [longer, g.constant("context", [self.context], np.int32)], "length"),
+                np.int32,
+                [1],
+            )
             g.output("next_kv_cache", self.shifted(kv_cache, new_kv, self.context, 2, "kv"), g.compute, kv_shape)
-            g.output("next_time_cache", self.shifted(time_cache, new_time, a.kernel - 1, 2, "time"), g.compute, time_shape)
+            g.output(
+                "next_time_cache", self.shifted(time_cache, new_time, a.kernel - 1, 2, "time"), g.compute, time_shape
+            )
         return g.model(f"step_{np.dtype(g.compute).name}")
 
     def masks(self, length: str, valid: str) -> tuple[list[str], str]:
@@ -97,7 +125,9 @@ class _Step:
         begun = g.one("GreaterOrEqual", [g.constant("begins", begins, np.int32), start], "begun")
         ended = g.one("LessOrEqual", [g.constant("ends", ends, np.int32), valid], "ended")
         exists = g.one("And", [begun, ended], "exists")
-        return (parts := g.split(g.one("Cast", [exists], "float", to=onnx.TensorProto.FLOAT), sizes, 0, "parts"))[:-1], parts[-1]
+        return (parts := g.split(g.one("Cast", [exists], "float", to=onnx.TensorProto.FLOAT), sizes, 0, "parts"))[
+            :-1
+        ], parts[-1]
 
     def score_biases(self, key_mask: str) -> list[str]:
         """Per layer FP32 [1, heads, T, keys]: what the second attention bias adds to the scores, and MASKED where a key is none.
@@ -118,7 +148,10 @@ class _Step:
         return g.split(masked, [a.heads] * a.layers, 1, "layers")
 
     def projected_positions(self, layer: int) -> Array:
-        """linear_pos of the sinusoids of distances C+T-1 .. -(T-1): [heads, C+2T-1, D/H]."""
+        """linear_pos of the sinusoids of distances C+T-1 .. -(T-1), less their mean: [heads, C+2T-1, D/H].
+
+        The mean adds the same to all scores of a query, which a softmax ignores; smaller scores round less in FP16.
+        """
         a = self.architecture
         distances = np.arange(self.keys - 1, -self.frames, -1)
         frequencies = np.exp(np.arange(0, a.width, 2) * -(np.log(10000.0) / a.width))
@@ -126,6 +159,7 @@ class _Step:
         table[:, 0::2] = np.sin(distances[:, None] * frequencies)
         table[:, 1::2] = np.cos(distances[:, None] * frequencies)
         projected = table @ self.weights[f"encoder.layers.{layer}.self_attn.linear_pos.weight"].T
+        projected -= projected.mean(0)
         return projected.reshape(len(distances), a.heads, -1).transpose(1, 0, 2)
 
     def relative_columns(self) -> npt.NDArray[np.int64]:
@@ -136,35 +170,36 @@ class _Step:
     def subsample(self, features: str, masks: list[str]) -> str:
         """Log-mel [1, mel, 1, frames] to [T, D]: causal dw_striding over frequency x time, time last so that masks broadcast.
 
-        The first convolution is FP32: it sees log-mel values, whose FP16 spacing is 2^-7 near silence.
+        The convolutions are FP32 in every precision: they hold 0.1 % of the weights, and log-mel near silence has a spacing of
+        2^-7 in FP16, the largest single source of FP16 error in the log-probabilities.
         """
         g, a, convolutions = self.graph, self.architecture, "encoder.pre_encode.conv"
         x = g.reshape(features, [1, 1, a.mel, self.geometry.mel_frames], "mel")
         frequencies = a.mel
         for stage, mask in enumerate(masks):
-            name, first = f"stage{stage}", stage == 0
-            x = g.one("Mul", [x, g.cast(mask, np.float32 if first else g.compute)], f"{name}.masked")
-            x = self.convolve(x, f"{convolutions}.{0 if first else 3 * stage - 1}", f"{name}.strided", np.float32 if first else g.compute,
-                              group=1 if first else a.subsampling_channels, strides=[2, 2], pads=[2, 0, 1, 0])
-            if not first:
-                x = self.convolve(x, f"{convolutions}.{3 * stage}", f"{name}.pointwise", g.compute)
-            x = g.cast(g.one("Relu", [x], f"{name}.relu"), g.compute)
+            name, source = f"stage{stage}", f"{convolutions}.{max(0, 3 * stage - 1)}"
+            x = g.one("Mul", [x, mask], f"{name}.masked")
+            groups = a.subsampling_channels if stage else 1
+            x = self.convolve(x, source, f"{name}.strided", group=groups, strides=[2, 2], pads=[2, 0, 1, 0])
+            if stage:
+                x = self.convolve(x, f"{convolutions}.{3 * stage}", f"{name}.pointwise")
+            x = g.one("Relu", [x], f"{name}.relu")
             frequencies = frequencies // 2 + 1
         flat = g.reshape(x, [a.subsampling_channels * frequencies, self.frames], "flat")
-        out = "encoder.pre_encode.out"
-        scaled = (self.weights[f"{out}.{key}"] * a.input_scale for key in ("weight", "bias"))
-        return g.cast(g.linear(flat, *scaled, "out", transposed=True), np.float32)
+        weight, bias = (self.weights[f"encoder.pre_encode.out.{key}"] * a.input_scale for key in ("weight", "bias"))
+        return g.cast(g.linear(flat, weight, bias, "out", transposed=True), np.float32)
 
-    def convolve(self, x: str, source: str, name: str, dtype: Floating, **attributes: object) -> str:
-        """A 2-D convolution with NeMo's weights [out, in, time, frequency], laid out as frequency x time."""
-        g = self.graph
-        kernel = g.constant(f"{name}.weight", self.weights[f"{source}.weight"].swapaxes(2, 3), dtype)
-        return g.one("Conv", [x, kernel, g.constant(f"{name}.bias", self.weights[f"{source}.bias"], dtype)], name, **attributes)
+    def convolve(self, x: str, source: str, name: str, **attributes: Any) -> str:
+        """A 2-D convolution in FP32 with NeMo's weights [out, in, time, frequency], laid out as frequency x time."""
+        kernel = self.graph.constant(f"{name}.weight", self.weights[f"{source}.weight"].swapaxes(2, 3), np.float32)
+        bias = self.graph.constant(f"{name}.bias", self.weights[f"{source}.bias"], np.float32)
+        return self.graph.one("Conv", [x, kernel, bias], name, **attributes)
 
     def norm(self, x: str, source: str, name: str) -> str:
         """NeMo's LayerNorm in FP32."""
-        return self.graph.layer_norm(x, self.weights[f"{source}.weight"], self.weights[f"{source}.bias"],
-                                     self.architecture.norm_epsilon, name)
+        return self.graph.layer_norm(
+            x, self.weights[f"{source}.weight"], self.weights[f"{source}.bias"], self.architecture.norm_epsilon, name
+        )
 
     def linear_weights(self, source: str) -> tuple[Array, Array | None]:
         """Weight [out, in] and bias [out] of a Linear or pointwise Conv1d of NeMo's."""
@@ -185,23 +220,40 @@ class _Step:
         name = f"ffn{index}"
         y = self.norm(x, f"{prefix}.norm_feed_forward{index}", f"{name}.norm")
         y = self.project(y, f"{prefix}.feed_forward{index}.linear1", f"{name}.in")
-        y = self.project(self.graph.silu(y, f"{name}.silu"), f"{prefix}.feed_forward{index}.linear2", f"{name}.out", 0.5)
+        y = self.project(
+            self.graph.silu(y, f"{name}.silu"), f"{prefix}.feed_forward{index}.linear2", f"{name}.out", 0.5
+        )
         return self.add(x, y, f"{name}.residual")
 
     def attention(self, x: str, prefix: str, key_cache: str, value_cache: str, bias: str) -> tuple[str, str, str]:
         """x + attention over the cached and the chunk's own frames; also the chunk's keys and values [1, H, T, D/H]."""
         g, a, attention = self.graph, self.architecture, f"{prefix}.self_attn"
         y = self.norm(x, f"{prefix}.norm_self_att", "attention.norm")
-        qkv = g.reshape(g.linear(y, *self.qkv(attention), "attention.qkv"), [1, self.frames, 3 * a.heads, a.width // a.heads], "attention.heads")
-        query, key, value = g.split(g.one("Transpose", [qkv], "attention.by_head", perm=[0, 2, 1, 3]), [a.heads] * 3, 1, "attention.parts")
+        qkv = g.reshape(
+            g.linear(y, *self.qkv(attention), "attention.qkv"),
+            [1, self.frames, 3 * a.heads, a.width // a.heads],
+            "attention.heads",
+        )
+        query, key, value = g.split(
+            g.one("Transpose", [qkv], "attention.by_head", perm=[0, 2, 1, 3]), [a.heads] * 3, 1, "attention.parts"
+        )
         keys = g.one("Concat", [key_cache, key], "attention.keys", axis=2)
         values = g.one("Concat", [value_cache, value], "attention.values", axis=2)
-        content = g.one("MatMul", [query, g.one("Transpose", [keys], "attention.keys_t", perm=[0, 1, 3, 2])], "attention.content")
-        positions = g.constant("attention.positions", self.projected_positions(int(prefix.rsplit(".", 1)[1])).transpose(0, 2, 1)[None])
+        content = g.one(
+            "MatMul", [query, g.one("Transpose", [keys], "attention.keys_t", perm=[0, 1, 3, 2])], "attention.content"
+        )
+        positions = g.constant(
+            "attention.positions", self.projected_positions(int(prefix.rsplit(".", 1)[1])).transpose(0, 2, 1)[None]
+        )
         position = g.one("MatMul", [query, positions], "attention.position")
         if self.frames > 1:  # for one query, column j is key j already
             columns = np.broadcast_to(self.relative_columns(), (1, a.heads, self.frames, self.keys))
-            position = g.one("GatherElements", [position, g.shared("relative_columns", columns, np.int64)], "attention.shifted", axis=3)
+            position = g.one(
+                "GatherElements",
+                [position, g.shared("relative_columns", columns, np.int64)],
+                "attention.shifted",
+                axis=3,
+            )
         if g.compute is np.float32:
             scores = g.one("Sum", [content, position, bias], "attention.scores")
         else:
@@ -209,18 +261,26 @@ class _Step:
             scores = g.one("Add", [g.cast(products, np.float32), bias], "attention.scores")
         weights = g.one("Softmax", [scores], "attention.softmax", axis=-1)
         context = g.one("MatMul", [g.cast(weights, g.compute), values], "attention.context")
-        joined = g.reshape(g.one("Transpose", [context], "attention.by_frame", perm=[0, 2, 1, 3]), [self.frames, a.width], "attention.joined")
+        joined = g.reshape(
+            g.one("Transpose", [context], "attention.by_frame", perm=[0, 2, 1, 3]),
+            [self.frames, a.width],
+            "attention.joined",
+        )
         y = self.project(joined, f"{attention}.linear_out", "attention.out")
         return self.add(x, y, "attention.residual"), key, value
 
     def qkv(self, attention: str) -> tuple[Array, Array]:
-        """Weight [3D, D] and bias [3D] of the joint projection; the query scaled by 1/sqrt(D/H), with pos_bias_u in its bias."""
+        """Weight [3D, D] and bias [3D] of the joint projection; the query scaled by 1/sqrt(D/H), with pos_bias_u in its bias.
+
+        The keys' bias is left out: it adds the same to all scores of a query, which a softmax ignores, and smaller keys round less.
+        """
         a = self.architecture
         weights = [self.weights[f"{attention}.linear_{key}.weight"] for key in "qkv"]
-        biases = [self.weights.get(f"{attention}.linear_{key}.bias", np.zeros(a.width)) for key in "qkv"]
-        weights[0] = weights[0] * a.query_scale
-        biases[0] = (biases[0] + self.weights[f"{attention}.pos_bias_u"].reshape(-1)) * a.query_scale
-        return np.concatenate(weights), np.concatenate(biases)
+        query, _, value = (self.weights.get(f"{attention}.linear_{key}.bias", np.zeros(a.width)) for key in "qkv")
+        query = (query + self.weights[f"{attention}.pos_bias_u"].reshape(-1)) * a.query_scale
+        return np.concatenate([weights[0] * a.query_scale, *weights[1:]]), np.concatenate(
+            [query, np.zeros(a.width), value]
+        )
 
     def convolution(self, x: str, prefix: str, cache: str) -> tuple[str, str]:
         """x + convolution module; also the gated input [1, D, T] that the next steps' depthwise convolution needs."""
@@ -245,8 +305,10 @@ class _Step:
         kernel = self.weights[f"{convolution}.depthwise_conv.weight"]
         bias = self.weights.get(f"{convolution}.depthwise_conv.bias", np.zeros(len(kernel)))
         if self.architecture.convolution_norm == "batch_norm":
-            weight, shift, mean, variance = (self.weights[f"{convolution}.batch_norm.{key}"]
-                                             for key in ("weight", "bias", "running_mean", "running_var"))
+            weight, shift, mean, variance = (
+                self.weights[f"{convolution}.batch_norm.{key}"]
+                for key in ("weight", "bias", "running_mean", "running_var")
+            )
             scale = weight / np.sqrt(variance + self.architecture.norm_epsilon)
             return kernel * scale[:, None, None], (bias - mean) * scale + shift
         return kernel, bias
@@ -257,4 +319,6 @@ class _Step:
         chunk = g.one("Concat", new, f"{name}.chunk", axis=1)
         if self.frames >= size:
             return g.slice_from(chunk, -size, axis, f"{name}.last") if self.frames > size else chunk
-        return g.one("Concat", [g.slice_from(cache, self.frames, axis, f"{name}.kept"), chunk], f"{name}.next", axis=axis)
+        return g.one(
+            "Concat", [g.slice_from(cache, self.frames, axis, f"{name}.kept"), chunk], f"{name}.next", axis=axis
+        )

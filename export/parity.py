@@ -27,15 +27,20 @@ class Reference:
 
 
 def nemo_offline(checkpoint: Checkpoint, lookahead_frames: int, audio: Samples) -> Reference:
-    """NeMo's preprocessor, encoder and CTC head over a whole utterance `audio` [samples], FP32, with the mask of that look-ahead."""
+    """NeMo's preprocessor, encoder and CTC head over a whole utterance `audio` [samples], with the mask of that look-ahead.
+
+    In FP32, on the device that the checkpoint's modules are on.
+    """
     left = checkpoint.architecture.left_context_frames
     checkpoint.encoder.set_default_att_context_size([left, lookahead_frames])
+    device = next(checkpoint.encoder.parameters()).device
     with torch.inference_mode():
-        mel, mel_frames = checkpoint.preprocessor(input_signal=torch.from_numpy(audio)[None], length=torch.tensor([len(audio)]))
+        signal, samples = torch.from_numpy(audio).to(device)[None], torch.tensor([len(audio)], device=device)
+        mel, mel_frames = checkpoint.preprocessor(input_signal=signal, length=samples)
         encoded, frames = checkpoint.encoder(audio_signal=mel, length=mel_frames)
         log_probs = checkpoint.ctc_head(encoder_output=encoded)
     count = int(frames[0])
-    return Reference(encoded[0, :, :count].T.numpy(), log_probs[0, :count].numpy())
+    return Reference(encoded[0, :, :count].T.cpu().numpy(), log_probs[0, :count].cpu().numpy())
 
 
 class Recorder:
@@ -62,7 +67,10 @@ class Recorder:
     def frames(self, count: int) -> Reference:
         """The first `count` frames since the last call; forgets them."""
         steps, self.steps = self.steps, []
-        return Reference(np.concatenate([each.encoded for each in steps])[:count], np.concatenate([each.log_probs for each in steps])[:count])
+        return Reference(
+            np.concatenate([each.encoded for each in steps])[:count],
+            np.concatenate([each.log_probs for each in steps])[:count],
+        )
 
 
 def stream_frames(recognizer: Recognizer, recorder: Recorder, audio: Samples, frame_samples: int) -> Reference:
@@ -93,4 +101,6 @@ def measure_parity(checkpoint: Checkpoint, folder: Path, precision: str, lookahe
     bundle = read_bundle(folder)
     recorder = Recorder(open_backend("onnxruntime-cpu", folder, bundle, precision))
     with Recognizer(folder, precision, recorder) as recognizer:
-        return compare(nemo_offline(checkpoint, lookahead_frames, audio), stream_frames(recognizer, recorder, audio, 320))
+        return compare(
+            nemo_offline(checkpoint, lookahead_frames, audio), stream_frames(recognizer, recorder, audio, 320)
+        )

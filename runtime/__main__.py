@@ -1,9 +1,11 @@
 """`python -m runtime FILE...`: partials as they come and the final text; `-` reads raw 16-bit PCM from standard input."""
 
 import argparse
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,9 @@ Samples = npt.NDArray[np.float32] | npt.NDArray[np.int16]
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the recogniser."""
     parser = argparse.ArgumentParser(prog="python -m runtime", description="Recognise speech, streaming.")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="audio file of any format and rate; - for raw mono 16-bit PCM on stdin")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="audio file of any format and rate; - for raw mono 16-bit PCM on stdin"
+    )
     parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
     parser.add_argument("--precision", default="fp32", help="a precision of the bundle (default: fp32)")
     parser.add_argument("--backend", help="onnxruntime-cpu or onnxruntime-cuda (default: the GPU where there is one)")
@@ -34,7 +38,9 @@ def run(args: argparse.Namespace) -> None:
         frame = recognizer.bundle.sample_rate * args.frame_ms // 1000
         for file in args.files:
             stream = recognizer.stream()
-            for samples in _pcm_frames(frame) if file == "-" else _file_frames(Path(file), recognizer.bundle.sample_rate, frame):
+            for samples in (
+                _pcm_frames(frame) if file == "-" else _file_frames(Path(file), recognizer.bundle.sample_rate, frame)
+            ):
                 for partial in stream.push(samples):
                     print(f"{partial.audio_s:8.2f} s  {partial.text}", flush=True)
             final = stream.finish()
@@ -49,13 +55,16 @@ def _file_frames(path: Path, sample_rate: int, frame: int) -> Iterator[Samples]:
 
 def _pcm_frames(frame: int) -> Iterator[Samples]:
     rest = b""
-    while read := sys.stdin.buffer.read1(2 * frame):  # as it comes: a live source is not held back until a frame is full
+    source = cast("io.BufferedReader", sys.stdin.buffer)
+    while read := source.read1(2 * frame):  # as it comes: a live source is not held back until a frame is full
         piece = rest + read
         whole = len(piece) // 2 * 2
         rest = piece[whole:]
         yield np.frombuffer(piece[:whole], "<i2").astype(np.int16)
     if rest:
-        raise InputError("expected 16-bit samples on standard input, found an odd number of bytes; send raw mono PCM, s16le, 16 kHz")
+        raise InputError(
+            "expected 16-bit samples on standard input, found an odd number of bytes; send raw mono PCM, s16le, 16 kHz"
+        )
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from runtime.errors import InputError
 from runtime.files import sha256
 
-SCHEMA = 1
 MANIFEST = "bundle.json"
 
 Precision = Literal["fp32", "fp16"]
@@ -33,7 +33,7 @@ class TensorSpec(_Strict):
     dtype: DType
     shape: list[Positive]
 
-    def zeros(self) -> np.ndarray:
+    def zeros(self) -> npt.NDArray[np.generic]:
         """An array of this type and shape, all zero."""
         return np.zeros(self.shape, self.dtype)
 
@@ -92,7 +92,7 @@ class Parity(_Strict):
 class Bundle(_Strict):
     """What a runtime must know of an exported checkpoint. Lengths in samples at `sample_rate`, or in frames where the name says so."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[1] = 1
     exporter: Hash
     """Hash of the exporter's sources."""
     checkpoint: CheckpointEntry
@@ -129,7 +129,9 @@ class Bundle(_Strict):
             raise ValueError(f"blank {self.blank} is not the id after the {len(self.vocabulary)} vocabulary pieces")
         for precision, step in self.steps.items():
             if step.input("audio").shape != [1, self.window_samples]:
-                raise ValueError(f"step {precision} takes audio {step.input('audio').shape}, not [1, {self.window_samples}]")
+                raise ValueError(
+                    f"step {precision} takes audio {step.input('audio').shape}, not [1, {self.window_samples}]"
+                )
         return self
 
     def encoder_frames(self, samples: int) -> int:
@@ -150,14 +152,18 @@ def read_bundle(folder: Path) -> Bundle:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"expected a valid {path}, found at {where}: {first['msg']}; make it again with `make export`") from error
+        raise InputError(
+            f"expected a valid {path}, found at {where}: {first['msg']}; make it again with `make export`"
+        ) from error
 
 
 def step_file(folder: Path, bundle: Bundle, precision: str) -> tuple[Path, StepEntry]:
     """The step graph of `precision`, its hash checked; raises InputError for a missing precision, file or a wrong hash."""
     step = {str(key): entry for key, entry in bundle.steps.items()}.get(precision)
     if step is None:
-        raise InputError(f"expected a precision of the bundle ({', '.join(bundle.steps)}), found {precision}; choose one of them")
+        raise InputError(
+            f"expected a precision of the bundle ({', '.join(bundle.steps)}), found {precision}; choose one of them"
+        )
     return checked_file(folder, step), step
 
 
@@ -167,10 +173,14 @@ def checked_file(folder: Path, entry: FileEntry) -> Path:
     if not path.is_file():
         raise InputError(f"expected {entry.file} in the bundle {folder}, found none; make it again with `make export`")
     if (found := sha256(path)) != entry.sha256:
-        raise InputError(f"expected {path} with sha256 {entry.sha256[:12]}..., found {found[:12]}...; make it again with `make export`")
+        raise InputError(
+            f"expected {path} with sha256 {entry.sha256[:12]}..., found {found[:12]}...; make it again with `make export`"
+        )
     return path
 
 
 def write_manifest(folder: Path, bundle: Bundle) -> None:
     """Write bundle.json into a folder that is still being made."""
-    (folder / MANIFEST).write_text(json.dumps(bundle.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(
+        json.dumps(bundle.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

@@ -14,7 +14,7 @@ class GreedyCtc:
         self._blank = blank
         self._last = blank
         self._tokens: list[int] = []
-        self._text = ""
+        self._text = " "  # so that no piece adds a space at the start
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -30,8 +30,9 @@ class GreedyCtc:
         """Take the best token of each new frame; return whether the text grew."""
         before = len(self._tokens)
         for token in best:
-            if token != self._last and token != self._blank:
+            if token not in {self._last, self._blank}:
                 self._tokens.append(int(token))
-                self._text += self._text_of[token]
+                piece = self._text_of[token]
+                self._text += piece.lstrip(" ") if self._text.endswith(" ") else piece
             self._last = int(token)
         return len(self._tokens) > before

@@ -20,7 +20,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield temporary
         if temporary.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 from runtime.backends import Backend, default_backend, open_backend
 from runtime.bundle import read_bundle
@@ -62,10 +63,12 @@ class Recognizer:
         """Free the backend."""
         self.backend.close()
 
-    def __enter__(self) -> "Recognizer":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -161,6 +164,8 @@ def _checked(samples: object) -> npt.NDArray[np.float32]:
     if samples.dtype == np.int16:
         return samples.astype(np.float32) / np.float32(INT16_FULL_SCALE)
     if not np.isfinite(samples).all():
-        raise InputError(f"expected finite samples, found {int((~np.isfinite(samples)).sum())} NaN or infinite of {len(samples)}; "
-                         f"check the audio source")
+        raise InputError(
+            f"expected finite samples, found {int((~np.isfinite(samples)).sum())} NaN or infinite of {len(samples)}; "
+            f"check the audio source"
+        )
     return samples

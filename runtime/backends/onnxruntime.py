@@ -23,16 +23,22 @@ class OnnxRuntimeBackend:
         path, self._step = step_file(folder, bundle, precision)
         provider = PROVIDERS[name]
         if provider not in onnxruntime.get_available_providers():
-            raise InputError(f"expected onnxruntime with {provider}, found {', '.join(onnxruntime.get_available_providers())}; "
-                             f"run `make setup` on a machine with an NVIDIA GPU, or choose another backend")
+            raise InputError(
+                f"expected onnxruntime with {provider}, found {', '.join(onnxruntime.get_available_providers())}; "
+                f"run `make setup` on a machine with an NVIDIA GPU, or choose another backend"
+            )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle between chunks, not burning a core
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # idle between chunks, not burning a core
         self.name = name
         self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
         if self._session.get_providers()[0] != provider:
-            raise InputError(f"expected {provider} to start, found onnxruntime fell back to {self._session.get_providers()[0]}; "
-                             f"check the driver and CUDA libraries")
+            raise InputError(
+                f"expected {provider} to start, found onnxruntime fell back to {self._session.get_providers()[0]}; "
+                f"check the driver and CUDA libraries"
+            )
         self._outputs = ["tokens", "log_probs", "encoded", *(f"next_{name}" for name in STATE)]
 
     def new_state(self) -> State:

@@ -1,0 +1,59 @@
+"""`python -m bench [run]`: measure a bundle; `offline`: NeMo's own reference; `results`: RESULTS.md's table."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.feed import FRAME_MS
+from bench.offline import OfflineOptions, run_offline
+from bench.page import refresh
+from bench.run import MODES, RunOptions, run_bench
+from runtime.errors import exit_code
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; without a command it is `run`."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    out = argparse.ArgumentParser(add_help=False)
+    out.add_argument("--out", type=Path, default=Path("bench/results"), metavar="DIR", help="of the result files")
+    data = argparse.ArgumentParser(add_help=False, parents=[out])
+    data.add_argument("--eval", type=Path, metavar="DIR", help="data sets (default: data/asr_eval, else data/sample)")
+    data.add_argument("--lang", default="en")
+    data.add_argument("--limit", type=int, metavar="N", help="a quick look at the first N clips of each data set")
+    data.add_argument("--name", help="of the result file (default: named after what is measured)")
+    run = commands.add_parser("run", parents=[data], help="measure a bundle (the default)")
+    run.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    run.add_argument("--backend", default="auto", help="auto, onnxruntime-cpu, onnxruntime-cuda")
+    run.add_argument("--precision", default="fp32")
+    run.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
+    run.add_argument("--mode", choices=tuple(MODES), default="both", help="clip by clip, as one stream, or both")
+    run.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
+    offline = commands.add_parser("offline", parents=[data], help="NeMo's offline forward under the streaming mask")
+    offline.add_argument("--model", required=True, help=".nemo file or a published checkpoint's name")
+    offline.add_argument("--lookahead", type=int, default=80, metavar="MS")
+    results = commands.add_parser("results", parents=[out], help="write RESULTS.md's table")
+    results.add_argument("--page", type=Path, default=Path("RESULTS.md"))
+    results.add_argument("--check", action="store_true", help="write nothing; exit 1 where the table is stale")
+    named = bool(argv) and argv[0] in (*commands.choices, "-h", "--help")
+    return parser.parse_args(argv if named else ["run", *argv])
+
+
+def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    """Do what was asked. Raises InputError for bad input, SystemExit(1) for a stale table."""
+    console = Console(width=None if sys.stdout.isatty() else 120)  # a log is no terminal: it has room for the tables
+    given = vars(args)
+    if args.command == "run":
+        run_bench(RunOptions(**{each.name: given[each.name] for each in fields(RunOptions)}), argv, console)
+    elif args.command == "offline":
+        run_offline(OfflineOptions(**{each.name: given[each.name] for each in fields(OfflineOptions)}), argv, console)
+    else:
+        refresh(args.page, args.out, args.check)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]), sys.argv[1:])))

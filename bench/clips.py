@@ -1,0 +1,92 @@
+"""Data sets as clips to feed: loaded, speech marked, those whose reference cannot be scored left out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.feed import Clip
+from bench.normalise import check_language, scorable
+from bench.onset import find_speech
+from bench.results import DataProvenance
+from data.audio import load_audio
+from data.manifest import Utterance, dataset_sha256, find_manifests, read_manifest
+from runtime.errors import InputError
+
+DEFAULT_FOLDER = Path("data/asr_eval")
+SAMPLE_FOLDER = Path("data/sample")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set, or its first clips, not loaded yet."""
+
+    name: str  # folder and language, as common_voice_en
+    manifest: Path
+    utterances: tuple[Utterance, ...]
+    left_out: int  # clips whose reference cannot be scored, among the first `limit`
+
+    @property
+    def minutes(self) -> float:
+        """Length by the manifest's durations."""
+        return sum(utterance.duration for utterance in self.utterances) / 60
+
+    def clip_name(self, utterance: Utterance) -> str:
+        """Audio path relative to the manifest."""
+        return utterance.audio.relative_to(self.manifest.parent).as_posix()
+
+
+def eval_folder(folder: Path | None, say: Callable[[str], None]) -> Path:
+    """The folder asked for, else data/asr_eval, else the committed sample; says so where it is the sample."""
+    chosen = folder or (DEFAULT_FOLDER if DEFAULT_FOLDER.is_dir() else SAMPLE_FOLDER)
+    if chosen.resolve() == SAMPLE_FOLDER.resolve():
+        say(f"measuring on {SAMPLE_FOLDER}, synthesised speech for a first look; real speech goes to {DEFAULT_FOLDER}")
+    return chosen
+
+
+def data_sets(folder: Path, lang: str, limit: int | None) -> list[DataSet]:
+    """The data sets of a language in a folder.
+
+    Args:
+        folder: where `data.manifest.find_manifests` looks.
+        lang: language code.
+        limit: take the first so many clips of each data set only; None for all.
+
+    Raises:
+        InputError: bad arguments, a broken manifest, or a data set without a clip that can be scored.
+    """
+    check_language(lang)
+    if limit is not None and limit < 1:
+        raise InputError(f"--limit: expected at least 1 clip, found {limit}; leave it out for all")
+    found = []
+    for name, manifest in find_manifests(folder, lang).items():
+        first = read_manifest(manifest)[:limit]
+        kept = tuple(utterance for utterance in first if scorable(utterance.text, lang))
+        if not kept:
+            raise InputError(f"{manifest}: none of {len(first)} references is without digits; nothing can be scored")
+        found.append(DataSet(f"{name}_{lang}", manifest, kept, len(first) - len(kept)))
+    return found
+
+
+def load(data_set: DataSet, utterance: Utterance, sample_rate: int, mark_speech: bool) -> Clip:
+    """Load one clip at a sample rate in Hz and, if asked, mark its speech. Raises InputError for broken audio."""
+    samples = load_audio(utterance.audio, sample_rate)
+    speech = find_speech(samples, sample_rate) if mark_speech else None
+    return Clip(data_set.clip_name(utterance), samples, sample_rate, utterance.text, speech)
+
+
+def joined(name: str, clips: list[Clip]) -> Clip:
+    """Clips as one stream, end to end, with their references as one text."""
+    samples = np.concatenate([clip.samples for clip in clips])
+    return Clip(name, samples, clips[0].sample_rate, " ".join(clip.reference for clip in clips), None)
+
+
+def provenance(data_set: DataSet) -> DataProvenance:
+    """The data set for the result file."""
+    return DataProvenance(
+        name=data_set.name,
+        sha256=dataset_sha256(data_set.manifest),
+        clips=len(data_set.utterances),
+        minutes=data_set.minutes,
+    )

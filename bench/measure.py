@@ -1,0 +1,149 @@
+"""One data set through one recogniser, clip by clip or as one stream: the row and the records of the result file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from rich.console import Console
+
+from bench.clips import DataSet, joined
+from bench.feed import Clip, Clock, RealClock, UtteranceResult, VirtualClock, feed
+from bench.metrics import ErrorRates, Percentiles, error_rates, percentiles, rtf_per_utterance, rtf_per_window
+from bench.progress import Bar
+from bench.provenance import gpu_memory_mb, peak_host_memory_mb
+from bench.results import Row, UtteranceRecord, row
+from bench.timed import TimedBackend
+from runtime import Recognizer
+
+Mode = Literal["utterance", "continuous"]
+Pace = Literal["realtime", "fast"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to measure."""
+
+    lang: str
+    frame_ms: int
+    pace: Pace
+    precision: str
+    limit: int | None  # first clips of each data set; None: all
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A data set in one mode."""
+
+    row: Row
+    records: list[UtteranceRecord]
+
+
+def on_gpu(backend: str) -> bool:
+    """Whether a backend of this name computes on a GPU: if not, its times are a functional check."""
+    return not backend.endswith("-cpu")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An open recogniser and how to measure it."""
+
+    recognizer: Recognizer
+    timed: TimedBackend  # the recogniser's backend
+    setting: Setting
+    console: Console  # for the progress bars
+
+    def measure(self, data_set: DataSet, clips: list[Clip], mode: Mode) -> Measured:
+        """Feed all clips, each to its Final or all as one stream, and reduce what was seen to a row."""
+        bundle, setting, timed = self.recognizer.bundle, self.setting, self.timed
+        fed = clips if mode == "utterance" else [joined(data_set.name, clips)]
+        timed.step_s.clear()
+        bar = Bar(self.console, f"{data_set.name} {mode}", len(clips), _seconds(clips))
+        results = self._feed_all(fed, mode, bar)
+        rates = self._rates(results)
+        step = percentiles(seconds * 1e3 for seconds in timed.step_s)
+        one_stream = mode == "continuous"
+        rtf = percentiles(rtf_per_window(results[0], setting.frame_ms) if one_stream else rtf_per_utterance(results))
+        latencies = [] if one_stream else results  # a stream has one first partial and one final: no distribution
+        spoken = latencies if bundle.checkpoint.weights == "trained" else []  # random weights answer to noise
+        return Measured(
+            row(
+                model=bundle.checkpoint.name,
+                weights=bundle.checkpoint.weights,
+                decoder="ctc",
+                precision=setting.precision,
+                backend=timed.name,
+                lookahead_ms=bundle.lookahead_ms,
+                frame_ms=setting.frame_ms,
+                pace=setting.pace,
+                data=data_set.name,
+                wer=rates.wer,
+                cer=rates.cer,
+                rtf_p50=rtf.p50,
+                rtf_p95=rtf.p95,
+                step_ms_p50=step.p50,
+                step_ms_p95=step.p95,
+                step_ms_p99=step.p99,
+                **_latency("first_partial_ms", percentiles(each.first_partial_ms for each in spoken)),
+                **_latency("first_partial_onset_ms", percentiles(each.first_partial_onset_ms for each in spoken)),
+                **_latency("final_ms", percentiles(each.final_ms for each in latencies)),
+                **_latency("final_speech_end_ms", percentiles(each.final_speech_end_ms for each in latencies)),
+                peak_gpu_memory_mb=gpu_memory_mb() if on_gpu(timed.name) else None,
+                peak_host_memory_mb=peak_host_memory_mb(),
+                mode=mode,
+                functional_check=not on_gpu(timed.name),
+                clips=len(clips),
+                left_out=data_set.left_out,
+                limit=setting.limit,
+                audio_minutes=_seconds(clips) / 60,
+                backlog_ms_max=max(result.backlog_ms for result in results),
+                steps=len(timed.step_s),
+            ),
+            [_record(result, data_set.name, mode) for result in results],
+        )
+
+    def _feed_all(self, fed: list[Clip], mode: Mode, bar: Bar) -> list[UtteranceResult]:
+        clock: Clock = RealClock() if self.setting.pace == "realtime" else VirtualClock()
+        stream = self.recognizer.stream()
+        results: list[UtteranceResult] = []
+        done_s = 0.0
+        with bar:
+            for clip in fed:
+                results.append(feed(stream, clip, self.setting.frame_ms, clock, partial(bar.audio, done_s)))
+                done_s += clip.audio_s
+                done = len(results) if mode == "utterance" else bar.clips
+                bar.done(done, done_s, self._rates(results).wer)
+        return results
+
+    def _rates(self, results: list[UtteranceResult]) -> ErrorRates:
+        if self.recognizer.bundle.checkpoint.weights == "random":
+            return ErrorRates(None, None)
+        references = [result.reference for result in results]
+        return error_rates(references, [result.hypothesis for result in results], self.setting.lang)
+
+
+def _seconds(clips: Sequence[Clip]) -> float:
+    return sum(clip.audio_s for clip in clips)
+
+
+def _latency(key: str, values: Percentiles) -> dict[str, float | None]:
+    return {f"{key}_p50": values.p50, f"{key}_p95": values.p95}
+
+
+def _record(result: UtteranceResult, data: str, mode: Mode) -> UtteranceRecord:
+    return UtteranceRecord(
+        data=data,
+        mode=mode,
+        audio=result.clip,
+        reference=result.reference,
+        hypothesis=result.hypothesis,
+        audio_s=result.audio_s,
+        busy_s=result.busy_s,
+        first_partial_ms=result.first_partial_ms,
+        first_partial_onset_ms=result.first_partial_onset_ms,
+        final_ms=result.final_ms,
+        final_speech_end_ms=result.final_speech_end_ms,
+        backlog_ms=result.backlog_ms,
+        onset_s=None if result.speech is None else result.speech.onset_s,
+        speech_end_s=None if result.speech is None else result.speech.end_s,
+    )

@@ -1,0 +1,195 @@
+"""The result file: one run's figures, their definitions and their provenance."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from bench import normalise, onset
+from runtime.errors import InputError
+from runtime.files import written_whole
+
+LATENCY = "ms; frames arrive at the pace of speech, pace `fast` simulates their arrival on a virtual clock"
+
+DEFINITIONS = {
+    "wer": "percent; errors over reference words of all clips, after bench/normalise.py; null with random weights",
+    "cer": "percent; the same over characters, spaces included",
+    "rtf": "seconds in push and finish per second of audio, over utterances; continuous: in push, over windows of 10 s",
+    "step_ms": "ms; one call of the backend's step, input copy and result included, warm-up excluded",
+    "first_partial_ms": f"from the first sample's capture to the first text, null with random weights; {LATENCY}",
+    "first_partial_onset_ms": "the same from speech onset",
+    "final_ms": f"from the arrival of the last frame to the final; {LATENCY}",
+    "final_speech_end_ms": "the same from the end of speech",
+    "speech": onset.DEFINITION,
+    "backlog_ms": "longest time that an arrived frame waited to be pushed",
+    "peak_gpu_memory_mb": "10**6 bytes that the process holds on the GPU after the last clip, CUDA context included",
+    "peak_host_memory_mb": "10**6 bytes, largest resident memory of the process up to the end of the row",
+    "power_w": "the GPU's power limit; sm_clock_mhz is its SM clock right after the last clip",
+    "functional_check": "true: measured without a GPU; error rates hold, times and memory are no result",
+    "left_out": "clips of the data set whose reference has digits, or no letters; neither fed nor counted",
+    "normaliser": normalise.DEFINITION,
+}
+
+Figure = Annotated[float, AfterValidator(lambda value: round(value, 5))]  # more digits are noise
+
+
+class _Record(BaseModel):
+    """Keys beyond these are kept: other stages add their own."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, frozen=True)
+
+
+class DataProvenance(_Record):
+    """A data set and how much of it was measured on."""
+
+    name: str
+    sha256: str  # of the manifest and all its audio
+    clips: int  # fed
+    minutes: Figure  # fed
+
+
+class Provenance(_Record):
+    """What the figures were measured on. None: not there, or not known."""
+
+    date: str  # UTC, ISO 8601
+    commit: str | None
+    command: str
+    gpu: str | None
+    driver: str | None
+    sm_clock_mhz: Figure | None
+    power_w: Figure | None
+    tensorrt: str | None
+    cuda: str | None
+    onnxruntime: str | None = None
+    python: str
+    cpu: str
+    data: list[DataProvenance]
+
+
+class Row(_Record):
+    """One model on one data set. A figure that was not measured is None, never 0 or a guess."""
+
+    model: str
+    weights: Literal["trained", "random"]
+    decoder: Literal["ctc", "rnnt"]
+    precision: Literal["fp32", "fp16", "int8"]
+    calibration: str | None
+    backend: str
+    cuda_graph: bool | None
+    lookahead_ms: int
+    frame_ms: int | None
+    pace: Literal["realtime", "fast"] | None
+    data: str
+    wer: Figure | None
+    cer: Figure | None
+    rtf_p50: Figure | None
+    rtf_p95: Figure | None
+    step_ms_p50: Figure | None
+    step_ms_p95: Figure | None
+    step_ms_p99: Figure | None
+    launches_per_step: Figure | None
+    floor_ms: Figure | None
+    first_partial_ms_p50: Figure | None
+    first_partial_ms_p95: Figure | None
+    first_partial_onset_ms_p50: Figure | None
+    first_partial_onset_ms_p95: Figure | None
+    final_ms_p50: Figure | None
+    final_ms_p95: Figure | None
+    final_speech_end_ms_p50: Figure | None
+    final_speech_end_ms_p95: Figure | None
+    peak_gpu_memory_mb: Figure | None
+    plan_mb: Figure | None
+    build_s: Figure | None
+    # Ours
+    mode: Literal["utterance", "continuous", "offline"] = "utterance"
+    functional_check: bool = False  # measured without a GPU
+    clips: int | None = None
+    left_out: int | None = None  # clips without a reference that can be scored
+    limit: int | None = None  # only the first clips of the data set, at most so many; None: all of it
+    audio_minutes: Figure | None = None
+    backlog_ms_max: Figure | None = None
+    steps: int | None = None
+    peak_host_memory_mb: Figure | None = None
+
+
+def row(**measured: object) -> Row:
+    """A row with these keys; the other figures, not measured, are None."""
+    unmeasured = {name: None for name, field in Row.model_fields.items() if field.is_required()}
+    return Row.model_validate(unmeasured | measured)
+
+
+class UtteranceRecord(_Record):
+    """One fed clip: transcripts as they were before normalisation, times, marks."""
+
+    data: str
+    mode: Literal["utterance", "continuous", "offline"]
+    audio: str
+    reference: str
+    hypothesis: str
+    audio_s: Figure
+    busy_s: Figure | None = None
+    first_partial_ms: Figure | None = None
+    first_partial_onset_ms: Figure | None = None
+    final_ms: Figure | None = None
+    final_speech_end_ms: Figure | None = None
+    backlog_ms: Figure | None = None
+    onset_s: Figure | None = None
+    speech_end_s: Figure | None = None
+
+
+class ResultFile(_Record):
+    """bench/results/NAME.json."""
+
+    model_config = ConfigDict(validate_by_name=True)
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    provenance: Provenance
+    rows: list[Row] = Field(min_length=1)
+    definitions: dict[str, str] = Field(default_factory=dict)
+    utterances: list[UtteranceRecord] = Field(default_factory=list)
+
+
+def write_result(path: Path, result: ResultFile) -> None:
+    """Write a result file whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(result.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
+
+
+def result_path(folder: Path, name: str | None, parts: list[str], *, data: Path, lang: str, limit: int | None) -> Path:
+    """Path of a run's result file, by default named after what is measured: no run replaces another kind's.
+
+    Args:
+        folder: where result files lie.
+        name: the name asked for, without `.json`.
+        parts: what the name is made of without one: model, look-ahead, precision, backend.
+        data: folder of the data sets; its own name is part of the name, as the language and the limit are.
+        lang: language code.
+        limit: first clips of each data set; None: all.
+
+    Raises:
+        InputError: a name that is a path.
+    """
+    if name is None:
+        name = "-".join([*parts, data.resolve().name, lang, *([] if limit is None else [f"first{limit}"])])
+    if not name or name.startswith(".") or Path(name).name != name:
+        raise InputError(f"--name: expected a file name without a folder, found {name!r}; the folder is --out")
+    return folder / f"{name}.json"
+
+
+def read_result(path: Path) -> ResultFile:
+    """Read a result file. Raises InputError where it is missing or is none."""
+    try:
+        return ResultFile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the result file: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(f"{path}: no result file of schema 1: {where}: {first['msg']}; measure again") from error
+
+
+def read_results(folder: Path) -> dict[str, ResultFile]:
+    """Name -> result file, of all in a folder, sorted. Raises InputError for a missing folder or a broken file."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of result files; `python -m bench` writes them")
+    return {path.stem: read_result(path) for path in sorted(folder.glob("*.json"))}

@@ -1,0 +1,94 @@
+"""A bundle on the evaluation speech: warm-up, then every data set clip by clip and as one stream."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from bench import clips
+from bench.feed import Clip, VirtualClock, check_frame_ms, feed
+from bench.measure import Bench, Mode, Pace, Setting, on_gpu
+from bench.provenance import collect
+from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord, result_path
+from bench.table import report
+from bench.timed import TimedBackend
+from runtime import Recognizer
+from runtime.backends import default_backend
+
+WARM_UP_STEPS = 10
+MODES: dict[str, tuple[Mode, ...]] = {
+    "both": ("utterance", "continuous"),
+    "utterance": ("utterance",),
+    "continuous": ("continuous",),
+}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to measure and how."""
+
+    bundle: Path
+    eval: Path | None = None  # folder of data sets; None: data/asr_eval, or data/sample where that is missing
+    lang: str = "en"
+    backend: str = "auto"  # auto: this machine's best
+    precision: str = "fp32"
+    pace: Literal["auto", "realtime", "fast"] = "auto"  # auto: real time on a GPU, fast without one
+    mode: Literal["both", "utterance", "continuous"] = "both"
+    frame_ms: int = 20
+    limit: int | None = None  # first clips of each data set; None: all
+    name: str | None = None  # of the result file; None: made of what is measured
+    out: Path = Path("bench/results")
+
+
+def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Path:
+    """Measure, print the table, write the result file and return its path.
+
+    Args:
+        options: what to measure.
+        argv: the command line, for the provenance.
+        console: where progress and table go.
+
+    Raises:
+        InputError: bad options, data or bundle; nothing is written then.
+    """
+    check_frame_ms(options.frame_ms)
+    folder = clips.eval_folder(options.eval, console.print)
+    data_sets = clips.data_sets(folder, options.lang, options.limit)
+    described = [clips.provenance(data_set) for data_set in data_sets]
+    backend = default_backend() if options.backend == "auto" else options.backend
+    pace: Pace = options.pace if options.pace != "auto" else "realtime" if on_gpu(backend) else "fast"
+    with Recognizer(options.bundle, options.precision, backend) as recognizer:
+        parts = [recognizer.bundle.checkpoint.name, f"{recognizer.bundle.lookahead_ms}ms", options.precision, backend]
+        path = result_path(options.out, options.name, parts, data=folder, lang=options.lang, limit=options.limit)
+        recognizer.backend = timed = TimedBackend(recognizer.backend)
+        setting = Setting(options.lang, options.frame_ms, pace, options.precision, options.limit)
+        bench = Bench(recognizer, timed, setting, console)
+        rows: list[Row] = []
+        records: list[UtteranceRecord] = []
+        for data_set in data_sets:
+            loaded = _load(data_set, recognizer.bundle.sample_rate, console)
+            if not rows:
+                _warm_up(recognizer, timed, loaded[0], options.frame_ms, console)
+            for mode in MODES[options.mode]:
+                measured = bench.measure(data_set, loaded, mode)
+                rows.append(measured.row)
+                records.extend(measured.records)
+        provenance = collect(argv, described)
+    report(path, ResultFile(provenance=provenance, rows=rows, definitions=DEFINITIONS, utterances=records), console)
+    return path
+
+
+def _load(data_set: clips.DataSet, sample_rate: int, console: Console) -> list[Clip]:
+    with console.status(f"{data_set.name}: reading {len(data_set.utterances)} clips, marking onset and end of speech"):
+        return [clips.load(data_set, utterance, sample_rate, mark_speech=True) for utterance in data_set.utterances]
+
+
+def _warm_up(recognizer: Recognizer, timed: TimedBackend, clip: Clip, frame_ms: int, console: Console) -> None:
+    begin = time.perf_counter()
+    while len(timed.step_s) < WARM_UP_STEPS:
+        feed(recognizer.stream(), clip, frame_ms, VirtualClock())
+    seconds = time.perf_counter() - begin
+    console.print(f"warm-up: {len(timed.step_s)} steps in {seconds:.2f} s, not in the figures", highlight=False)

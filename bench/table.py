@@ -1,0 +1,87 @@
+"""The result tables on the terminal, readable at 120 columns."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.results import ResultFile, Row, write_result
+
+CHECK = "functional check on the CPU: these figures are no result"
+
+Cell = Callable[[Row], str]
+
+
+def figures(values: Sequence[float | None], digits: int) -> str:
+    """Figures side by side, `12.3 / 14.5`; a dash for what was not measured."""
+    if all(value is None for value in values):
+        return "-"
+    return " / ".join("-" if value is None else f"{value:.{digits}f}" for value in values)
+
+
+def data_label(row: Row) -> str:
+    """Data set, how it was fed, and how much of it if not all."""
+    how = {"utterance": "utterances", "continuous": "one stream", "offline": "whole clips"}[row.mode]
+    return f"{row.data}, {how}" if row.limit is None else f"{row.data}, {how}, first {row.limit}"
+
+
+def memory_label(row: Row) -> str:
+    """Peak memory in MB: the GPU's where there is one, else the host's."""
+    if row.peak_gpu_memory_mb is not None:
+        return f"{row.peak_gpu_memory_mb:.0f} GPU"
+    return "-" if row.peak_host_memory_mb is None else f"{row.peak_host_memory_mb:.0f} host"
+
+
+SPEED: dict[str, Cell] = {
+    "Data": data_label,
+    "WER %": lambda row: figures([row.wer], 2),
+    "CER %": lambda row: figures([row.cer], 2),
+    "RTF p50 / p95": lambda row: figures([row.rtf_p50, row.rtf_p95], 4),
+    "Step ms p50 / p95 / p99": lambda row: figures([row.step_ms_p50, row.step_ms_p95, row.step_ms_p99], 2),
+    "Peak MB": memory_label,
+}
+LATENCY: dict[str, Cell] = {
+    "Data": data_label,
+    "first partial\nfrom audio start": lambda row: figures([row.first_partial_ms_p50, row.first_partial_ms_p95], 0),
+    "first partial\nfrom speech onset": lambda row: figures(
+        [row.first_partial_onset_ms_p50, row.first_partial_onset_ms_p95], 0
+    ),
+    "final\nfrom last frame": lambda row: figures([row.final_ms_p50, row.final_ms_p95], 1),
+    "final\nfrom speech end": lambda row: figures([row.final_speech_end_ms_p50, row.final_speech_end_ms_p95], 0),
+}
+
+
+def report(path: Path, result: ResultFile, console: Console) -> None:
+    """Write a run's result file and print its rows."""
+    write_result(path, result)
+    print_rows(result.rows, console)
+    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def print_rows(rows: Sequence[Row], console: Console) -> None:
+    """Print rows, those of one model and engine together; say where they are no result."""
+    for title, group in groupby(rows, key=_title):
+        same = list(group)
+        console.print(_table(title, SPEED, same))
+        timed = [row for row in same if row.final_ms_p50 is not None]
+        if timed:
+            console.print(_table("Latency in ms, p50 / p95", LATENCY, timed))
+    if any(row.functional_check for row in rows):
+        console.print(CHECK, style="bold yellow")
+
+
+def _title(row: Row) -> str:
+    feed = "" if row.frame_ms is None else f", {row.frame_ms} ms frames, pace {row.pace}"
+    model = f"{row.model} ({row.weights}), look-ahead {row.lookahead_ms} ms"
+    return f"{model}\n{row.decoder}, {row.precision} on {row.backend}{feed}"
+
+
+def _table(title: str, columns: dict[str, Cell], rows: list[Row]) -> Table:
+    table = Table(title=title)
+    for header in columns:
+        table.add_column(header, justify="left" if header == "Data" else "right")
+    for row in rows:
+        table.add_row(*(cell(row) for cell in columns.values()))
+    return table

@@ -1,0 +1,33 @@
+"""A backend that notes how long each step takes."""
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.backends import Backend, StepResult
+
+
+class TimedBackend:
+    """A backend, and the seconds of each of its steps in `step_s`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.name = backend.name
+        self.step_s: list[float] = []
+
+    def new_state(self) -> Any:  # noqa: ANN401 -- opaque, the backend's own
+        """See Backend.new_state."""
+        return self._backend.new_state()
+
+    def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
+        """See Backend.step."""
+        begin = time.perf_counter()
+        result = self._backend.step(window, valid, state)
+        self.step_s.append(time.perf_counter() - begin)
+        return result
+
+    def close(self) -> None:
+        """See Backend.close."""
+        self._backend.close()

@@ -1,0 +1,166 @@
+"""`python -m bench`: bad input is one line, exit code 2 and no file; the real thing on the committed sample."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench import clips
+from bench.__main__ import parse_args, run
+from bench.offline import load_reference
+from bench.results import read_result
+from bench.run import RunOptions, run_bench
+from data.audio import load_audio
+from data.manifest import Utterance, read_manifest, write_manifest
+from runtime import Recognizer
+from runtime.errors import InputError, exit_code
+
+SAMPLE = Path("data/sample")
+EMBEDDED = "data/checkpoint/streaming_fastconformer_ctc_en_small.nemo"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+BAD: list[tuple[str, list[str]]] = [
+    ("20 to 40 ms, found 10", ["--bundle", "{bundle}", "--frame-ms", "10"]),
+    ("20 to 40 ms, found 50", ["--bundle", "{bundle}", "--frame-ms", "50"]),
+    ("at least 1 clip, found 0", ["--bundle", "{bundle}", "--limit", "0"]),
+    ("no such folder of data sets", ["--bundle", "{bundle}", "--eval", "no-such-folder"]),
+    ("manifest_de.jsonl", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--lang", "de"]),
+    ("--lang: expected one of en, de, found 'xx'", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--lang", "xx"]),
+    ("no-such-bundle", ["--bundle", "no-such-bundle", "--eval", str(SAMPLE)]),
+    ("found int3", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--precision", "int3"]),
+    ("found nonsense", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--backend", "nonsense"]),
+    ("--name", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--name", "../elsewhere"]),
+    ("no-such.nemo", ["offline", "--model", "no-such.nemo", "--eval", str(SAMPLE)]),
+    ("found 160", ["offline", "--model", EMBEDDED, "--lookahead", "160", "--eval", str(SAMPLE)]),
+    ("no such folder of result files", ["results"]),
+]
+
+
+@pytest.mark.parametrize(("message", "words"), BAD)
+def test_bad_input(message: str, words: list[str], bundle: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [word.format(bundle=bundle) for word in words] + ["--out", str(out)]
+    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_broken_result_file(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out.mkdir()
+    (out / "a.json").write_text("{")
+    page = out.parent / "RESULTS.md"
+    page.write_text("<!-- results:start -->\n<!-- results:end -->\n")
+    argv = ["results", "--out", str(out), "--page", str(page)]
+    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert page.read_text() == "<!-- results:start -->\n<!-- results:end -->\n"
+
+
+def test_damaged_audio_among_the_clips(
+    bundle: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = read_manifest(SAMPLE / "manifest_en.jsonl")[0]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "bad.wav").write_bytes(b"no audio")
+    bad = Utterance(tmp_path / "set" / "bad.wav", "words", 1.0)
+    write_manifest(tmp_path / "set" / "manifest_en.jsonl", [good, bad])
+    argv = ["--bundle", str(bundle), "--eval", str(tmp_path), "--backend", "onnxruntime-cpu", "--out", str(out)]
+    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    error = capsys.readouterr().err
+    assert "bad.wav" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_without_a_command_it_runs() -> None:
+    assert parse_args(["--bundle", "b"]).command == "run"
+    assert parse_args(["run", "--bundle", "b"]).command == "run"
+    assert parse_args(["results", "--check"]).command == "results"
+
+
+def test_the_sample_stands_in_for_a_missing_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(clips, "DEFAULT_FOLDER", tmp_path / "none")
+    assert clips.eval_folder(None, lines.append) == clips.SAMPLE_FOLDER
+    assert len(lines) == 1
+    assert "data/sample, synthesised speech" in lines[0]
+    assert clips.eval_folder(SAMPLE.resolve(), lines.append) == SAMPLE.resolve()
+    assert len(lines) == 2
+    assert clips.eval_folder(tmp_path, lines.append) == tmp_path
+    monkeypatch.setattr(clips, "DEFAULT_FOLDER", tmp_path)
+    assert clips.eval_folder(None, lines.append) == tmp_path
+    assert len(lines) == 2
+
+
+def test_references_with_digits_are_left_out_and_counted(tmp_path: Path) -> None:
+    audio = read_manifest(SAMPLE / "manifest_en.jsonl")[0].audio.resolve()
+    texts = ["one two", "in 1984", "...", "three", "4"]
+    write_manifest(tmp_path / "set" / "manifest_en.jsonl", [Utterance(audio, text, 1.5) for text in texts])
+    (found,) = clips.data_sets(tmp_path, "en", None)
+    assert (found.name, [each.text for each in found.utterances], found.left_out) == ("set_en", ["one two", "three"], 3)
+    (found,) = clips.data_sets(tmp_path, "en", 2)
+    assert ([each.text for each in found.utterances], found.left_out) == (["one two"], 1)
+    write_manifest(tmp_path / "set" / "manifest_en.jsonl", [Utterance(audio, "1984", 1.5)])
+    with pytest.raises(InputError, match="nothing can be scored"):
+        clips.data_sets(tmp_path, "en", None)
+
+
+@pytest.mark.parametrize("mode", ["utterance", "continuous"])
+def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
+    argv = ["--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu", "--limit", "2"]
+    args = parse_args([*argv, "--mode", mode, "--out", str(out), "--name", "x"])
+    run(args, argv)
+    result = read_result(out / "x.json")
+    (row,) = result.rows
+    assert (row.mode, row.limit, row.clips, row.pace, row.functional_check) == (mode, 2, 2, "fast", True)
+    assert (row.backend, row.weights, row.lookahead_ms, row.data) == ("onnxruntime-cpu", "trained", 80, "sample_en")
+    assert row.wer is not None
+    assert row.steps is not None
+    assert row.rtf_p50
+    assert row.step_ms_p50
+    assert row.peak_gpu_memory_mb is None
+    assert (row.final_ms_p50 is None) is (mode == "continuous")
+    assert len(result.utterances) == (2 if mode == "utterance" else 1)
+    assert all(each.reference and each.onset_s is not None for each in result.utterances) is (mode == "utterance")
+    assert {"wer", "rtf", "final_ms", "speech"} <= result.definitions.keys()
+    assert result.provenance.data[0].clips == 2
+
+
+def test_random_weights_have_no_error_rate_and_no_first_partial(
+    bundle: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Recognizer.__init__
+
+    def as_random(self: Recognizer, *arguments: object) -> None:
+        opened(self, *arguments)  # type: ignore[arg-type]
+        checkpoint = self.bundle.checkpoint.model_copy(update={"weights": "random"})
+        self.bundle = self.bundle.model_copy(update={"checkpoint": checkpoint})
+
+    monkeypatch.setattr(Recognizer, "__init__", as_random)
+    options = RunOptions(bundle, SAMPLE, backend="onnxruntime-cpu", mode="utterance", limit=1, out=out)
+    written = json.loads(run_bench(options, [], Console(file=io.StringIO())).read_text())
+    (row,) = written["rows"]
+    assert row["weights"] == "random"
+    assert {row[key] for key in ("wer", "cer", "first_partial_ms_p50", "first_partial_onset_ms_p95")} == {None}
+    assert row["final_ms_p50"] > 0
+
+
+def test_streaming_says_what_nemo_says_offline(bundle_at: Callable[[int], Path]) -> None:
+    for lookahead_ms in (0, 80):
+        reference = load_reference(EMBEDDED, lookahead_ms)
+        with Recognizer(bundle_at(lookahead_ms), backend="onnxruntime-cpu") as recognizer:
+            for utterance in read_manifest(SAMPLE / "manifest_en.jsonl")[:3]:
+                samples = load_audio(utterance.audio)
+                stream = recognizer.stream()
+                stream.push(samples)
+                assert stream.finish().text.split() == reference.transcribe(samples).split()

@@ -1,0 +1,82 @@
+"""What is no streaming checkpoint is refused in one line, exit code 2, and nothing is written."""
+
+import copy
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export.__main__ import parse_args, run
+from export.architecture import read_architecture
+from export.checkpoint import EMBEDDED, RANDOM_CONFIG
+from runtime.errors import InputError, exit_code
+
+
+def missing(folder: Path) -> list[str]:
+    return ["--model", str(folder / "none.nemo")]
+
+
+def no_archive(folder: Path) -> list[str]:
+    (folder / "text.nemo").write_text("not an archive")
+    return ["--model", str(folder / "text.nemo")]
+
+
+def truncated(folder: Path) -> list[str]:
+    (folder / "short.nemo").write_bytes(Path(EMBEDDED).read_bytes()[:1_000_000])
+    return ["--model", str(folder / "short.nemo")]
+
+
+def empty_archive(folder: Path) -> list[str]:
+    with tarfile.open(folder / "empty.nemo", "w") as archive:
+        archive.addfile(tarfile.TarInfo("readme.txt"), io.BytesIO())
+    return ["--model", str(folder / "empty.nemo")]
+
+
+def unknown_lookahead(_: Path) -> list[str]:
+    return ["--model", EMBEDDED, "--lookahead", "160"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (missing, "found none"),
+        (no_archive, "no tar file"),
+        (truncated, "expected a checkpoint that NeMo restores"),
+        (empty_archive, "expected a checkpoint that NeMo restores"),
+        (unknown_lookahead, "trained for (0, 80, 480, 1040 ms), found 160"),
+    ],
+)
+def test_refused(arguments: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ANN401
+    out = tmp_path / "bundles"
+    code = exit_code(lambda: run(parse_args([*arguments(tmp_path), "--out", str(out)])))
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("encoder", "_target_", "nemo.collections.asr.modules.ConvASREncoder", "ConvASREncoder"),
+        ("encoder", "att_context_style", "regular", "att_context_style chunked_limited"),
+        ("encoder", "self_attention_model", "abs_pos", "self_attention_model rel_pos"),
+        ("encoder", "causal_downsampling", False, "causal_downsampling True"),
+        ("encoder", "conv_context_size", None, "conv_context_size causal"),
+        ("encoder", "subsampling_factor", 4, "subsampling_factor 8"),
+        ("encoder", "att_context_size", [-1, -1], "limited left context"),
+        ("encoder", "reduction", "striding", "reduction None"),
+        ("preprocessor", "normalize", "per_feature", "normalize NA"),
+        ("preprocessor", "sample_rate", 8000, "sample_rate 16000"),
+    ],
+)
+def test_another_architecture(part: str, key: str, value: object, message: str) -> None:
+    config = copy.deepcopy(RANDOM_CONFIG)
+    config[part][key] = value
+    with pytest.raises(InputError) as error:
+        read_architecture("a checkpoint", config, 1024)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,75 @@
+"""The shape of the exported graph: few nodes, typed by construction, compiled for Turing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from export.checkpoint import EMBEDDED, RANDOM
+from export.report import count_nodes
+from runtime.bundle import read_bundle
+
+FP32_ONLY = {"LayerNormalization", "Softmax", "LogSoftmax", "Log"}
+
+
+@pytest.fixture(scope="module", params=[EMBEDDED, RANDOM], ids=["embedded", "large-random"])
+def folder(request: pytest.FixtureRequest, bundle_of: Callable[[str, int], Path]) -> Path:
+    return bundle_of(request.param, 80)
+
+
+def test_large_encoder_has_at_most_800_nodes(bundle_of: Callable[[str, int], Path]) -> None:
+    counts = count_nodes(bundle_of(RANDOM, 80) / "step.fp32.onnx")
+    print(counts)
+    assert counts.encoder <= 800
+    assert counts.products_per_layer == 11  # 4 FFN, QKV, content, position, context, out, 2 pointwise
+
+
+def test_types_by_construction(folder: Path) -> None:
+    model = onnx.shape_inference.infer_shapes(onnx.load(folder / "step.fp16.onnx"), check_type=True, strict_mode=True)
+    types = {
+        each.name: each.type.tensor_type.elem_type
+        for each in [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    }
+    types |= {each.name: each.data_type for each in model.graph.initializer}
+    for node in model.graph.node:
+        floats = {
+            types[each]
+            for each in [*node.input, *node.output]
+            if types[each] in (TensorProto.FLOAT, TensorProto.FLOAT16)
+        }
+        if node.op_type in FP32_ONLY:
+            assert floats == {TensorProto.FLOAT}, node.name
+        if node.op_type in ("Gemm", "MatMul"):
+            assert floats == {TensorProto.FLOAT16}, node.name
+        if node.op_type != "Cast":
+            assert len(floats) <= 1, node.name
+
+
+def test_static_shapes_batch_first(folder: Path) -> None:
+    for step in read_bundle(folder).steps.values():
+        for each in [*step.inputs, *step.outputs]:
+            assert each.shape[0] == 1, each.name
+
+
+def test_turing_compiles_the_fp16_step(folder: Path) -> None:
+    trt = pytest.importorskip(
+        "tensorrt_rtx_bindings", reason="TensorRT-RTX is only there on Linux x86-64: run `make test` on it"
+    )
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    assert parser.parse_from_file(str(folder / "step.fp16.onnx")), [
+        parser.get_error(i).desc() for i in range(parser.num_errors)
+    ]
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM75, 0)
+    plan = builder.build_serialized_network(network, config)
+    assert plan is not None, "TensorRT-RTX refused the graph for SM75"
+    weights = read_bundle(folder).steps["fp16"].parameters * np.dtype(np.float16).itemsize
+    print(f"{folder.name}: SM75 plan of {plan.nbytes / 1e6:.0f} MB for {weights / 1e6:.0f} MB of weights")
+    assert plan.nbytes >= 0.9 * weights

@@ -1,0 +1,87 @@
+"""bundle.json is checked whole; whatever is wrong with a bundle is one line and no engine is loaded."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime import InputError, Recognizer
+from runtime.bundle import read_bundle
+
+Change = Callable[[Path, dict[str, Any]], object]
+
+
+def change(*keys: str | int, to: object) -> Change:
+    """Set one value of bundle.json."""
+
+    def apply(folder: Path, content: dict[str, Any]) -> None:
+        inner: Any = content
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = to
+        (folder / "bundle.json").write_text(json.dumps(content))
+
+    return apply
+
+
+def remove(key: str) -> Change:
+    def apply(folder: Path, content: dict[str, Any]) -> None:
+        del content[key]
+        (folder / "bundle.json").write_text(json.dumps(content))
+
+    return apply
+
+
+def write(name: str, content: bytes) -> Change:
+    return lambda folder, _: (folder / name).write_bytes(content)
+
+
+def unlink(name: str) -> Change:
+    return lambda folder, _: (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (unlink("bundle.json"), "found none; make one with `make export`"),
+        (write("bundle.json", b"{"), "found at the file: Invalid JSON"),
+        (write("bundle.json", b"\xff\xfe"), "found at the file: Invalid JSON"),
+        (write("bundle.json", b"[]"), "found at the file: "),
+        (remove("vocabulary"), "found at vocabulary: Field required"),
+        (change("colour", to="blue"), "found at colour: Extra inputs are not permitted"),
+        (change("checkpoint", "colour", to="blue"), "found at checkpoint.colour: Extra inputs are not permitted"),
+        (change("schema_version", to=2), "found at schema_version: "),
+        (change("blank", to=3), "blank 3 is not the id after"),
+        (change("sample_rate", to="16000"), "found at sample_rate: "),
+        (
+            change("steps", "fp32", "sha256", to="0" * 64),
+            "expected {folder}/step.fp32.onnx with sha256 000000000000...",
+        ),
+        (change("steps", "fp32", "file", to="../step.onnx"), "found at steps.fp32.file: "),
+        (change("steps", "fp32", "inputs", 0, "shape", to=[1, 7]), "takes audio [1, 7]"),
+        (change("steps", "fp32", "outputs", to=[]), "step lacks the outputs"),
+        (unlink("step.fp32.onnx"), "expected step.fp32.onnx in the bundle"),
+        (write("step.fp32.onnx", b"not the step"), "with sha256"),
+    ],
+)
+def test_broken_bundle(broken: Change, message: str, bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    broken(folder, json.loads((folder / "bundle.json").read_text()))
+    with pytest.raises(InputError) as error:
+        Recognizer(folder, backend="onnxruntime-cpu")
+    assert message.format(folder=folder) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("samples", [*range(0, 6_000, 37), 100_000])
+def test_encoder_frames_as_nemo_counts_them(samples: int, bundle: Path) -> None:
+    import torch
+    from nemo.collections.asr.parts.submodules.subsampling import calc_length
+
+    mel_frames = torch.tensor([samples // 160])
+    expected = int(calc_length(mel_frames, all_paddings=3, kernel_size=3, stride=2, ceil_mode=False, repeat_num=3)[0])
+    assert read_bundle(bundle).encoder_frames(samples) == (expected if samples else 0)

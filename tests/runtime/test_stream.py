@@ -1,0 +1,155 @@
+"""Stream and Recognizer: any frame length gives the same events' text, finish equals a fresh stream, bad samples change nothing."""
+
+import io
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from runtime import Event, Final, InputError, Partial, Recognizer
+from runtime.__main__ import parse_args, run
+from runtime.errors import exit_code
+
+
+@pytest.fixture(scope="module")
+def recognizer(bundle: Path) -> Recognizer:
+    return Recognizer(bundle, backend="onnxruntime-cpu")
+
+
+@pytest.fixture(scope="module")
+def speech(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    return sample[1][1]
+
+
+def recognise(recognizer: Recognizer, audio: np.ndarray, frame: int) -> tuple[list[Partial], Final]:
+    stream = recognizer.stream()
+    partials = [each for start in range(0, len(audio), frame) for each in stream.push(audio[start : start + frame])]
+    return partials, stream.finish()
+
+
+@pytest.mark.parametrize("frame", [1, 160, 320, 333, 640, 16_000, 10**6])
+def test_frames_of_any_length(recognizer: Recognizer, speech: np.ndarray, frame: int) -> None:
+    audio = speech[:24_000] if frame == 1 else speech
+    partials, final = recognise(recognizer, audio, frame)
+    expected_partials, expected = recognise(recognizer, audio, 320)
+    assert partials == expected_partials
+    assert final == expected
+    assert final.text
+    assert final.audio_s == len(audio) / 16_000
+
+
+def test_partials_grow_to_the_final(recognizer: Recognizer, speech: np.ndarray) -> None:
+    partials, final = recognise(recognizer, speech, 320)
+    assert len(partials) >= 3
+    events: list[Event] = [*partials, final]
+    for earlier, later in pairwise(events):
+        assert later.tokens[: len(earlier.tokens)] == earlier.tokens
+        assert later.audio_s >= earlier.audio_s
+
+
+def test_int16_and_float_agree(recognizer: Recognizer, speech: np.ndarray) -> None:
+    integers = np.round(speech * 32767).astype(np.int16)
+    assert recognise(recognizer, integers, 320) == recognise(recognizer, integers.astype(np.float32) / 32768, 320)
+
+
+def test_a_finished_stream_is_a_fresh_one(recognizer: Recognizer, speech: np.ndarray) -> None:
+    stream = recognizer.stream()
+    finals = []
+    for _ in range(2):
+        stream.push(speech)
+        finals.append(stream.finish())
+    stream.push(speech[::-1].copy())
+    stream.reset()
+    stream.push(speech)
+    assert [*finals, stream.finish()] == [finals[0]] * 3
+
+
+def test_streams_do_not_cross(recognizer: Recognizer, sample: list[tuple[str, np.ndarray]]) -> None:
+    clips = [audio for _, audio in sample[:3]]
+    streams = [recognizer.stream() for _ in clips]
+    for start in range(0, max(map(len, clips)), 320):
+        for stream, clip in zip(streams, clips, strict=True):
+            stream.push(clip[start : start + 320])
+    assert [each.finish() for each in streams] == [recognise(recognizer, clip, 320)[1] for clip in clips]
+
+
+@pytest.mark.parametrize("samples", [0, 1, 100, 1_479, 1_480])
+def test_almost_nothing(recognizer: Recognizer, samples: int) -> None:
+    partials, final = recognise(recognizer, np.zeros(samples, np.float32), 320)
+    assert (partials, final.text) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.array([0.0, np.nan], np.float32), "found 1 NaN or infinite of 2"),
+        (np.array([np.inf], np.float32), "found 1 NaN or infinite of 1"),
+        (np.zeros(3, np.float64), "float32 or int16, found float64"),
+        (np.zeros(3, np.int32), "float32 or int16, found int32"),
+        ([0.0, 0.1], "float32 or int16, found list"),
+        (np.zeros((2, 3), np.float32), "shape [n], found [2, 3]"),
+    ],
+)
+def test_bad_samples_change_nothing(
+    recognizer: Recognizer, speech: np.ndarray, samples: np.ndarray, message: str
+) -> None:
+    stream = recognizer.stream()
+    stream.push(speech[:8_000])
+    with pytest.raises(InputError) as error:
+        stream.push(samples)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    stream.push(speech[8_000:])
+    assert stream.finish() == recognise(recognizer, speech, 320)[1]
+
+
+def test_command_line_from_file_and_from_standard_input(
+    bundle: Path,
+    speech: np.ndarray,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pcm = np.round(speech * 32767).astype("<i2")
+    soundfile.write(tmp_path / "speech.wav", pcm, 16_000)
+    run(parse_args([str(tmp_path / "speech.wav"), "--bundle", str(bundle)]))
+    from_file = capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(pcm.tobytes())))
+    run(parse_args(["-", "--bundle", str(bundle)]))
+    assert capsys.readouterr().out == from_file
+    assert "final: " in from_file
+    assert from_file.count("\n") > 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "message"),
+    [
+        (["{folder}/none.wav"], None, "none.wav"),
+        (["{folder}/file.wav"], b"", "file.wav"),
+        (["{folder}/file.wav"], b"no audio at all", "file.wav"),
+        (["-"], b"\x00\x01\x02", "odd number of bytes"),
+        (["-", "--frame-ms", "0"], b"", "--frame-ms in 1..1000, found 0"),
+        (["-", "--backend", "tpu"], b"", "found tpu"),
+        (["-", "--precision", "fp8"], b"", "found fp8"),
+    ],
+)
+def test_bad_command_lines(  # noqa: PLR0917 -- fixtures
+    arguments: list[str],
+    content: bytes | None,
+    message: str,
+    bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if content is not None:
+        (tmp_path / "file.wav").write_bytes(content)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    arguments = [each.format(folder=tmp_path) for each in arguments]
+    assert exit_code(lambda: run(parse_args([*arguments, "--bundle", str(bundle)]))) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
