@@ -54,7 +54,6 @@ def nemo_export(model: str, lookahead_ms: int, folder: Path) -> tuple[int, int]:
     encoder.set_default_att_context_size(
         [checkpoint.architecture.left_context_frames, checkpoint.architecture.lookahead_frames(lookahead_ms)]
     )
-    encoder.set_export_config({"cache_support": "True"}) if hasattr(encoder, "set_export_config") else None
     encoder.export_cache_support = True
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "encoder.onnx"
