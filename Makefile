@@ -11,7 +11,8 @@ PYTHON ?= python3
 MODEL ?= data/checkpoint/streaming_fastconformer_ctc_en_small.nemo
 # Milliseconds of audio to come that the encoder sees.
 LOOKAHEAD ?= 80
-PRECISION ?= fp32
+# fp32 or fp16; by default what the hardware is there for.
+PRECISION ?= $(if $(filter gpu,$(HARDWARE)),fp16,fp32)
 # Milliseconds of audio in one push, 20 to 40.
 FRAME_MS ?= 20
 # realtime or fast.
@@ -41,7 +42,7 @@ install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c r
 supported = $(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is \
 	$(or $(VERSION),not there): name one, as in `make setup PYTHON=python3.12`))
 
-.PHONY: help setup data export bench results test lint clean
+.PHONY: help setup data export engines bench results test lint clean
 
 help:
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -54,7 +55,10 @@ data: $(STAMP) ## check the data, or COMMON_VOICE=DIR: make manifests from an un
 export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD) to a bundle in build/bundles
 	$(RUN) export --model "$(MODEL)" --lookahead $(LOOKAHEAD) --out build/bundles
 
-bench: export ## recognise the evaluation speech (EVAL, PRECISION, FRAME_MS, PACE, LIMIT) and print the figures
+engines: export ## the bundle's step to a TensorRT plan (PRECISION) in build/plans, where an NVIDIA GPU is
+	$(RUN) engines --bundle "$(BUNDLE)" --precision $(PRECISION)
+
+bench: export $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluation speech (EVAL, PRECISION, FRAME_MS, PACE, LIMIT) and print the figures
 	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) --precision $(PRECISION) \
 		--frame-ms $(FRAME_MS) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
 

@@ -12,6 +12,7 @@ from bench.feed import FRAME_MS
 from bench.offline import OfflineOptions, run_offline
 from bench.page import refresh
 from bench.run import MODES, RunOptions, run_bench
+from bench.steps import StepOptions, run_steps
 from runtime.errors import exit_code
 
 
@@ -28,7 +29,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     data.add_argument("--name", help="of the result file (default: named after what is measured)")
     run = commands.add_parser("run", parents=[data], help="measure a bundle (the default)")
     run.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
-    run.add_argument("--backend", default="auto", help="auto, onnxruntime-cpu, onnxruntime-cuda")
+    run.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
     run.add_argument("--precision", default="fp32")
     run.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
     run.add_argument("--mode", choices=tuple(MODES), default="both", help="clip by clip, as one stream, or both")
@@ -36,6 +37,12 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     offline = commands.add_parser("offline", parents=[data], help="NeMo's offline forward under the streaming mask")
     offline.add_argument("--model", required=True, help=".nemo file or a published checkpoint's name")
     offline.add_argument("--lookahead", type=int, default=80, metavar="MS")
+    steps = commands.add_parser("steps", parents=[out], help="time the step alone, beside its floor")
+    steps.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    steps.add_argument("--backend", default="tensorrt")
+    steps.add_argument("--precision", default="fp16")
+    steps.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
+    steps.add_argument("--name", help="of the result file (default: named after what is measured)")
     results = commands.add_parser("results", parents=[out], help="write RESULTS.md's table")
     results.add_argument("--page", type=Path, default=Path("RESULTS.md"))
     results.add_argument("--check", action="store_true", help="write nothing; exit 1 where the table is stale")
@@ -51,6 +58,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
         run_bench(RunOptions(**{each.name: given[each.name] for each in fields(RunOptions)}), argv, console)
     elif args.command == "offline":
         run_offline(OfflineOptions(**{each.name: given[each.name] for each in fields(OfflineOptions)}), argv, console)
+    elif args.command == "steps":
+        run_steps(StepOptions(**{each.name: given[each.name] for each in fields(StepOptions)}), argv, console)
     else:
         refresh(args.page, args.out, args.check)
 

@@ -13,7 +13,7 @@ from bench import clips
 from bench.metrics import error_rates
 from bench.progress import Bar
 from bench.provenance import collect, peak_host_memory_mb
-from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord, result_path, row
+from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord, default_name, result_path, row
 from bench.table import report
 from data.audio import SAMPLE_RATE
 from runtime.errors import InputError
@@ -53,7 +53,8 @@ def run_offline(options: OfflineOptions, argv: Sequence[str], console: Console) 
     data_sets = clips.data_sets(folder, options.lang, options.limit)
     reference = load_reference(options.model, options.lookahead)
     parts = [reference.name, f"{options.lookahead}ms", "fp32", "torch"]
-    path = result_path(options.out, options.name, parts, data=folder, lang=options.lang, limit=options.limit)
+    name = options.name or default_name(parts, data=folder, lang=options.lang, limit=options.limit)
+    path = result_path(options.out, name)
     rows, records = [], []
     for data_set in data_sets:
         made = _recognise(reference, data_set, options.lang, console)

@@ -6,6 +6,7 @@ import resource
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
@@ -64,6 +65,12 @@ def cpu() -> str:
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     return f"{names[0] if names else platform.processor() or platform.machine()}, {cores} cores"
+
+
+def process_age_s() -> float:
+    """Seconds since the kernel started this process, the interpreter's own start included (Linux)."""
+    started_ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")
 
 
 def peak_host_memory_mb() -> float:

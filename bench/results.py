@@ -25,6 +25,10 @@ DEFINITIONS = {
     "peak_gpu_memory_mb": "10**6 bytes that the process holds on the GPU after the last clip, CUDA context included",
     "peak_host_memory_mb": "10**6 bytes, largest resident memory of the process up to the end of the row",
     "power_w": "the GPU's power limit; sm_clock_mhz is its SM clock right after the last clip",
+    "floor_ms": "the weights' bytes over the bandwidth of copies within the GPU's memory (read and written) in the same run",
+    "launches_per_step": "kernels in the step, counted in the captured graph",
+    "first_result_s": "seconds from the process's start to its first step's result, with a built plan",
+    "step_sm_clock_mhz": "median SM clock while the steps ran; step_power_draw_w: median power drawn",
     "functional_check": "true: measured without a GPU; error rates hold, times and memory are no result",
     "left_out": "clips of the data set whose reference has digits, or no letters; neither fed nor counted",
     "normaliser": normalise.DEFINITION,
@@ -101,7 +105,7 @@ class Row(_Record):
     plan_mb: Figure | None
     build_s: Figure | None
     # Ours
-    mode: Literal["utterance", "continuous", "offline"] = "utterance"
+    mode: Literal["utterance", "continuous", "offline", "steps"] = "utterance"
     functional_check: bool = False  # measured without a GPU
     clips: int | None = None
     left_out: int | None = None  # clips without a reference that can be scored
@@ -110,6 +114,10 @@ class Row(_Record):
     backlog_ms_max: Figure | None = None
     steps: int | None = None
     peak_host_memory_mb: Figure | None = None
+    copy_gb_s: Figure | None = None
+    first_result_s: Figure | None = None
+    step_sm_clock_mhz: Figure | None = None
+    step_power_draw_w: Figure | None = None
 
 
 def row(**measured: object) -> Row:
@@ -155,25 +163,16 @@ def write_result(path: Path, result: ResultFile) -> None:
         temporary.write_text(result.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
 
 
-def result_path(folder: Path, name: str | None, parts: list[str], *, data: Path, lang: str, limit: int | None) -> Path:
-    """Path of a run's result file, by default named after what is measured: no run replaces another kind's.
-
-    Args:
-        folder: where result files lie.
-        name: the name asked for, without `.json`.
-        parts: what the name is made of without one: model, look-ahead, precision, backend.
-        data: folder of the data sets; its own name is part of the name, as the language and the limit are.
-        lang: language code.
-        limit: first clips of each data set; None: all.
-
-    Raises:
-        InputError: a name that is a path.
-    """
-    if name is None:
-        name = "-".join([*parts, data.resolve().name, lang, *([] if limit is None else [f"first{limit}"])])
+def result_path(folder: Path, name: str) -> Path:
+    """Path of a run's result file, whose name has no `.json`. Raises InputError for a name that is a path."""
     if not name or name.startswith(".") or Path(name).name != name:
         raise InputError(f"--name: expected a file name without a folder, found {name!r}; the folder is --out")
     return folder / f"{name}.json"
+
+
+def default_name(parts: list[str], *, data: Path, lang: str, limit: int | None) -> str:
+    """A name made of what is measured, so that no run replaces another kind's: `parts`, the data's folder, language and limit."""
+    return "-".join([*parts, data.resolve().name, lang, *([] if limit is None else [f"first{limit}"])])
 
 
 def read_result(path: Path) -> ResultFile:

@@ -12,7 +12,7 @@ from bench import clips
 from bench.feed import Clip, VirtualClock, check_frame_ms, feed
 from bench.measure import Bench, Mode, Pace, Setting, on_gpu
 from bench.provenance import collect
-from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord, result_path
+from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord, default_name, result_path
 from bench.table import report
 from bench.timed import TimedBackend
 from runtime import Recognizer
@@ -62,7 +62,8 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
     pace: Pace = options.pace if options.pace != "auto" else "realtime" if on_gpu(backend) else "fast"
     with Recognizer(options.bundle, options.precision, backend) as recognizer:
         parts = [recognizer.bundle.checkpoint.name, f"{recognizer.bundle.lookahead_ms}ms", options.precision, backend]
-        path = result_path(options.out, options.name, parts, data=folder, lang=options.lang, limit=options.limit)
+        name = options.name or default_name(parts, data=folder, lang=options.lang, limit=options.limit)
+        path = result_path(options.out, name)
         recognizer.backend = timed = TimedBackend(recognizer.backend)
         setting = Setting(options.lang, options.frame_ms, pace, options.precision, options.limit)
         bench = Bench(recognizer, timed, setting, console)

@@ -23,7 +23,12 @@ def figures(values: Sequence[float | None], digits: int) -> str:
 
 def data_label(row: Row) -> str:
     """Data set, how it was fed, and how much of it if not all."""
-    how = {"utterance": "utterances", "continuous": "one stream", "offline": "whole clips"}[row.mode]
+    how = {
+        "utterance": "utterances",
+        "continuous": "one stream",
+        "offline": "whole clips",
+        "steps": f"steps, {row.pace}",
+    }[row.mode]
     return f"{row.data}, {how}" if row.limit is None else f"{row.data}, {how}, first {row.limit}"
 
 

@@ -1,4 +1,4 @@
-"""The one error that bad input raises, and how a command line reports it."""
+"""The errors a user can cause or meet, and how a command line reports them."""
 
 import sys
 from collections.abc import Callable
@@ -8,13 +8,20 @@ class InputError(ValueError):
     """Bad input from the user: one line that says what was expected, what was found and what to do."""
 
 
+class CudaError(RuntimeError):
+    """A call on the GPU failed: one line with its name and the reason."""
+
+
 def exit_code(run: Callable[[], None]) -> int:
-    """Run a command; return its exit code: 0, 2 after a one-line error on stderr for bad input, 130 when interrupted."""
+    """Run a command; return its exit code: 0, 2 for bad input, 1 for a GPU that fails (one line on stderr), 130 when interrupted."""
     try:
         run()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except CudaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -90,7 +90,8 @@ class Stream:
         """Forget the utterance: equal to a new stream."""
         bundle = self._bundle
         self._decoder = GreedyCtc(bundle.vocabulary, bundle.blank)
-        self._state: Any = self._backend.new_state()
+        self._state: Any = None  # given back before the next is asked for: a backend may reuse it
+        self._state = self._backend.new_state()
         self._steps = 0
         self._received = 0
         # Before the first sample lies silence: that part of the first window is zero.

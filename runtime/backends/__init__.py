@@ -6,6 +6,7 @@ from pathlib import Path
 
 from runtime.backends.base import Backend, StepResult
 from runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeBackend
+from runtime.backends.tensorrt import TensorRtBackend
 from runtime.bundle import Bundle
 from runtime.errors import InputError
 
@@ -13,15 +14,19 @@ __all__ = ["Backend", "StepResult", "default_backend", "open_backend"]
 
 
 def default_backend() -> str:
-    """onnxruntime-cuda where an NVIDIA GPU answers, else onnxruntime-cpu."""
+    """The name tensorrt where an NVIDIA GPU answers, else onnxruntime-cpu."""
     smi = shutil.which("nvidia-smi")
     if smi and subprocess.run([smi, "-L"], capture_output=True, check=False, timeout=30).returncode == 0:
-        return "onnxruntime-cuda"
+        return "tensorrt"
     return "onnxruntime-cpu"
 
 
 def open_backend(name: str, folder: Path, bundle: Bundle, precision: str) -> Backend:
     """The backend of that name on the bundle's step; raises InputError for an unknown name or a bundle it cannot run."""
+    if name == "tensorrt":
+        return TensorRtBackend(folder, bundle, precision)
     if name not in PROVIDERS:
-        raise InputError(f"expected a backend out of {', '.join(PROVIDERS)}, found {name}; choose one of them")
+        raise InputError(
+            f"expected a backend out of tensorrt, {', '.join(PROVIDERS)}, found {name}; choose one of them"
+        )
     return OnnxRuntimeBackend(folder, bundle, precision, name)

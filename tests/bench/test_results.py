@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bench.results import ResultFile, read_result, read_results, result_path, row, write_result
+from bench.results import ResultFile, default_name, read_result, read_results, result_path, row, write_result
 from runtime.errors import InputError
 
 PROVENANCE = "date commit command gpu driver sm_clock_mhz power_w tensorrt cuda python cpu data"
@@ -99,16 +99,13 @@ def test_a_figure_is_finite(value: float) -> None:
         row(model="", weights="random", decoder="ctc", precision="fp32", backend="", lookahead_ms=0, data="", wer=value)
 
 
-@pytest.mark.parametrize(
-    ("name", "limit", "expected"),
-    [(None, None, "m-80ms-asr_eval-en"), (None, 3, "m-80ms-asr_eval-en-first3"), ("mine", 3, "mine")],
-)
-def test_names(name: str | None, limit: int | None, expected: str) -> None:
-    path = result_path(Path("out"), name, ["m", "80ms"], data=Path("data/asr_eval"), lang="en", limit=limit)
-    assert path == Path("out") / f"{expected}.json"
+@pytest.mark.parametrize(("limit", "expected"), [(None, "m-80ms-asr_eval-en"), (3, "m-80ms-asr_eval-en-first3")])
+def test_default_names(limit: int | None, expected: str) -> None:
+    name = default_name(["m", "80ms"], data=Path("data/asr_eval"), lang="en", limit=limit)
+    assert result_path(Path("out"), name) == Path("out") / f"{expected}.json"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../a", ".."])
 def test_a_name_is_no_path(name: str) -> None:
     with pytest.raises(InputError, match="--name"):
-        result_path(Path("out"), name, [], data=Path(), lang="en", limit=None)
+        result_path(Path("out"), name)

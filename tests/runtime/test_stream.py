@@ -11,7 +11,7 @@ import soundfile
 
 from runtime import Event, Final, InputError, Partial, Recognizer
 from runtime.__main__ import parse_args, run
-from runtime.errors import exit_code
+from runtime.errors import CudaError, exit_code
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +122,14 @@ def test_command_line_from_file_and_from_standard_input(
     assert capsys.readouterr().out == from_file
     assert "final: " in from_file
     assert from_file.count("\n") > 3
+
+
+def test_a_failing_gpu_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise CudaError("cudaMalloc: cudaErrorMemoryAllocation, out of memory")
+
+    assert exit_code(fail) == 1
+    assert capsys.readouterr().err == "error: cudaMalloc: cudaErrorMemoryAllocation, out of memory\n"
 
 
 @pytest.mark.parametrize(

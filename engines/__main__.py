@@ -1,0 +1,53 @@
+"""`python -m engines`: a bundle's step to a TensorRT plan for this GPU, or for Turing with no GPU."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime.errors import exit_code
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Command line of the builder."""
+    parser = argparse.ArgumentParser(prog="python -m engines", description="Build a TensorRT plan from a bundle.")
+    parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
+    parser.add_argument("--precision", choices=["fp32", "fp16"], default="fp16", help="default: fp16")
+    parser.add_argument(
+        "--for",
+        dest="build_for",
+        choices=["this-gpu", "sm75"],
+        default="this-gpu",
+        help="sm75: for Turing (T4), by TensorRT-RTX, on a machine with no GPU (default: this-gpu)",
+    )
+    parser.add_argument(
+        "--level", type=int, choices=range(6), default=3, help="optimisation level, 0 builds fastest (default: 3)"
+    )
+    parser.add_argument(
+        "--no-cublas", action="store_true", help="the cuBLAS and cuDNN installed are stubs: use TensorRT's own kernels"
+    )
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Build unless the plan is there already, whole and built from this bundle with these options."""
+    from engines.build import BuildOptions, build_plan, is_current
+    from engines.target import this_gpu, turing_without_gpu
+    from runtime.stamp import plan_path, read_stamp
+
+    target = turing_without_gpu(args.precision) if args.build_for == "sm75" else this_gpu()
+    options = BuildOptions(level=args.level, cublas=not args.no_cublas)
+    plan = target.named(plan_path(args.bundle, args.precision))
+    if is_current(plan, args.bundle, args.precision, target, options):
+        print(f"engines: {plan} is up to date")
+        return
+    build_plan(plan, args.bundle, args.precision, target, options)
+    stamp = read_stamp(plan)
+    print(
+        f"engines: wrote {plan}: {plan.stat().st_size / 1e6:.0f} MB in {stamp.build_s:.0f} s, "
+        f"TensorRT {stamp.tensorrt}, {stamp.gpu}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))

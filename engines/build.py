@@ -1,0 +1,129 @@
+"""Building a plan: parse the bundle's step, build it, write the plan whole and its stamp last."""
+
+import re
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from engines.precision import hold_front_end
+from engines.progress import Interrupt, MessageLog, make_logger, shown
+from engines.target import Target
+from engines.versions import configure, network_flags, strongly_typed
+from runtime.bundle import MANIFEST, read_bundle, step_file
+from runtime.errors import InputError
+from runtime.files import sha256, written_whole
+from runtime.stamp import Stamp, check_stamp, read_stamp, stamp_path
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What the builder is told beside the precision."""
+
+    level: int = 3
+    """TensorRT's optimisation level, 0 to 5: higher tries more kernels for longer."""
+    cublas: bool = True
+    """Whether kernels of cuBLAS and cuDNN may be used; False where those libraries are stubs."""
+
+    def recorded(self, target: Target) -> dict[str, str | int | bool]:
+        """The stamp's options."""
+        return {"library": str(target.trt.__name__), **asdict(self)}
+
+
+def is_current(plan: Path, folder: Path, precision: str, target: Target, options: BuildOptions) -> bool:
+    """Whether `plan` is whole and was built from this bundle for this target with these options."""
+    try:
+        stamp = read_stamp(plan)
+        check_stamp(
+            stamp,
+            plan,
+            folder,
+            precision,
+            tensorrt_version=target.version,
+            gpu=target.gpu,
+            compute_capability=target.compute_capability,
+        )
+    except InputError:
+        return False
+    return stamp.options == options.recorded(target)
+
+
+def build_plan(plan: Path, folder: Path, precision: str, target: Target, options: BuildOptions) -> None:
+    """Build the bundle's step of `precision` into `plan` and write its stamp; the timing cache is kept in build/timing.
+
+    Raises InputError, and writes nothing, for a bundle that is not whole, a graph that TensorRT does not parse or a build
+    that fails; raises KeyboardInterrupt, and writes nothing, after Ctrl-C.
+    """
+    source, _ = step_file(folder, read_bundle(folder), precision)
+    timing = plan.parent.parent / "timing" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', target.gpu)}-{target.version}.cache"
+    started = time.perf_counter()
+    serialized, cache = _build(source, precision, target, options, timing)
+    built = time.perf_counter() - started
+    stamp_path(plan).unlink(missing_ok=True)  # a plan without a stamp is never read
+    with written_whole(plan) as partial:
+        partial.write_bytes(serialized)
+    if cache is not None:
+        with written_whole(timing) as partial:
+            partial.write_bytes(cache)
+    stamp = Stamp(
+        bundle_sha256=sha256(folder / MANIFEST),
+        step_sha256=sha256(source),
+        precision="fp32" if precision == "fp32" else "fp16",
+        plan_sha256=sha256(plan),
+        tensorrt=target.version,
+        gpu=target.gpu,
+        compute_capability=target.compute_capability,
+        options=options.recorded(target),
+        weights_typed="strong" if strongly_typed(target.trt) else "flags",
+        build_s=round(built, 1),
+        created=datetime.now(timezone.utc).date().isoformat(),
+    )
+    with written_whole(stamp_path(plan)) as partial:
+        partial.write_text(stamp.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _build(
+    source: Path, precision: str, target: Target, options: BuildOptions, timing: Path
+) -> tuple[bytes, bytes | None]:
+    """The serialized engine, and the timing cache where there is one."""
+    trt = target.trt
+    logger = make_logger(trt)
+    try:
+        builder = trt.Builder(logger)
+    except TypeError as error:  # what the bindings raise for a null builder
+        raise _failure("start its builder", logger, "check nvidia-smi and the driver") from error
+    network = builder.create_network(network_flags(trt))
+    parser = trt.OnnxParser(network, logger)  # it owns the weights: kept until the build is done
+    if not parser.parse_from_file(str(source)):
+        logger.errors[:0] = [" ".join(str(parser.get_error(index)).split()) for index in range(parser.num_errors)]
+        raise _failure(f"parse {source}", logger, "make the bundle again with `make export`")
+    config = builder.create_builder_config()
+    configure(target, config, options.level, options.cublas)
+    if precision == "fp16" and not strongly_typed(trt):
+        hold_front_end(trt, config, network)
+    cache = None if target.offline else _timing_cache(config, timing)  # RTX asks a GPU as soon as it has one
+    logger.errors.clear()  # a cache of another driver is refused with an error, and that is all right
+    interrupt = Interrupt()
+    with interrupt.listening(), shown(trt, config, interrupt):
+        serialized = builder.build_serialized_network(network, config)
+    if serialized is None:
+        raise _failure(f"build {source}", logger, "see the message, and try another --level")
+    return bytes(serialized), None if cache is None else bytes(cache.serialize())
+
+
+def _timing_cache(config: Any, path: Path) -> Any:  # noqa: ANN401
+    """The timing cache kept from earlier builds, or an empty one where there is none or TensorRT refuses it."""
+    for content in (path.read_bytes() if path.is_file() else b"", b""):
+        cache = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, False):
+            return cache
+    return None
+
+
+def _failure(what: str, log: MessageLog, remedy: str) -> InputError:
+    """One line: the first error names the layer, what follows is its echo."""
+    found = log.errors[0] if log.errors else log.warning
+    if any("memory" in each.lower() for each in log.errors):
+        remedy = "free GPU memory, or lower --level"
+    return InputError(f"expected TensorRT to {what}, found: {found}; {remedy}")

@@ -1,0 +1,98 @@
+"""What a build says while it runs: TensorRT's messages, a bar for each phase, and a way to stop it."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+
+class MessageLog(Protocol):
+    """An ILogger that keeps what went wrong."""
+
+    errors: list[str]
+    """One line each, in order."""
+    warning: str
+    """The latest; 8.6 reports a CUDA that does not start as no more than that."""
+
+
+def make_logger(trt: Any) -> MessageLog:  # noqa: ANN401
+    """A logger that keeps errors and the latest warning, each as one line, and shows none (8.6 warns without end)."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc] # each library has its own ILogger
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+            self.warning = "no reason given"
+
+        def log(self, severity: Any, msg: str) -> None:  # noqa: ANN401
+            line = " ".join(msg.split())
+            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
+                self.errors.append(line)
+            elif severity == trt.ILogger.WARNING:
+                self.warning = line
+
+    return Logger()
+
+
+class Interrupt:
+    """Whether Ctrl-C was pressed: TensorRT cannot be interrupted by an exception, only asked to stop between steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note Ctrl-C inside the `with` block; raise KeyboardInterrupt at its end."""
+
+        def note(_signal: int, _frame: FrameType | None) -> None:
+            self.asked = True
+
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+            if self.asked:
+                raise KeyboardInterrupt
+
+
+@contextmanager
+def shown(trt: Any, config: Any, interrupt: Interrupt) -> Iterator[None]:  # noqa: ANN401
+    """Show the build's phases where the library reports them (10 and later), else one line; let `interrupt` stop it there."""
+    if not hasattr(trt, "IProgressMonitor"):
+        print("engines: building, this takes minutes", flush=True)
+        yield
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        monitor = make_monitor(trt, progress, interrupt)
+        config.progress_monitor = monitor  # the configuration does not keep it alive: this frame does
+        yield
+
+
+def make_monitor(trt: Any, progress: Progress, interrupt: Interrupt) -> Any:  # noqa: ANN401
+    """An IProgressMonitor that draws each phase under its parent on `progress`; TensorRT calls it from several threads."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc] # each library has its own IProgressMonitor
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.phases: dict[str, tuple[TaskID, int]] = {}  # name to bar and depth
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            depth = self.phases[parent_phase][1] + 1 if parent_phase in self.phases else 0
+            self.phases[phase_name] = progress.add_task("  " * depth + phase_name, total=num_steps), depth
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if phase_name in self.phases:
+                progress.update(self.phases[phase_name][0], completed=step + 1)
+            return not interrupt.asked
+
+        def phase_finish(self, phase_name: str) -> None:
+            if phase := self.phases.pop(phase_name, None):
+                progress.remove_task(phase[0])
+
+    return Monitor()

@@ -1,0 +1,68 @@
+"""What a plan is built for: a TensorRT library and a GPU."""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class Target:
+    """One TensorRT library and the GPU that its plan will run on."""
+
+    trt: Any
+    """The module: tensorrt (8.6, 10 or 11) or tensorrt_rtx."""
+    gpu: str
+    """The GPU's name, or `SM75 without a GPU`."""
+    compute_capability: str
+    """As in 7.5."""
+    suffix: str = ""
+    """What the plan's name carries before `.plan`."""
+
+    @property
+    def offline(self) -> bool:
+        """Whether the build asks no GPU, and so cannot time kernels."""
+        return bool(self.suffix)
+
+    @property
+    def version(self) -> str:
+        """The library's version, as in 10.16.1.11."""
+        return str(self.trt.__version__)
+
+    def named(self, plan: Path) -> Path:
+        """The plan's path for this target: one for another GPU does not take this machine's place."""
+        return plan.with_name(f"{plan.stem}{self.suffix}.plan")
+
+
+def this_gpu() -> Target:
+    """This machine's first visible GPU and installed TensorRT; raises InputError where there is none."""
+    trt = _module("tensorrt", "run `make setup` on a machine with an NVIDIA GPU, or build with `--for sm75`")
+    cudart = _module("cuda.bindings.runtime", "run `make setup` on a machine with an NVIDIA GPU")
+    error, properties = cudart.cudaGetDeviceProperties(0)
+    if error != cudart.cudaError_t.cudaSuccess:
+        raise InputError(
+            f"expected an NVIDIA GPU to build on, found {error.name}; check nvidia-smi, or build with `--for sm75`"
+        )
+    return Target(trt, properties.name.decode(), f"{properties.major}.{properties.minor}")
+
+
+def turing_without_gpu(precision: str) -> Target:
+    """SM 7.5 by TensorRT-RTX; raises InputError for a precision that it cannot compile, or where it is not installed."""
+    if precision != "fp16":
+        raise InputError(
+            f"expected fp16 for sm75, found {precision}; TensorRT-RTX compiles no FP32 GEMM for SM 7.5: "
+            f"use --precision fp16, or build on a T4"
+        )
+    trt = _module("tensorrt_rtx", "run `make test` once, which installs tensorrt-rtx-cu13 of requirements/dev.txt")
+    return Target(trt, "SM75 without a GPU", "7.5", ".sm75")
+
+
+def _module(name: str, remedy: str) -> Any:  # noqa: ANN401 -- each library is its own untyped module
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        raise InputError(
+            f"expected the Python package {name}, found {' '.join(str(error).split())}; {remedy}"
+        ) from error

@@ -1,0 +1,134 @@
+"""A TensorRT plan, loaded and found to be the bundle's step, on TensorRT 8.6 to 11."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.bundle import STATE, StepEntry, TensorSpec
+from runtime.cuda import Bytes
+from runtime.errors import CudaError, InputError
+
+ALIGNMENT = 512  # bytes; what TensorRT 8.6 asks of its scratch memory, 256 elsewhere; cudaMalloc gives as much
+DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32"}  # TensorRT's names
+
+
+class Region:
+    """Tensors side by side in a block, from byte `start` to `end`, aligned: one copy or one memset covers them all."""
+
+    def __init__(self, start: int, specs: Iterable[TensorSpec]) -> None:
+        self.start = self.end = start
+        self.offsets: dict[str, int] = {}
+        for spec in specs:
+            self.offsets[spec.name] = self.end
+            self.end += -(-_bytes(spec) // ALIGNMENT) * ALIGNMENT
+
+    def addresses(self, base: int, prefix: str = "") -> dict[str, int]:
+        """Address of each tensor, its name behind `prefix`, where the block lies at `base`."""
+        return {f"{prefix}{name}": base + offset for name, offset in self.offsets.items()}
+
+
+class Engine:
+    """A loaded plan, its tensors found to be the bundle's, and where a lane's block holds each of them."""
+
+    def __init__(self, tensorrt: Any, plan: Path, step: StepEntry) -> None:  # noqa: ANN401 -- a module without types
+        self._tensorrt = tensorrt
+        self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
+        self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
+        if self._engine is None:
+            raise InputError(
+                f"expected a plan that TensorRT {tensorrt.__version__} loads, found that it refuses {plan}; "
+                f"make it again with `make engines`"
+            )
+        names = map(self._engine.get_tensor_name, range(self._engine.num_io_tensors))
+        self.tensors = {name: self._spec(name) for name in names}
+        self._check(plan, step)
+        # TensorRT 10.1 renamed it, 11 dropped the old name.
+        sized = "device_memory_size_v2" if hasattr(self._engine, "device_memory_size_v2") else "device_memory_size"
+        self.scratch_bytes = int(getattr(self._engine, sized))
+        """Activations of one step."""
+        of = self.tensors
+        self.inputs = Region(0, [of[each.name] for each in step.inputs if each.name not in STATE])
+        self.outputs = Region(self.inputs.end, [of[each.name] for each in step.outputs if not _is_state(each.name)])
+        first = Region(self.outputs.end, [of[name] for name in STATE])
+        second = Region(first.end, [of[name] for name in STATE])
+        self.sets = (first, second)
+        """The state is read from one and written to the other, never to the address it is read from."""
+
+    def _spec(self, name: str) -> TensorSpec:
+        dtype = self._engine.get_tensor_dtype(name).name
+        # Not validated here: what is no type or shape of a bundle's is found by the comparison with the bundle.
+        return TensorSpec.model_construct(
+            name=name, dtype=DTYPES.get(dtype, dtype), shape=list(self._engine.get_tensor_shape(name))
+        )
+
+    def _check(self, plan: Path, step: StepEntry) -> None:
+        """The state's type is the engine's choice, in and out alike: with 8.6 the FP16 engine comes from the FP32 ONNX."""
+        expected = {}
+        for spec in (*step.inputs, *step.outputs):
+            carried = self.tensors.get(spec.name.removeprefix("next_")) if _is_state(spec.name) else None
+            expected[spec.name] = (carried.dtype if carried else spec.dtype, spec.shape)
+        found = {name: (spec.dtype, spec.shape) for name, spec in self.tensors.items()}
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                raise InputError(
+                    f"expected the plan {plan} with {name} {expected.get(name)}, found {found.get(name)}; "
+                    f"make it again with `make engines`"
+                )
+
+    def view(self, staging: Bytes, name: str) -> npt.NDArray[Any]:
+        """An input or output in pinned memory."""
+        spec, start = self.tensors[name], {**self.inputs.offsets, **self.outputs.offsets}[name]
+        return staging[start : start + _bytes(spec)].view(spec.dtype).reshape(spec.shape)
+
+    def context(self, base: int, reads: Region, writes: Region) -> Any:  # noqa: ANN401 -- TensorRT's
+        """An execution context on the block at `base`, bound for good: from one state set to the other."""
+        scratch = base + self.sets[1].end
+        # Scratch is ours, so that a lane's two contexts, which never run at once, share it.
+        if hasattr(self._tensorrt, "ExecutionContextAllocationStrategy"):  # TensorRT 10 and later
+            managed = self._tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED
+            context = self._engine.create_execution_context(managed)
+        else:
+            context = self._engine.create_execution_context_without_device_memory()
+        if context is None:
+            raise CudaError("create_execution_context: TensorRT made none; its reason is logged above")
+        if hasattr(context, "set_device_memory"):
+            context.set_device_memory(scratch, self.scratch_bytes)
+        else:
+            context.device_memory = scratch
+        addresses = {
+            **self.inputs.addresses(base),
+            **self.outputs.addresses(base),
+            **reads.addresses(base),
+            **writes.addresses(base, "next_"),
+        }
+        for name, address in addresses.items():
+            if not context.set_tensor_address(name, address):
+                raise CudaError(f"set_tensor_address: TensorRT refused {name}; its reason is logged above")
+        return context
+
+    def close(self) -> None:
+        """Unload it; its contexts must be gone."""
+        self._engine = self._runtime = None
+
+
+def import_tensorrt() -> Any:  # noqa: ANN401 -- a module without types
+    """The module; raises InputError, one line, where it is missing or its libraries do not load."""
+    try:
+        import tensorrt
+    except (ImportError, OSError) as error:
+        raise InputError(
+            f"expected TensorRT, found {error!r}; run `make setup` on a machine with an NVIDIA GPU, or choose another backend"
+        ) from error
+    return tensorrt
+
+
+def _bytes(spec: TensorSpec) -> int:
+    return np.dtype(spec.dtype).itemsize * math.prod(spec.shape)
+
+
+def _is_state(name: str) -> bool:
+    return name.removeprefix("next_") in STATE

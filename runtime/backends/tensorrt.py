@@ -1,0 +1,193 @@
+"""The step in TensorRT: one copy in, one graph launch, one copy out, one wait; the state never leaves the GPU."""
+
+import os
+import sys
+import weakref
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.backends.base import StepResult
+from runtime.backends.engine import Engine, import_tensorrt
+from runtime.bundle import Bundle
+from runtime.cuda import Device, Graph, Queue
+from runtime.errors import CudaError, InputError
+from runtime.stamp import check_stamp, plan_path, read_stamp
+
+RESULTS = ("tokens", "log_probs", "encoded")
+CLOSED = "expected an open backend, found a closed one; open it again"
+
+
+class TensorRtBackend:
+    """Runs a bundle's plan.
+
+    Each stream in use has a lane: its own CUDA stream, buffers, execution contexts and captured graphs, over one shared engine. Lanes
+    are made once and pooled: a state that is dropped gives its lane back, and `new_state` takes one and zeroes it, so that an
+    utterance costs one memset and neither allocation nor capture. Streams may run in several threads, one thread per state.
+    """
+
+    name = "tensorrt"
+
+    def __init__(self, folder: Path, bundle: Bundle, precision: str, cuda_graph: bool = True) -> None:
+        """Open the plan of the bundle in `folder`. Without `cuda_graph`, or with CUDA_GRAPH=0, kernels are launched one by one.
+
+        Raises InputError for a plan that is missing, broken or of another bundle, precision, TensorRT or GPU, before loading it;
+        CudaError where the GPU has no room.
+        """
+        plan = plan_path(folder, precision)
+        stamp = read_stamp(plan)
+        step = {str(key): entry for key, entry in bundle.steps.items()}.get(precision)
+        if step is None:
+            raise InputError(
+                f"expected a precision of the bundle ({', '.join(bundle.steps)}), found {precision}; choose one of them"
+            )
+        tensorrt = import_tensorrt()
+        self.device = Device()
+        check_stamp(
+            stamp,
+            plan,
+            folder,
+            precision,
+            tensorrt_version=tensorrt.__version__,
+            gpu=self.device.name,
+            compute_capability=self.device.compute_capability,
+        )
+        self.cuda_graph = cuda_graph and os.environ.get("CUDA_GRAPH") != "0"
+        """Whether a step is one graph launch; False from a failed capture on."""
+        self.kernels_per_step: int | None = None
+        """Kernels of one step, counted in the captured graph; None without one."""
+        self._idle: list[_Lane] = []
+        owned = ExitStack()
+        self._owned = owned
+        # Also when the backend is dropped, or the process ends, without close(): CUDA and TensorRT are still there then.
+        self._free = weakref.finalize(self, owned.close)
+        with ExitStack() as opening:
+            opening.callback(self.close)
+            self._engine = Engine(tensorrt, plan, step)
+            owned.callback(self._engine.close)
+            self._idle.append(self._new_lane())  # now, so that the first stream finds it ready
+            opening.pop_all()
+
+    def new_state(self) -> "TensorRtState":
+        """Zeros, in a lane of the pool or, where all are in use, in a new one. Raises CudaError where the GPU has no room for it."""
+        if not self._free.alive:
+            raise RuntimeError(CLOSED)
+        try:
+            lane = self._idle.pop()  # not `if`: another thread may take the last one in between
+        except IndexError:
+            lane = self._new_lane()
+        lane.reset()
+        state = TensorRtState(lane)
+        weakref.finalize(state, self._idle.append, lane).atexit = False
+        return state
+
+    def step(self, window: npt.NDArray[np.float32], valid: int, state: "TensorRtState") -> StepResult:
+        """See Backend.step. The state is used linearly: it is changed in place and returned, so an earlier one cannot be stepped again.
+
+        The results are views of pinned memory: not to be read after the next step of that state, nor after `close`.
+        """
+        lane = state.lane
+        lane.run(window, valid)
+        return StepResult(lane.tokens, lane.log_probs, lane.encoded, state)
+
+    def close(self) -> None:
+        """Free every lane, those in use too, and the engine; safe to call twice."""
+        self._free()
+
+    def _new_lane(self) -> "_Lane":
+        lane = _Lane(self.device, self._engine)
+        self._owned.callback(lane.close)
+        if self.cuda_graph:
+            try:
+                self.kernels_per_step = lane.capture()
+            except CudaError as error:
+                self.cuda_graph = False
+                print(
+                    f"warning: no CUDA graph, each kernel is launched on its own, which is slower: {error}",
+                    file=sys.stderr,
+                )
+        return lane
+
+
+class TensorRtState:
+    """A stream's place in its lane, the caller's for as long as it keeps this object."""
+
+    __slots__ = ("__weakref__", "lane")
+
+    def __init__(self, lane: "_Lane") -> None:
+        self.lane = lane
+
+
+class _Lane:
+    """What one stream's steps use, at fixed addresses: memory, and a context and a graph for either direction between the state sets.
+
+    TensorRT asks for a context of its own for each live graph.
+    """
+
+    def __init__(self, device: Device, engine: Engine) -> None:
+        self._graphs: list[Graph] = []
+        first, second = engine.sets
+        with ExitStack() as made:
+            self._queue = made.enter_context(Queue(device))
+            self._base = self._queue.allocate(second.end + engine.scratch_bytes)
+            self._first, self._outputs = first, engine.outputs
+            # Laid out as the device's block begins: inputs, outputs. All outputs come back in one copy: `log_probs` and
+            # `encoded` are some ten kilobytes, less than a microsecond, where a copy of their own would cost several.
+            staging = self._queue.pinned(engine.outputs.end)
+            self._sent, self._fetched = staging[: engine.inputs.end], staging[engine.outputs.start :]
+            self._window, self._valid = engine.view(staging, "audio")[0], engine.view(staging, "valid")
+            self.tokens, self.log_probs, self.encoded = (engine.view(staging, name)[0] for name in RESULTS)
+            self._contexts: list[Any] = []
+            made.callback(self._contexts.clear)  # before the block that they use is freed
+            self._contexts += [
+                engine.context(self._base, first, second),
+                engine.context(self._base, second, first),
+            ]
+            # Both run once, on silence: TensorRT and CUDA finish here what they put off to the first run, which a capture
+            # may not hold and a stream's first step should not wait for.
+            self._queue.clear(self._base, second.end)
+            for direction in (0, 1):
+                self._enqueue(direction)
+            self._queue.wait()
+            self._owned = made.pop_all()
+        self._open = True
+        self._direction = 0
+        """0: the next step reads the first set."""
+
+    def capture(self) -> int:
+        """Record both directions, copies included; return the kernels of a step. After a CudaError the lane runs without graphs."""
+        self._graphs = [self._queue.capture(partial(self._enqueue, direction)) for direction in (0, 1)]
+        return self._graphs[0].kernels
+
+    def reset(self) -> None:
+        """Zero the set that is read next; the step writes the other one whole before that is read."""
+        self._direction = 0
+        self._queue.clear(self._base + self._first.start, self._first.end - self._first.start)
+
+    def run(self, window: npt.NDArray[np.float32], valid: int) -> None:
+        """One step, its results in `tokens`, `log_probs` and `encoded`."""
+        if not self._open:
+            raise RuntimeError(CLOSED)
+        self._window[:] = window
+        self._valid[0] = valid
+        if self._graphs:
+            self._queue.launch(self._graphs[self._direction])
+        else:
+            self._enqueue(self._direction)
+        self._queue.wait()
+        self._direction ^= 1
+
+    def close(self) -> None:
+        """Free everything; safe to call twice."""
+        self._open = False
+        self._owned.close()
+
+    def _enqueue(self, direction: int) -> None:
+        self._queue.upload(self._base, self._sent)
+        if not self._contexts[direction].execute_async_v3(self._queue.handle):
+            raise CudaError("execute_async_v3: TensorRT did not run the step; its reason is logged above")
+        self._queue.download(self._fetched, self._base + self._outputs.start)

@@ -1,0 +1,169 @@
+"""The few CUDA runtime calls that a step needs: every return code checked, and one owner for all that they allocate."""
+
+import ctypes
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Self
+
+from runtime.errors import CudaError, InputError
+
+BINDINGS = ("cuda.bindings.runtime", "cuda.cudart")  # cuda-python 12.6 and later, and the 12.x before it
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Device:
+    """The first visible GPU; CUDA_VISIBLE_DEVICES chooses which one that is."""
+
+    def __init__(self) -> None:
+        """Raises InputError where cuda-python or the GPU is missing."""
+        self.api = _bindings()
+        try:
+            properties = self.call("cudaGetDeviceProperties", 0)
+        except CudaError as error:
+            raise InputError(
+                f"expected an NVIDIA GPU and its driver, found {error}; choose the backend onnxruntime-cpu where there is none"
+            ) from error
+        self.name: str = properties.name.decode()
+        """As nvidia-smi gives it."""
+        self.compute_capability = f"{properties.major}.{properties.minor}"
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes free and in all, with what other processes hold counted as used."""
+        free, total = self.call("cudaMemGetInfo")
+        return free, total
+
+    def call(self, name: str, *args: object) -> Any:  # noqa: ANN401 -- each call's own: None, a value or a list of them
+        """Call `name` of the CUDA runtime and return what it gives beside its code; raises CudaError for any but success."""
+        code, *values = getattr(self.api, name)(*args)
+        if code != self.api.cudaError_t.cudaSuccess:
+            self.api.cudaGetLastError()  # clears the code, which the next call would return otherwise
+            raise CudaError(f"{name}: {self._text('cudaGetErrorName', code)}, {self._text('cudaGetErrorString', code)}")
+        return values[0] if len(values) == 1 else values or None
+
+    def _text(self, name: str, code: object) -> str:
+        _, text = getattr(self.api, name)(code)
+        return str(text.decode())
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Recorded work, launched in one call."""
+
+    executable: Any
+    """cudaGraphExec_t."""
+    kernels: int
+    """Kernels in it: what a step without the graph launches one by one."""
+
+
+class Queue:
+    """One non-blocking stream with the memory and the graphs used on it; a context manager: leaving it frees them all.
+
+    One thread at a time may use a queue; queues do not wait for each other.
+    """
+
+    def __init__(self, device: Device) -> None:
+        """Raises CudaError, as every method does."""
+        self._device = device
+        api = device.api
+        with ExitStack() as made:
+            self._owned = made
+            self._stream = self._own(
+                "cudaStreamDestroy", device.call("cudaStreamCreateWithFlags", api.cudaStreamNonBlocking)
+            )
+            # Not cudaEventBlockingSync: a step lasts well under a millisecond per chunk, and to sleep and be woken by an
+            # interrupt would add tens of microseconds to it; the core that spins is busy only for that time.
+            self._event = self._own(
+                "cudaEventDestroy", device.call("cudaEventCreateWithFlags", api.cudaEventDisableTiming)
+            )
+            self._owned = made.pop_all()
+
+    @property
+    def handle(self) -> int:
+        """cudaStream_t as TensorRT takes it."""
+        return int(self._stream)
+
+    def allocate(self, size: int) -> int:
+        """Address of `size` bytes on the device, 256-byte aligned, not initialised."""
+        return int(self._own("cudaFree", self._device.call("cudaMalloc", size)))
+
+    def pinned(self, size: int) -> Bytes:
+        """`size` zeroed bytes of page-locked host memory; the array must not be used once the queue is left."""
+        address = self._own(
+            "cudaFreeHost", self._device.call("cudaHostAlloc", size, self._device.api.cudaHostAllocDefault)
+        )
+        array = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(address)))
+        array[:] = 0
+        return array
+
+    def upload(self, address: int, host: Bytes) -> None:
+        """Enqueue the copy of pinned bytes to the device."""
+        kind = self._device.api.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._device.call("cudaMemcpyAsync", address, host.ctypes.data, host.nbytes, kind, self._stream)
+
+    def download(self, host: Bytes, address: int) -> None:
+        """Enqueue the copy of the device's bytes to pinned memory."""
+        kind = self._device.api.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._device.call("cudaMemcpyAsync", host.ctypes.data, address, host.nbytes, kind, self._stream)
+
+    def clear(self, address: int, size: int) -> None:
+        """Enqueue zeroing of `size` bytes on the device."""
+        self._device.call("cudaMemsetAsync", address, 0, size, self._stream)
+
+    def capture(self, work: Callable[[], None]) -> Graph:
+        """Record what `work` enqueues, without running it. After a CudaError the queue works as before."""
+        call, api = self._device.call, self._device.api
+        # Thread-local: what other threads allocate or launch meanwhile neither fails nor is recorded.
+        call("cudaStreamBeginCapture", self._stream, api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+        try:
+            work()
+        except BaseException:
+            with suppress(
+                CudaError
+            ):  # the stream leaves capture mode even where this says that the capture was invalid
+                call("cudaGraphDestroy", call("cudaStreamEndCapture", self._stream))
+            raise
+        graph = call("cudaStreamEndCapture", self._stream)
+        with ExitStack() as recorded:
+            recorded.callback(call, "cudaGraphDestroy", graph)
+            executable = self._own("cudaGraphExecDestroy", call("cudaGraphInstantiate", graph, 0))
+            call("cudaGraphUpload", executable, self._stream)  # here, and not within the first launch
+            nodes, _ = call("cudaGraphGetNodes", graph, call("cudaGraphGetNodes", graph)[1])
+            kernel = api.cudaGraphNodeType.cudaGraphNodeTypeKernel
+            return Graph(executable, sum(call("cudaGraphNodeGetType", node) == kernel for node in nodes))
+
+    def launch(self, graph: Graph) -> None:
+        """Enqueue a graph of this queue."""
+        self._device.call("cudaGraphLaunch", graph.executable, self._stream)
+
+    def wait(self) -> None:
+        """Block until what was enqueued so far is done."""
+        self._device.call("cudaEventRecord", self._event, self._stream)
+        self._device.call("cudaEventSynchronize", self._event)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._owned:  # frees the newest first, also where the wait fails
+            self._device.call("cudaStreamSynchronize", self._stream)
+
+    def _own(self, free: str, handle: Any) -> Any:  # noqa: ANN401 -- CUDA's handles have a type each
+        self._owned.callback(self._device.call, free, handle)
+        return handle
+
+
+def _bindings() -> Any:  # noqa: ANN401 -- a module without types
+    for name in BINDINGS:
+        with suppress(ImportError):
+            return import_module(name)
+    raise InputError("expected cuda-python 12 or 13, found none; run `make setup` on a machine with an NVIDIA GPU")

@@ -1,0 +1,97 @@
+"""Run by test_api.py beside the real bindings of one TensorRT version, with no library behind them: builds and inspects a plan.
+
+Every object that would need the library is an autospec of its real class, so that a name which this version lacks raises; what
+the code subclasses (ILogger, IProgressMonitor) and every enum is the real one. Prints what was asked for as JSON.
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock, create_autospec, patch
+
+import tensorrt as trt
+from rich.progress import Progress
+
+from engines import inspect
+from engines.build import BuildOptions, build_plan
+from engines.progress import Interrupt, make_monitor
+from engines.target import Target
+from runtime.stamp import plan_path, read_stamp
+
+
+def spec(name: str) -> Any:  # noqa: ANN401
+    """An instance of the real class with exactly its attributes."""
+    return create_autospec(getattr(trt, name), spec_set=True, instance=True)
+
+
+folder, precision = Path(sys.argv[1]), sys.argv[2]
+builder, config, network, parser, cache = map(
+    spec, ("Builder", "IBuilderConfig", "INetworkDefinition", "OnnxParser", "ITimingCache")
+)
+builder.create_network.return_value = network
+builder.create_builder_config.return_value = config
+builder.build_serialized_network.return_value = b"plan"
+config.create_timing_cache.return_value = cache
+config.set_timing_cache.return_value = True
+cache.serialize.return_value = b"cache"
+
+runtime, engine, inspector = map(spec, ("Runtime", "ICudaEngine", "EngineInspector"))
+runtime.deserialize_cuda_engine.return_value = engine
+engine.create_engine_inspector.return_value = inspector
+inspector.get_engine_information.return_value = json.dumps({"Layers": []})
+engine.device_memory_size_v2 = 5_000_000
+
+factories = {
+    "Builder": MagicMock(return_value=builder),
+    "OnnxParser": MagicMock(return_value=parser),
+    "Runtime": MagicMock(return_value=runtime),
+}
+library = SimpleNamespace(**{name: getattr(trt, name) for name in dir(trt)} | factories)
+target = Target(library, "A GPU", "9.0")
+plan = plan_path(folder, precision)
+build_plan(plan, folder, precision, target, BuildOptions(level=2, cublas=False))
+with patch("engines.target.this_gpu", return_value=target):
+    inspect.run(inspect.parse_args([str(plan)]))
+
+with Progress(disable=True) as progress:
+    interrupt = Interrupt()
+    monitor = make_monitor(trt, progress, interrupt)
+    monitor.phase_start("outer", None, 2)
+    monitor.phase_start("inner", "outer", 3)
+    shown = [task.description for task in progress.tasks]
+    goes_on = monitor.step_complete("inner", 0)
+    interrupt.asked = True
+    stops = not monitor.step_complete("inner", 1)
+    monitor.phase_finish("inner")
+    left = [task.description for task in progress.tasks]
+
+stamp = read_stamp(plan)
+seen = {
+    "version": trt.__version__,
+    "network_flags": builder.create_network.call_args.args[0],
+    "strongly_typed": 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED),
+    "parsed": Path(parser.parse_from_file.call_args.args[0]).name,
+    "cleared": [each.args[0].name for each in config.clear_flag.call_args_list],
+    "set": [each.args[0].name for each in config.set_flag.call_args_list],
+    "max_aux_streams": config.max_aux_streams,
+    "level": config.builder_optimization_level,
+    "verbosity": config.profiling_verbosity.name,
+    "tactics": config.set_tactic_sources.call_args.args[0],
+    "own_kernels": 1 << int(trt.TacticSource.EDGE_MASK_CONVOLUTIONS) | 1 << int(trt.TacticSource.JIT_CONVOLUTIONS),
+    "monitored": isinstance(config.progress_monitor, trt.IProgressMonitor),
+    "monitor": [shown, goes_on, stops, left],
+    "lacks": [
+        name
+        for name, owner in (
+            ("FP16", trt.BuilderFlag),
+            ("EXPLICIT_BATCH", trt.NetworkDefinitionCreationFlag),
+            ("device_memory_size", trt.ICudaEngine),
+        )
+        if not hasattr(owner, name)
+    ],
+    "stamp": stamp.model_dump(include={"tensorrt", "gpu", "weights_typed", "precision"}),
+    "timing": sorted(each.name for each in (plan.parent.parent / "timing").iterdir()),
+}
+print(json.dumps(seen))

@@ -1,0 +1,273 @@
+"""Real builds for SM 7.5 by TensorRT-RTX, which needs no GPU, and what a failed one leaves: nothing."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar, Protocol
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.__main__ import parse_args, run
+from engines.build import BuildOptions, build_plan, is_current
+from engines.target import Target, this_gpu, turing_without_gpu
+from runtime.errors import InputError
+from runtime.files import sha256
+from runtime.stamp import check_stamp, plan_path, read_stamp, stamp_path
+
+trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
+
+
+@pytest.fixture
+def own_bundle(bundle: Path, tmp_path: Path) -> Path:
+    """The embedded bundle in a folder of this test's, so that build/plans is left alone."""
+    return Path(shutil.copytree(bundle, tmp_path / "bundles" / "embedded-80ms"))
+
+
+def _build(folder: Path, target: Target | None = None, options: BuildOptions | None = None) -> Path:
+    target = target or turing_without_gpu("fp16")
+    plan = target.named(plan_path(folder, "fp16"))
+    build_plan(plan, folder, "fp16", target, options or BuildOptions(level=0))
+    return plan
+
+
+def _with_step(folder: Path, model: onnx.ModelProto) -> Path:
+    """The bundle with another step.fp16.onnx, its hash right."""
+    onnx.save(model, folder / "step.fp16.onnx")
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["steps"]["fp16"]["sha256"] = sha256(folder / "step.fp16.onnx")
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def _left(folder: Path) -> list[str]:
+    made = folder.parent.parent
+    return sorted(str(each.relative_to(made)) for name in ("plans", "timing") for each in (made / name).rglob("*"))
+
+
+def test_sm75_plan_and_stamp_then_nothing_to_do(own_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--bundle", str(own_bundle), "--precision", "fp16", "--for", "sm75", "--level", "0"]
+    run(parse_args(arguments))
+    assert "wrote" in capsys.readouterr().out
+    plan = own_bundle.parent.parent / "plans" / "embedded-80ms.fp16.sm75.plan"
+    assert _left(own_bundle) == [f"plans/{plan.name}", f"plans/{plan.name}.json"]
+
+    stamp = read_stamp(plan)
+    check_stamp(
+        stamp,
+        plan,
+        own_bundle,
+        "fp16",
+        tensorrt_version=trt.__version__,
+        gpu="SM75 without a GPU",
+        compute_capability="7.5",
+    )
+    assert stamp.step_sha256 == sha256(own_bundle / "step.fp16.onnx")
+    assert stamp.options == {"library": "tensorrt_rtx", "level": 0, "cublas": True}
+    assert stamp.weights_typed == "strong"
+    parameters = json.loads((own_bundle / "bundle.json").read_text())["steps"]["fp16"]["parameters"]
+    print(f"{plan.stat().st_size} bytes of plan for {parameters} numbers, built in {stamp.build_s} s")
+    assert plan.stat().st_size > 1.5 * parameters, "the weights are in it"
+
+    before = plan.stat().st_mtime_ns
+    run(parse_args(arguments))
+    assert "up to date" in capsys.readouterr().out
+    assert plan.stat().st_mtime_ns == before
+
+    target, options = turing_without_gpu("fp16"), BuildOptions(level=0)
+    assert is_current(plan, own_bundle, "fp16", target, options)
+    assert not is_current(plan, own_bundle, "fp16", target, dataclasses.replace(options, level=1))
+    plan.write_bytes(plan.read_bytes()[:-1])
+    assert not is_current(plan, own_bundle, "fp16", target, options)
+
+
+def _matmul(elem_type: int, array: np.ndarray) -> onnx.ModelProto:
+    """The projection `some/layer`."""
+    x, y = (helper.make_tensor_value_info(name, elem_type, [1, 64]) for name in "xy")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="some/layer")
+    graph = helper.make_graph([node], "step", [x], [y], [numpy_helper.from_array(array, "w")])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _unknown_operator() -> onnx.ModelProto:
+    model = _matmul(TensorProto.FLOAT16, np.ones((64, 64), np.float16))
+    model.graph.node[0].op_type = "NoSuchOperator"
+    return model
+
+
+def _mixed_types() -> onnx.ModelProto:
+    return _matmul(TensorProto.FLOAT16, np.ones((64, 64), np.float32))
+
+
+def _fp32_product() -> onnx.ModelProto:
+    return _matmul(TensorProto.FLOAT, np.ones((64, 64), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("model", "stage", "reason"),
+    [
+        (_unknown_operator, "parse", "some/layer"),
+        (_mixed_types, "parse", "some/layer"),
+        (_fp32_product, "build", "FP32 GEMM is not supported"),
+    ],
+)
+def test_failed_build_leaves_nothing_and_says_why(
+    own_bundle: Path, model: Callable[[], onnx.ModelProto], stage: str, reason: str
+) -> None:
+    _with_step(own_bundle, model())
+    with pytest.raises(InputError, match=f"expected TensorRT to {stage} ") as raised:
+        _build(own_bundle)
+    print(raised.value)
+    assert reason in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert _left(own_bundle) == []
+
+
+def _with(builder: type) -> Target:
+    """TensorRT-RTX with another builder."""
+    real = {name: getattr(trt, name) for name in dir(trt)}
+    return dataclasses.replace(turing_without_gpu("fp16"), trt=SimpleNamespace(**real | {"Builder": builder}))
+
+
+class _Logger(Protocol):
+    def log(self, severity: object, msg: str) -> None: ...
+
+
+class _NoBuilder:
+    """A machine whose CUDA does not start."""
+
+    def __init__(self, logger: _Logger) -> None:
+        logger.log(trt.ILogger.WARNING, "CUDA initialization\nfailure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
+class _RealBuilder:
+    """TensorRT's, as a base."""
+
+    def __init__(self, logger: _Logger) -> None:
+        self.logger, self.real = logger, trt.Builder(logger)
+        self.create_network, self.create_builder_config = self.real.create_network, self.real.create_builder_config
+
+
+class _OutOfMemory(_RealBuilder):
+    """Fails as TensorRT does: a message, then nothing."""
+
+    def build_serialized_network(self, *_: object) -> None:
+        self.logger.log(trt.ILogger.ERROR, "layer7/ffn1.in: Error Code 2: OutOfMemory (no memory was available)")
+
+
+class _Interrupted(_RealBuilder):
+    """Ctrl-C arrives when the build begins."""
+
+    returned: ClassVar[list[object]] = []
+
+    def build_serialized_network(self, *arguments: object) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        self.returned.append(self.real.build_serialized_network(*arguments))
+        return self.returned[-1]
+
+
+@pytest.mark.parametrize(
+    ("builder", "expected"),
+    [
+        (_NoBuilder, "expected TensorRT to start its builder, found: CUDA initialization failure with error: 35;"),
+        (_OutOfMemory, "found: layer7/ffn1.in: Error Code 2: OutOfMemory (no memory was available); free GPU memory"),
+    ],
+)
+def test_failures_of_the_builder(own_bundle: Path, builder: type, expected: str) -> None:
+    with pytest.raises(InputError) as raised:
+        _build(own_bundle, _with(builder))
+    assert expected in str(raised.value)
+    assert _left(own_bundle) == []
+
+
+def test_failed_rebuild_keeps_what_was_whole(own_bundle: Path) -> None:
+    plan = _build(own_bundle)
+    before = {path: path.read_bytes() for path in (plan, stamp_path(plan))}
+    with pytest.raises(InputError):
+        _build(own_bundle, _with(_OutOfMemory))
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_interrupted_build_stops_and_leaves_nothing(own_bundle: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        _build(own_bundle, _with(_Interrupted))
+    assert _Interrupted.returned == [None], "TensorRT was asked to stop, and did"
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert _left(own_bundle) == []
+
+
+def test_interrupted_writing_leaves_no_stamp(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = _build(own_bundle)
+
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _build(own_bundle, options=BuildOptions(level=1))
+    with pytest.raises(InputError, match="expected the stamp"):
+        read_stamp(plan)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--for", "sm75", "--precision", "fp32"], "expected fp16 for sm75, found fp32"),
+        (["--for", "sm75", "--bundle", "nowhere"], "expected a bundle with bundle.json in nowhere, found none"),
+    ],
+)
+def test_refusals(own_bundle: Path, arguments: list[str], expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        run(parse_args(["--bundle", str(own_bundle), *arguments]))
+    assert _left(own_bundle) == []
+
+
+def test_changed_step_is_refused(own_bundle: Path) -> None:
+    with (own_bundle / "step.fp16.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(InputError, match="with sha256"):
+        _build(own_bundle)
+    assert _left(own_bundle) == []
+
+
+def test_without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(InputError, match=r"expected the Python package tensorrt, found .*; run `make setup`"):
+        this_gpu()
+
+
+@pytest.mark.parametrize(("error", "expected"), [("cudaErrorNoDevice", "found cudaErrorNoDevice"), (None, None)])
+def test_this_gpu(monkeypatch: pytest.MonkeyPatch, error: str | None, expected: str | None) -> None:
+    success, failure = SimpleNamespace(name="cudaSuccess"), SimpleNamespace(name=error)
+    cudart = SimpleNamespace(
+        cudaError_t=SimpleNamespace(cudaSuccess=success),
+        cudaGetDeviceProperties=lambda _: (
+            failure if error else success,
+            SimpleNamespace(name=b"Tesla T4", major=7, minor=5),
+        ),
+    )
+    modules = sys.modules
+    for name, module in (
+        ("tensorrt", trt),
+        ("cuda", cudart),
+        ("cuda.bindings", cudart),
+        ("cuda.bindings.runtime", cudart),
+    ):
+        monkeypatch.setitem(modules, name, module)
+    if expected:
+        with pytest.raises(InputError, match=expected):
+            this_gpu()
+    else:
+        target = this_gpu()
+        assert (target.gpu, target.compute_capability, target.offline) == ("Tesla T4", "7.5", False)
+        assert target.named(Path("a.fp16.plan")) == Path("a.fp16.plan")

@@ -1,0 +1,123 @@
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.errors import InputError
+from runtime.stamp import Stamp, check_stamp, plan_path, read_stamp, stamp_path
+
+HERE = {"tensorrt_version": "10.16.1.11", "gpu": "NVIDIA H100 80GB HBM3", "compute_capability": "9.0"}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _fields(**changes: object) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "bundle_sha256": _digest(b"{}"),
+        "step_sha256": _digest(b"step"),
+        "precision": "fp16",
+        "plan_sha256": _digest(b"a plan"),
+        "tensorrt": "10.16.1.11",
+        "gpu": "NVIDIA H100 80GB HBM3",
+        "compute_capability": "9.0",
+        "options": {"level": 3, "cublas": True, "library": "tensorrt"},
+        "weights_typed": "strong",
+        "build_s": 12.5,
+        "created": "2026-01-31",
+    } | changes
+
+
+@pytest.fixture
+def bundle_and_plan(tmp_path: Path) -> tuple[Path, Path]:
+    folder = tmp_path / "bundles" / "model.v1-80ms"
+    folder.mkdir(parents=True)
+    (folder / "bundle.json").write_bytes(b"{}")
+    plan = plan_path(folder, "fp16")
+    plan.parent.mkdir()
+    plan.write_bytes(b"a plan")
+    stamp_path(plan).write_text(json.dumps(_fields()))
+    return folder, plan
+
+
+def test_paths(tmp_path: Path) -> None:
+    assert plan_path(tmp_path / "bundles" / "a.b-80ms", "fp16") == tmp_path / "plans" / "a.b-80ms.fp16.plan"
+    assert plan_path(Path("build/bundles/a-80ms/"), "fp32") == Path("build/plans/a-80ms.fp32.plan")
+    assert stamp_path(Path("build/plans/a.fp16.plan")) == Path("build/plans/a.fp16.plan.json")
+
+
+def test_read_and_check(bundle_and_plan: tuple[Path, Path]) -> None:
+    folder, plan = bundle_and_plan
+    stamp = read_stamp(plan)
+    assert stamp == Stamp(**_fields())
+    assert json.loads(stamp.model_dump_json()) == _fields()
+    check_stamp(stamp, plan, folder, "fp16", **HERE)
+
+
+@pytest.mark.parametrize(
+    ("stamped", "here", "expected"),
+    [
+        ({"precision": "fp32"}, {}, r"in precision fp16, found fp32; make it again with `make engines PRECISION=fp16`"),
+        ({}, {"tensorrt_version": "8.6.0"}, r"for TensorRT 8\.6\.0, found 10\.16\.1\.11; make it again .*, or install"),
+        ({}, {"gpu": "Tesla T4"}, r"for the GPU Tesla T4, found NVIDIA H100 80GB HBM3; make it again .* on this GPU"),
+        ({}, {"compute_capability": "7.5"}, r"for compute capability 7\.5, found 9\.0; make it again"),
+        ({"gpu": "SM75 without a GPU"}, {}, r"for the GPU NVIDIA H100 80GB HBM3, found SM75 without a GPU; make"),
+        ({"bundle_sha256": "0" * 64}, {}, r"from a bundle\.json with sha256 \w{12}\.\.\., found 0{12}\.\.\.; make it"),
+        ({"plan_sha256": "0" * 64}, {}, r"of sha256 0{12}\.\.\., found \w{12}\.\.\.; it is truncated or changed: make"),
+    ],
+)
+def test_mismatch_is_one_line(
+    bundle_and_plan: tuple[Path, Path], stamped: dict[str, str], here: dict[str, str], expected: str
+) -> None:
+    folder, plan = bundle_and_plan
+    stamp_path(plan).write_text(json.dumps(_fields(**stamped)))
+    with pytest.raises(InputError) as raised:
+        check_stamp(read_stamp(plan), plan, folder, "fp16", **(HERE | here))
+    assert re.search(expected, str(raised.value)), raised.value
+    assert "\n" not in str(raised.value)
+
+
+def test_truncated_plan(bundle_and_plan: tuple[Path, Path]) -> None:
+    folder, plan = bundle_and_plan
+    plan.write_bytes(b"a pl")
+    with pytest.raises(InputError, match="truncated"):
+        check_stamp(read_stamp(plan), plan, folder, "fp16", **HERE)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "at the file: Invalid JSON"),
+        (json.dumps(_fields(colour="red")), "at colour: Extra inputs are not permitted"),
+        (json.dumps({k: v for k, v in _fields().items() if k != "gpu"}), "at gpu: Field required"),
+        (json.dumps(_fields(schema_version=2)), "at schema_version"),
+        (json.dumps(_fields(build_s="12")), "at build_s"),
+        (json.dumps(_fields(precision="int4")), "at precision"),
+        (json.dumps(_fields(plan_sha256="abc")), "at plan_sha256"),
+        (json.dumps(_fields(compute_capability="sm75")), "at compute_capability"),
+    ],
+)
+def test_broken_stamp(bundle_and_plan: tuple[Path, Path], content: str, expected: str) -> None:
+    _, plan = bundle_and_plan
+    stamp_path(plan).write_text(content)
+    with pytest.raises(InputError) as raised:
+        read_stamp(plan)
+    assert expected in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_plan_or_stamp(bundle_and_plan: tuple[Path, Path]) -> None:
+    _, plan = bundle_and_plan
+    stamp_path(plan).unlink()
+    with pytest.raises(
+        InputError, match=r"the stamp .* found none; make the plan again with `make engines PRECISION=fp16`"
+    ):
+        read_stamp(plan)
+    plan.unlink()
+    with pytest.raises(InputError, match=r"expected a plan .* found none; make it with `make engines PRECISION=fp16`"):
+        read_stamp(plan)

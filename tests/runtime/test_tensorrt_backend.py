@@ -1,0 +1,448 @@
+"""TensorRtBackend on a fake GPU that really computes: ping-pong, pool, graphs, fallback, freeing after any failure, refusals."""
+
+import gc
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.backends.base import StepResult
+from runtime.backends.tensorrt import TensorRtBackend
+from runtime.bundle import STATE, Bundle, read_bundle, write_manifest
+from runtime.errors import CudaError, InputError
+from runtime.files import sha256
+from runtime.recognizer import Recognizer
+from runtime.stamp import plan_path, stamp_path
+from tests.engines.test_api import bindings
+from tests.runtime import fake_gpu
+from tests.runtime.fake_gpu import INPUTS, SHAPES, WINDOW, Arrays, FakeCuda, FakeGpu, FakeTensorRt, toy_step
+
+VERSIONS = ["8.6.0", "10.16.1.11", "11.4.0.106"]
+STEP_CALLS = Counter(cudaGraphLaunch=1, cudaEventRecord=1, cudaEventSynchronize=1)
+PLAIN_STEP_CALLS = Counter(cudaMemcpyAsync=2, execute_async_v3=1, cudaEventRecord=1, cudaEventSynchronize=1)
+
+
+class Host:
+    """The toy step as a backend that keeps its state on the host: what the GPU must equal, bit for bit."""
+
+    name = "host"
+
+    def new_state(self) -> Arrays:
+        return {name: np.zeros(SHAPES[name][1], SHAPES[name][0]) for name in STATE}
+
+    def step(self, window: np.ndarray, valid: int, state: Arrays) -> StepResult:
+        of = toy_step({"audio": window[None], "valid": np.array([valid], np.int32), **state})
+        following = {name: of[f"next_{name}"] for name in STATE}
+        return StepResult(of["tokens"][0], of["log_probs"][0], of["encoded"][0], following)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A bundle of the toy step with a plan and its stamp."""
+    specs = [{"name": name, "dtype": dtype, "shape": shape} for name, (dtype, shape) in SHAPES.items()]
+    step = {"file": "step.fp32.onnx", "sha256": "0" * 64, "parameters": 1}
+    step |= {"inputs": specs[: len(INPUTS)], "outputs": specs[len(INPUTS) :]}
+    bundle = {
+        "exporter": "0" * 64,
+        "checkpoint": {"name": "toy", "sha256": "0" * 64, "weights": "random"},
+        "lookahead_ms": 0,
+        "sample_rate": 1000,
+        "hop_samples": 5,
+        "encoder_frame_ms": 10,
+        "subsampling_stages": 1,
+        "chunk_frames": 2,
+        "chunk_samples": 20,
+        "window_samples": WINDOW,
+        "first_step_samples": 15,
+        "preemphasis": 0.97,
+        "vocabulary": ["a", "b", "c"],
+        "blank": 3,
+        "decoders": ["ctc"],
+        "tokenizer": None,
+        "steps": {"fp32": step},
+        "parity": {},
+    }
+    folder = tmp_path / "bundles" / "toy"
+    folder.mkdir(parents=True)
+    write_manifest(folder, Bundle.model_validate(bundle))
+    plan = plan_path(folder, "fp32")
+    plan.parent.mkdir()
+    plan.write_bytes(b"a plan")
+    write_stamp(folder)
+    return folder
+
+
+def write_stamp(folder: Path, **changes: object) -> None:
+    plan = plan_path(folder, "fp32")
+    stamp = {
+        "bundle_sha256": sha256(folder / "bundle.json"),
+        "step_sha256": "0" * 64,
+        "precision": "fp32",
+        "plan_sha256": sha256(plan),
+        "tensorrt": "10.16.1.11",
+        "gpu": "Fake GPU",
+        "compute_capability": "9.0",
+        "options": {},
+        "weights_typed": "strong",
+        "build_s": 1.0,
+        "created": "2026-01-01",
+    }
+    stamp_path(plan).write_text(json.dumps(stamp | changes), encoding="utf-8")
+
+
+class Rig:
+    """The fake GPU where the backend looks for a real one, and the way to open the backend on it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self._monkeypatch = folder, monkeypatch
+        self.install()
+
+    def install(self, version: str = "10.16.1.11", shapes: Any = None, **gpu: Any) -> FakeGpu:  # noqa: ANN401
+        self.gpu = FakeGpu(**gpu)
+        self._monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", FakeCuda(self.gpu))
+        self._monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRt(self.gpu, version, shapes))
+        return self.gpu
+
+    def open(self, *, cuda_graph: bool = True) -> TensorRtBackend:
+        return TensorRtBackend(self.folder, read_bundle(self.folder), "fp32", cuda_graph)
+
+    def lanes(self) -> int:
+        return Counter(self.gpu.live.values())["stream"]
+
+
+@pytest.fixture
+def rig(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    monkeypatch.delenv("CUDA_GRAPH", raising=False)
+    return Rig(folder, monkeypatch)
+
+
+def windows(steps: int, seed: int = 0) -> list[tuple[np.ndarray, int]]:
+    rng = np.random.default_rng(seed)
+    return [(rng.standard_normal(WINDOW).astype(np.float32), int(rng.integers(1, 1 << 30))) for _ in range(steps)]
+
+
+def assert_same(found: StepResult, expected: StepResult) -> None:
+    for name in ("tokens", "log_probs", "encoded"):
+        a, b = getattr(found, name), getattr(expected, name)
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        assert np.array_equal(a, b), f"{name} differs by up to {np.abs(a - b).max()}"
+
+
+def assert_follows_host(backend: TensorRtBackend, steps: int = 7, seed: int = 0) -> None:
+    host = Host()
+    state, expected_state = backend.new_state(), host.new_state()
+    for window, valid in windows(steps, seed):
+        found, expected = backend.step(window, valid, state), host.step(window, valid, expected_state)
+        assert_same(found, expected)
+        state, expected_state = found.state, expected.state
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("cuda_graph", [True, False])
+def test_equals_the_step_on_the_host(rig: Rig, version: str, cuda_graph: bool) -> None:
+    rig.install(version)
+    write_stamp(rig.folder, tensorrt=version)
+    backend = rig.open(cuda_graph=cuda_graph)
+    assert (backend.cuda_graph, backend.kernels_per_step) == ((True, 1) if cuda_graph else (False, None))
+    assert_follows_host(backend)
+    backend.close()
+    assert rig.gpu.live == {}
+
+
+@pytest.mark.parametrize(("cuda_graph", "calls"), [(True, STEP_CALLS), (False, PLAIN_STEP_CALLS)])
+def test_what_a_step_and_a_reset_call(rig: Rig, cuda_graph: bool, calls: Counter[str]) -> None:
+    backend = rig.open(cuda_graph=cuda_graph)
+    state = backend.new_state()
+    for window, valid in windows(4):
+        rig.gpu.calls.clear()
+        backend.step(window, valid, state)
+        assert Counter(rig.gpu.calls) == calls
+    rig.gpu.calls.clear()
+    del state
+    backend.new_state()
+    assert rig.gpu.calls == ["cudaMemsetAsync"]
+
+
+@pytest.mark.parametrize("steps_before", [1, 2, 5])
+def test_a_state_in_a_used_lane_is_a_fresh_one(rig: Rig, steps_before: int) -> None:
+    backend = rig.open()
+    for round_ in range(3):
+        assert_follows_host(backend, steps_before, seed=round_)
+    assert rig.lanes() == 1
+
+
+def test_states_do_not_cross(rig: Rig) -> None:
+    backend, host = rig.open(), Host()
+    states: list[Any] = [backend.new_state() for _ in range(3)]
+    expected: list[Any] = [host.new_state() for _ in range(3)]
+    for turn in [0, 0, 1, 2, 1, 0, 2, 2, 2, 1]:
+        window, valid = windows(1, seed=turn)[0]
+        found, wanted = backend.step(window, valid, states[turn]), host.step(window, valid, expected[turn])
+        assert_same(found, wanted)
+        states[turn], expected[turn] = found.state, wanted.state
+    assert rig.lanes() == 3
+    del found
+    states.clear()
+    states += [backend.new_state() for _ in range(3)]
+    assert rig.lanes() == 3, "lanes of dropped states were not taken again"
+
+
+def test_results_of_a_state_outlive_the_steps_of_another(rig: Rig) -> None:
+    backend = rig.open()
+    (first, valid), (second, _) = windows(2)
+    state, other = backend.new_state(), backend.new_state()
+    result = backend.step(first, valid, state)
+    kept = result.encoded.copy()
+    backend.step(second, valid, other)
+    assert np.array_equal(result.encoded, kept)
+    assert not np.array_equal(backend.step(second, valid, state).encoded, kept)
+    assert result.state is state
+
+
+def test_threads(rig: Rig) -> None:
+    backend = rig.open()
+    failures: list[BaseException] = []
+
+    def follow(seed: int) -> None:
+        try:
+            for _ in range(5):
+                assert_follows_host(backend, 20, seed)
+        except BaseException as error:  # noqa: BLE001 -- shown by the main thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=follow, args=(seed,)) for seed in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert failures == []
+    assert rig.lanes() <= 4
+
+
+def test_streams_give_the_host_s_events_and_keep_their_lanes(rig: Rig) -> None:
+    backend = rig.open()
+    audio = np.concatenate([window for window, _ in windows(20)])
+    events = []
+    for each in (backend, Host()):
+        stream = Recognizer(rig.folder, "fp32", each).stream()
+        events.append([(stream.push(audio), stream.finish()) for _ in range(4)])
+        if each is backend:
+            # One in use, and at most one while a stream asks for its next state before it drops the last.
+            assert rig.lanes() == 1
+    assert events[0] == events[1]
+    assert events[0][0][1].text
+
+
+@pytest.mark.parametrize(
+    ("environment", "cuda_graph", "captured"),
+    [(None, True, True), ("1", True, True), ("0", True, False), (None, False, False), ("1", False, False)],
+)
+def test_switches_of_the_graph(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, environment: str | None, cuda_graph: bool, captured: bool
+) -> None:
+    if environment is not None:
+        monkeypatch.setenv("CUDA_GRAPH", environment)
+    assert rig.open(cuda_graph=cuda_graph).cuda_graph == captured
+    assert ("cudaStreamBeginCapture" in rig.gpu.calls) == captured
+
+
+def use(rig: Rig) -> None:
+    """Open the backend, step, make a second lane, step again and close: each call on the way can be made to fail."""
+    backend = rig.open()
+    try:
+        for states in ([backend.new_state()], [backend.new_state(), backend.new_state()]):
+            backend.step(*windows(1)[0], states[-1])
+    finally:
+        backend.close()
+
+
+CAPTURE = ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphUpload"]
+CAPTURE += ["cudaGraphGetNodes", "cudaGraphNodeGetType", "cudaGraphDestroy"]
+
+
+@pytest.mark.parametrize("nth", [0, 1, 2])
+@pytest.mark.parametrize("name", CAPTURE)
+def test_a_failed_capture_is_reported_once_and_falls_back(
+    rig: Rig, capsys: pytest.CaptureFixture[str], name: str, nth: int
+) -> None:
+    backend, states = rig.open(), []
+    states += [backend.new_state() for _ in range(3)]
+    rig.install(fail_at=[place for place, call in enumerate(rig.gpu.calls, 1) if call == name][nth])
+    backend, states = rig.open(), []
+    states += [backend.new_state() for _ in range(3)]
+    assert_follows_host(backend)
+    assert not backend.cuda_graph
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{name}: cudaErrorMemoryAllocation" in error
+    backend.close()
+    assert rig.gpu.live == {}
+
+
+def test_an_enqueue_that_cannot_be_captured_falls_back(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    rig.install(capturable=False)
+    backend = rig.open()
+    backend.new_state(), backend.new_state()
+    assert_follows_host(backend)
+    assert capsys.readouterr().err.count("warning: no CUDA graph") == 1
+    backend.close()
+    assert rig.gpu.live == {}
+
+
+def test_every_failure_frees_everything(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    use(rig)
+    calls = rig.gpu.calls
+    assert rig.gpu.live == {}
+    assert len(calls) > 100
+    for place, name in enumerate(calls, 1):
+        gpu = rig.install(fail_at=place)
+        try:
+            use(rig)
+            said = capsys.readouterr().err  # that the capture failed
+        except (CudaError, InputError) as error:
+            said = f"{error}\n"
+        assert said.count("\n") == 1, f"call {place}, {name}, failed: {said!r}"
+        assert name in said or "refuses" in said, f"call {place}, {name}, failed: {said!r}"
+        if gpu.live:
+            gc.collect()  # what the error's traceback held
+        assert gpu.live == {}, f"call {place}, {name}, failed"
+
+
+@pytest.mark.parametrize("how", ["close twice", "drop"])
+def test_closing(rig: Rig, how: str) -> None:
+    backend = rig.open()
+    state = backend.new_state()
+    backend.step(*windows(1)[0], state)
+    assert set(rig.gpu.live.values()) == {"stream", "event", "device", "pinned", "engine", "context", "executable"}
+    step = backend.step
+    if how == "drop":
+        del backend, step
+        gc.collect()
+        assert rig.gpu.live == {}
+        return
+    backend.close()
+    backend.close()
+    assert rig.gpu.live == {}
+    with pytest.raises(RuntimeError, match="found a closed one"):
+        step(*windows(1)[0], state)
+    with pytest.raises(RuntimeError, match="found a closed one"):
+        backend.new_state()
+    del state
+    assert rig.gpu.live == {}
+
+
+@pytest.mark.parametrize(
+    ("stamp", "message"),
+    [
+        ({"bundle_sha256": "1" * 64}, "111111111111"),
+        ({"plan_sha256": "1" * 64}, "truncated or changed"),
+        ({"precision": "fp16"}, "found fp16"),
+        ({"tensorrt": "8.6.0"}, "for TensorRT 10.16.1.11, found 8.6.0"),
+        ({"gpu": "Another GPU"}, "for the GPU Fake GPU, found Another GPU"),
+        ({"compute_capability": "7.5"}, "for compute capability 9.0, found 7.5"),
+    ],
+)
+def test_a_stamp_of_something_else_is_refused_before_loading(rig: Rig, stamp: dict[str, str], message: str) -> None:
+    write_stamp(rig.folder, **stamp)
+    with pytest.raises(InputError) as error:
+        rig.open()
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert rig.gpu.calls == ["cudaGetDeviceProperties"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"audio": ("float32", [1, 31])}, "with audio ('float32', [1, 30]), found ('float32', [1, 31])"),
+        ({"encoded": ("float16", [1, 2, 3])}, "with encoded ('float32', [1, 2, 3]), found ('float16', [1, 2, 3])"),
+        ({"next_length": ("int32", [2])}, "with next_length"),
+        ({"kv_cache": ("float16", [1, 4, 5, 7])}, "with next_kv_cache ('float16', [1, 4, 5, 7])"),
+        ({"more": ("int32", [1])}, "with more None, found ('int32', [1])"),
+    ],
+)
+def test_a_plan_with_other_tensors_is_refused(rig: Rig, change: dict[str, Any], message: str) -> None:
+    gpu = rig.install(shapes=SHAPES | change)
+    with pytest.raises(InputError) as error:
+        rig.open()
+    assert message in str(error.value)
+    del error
+    gc.collect()
+    assert gpu.live == {}
+
+
+def test_a_plan_that_tensorrt_does_not_load_is_refused(rig: Rig) -> None:
+    plan_path(rig.folder, "fp32").write_bytes(b"no plan")
+    write_stamp(rig.folder)
+    with pytest.raises(InputError, match=r"expected a plan that TensorRT 10\.16\.1\.11 loads"):
+        rig.open()
+
+
+@pytest.mark.parametrize(
+    ("module", "message"), [("tensorrt", "expected TensorRT, found"), ("cuda.bindings.runtime", "expected cuda-python")]
+)
+def test_a_missing_package_is_one_line(rig: Rig, monkeypatch: pytest.MonkeyPatch, module: str, message: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, "cuda.cudart", None)
+    with pytest.raises(InputError, match=message):
+        rig.open()
+
+
+def test_importing_the_backend_imports_neither_tensorrt_nor_cuda() -> None:
+    # What Python itself imports at its start does not count: cuda-python 12.9 is a part of that.
+    code = "import sys; before = set(sys.modules); import runtime.backends.tensorrt; "
+    code += "print({'tensorrt', 'cuda', 'torch'} & (sys.modules.keys() - before) or 'none')"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "none\n"
+
+
+def names(*fakes: type) -> list[str]:
+    """Public names of the fakes, which are all that the backend uses of the real ones: it has run on them above."""
+    return sorted({name for fake in fakes for name in dir(fake) if not name.startswith("_")})
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("cuda"), reason="cuda-python is not installed")
+def test_cuda_python_has_what_the_fake_has() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime")
+    assert [name for name in names(FakeCuda) if not hasattr(runtime, name)] == []
+    enums = [runtime.cudaError_t, runtime.cudaMemcpyKind, runtime.cudaStreamCaptureMode, runtime.cudaGraphNodeType]
+    fakes = [fake_gpu.Error, FakeCuda.cudaMemcpyKind, FakeCuda.cudaStreamCaptureMode, FakeCuda.cudaGraphNodeType]
+    for real, fake in zip(enums, fakes, strict=True):
+        assert {each.name: each.value for each in fake} == {each.name: getattr(real, each.name).value for each in fake}
+    for name in ("cudaStreamNonBlocking", "cudaEventDisableTiming", "cudaHostAllocDefault"):
+        assert getattr(runtime, name) == getattr(FakeCuda, name)
+
+
+@pytest.mark.parametrize("version", ["10.16.1.11", "11.4.0.106"])
+def test_tensorrt_s_bindings_have_what_the_fake_has(version: str) -> None:
+    wanted = {
+        "ICudaEngine": names(fake_gpu.FakeEngine10),
+        "IExecutionContext": names(fake_gpu.FakeContext10),
+        "Runtime": ["deserialize_cuda_engine"],
+        "Logger": ["ERROR"],
+        "ExecutionContextAllocationStrategy": ["USER_MANAGED"],
+        "DataType": ["FLOAT", "HALF", "INT32"],
+    }
+    code = (
+        "import json, sys, tensorrt as trt\n"
+        "missing = [f'{c}.{n}' for c, ns in json.loads(sys.argv[1]).items() for n in ns if not hasattr(getattr(trt, c), n)]\n"
+        "documented = 'strategy: ' in trt.ICudaEngine.create_execution_context.__doc__\n"
+        "documented &= 'size: ' in trt.IExecutionContext.set_device_memory.__doc__\n"
+        "print(json.dumps([trt.__version__, missing, documented, trt.DataType.HALF.name]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(bindings(version))}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(wanted)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == [version, [], True, "HALF"]

@@ -1,0 +1,181 @@
+"""TensorRtBackend on a real GPU, on every bundle in build/bundles that has a plan: against onnxruntime, and bit for bit against itself.
+
+A GPU host without NeMo runs it with `python -m pytest --noconftest -s tests/runtime/test_tensorrt_gpu.py`.
+"""
+
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.audio import load_audio
+from runtime.backends.onnxruntime import OnnxRuntimeBackend
+from runtime.backends.tensorrt import TensorRtBackend, TensorRtState
+from runtime.bundle import STATE, Bundle, read_bundle
+from runtime.cuda import Device, Queue
+from runtime.recognizer import ALL_VALID
+from runtime.stamp import plan_path
+
+TOLERANCE = 1e-3
+STEPS = 1000
+COMPARED_STATES = (1, 10, 100, 1000)
+BUNDLES = sorted(Path("build/bundles").glob("*/"))
+
+Bits = dict[str, bytes]
+
+
+def gpu_answers() -> bool:
+    smi = shutil.which("nvidia-smi")
+    return bool(smi) and subprocess.run([str(smi), "-L"], capture_output=True, check=False, timeout=30).returncode == 0
+
+
+pytestmark = [
+    pytest.mark.skipif(not gpu_answers(), reason="no NVIDIA GPU answers nvidia-smi on this machine"),
+    pytest.mark.skipif(not BUNDLES, reason="no bundle in build/bundles: run `make export`"),
+]
+on_every_bundle = pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: folder.name)
+in_every_precision = pytest.mark.parametrize("precision", ["fp32", "fp16"])
+
+
+def opened(folder: Path, precision: str, *, cuda_graph: bool = True) -> TensorRtBackend:
+    if not plan_path(folder, precision).is_file():
+        pytest.skip(f"no {precision} plan of {folder.name} in build/plans: run `make engines PRECISION={precision}`")
+    return TensorRtBackend(folder, read_bundle(folder), precision, cuda_graph)
+
+
+def windows(bundle: Bundle, steps: int) -> list[tuple[np.ndarray, int]]:
+    """The sample's speech, repeated, as a stream cuts it; the last window's audio ends within its chunk."""
+    speech = np.concatenate(
+        [load_audio(each, bundle.sample_rate) for each in sorted(Path("data/sample").rglob("*.mp3"))]
+    )
+    starts = [step * bundle.chunk_samples for step in range(steps)]
+    audio = np.resize(speech, starts[-1] + bundle.window_samples)
+    cut = [(audio[start : start + bundle.window_samples], ALL_VALID) for start in starts]
+    return [*cut[:-1], (cut[-1][0], 8)]
+
+
+def state_of(backend: TensorRtBackend, state: TensorRtState) -> dict[str, np.ndarray]:
+    """The state that the next step reads, copied from the device."""
+    lane, engine = state.lane, backend._engine
+    arrays = {}
+    with Queue(backend.device) as queue:
+        for name, offset in engine.sets[lane._direction].offsets.items():
+            spec = engine.tensors[name]
+            host = queue.pinned(spec.zeros().nbytes)
+            queue.download(host, lane._base + offset)
+            queue.wait()
+            arrays[name] = host.view(spec.dtype).reshape(spec.shape).copy()
+    return arrays
+
+
+def bits(backend: TensorRtBackend, state: TensorRtState, cut: list[tuple[np.ndarray, int]]) -> list[Bits]:
+    """Every result of a run, and the state after it."""
+    run = []
+    for window, valid in cut:
+        result = backend.step(window, valid, state)
+        run.append({name: getattr(result, name).tobytes() for name in ("tokens", "log_probs", "encoded")})
+    return [*run, {name: array.tobytes() for name, array in state_of(backend, state).items()}]
+
+
+@on_every_bundle
+def test_fp32_equals_onnxruntime(folder: Path) -> None:
+    backend = opened(folder, "fp32")
+    bundle = read_bundle(folder)
+    reference = OnnxRuntimeBackend(folder, bundle, "fp32", "onnxruntime-cpu")
+    state, expected_state = backend.new_state(), reference.new_state()
+    largest = {"encoded": 0.0, "log_probs": 0.0} | dict.fromkeys(STATE, 0.0)
+    flipped = 0
+    for step, (window, valid) in enumerate(windows(bundle, STEPS), 1):
+        found, expected = backend.step(window, valid, state), reference.step(window, valid, expected_state)
+        expected_state = expected.state
+        differences: dict[str, Any] = {
+            "encoded": found.encoded - expected.encoded,
+            "log_probs": found.log_probs - expected.log_probs,
+        }
+        if step in COMPARED_STATES:
+            on_device = state_of(backend, state)
+            differences |= {name: on_device[name] - expected_state[name] for name in STATE}
+        for name, difference in differences.items():
+            largest[name] = max(largest[name], float(np.abs(difference).max()))  # NaN fails below: it stays out of max
+            assert np.isfinite(difference).all(), f"{name} at step {step}"
+        best_two = np.sort(expected.log_probs, -1)[:, -2:]
+        tie = best_two[:, 1] - best_two[:, 0] < 2 * TOLERANCE
+        differs = found.tokens != expected.tokens
+        flipped += int(differs.sum())
+        # Random weights, unlike trained ones, leave frames whose two best tokens are equal within the tolerance.
+        assert not (differs & ~tie).any() if bundle.checkpoint.weights == "random" else not differs.any(), (
+            f"step {step}"
+        )
+    print(f"\n{folder.name}: largest differences over {STEPS} steps {largest}, {flipped} tokens flipped")
+    backend.close()
+    assert max(largest[name] for name in ("encoded", *STATE)) < TOLERANCE, largest
+
+
+@on_every_bundle
+@in_every_precision
+def test_graph_equals_no_graph(folder: Path, precision: str) -> None:
+    cut = windows(read_bundle(folder), 200)
+    runs = []
+    for cuda_graph in (True, False):
+        backend = opened(folder, precision, cuda_graph=cuda_graph)
+        assert backend.cuda_graph == cuda_graph
+        runs.append(bits(backend, backend.new_state(), cut))
+        backend.close()
+    assert runs[0] == runs[1]
+
+
+@on_every_bundle
+@in_every_precision
+def test_a_reset_state_equals_a_fresh_one(folder: Path, precision: str) -> None:
+    backend = opened(folder, precision)
+    cut = windows(read_bundle(folder), 100)
+    used = backend.new_state()
+    fresh = bits(backend, backend.new_state(), cut)  # in a lane that never ran but on silence
+    for odd_or_even in (50, 51):
+        bits(backend, used, cut[:odd_or_even])
+        lane = used.lane
+        del used
+        used = backend.new_state()
+        assert used.lane is lane
+        assert bits(backend, used, cut) == fresh
+    backend.close()
+
+
+@on_every_bundle
+@in_every_precision
+def test_streams_in_threads_do_not_cross(folder: Path, precision: str) -> None:
+    backend = opened(folder, precision)
+    whole = windows(read_bundle(folder), 160)
+    cuts = [whole[start : start + 100] for start in (0, 20, 40, 60)]
+    alone = [bits(backend, backend.new_state(), cut) for cut in cuts]
+    together: list[list[Bits]] = [[] for _ in cuts]
+
+    def run(place: int) -> None:
+        together[place] = bits(backend, backend.new_state(), cuts[place])
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(len(cuts))]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    backend.close()
+    assert together == alone
+
+
+@on_every_bundle
+@in_every_precision
+def test_closing_gives_the_memory_back(folder: Path, precision: str) -> None:
+    free = []
+    for _ in range(4):
+        backend = opened(folder, precision)
+        states = [backend.new_state() for _ in range(3)]
+        backend.close()
+        del states
+        free.append(Device().memory()[0])
+    kept = free[0] - free[-1]  # the first opening also loads CUDA's modules, which stay
+    print(f"\n{folder.name} {precision}: {kept / 2**20:.1f} MiB kept by three more openings")
+    assert kept < plan_path(folder, precision).stat().st_size
