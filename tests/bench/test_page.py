@@ -24,7 +24,7 @@ def test_the_table_goes_between_the_markers(page: Path) -> None:
     text = page.read_text()
     assert text.startswith(f"# Results\n\n{START}\n| Model |")
     assert text.endswith(f"{END}\n\nAfter.\n")
-    cells = "m, 80 ms | fp32 | onnxruntime-cpu | A CPU, 2 cores | set_en, utterances | 12.35 | 0.0400 / 0.0500 | - "
+    cells = "m, 80 ms | fp32 | onnxruntime-cpu | A CPU, 2 cores | set_en, utterances | 12.35 | 0.0400 / 0.0500 | - | - "
     assert f"| {cells}| 7.5 / 9.2 | 200 host |" in text
     assert "Rows measured on a CPU are functional checks" in text
     assert "former" not in text
@@ -54,6 +54,33 @@ def test_a_gpu_is_named_and_a_quick_look_left_out(page: Path, a_result: ResultFi
     assert "| NVIDIA X | set_en, utterances |" in page.read_text()
     assert "| 512 GPU |" in page.read_text()
     assert "quick_en" not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("graph", "engine"),
+    [(True, "TensorRT 8.6.0, CUDA graph"), (False, "TensorRT 8.6.0, no graph"), (None, "TensorRT 8.6.0")],
+)
+def test_steps_have_a_table_of_their_own(page: Path, a_result: ResultFile, graph: bool | None, engine: str) -> None:  # noqa: FBT001
+    times = {
+        "step_ms_p50": 1.5,
+        "step_ms_p95": 1.6,
+        "step_ms_p99": 1.75,
+        "floor_ms": 0.1234,
+        "launches_per_step": 400.0,
+    }
+    update = {
+        "mode": "steps",
+        "backend": "tensorrt",
+        "pace": "realtime",
+        "cuda_graph": graph,
+        "functional_check": False,
+        **times,
+    }
+    step = a_result.rows[0].model_copy(update=update)
+    provenance = a_result.provenance.model_copy(update={"gpu": "NVIDIA X", "tensorrt": "8.6.0"})
+    write_result(page.parent / "results" / "b.json", ResultFile(provenance=provenance, rows=[step]))
+    refresh(page, page.parent / "results", check=False)
+    assert f"| {engine} | NVIDIA X | real time | 1.50 / 1.60 / 1.75 | 0.123 | 400 |" in page.read_text()
 
 
 @pytest.mark.parametrize("text", ["", START, END, f"{END}\n{START}"])
