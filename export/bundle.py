@@ -8,10 +8,10 @@ import onnx
 
 from export.architecture import ENCODER_FRAME_MS
 from export.checkpoint import Checkpoint, checkpoint_hash, checkpoint_name, load_checkpoint
-from export.conformer import build_step
 from export.geometry import Geometry
 from export.graph import Floating
 from export.parity import measure_parity
+from export.step import build_step
 from runtime.bundle import (
     MANIFEST,
     Bundle,
@@ -71,10 +71,17 @@ def export_bundle(model: str, lookahead_ms: int, out: Path) -> Path:
     """
     folder = bundle_folder(out, model, lookahead_ms)
     print(f"export: loading {model} through NeMo")
-    checkpoint = load_checkpoint(model)
+    write_bundle(load_checkpoint(model), lookahead_ms, folder)
+    return folder
+
+
+def write_bundle(checkpoint: Checkpoint, lookahead_ms: int, folder: Path) -> Bundle:
+    """Write a loaded checkpoint's bundle for one look-ahead in ms into `folder`, with its parity against NeMo.
+
+    Raises InputError, and writes nothing, for a look-ahead that it lacks or a step that differs from NeMo.
+    """
     lookahead = checkpoint.architecture.lookahead_frames(lookahead_ms)
-    chunk = lookahead + 1
-    left = checkpoint.architecture.left_context_frames // chunk * chunk
+    left = checkpoint.architecture.left_context_frames
     geometry = Geometry(
         lookahead, left, hop_samples=checkpoint.mel.hop_samples, fft_window_samples=len(checkpoint.mel.window)
     )
@@ -99,12 +106,12 @@ def export_bundle(model: str, lookahead_ms: int, out: Path) -> Path:
             )
             if precision == "fp32" and not parity.encoded <= TOLERANCE:
                 raise InputError(
-                    f"expected the step within {TOLERANCE} of NeMo's offline forward, found {parity.encoded:.1e} for {model}; "
+                    f"expected the step within {TOLERANCE} of NeMo's offline forward, found {parity.encoded:.1e} for {checkpoint.name}; "
                     f"this checkpoint has something that the exporter does not know: please report it"
                 )
             bundle = bundle.model_copy(update={"parity": {**bundle.parity, precision: parity}})
         write_manifest(partial, bundle)
-    return folder
+    return bundle
 
 
 def _describe(checkpoint: Checkpoint, geometry: Geometry, lookahead_ms: int) -> Bundle:

@@ -108,7 +108,9 @@ def load_checkpoint(model: str) -> Checkpoint:
     """Load through NeMo; raises InputError for what is missing, corrupt or no streaming Conformer with a CTC head."""
     digest = checkpoint_hash(model)
     with quiet_nemo():
-        return _random() if model == RANDOM else _restored(model, digest)
+        if model == RANDOM:
+            return random_checkpoint(RANDOM, str(digest), RANDOM_CONFIG, RANDOM_VOCABULARY)
+        return _restored(model, digest)
 
 
 @contextlib.contextmanager
@@ -156,7 +158,7 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
         trained=True,
         architecture=read_architecture(name, config, len(vocabulary)),
         mel=_mel(restored.preprocessor.featurizer),
-        weights=_weights(restored.encoder, head),
+        weights=read_weights(restored.encoder, head),
         vocabulary=vocabulary,
         tokenizer=tokenizer.serialized_model_proto(),
         preprocessor=restored.preprocessor,
@@ -165,29 +167,28 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
     )
 
 
-def _random() -> Checkpoint:
+def random_checkpoint(name: str, digest: str, config: Mapping[str, dict[str, Any]], vocabulary_size: int) -> Checkpoint:
+    """NeMo's modules of a configuration (`preprocessor` and `encoder` parts), with weights from a fixed seed."""
     from nemo.collections.asr.modules import AudioToMelSpectrogramPreprocessor, ConformerEncoder, ConvASRDecoder
 
-    vocabulary = tuple(f"▁{index}" for index in range(RANDOM_VOCABULARY))
-    encoder_config = dict(RANDOM_CONFIG["encoder"])
-    architecture = read_architecture(RANDOM, RANDOM_CONFIG, RANDOM_VOCABULARY)
+    vocabulary = tuple(f"▁{index}" for index in range(vocabulary_size))
+    architecture = read_architecture(name, config, vocabulary_size)
     torch.manual_seed(RANDOM_SEED)
-    preprocessor = AudioToMelSpectrogramPreprocessor(**RANDOM_CONFIG["preprocessor"]).eval()
-    encoder_config.pop("_target_")
-    encoder = ConformerEncoder(**encoder_config).eval()
-    head = ConvASRDecoder(feat_in=architecture.width, num_classes=RANDOM_VOCABULARY, vocabulary=list(vocabulary)).eval()
+    preprocessor = AudioToMelSpectrogramPreprocessor(**config["preprocessor"]).eval()
+    encoder = ConformerEncoder(**{key: value for key, value in config["encoder"].items() if key != "_target_"}).eval()
+    head = ConvASRDecoder(feat_in=architecture.width, num_classes=vocabulary_size, vocabulary=list(vocabulary)).eval()
     return Checkpoint(
-        RANDOM,
-        str(checkpoint_hash(RANDOM)),
-        False,
-        architecture,
-        _mel(preprocessor.featurizer),
-        _weights(encoder, head),
-        vocabulary,
-        None,
-        preprocessor,
-        encoder,
-        head,
+        name=name,
+        sha256=digest,
+        trained=False,
+        architecture=architecture,
+        mel=_mel(preprocessor.featurizer),
+        weights=read_weights(encoder, head),
+        vocabulary=vocabulary,
+        tokenizer=None,
+        preprocessor=preprocessor,
+        encoder=encoder,
+        ctc_head=head,
     )
 
 
@@ -201,7 +202,8 @@ def _mel(featurizer: Any) -> MelFrontEnd:  # noqa: ANN401 -- NeMo's FilterbankFe
     )
 
 
-def _weights(encoder: torch.nn.Module, head: torch.nn.Module) -> Weights:
+def read_weights(encoder: torch.nn.Module, head: torch.nn.Module) -> Weights:
+    """State dicts of NeMo's encoder and CTC head as float64, under `encoder.` and `ctc.`."""
     tensors = {
         f"{part}.{key}": value
         for part, module in (("encoder", encoder), ("ctc", head))

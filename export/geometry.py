@@ -20,7 +20,7 @@ class Geometry:
     lookahead_frames: int
     """Encoder frames of look-ahead, R: att_context_size[1]."""
     left_context_frames: int
-    """Encoder frames before the chunk that attention sees; a multiple of the chunk, as chunked_limited rounds it."""
+    """Encoder frames before the chunk that attention sees; NeMo insists on a multiple of the chunk."""
     stages: int = 3
     """Stride-2 convolutions of the subsampling."""
     hop_samples: int = 160

@@ -60,7 +60,7 @@ def test_a_gpu_is_named_and_a_quick_look_left_out(page: Path, a_result: ResultFi
     ("graph", "engine"),
     [(True, "TensorRT 8.6.0, CUDA graph"), (False, "TensorRT 8.6.0, no graph"), (None, "TensorRT 8.6.0")],
 )
-def test_steps_have_a_table_of_their_own(page: Path, a_result: ResultFile, graph: bool | None, engine: str) -> None:  # noqa: FBT001
+def test_steps_have_a_table_of_their_own(page: Path, a_result: ResultFile, graph: bool | None, engine: str) -> None:
     times = {
         "step_ms_p50": 1.5,
         "step_ms_p95": 1.6,

@@ -1,0 +1,138 @@
+"""The streaming step of a cache-aware FastConformer with a CTC head as one static ONNX graph.
+
+Source of the arithmetic: NeMo 3.0.0, nemo/collections/asr/modules/conformer_encoder.py and parts/submodules. What differs is only
+what is constant at export.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from export.architecture import Architecture
+from export.conformer import ConformerLayers, LayerFrames, Weights
+from export.geometry import Geometry
+from export.graph import Floating, GraphBuilder
+from export.mel import MelFrontEnd
+
+
+def build_step(
+    architecture: Architecture, geometry: Geometry, mel: MelFrontEnd, weights: Weights, compute: Floating
+) -> onnx.ModelProto:
+    """One step: audio window and state in, tokens, log-probabilities, encoded frames and next state out. `compute`: FP32 or FP16.
+
+    Shapes (T: chunk frames, C: left context, L: layers, H: heads, D: model width, k: convolution kernel, V: vocabulary):
+    in  audio FP32 [1, window], valid INT32 [1] (mel frames from the chunk's start to the end of the audio; any large number
+        before the end), length INT32 [1], kv_cache [1, 2LH, C, D/H] (per layer the keys' heads, then the values'),
+        time_cache [1, LD, k-1], both in the compute type, all zero at the start of an utterance;
+    out tokens INT32 [1, T], log_probs FP32 [1, T, V+1], encoded FP32 [1, T, D], next_length, next_kv_cache, next_time_cache.
+    """
+    return _Step(architecture, geometry, mel, weights, GraphBuilder(compute)).build()
+
+
+class _Step:
+    def __init__(
+        self, architecture: Architecture, geometry: Geometry, mel: MelFrontEnd, weights: Weights, graph: GraphBuilder
+    ) -> None:
+        self.architecture, self.geometry, self.mel = architecture, geometry, mel
+        self.weights, self.graph = weights, graph
+        self.frames, self.context = geometry.chunk_frames, geometry.left_context_frames
+        self.layers = ConformerLayers(architecture, self.frames, self.context, weights, graph)
+
+    def build(self) -> onnx.ModelProto:
+        g, a = self.graph, self.architecture
+        kv_shape = [1, 2 * a.layers * a.heads, self.context, a.width // a.heads]
+        time_shape = [1, a.layers * a.width, a.kernel - 1]
+        audio = g.input("audio", np.float32, [1, self.geometry.window_samples])
+        valid = g.input("valid", np.int32, [1])
+        length = g.input("length", np.int32, [1])
+        kv_cache = g.input("kv_cache", g.compute, kv_shape)
+        time_cache = g.input("time_cache", g.compute, time_shape)
+
+        with g.scoped("mask"):
+            *stage_masks, key_mask = self.masks(length, valid)
+            biases = self.layers.score_biases(key_mask)
+        with g.scoped("mel"):
+            features = self.mel.add_to(g, audio, self.geometry.window_samples)
+        with g.scoped("subsampling"):
+            x = self.subsample(features, stage_masks)
+        key_values = g.split(kv_cache, [a.heads] * (2 * a.layers), 1, "kv_layers")
+        times = g.split(time_cache, [a.width] * a.layers, 1, "time_layers")
+        new_kv, new_time = [], []
+        for layer in range(a.layers):
+            with g.scoped(f"layer{layer}"):
+                cached = LayerFrames(key_values[2 * layer], key_values[2 * layer + 1], times[layer])
+                x, new = self.layers.add(layer, x, cached, biases[layer])
+            new_kv += [new.keys, new.values]
+            new_time.append(new.gated)
+
+        encoded_shape = [1, self.frames, a.width]
+        g.output("encoded", g.reshape(x, encoded_shape, "encoded_frames"), np.float32, encoded_shape)
+        with g.scoped("ctc"):
+            self.decode(x)
+        with g.scoped("state"):
+            longer = g.one("Add", [length, g.constant("chunk", [self.frames], np.int32)], "longer")
+            most = g.constant("context", [self.context], np.int32)
+            g.output("next_length", g.one("Min", [longer, most], "length"), np.int32, [1])
+            g.output("next_kv_cache", self.shifted(kv_cache, new_kv, self.context, "kv"), g.compute, kv_shape)
+            g.output("next_time_cache", self.shifted(time_cache, new_time, a.kernel - 1, "time"), g.compute, time_shape)
+        return g.model(f"step_{np.dtype(g.compute).name}")
+
+    def masks(self, length: str, valid: str) -> list[str]:
+        """FP32 masks (1: exists) of each stride-2 convolution's input [frames] and, last, of the attention keys [keys]."""
+        g = self.graph
+        begins, ends, sizes = self.geometry.visible()
+        start = g.one("Mul", [length, g.constant("minus_subsampling", [-self.geometry.subsampling], np.int32)], "start")
+        begun = g.one("GreaterOrEqual", [g.constant("begins", begins, np.int32), start], "begun")
+        ended = g.one("LessOrEqual", [g.constant("ends", ends, np.int32), valid], "ended")
+        exists = g.one("Cast", [g.one("And", [begun, ended], "exists")], "float", to=onnx.TensorProto.FLOAT)
+        return g.split(exists, sizes, 0, "parts")
+
+    def subsample(self, features: str, masks: list[str]) -> str:
+        """Log-mel [1, mel, 1, frames] to [T, D]: causal dw_striding over frequency x time, time last so that masks broadcast.
+
+        The convolutions are FP32 in every precision: they hold 0.1 % of the weights, and log-mel near silence has a spacing of
+        2^-7 in FP16, the largest single source of FP16 error in the log-probabilities.
+        """
+        g, a, convolutions = self.graph, self.architecture, "encoder.pre_encode.conv"
+        x = g.reshape(features, [1, 1, a.mel, self.geometry.mel_frames], "mel")
+        frequencies = a.mel
+        for stage, mask in enumerate(masks):
+            name, source = f"stage{stage}", f"{convolutions}.{max(0, 3 * stage - 1)}"
+            x = g.one("Mul", [x, mask], f"{name}.masked")
+            groups = a.subsampling_channels if stage else 1
+            x = self.convolve(x, source, f"{name}.strided", group=groups, strides=[2, 2], pads=[2, 0, 1, 0])
+            if stage:
+                x = self.convolve(x, f"{convolutions}.{3 * stage}", f"{name}.pointwise")
+            x = g.one("Relu", [x], f"{name}.relu")
+            frequencies = frequencies // 2 + 1
+        flat = g.reshape(x, [a.subsampling_channels * frequencies, self.frames], "flat")
+        weight, bias = (self.weights[f"encoder.pre_encode.out.{key}"] * a.input_scale for key in ("weight", "bias"))
+        return g.cast(g.linear(flat, weight, bias, "out", transposed=True), np.float32)
+
+    def convolve(self, x: str, source: str, name: str, **attributes: Any) -> str:
+        """A 2-D convolution in FP32 with NeMo's weights [out, in, time, frequency], laid out as frequency x time."""
+        kernel = self.graph.constant(f"{name}.weight", self.weights[f"{source}.weight"].swapaxes(2, 3), np.float32)
+        bias = self.graph.constant(f"{name}.bias", self.weights[f"{source}.bias"], np.float32)
+        return self.graph.one("Conv", [x, kernel, bias], name, **attributes)
+
+    def decode(self, x: str) -> None:
+        """CTC head over encoded frames [T, D]: the outputs log_probs [1, T, V+1] and tokens [1, T]."""
+        g, classes = self.graph, self.architecture.vocabulary + 1
+        logits = g.cast(self.layers.project(x, "ctc.decoder_layers.0", "logits"), np.float32)
+        log_probs = g.one("LogSoftmax", [logits], "log_softmax", axis=-1)
+        best = g.one("ArgMax", [logits], "best", axis=-1, keepdims=0)
+        tokens = g.one("Cast", [best], "best.int32", to=onnx.TensorProto.INT32)
+        shape = [1, self.frames, classes]
+        g.output("log_probs", g.reshape(log_probs, shape, "frames"), np.float32, shape)
+        g.output("tokens", g.reshape(tokens, shape[:2], "tokens"), np.int32, shape[:2])
+
+    def shifted(self, cache: str, new: list[str], size: int, name: str) -> str:
+        """The last `size` frames (axis 2) of the cache followed by the chunk's, for all layers (axis 1) at once."""
+        g = self.graph
+        chunk = g.one("Concat", new, f"{name}.chunk", axis=1)
+        if self.frames == size:
+            return chunk
+        if self.frames > size:
+            return g.slice_from(chunk, -size, 2, f"{name}.last")
+        return g.one("Concat", [g.slice_from(cache, self.frames, 2, f"{name}.kept"), chunk], f"{name}.next", axis=2)
