@@ -67,12 +67,6 @@ def test_hybrid_gives_its_ctc_head(tokenizer: Path, tmp_path: Path) -> None:
         "decoder": decoder,
         "decoding": {"strategy": "greedy"},
     }
-        "ctc_loss_weight": 0.3,
-        "use_cer": False,
-        "ctc_reduction": "mean_batch",
-        "decoder": decoder,
-        "decoding": {"strategy": "greedy"},
-    }
     model = EncDecHybridRNNTCTCBPEModel(cfg=OmegaConf.create(configuration(tokenizer) | {"aux_ctc": auxiliary}))
     model.save_to(str(tmp_path / "hybrid.nemo"))
 
