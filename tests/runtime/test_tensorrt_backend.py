@@ -8,144 +8,23 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from runtime.backends.base import StepResult
-from runtime.backends.tensorrt import TensorRtBackend
-from runtime.bundle import STATE, Bundle, read_bundle, write_manifest
 from runtime.errors import CudaError, InputError
-from runtime.files import sha256
 from runtime.recognizer import Recognizer
-from runtime.stamp import plan_path, stamp_path
+from runtime.stamp import plan_path
 from tests.engines.test_api import bindings
-from tests.runtime import fake_gpu
-from tests.runtime.fake_gpu import INPUTS, SHAPES, WINDOW, Arrays, FakeCuda, FakeGpu, FakeTensorRt, toy_step
+from tests.runtime import fake_cuda, fake_tensorrt
+from tests.runtime.fake_cuda import FakeCuda
+from tests.runtime.fake_tensorrt import SHAPES
+from tests.runtime.rig import Host, Rig, assert_follows_host, assert_same, windows, write_stamp
 
 VERSIONS = ["8.6.0", "10.16.1.11", "11.4.0.106"]
 STEP_CALLS = Counter(cudaGraphLaunch=1, cudaEventRecord=1, cudaEventSynchronize=1)
 PLAIN_STEP_CALLS = Counter(cudaMemcpyAsync=2, execute_async_v3=1, cudaEventRecord=1, cudaEventSynchronize=1)
-
-
-class Host:
-    """The toy step as a backend that keeps its state on the host: what the GPU must equal, bit for bit."""
-
-    name = "host"
-
-    def new_state(self) -> Arrays:
-        return {name: np.zeros(SHAPES[name][1], SHAPES[name][0]) for name in STATE}
-
-    def step(self, window: np.ndarray, valid: int, state: Arrays) -> StepResult:
-        of = toy_step({"audio": window[None], "valid": np.array([valid], np.int32), **state})
-        following = {name: of[f"next_{name}"] for name in STATE}
-        return StepResult(of["tokens"][0], of["log_probs"][0], of["encoded"][0], following)
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A bundle of the toy step with a plan and its stamp."""
-    specs = [{"name": name, "dtype": dtype, "shape": shape} for name, (dtype, shape) in SHAPES.items()]
-    step = {"file": "step.fp32.onnx", "sha256": "0" * 64, "parameters": 1}
-    step |= {"inputs": specs[: len(INPUTS)], "outputs": specs[len(INPUTS) :]}
-    bundle = {
-        "exporter": "0" * 64,
-        "checkpoint": {"name": "toy", "sha256": "0" * 64, "weights": "random"},
-        "lookahead_ms": 0,
-        "sample_rate": 1000,
-        "hop_samples": 5,
-        "encoder_frame_ms": 10,
-        "subsampling_stages": 1,
-        "chunk_frames": 2,
-        "chunk_samples": 20,
-        "window_samples": WINDOW,
-        "first_step_samples": 15,
-        "preemphasis": 0.97,
-        "vocabulary": ["a", "b", "c"],
-        "blank": 3,
-        "decoders": ["ctc"],
-        "tokenizer": None,
-        "steps": {"fp32": step},
-        "parity": {},
-    }
-    folder = tmp_path / "bundles" / "toy"
-    folder.mkdir(parents=True)
-    write_manifest(folder, Bundle.model_validate(bundle))
-    plan = plan_path(folder, "fp32")
-    plan.parent.mkdir()
-    plan.write_bytes(b"a plan")
-    write_stamp(folder)
-    return folder
-
-
-def write_stamp(folder: Path, **changes: object) -> None:
-    plan = plan_path(folder, "fp32")
-    stamp = {
-        "bundle_sha256": sha256(folder / "bundle.json"),
-        "step_sha256": "0" * 64,
-        "precision": "fp32",
-        "plan_sha256": sha256(plan),
-        "tensorrt": "10.16.1.11",
-        "gpu": "Fake GPU",
-        "compute_capability": "9.0",
-        "options": {},
-        "weights_typed": "strong",
-        "build_s": 1.0,
-        "created": "2026-01-01",
-    }
-    stamp_path(plan).write_text(json.dumps(stamp | changes), encoding="utf-8")
-
-
-class Rig:
-    """The fake GPU where the backend looks for a real one, and the way to open the backend on it."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self._monkeypatch = folder, monkeypatch
-        self.install()
-
-    def install(self, version: str = "10.16.1.11", shapes: Any = None, **gpu: Any) -> FakeGpu:  # noqa: ANN401
-        self.gpu = FakeGpu(**gpu)
-        self._monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", FakeCuda(self.gpu))
-        self._monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRt(self.gpu, version, shapes))
-        return self.gpu
-
-    def open(self, *, cuda_graph: bool = True) -> TensorRtBackend:
-        return TensorRtBackend(self.folder, read_bundle(self.folder), "fp32", cuda_graph)
-
-    def lanes(self) -> int:
-        return Counter(self.gpu.live.values())["stream"]
-
-
-@pytest.fixture
-def rig(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-    monkeypatch.delenv("CUDA_GRAPH", raising=False)
-    return Rig(folder, monkeypatch)
-
-
-def windows(steps: int, seed: int = 0) -> list[tuple[np.ndarray, int]]:
-    rng = np.random.default_rng(seed)
-    return [(rng.standard_normal(WINDOW).astype(np.float32), int(rng.integers(1, 1 << 30))) for _ in range(steps)]
-
-
-def assert_same(found: StepResult, expected: StepResult) -> None:
-    for name in ("tokens", "log_probs", "encoded"):
-        a, b = getattr(found, name), getattr(expected, name)
-        assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        assert np.array_equal(a, b), f"{name} differs by up to {np.abs(a - b).max()}"
-
-
-def assert_follows_host(backend: TensorRtBackend, steps: int = 7, seed: int = 0) -> None:
-    host = Host()
-    state, expected_state = backend.new_state(), host.new_state()
-    for window, valid in windows(steps, seed):
-        found, expected = backend.step(window, valid, state), host.step(window, valid, expected_state)
-        assert_same(found, expected)
-        state, expected_state = found.state, expected.state
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -416,7 +295,7 @@ def test_cuda_python_has_what_the_fake_has() -> None:
     runtime = pytest.importorskip("cuda.bindings.runtime")
     assert [name for name in names(FakeCuda) if not hasattr(runtime, name)] == []
     enums = [runtime.cudaError_t, runtime.cudaMemcpyKind, runtime.cudaStreamCaptureMode, runtime.cudaGraphNodeType]
-    fakes = [fake_gpu.Error, FakeCuda.cudaMemcpyKind, FakeCuda.cudaStreamCaptureMode, FakeCuda.cudaGraphNodeType]
+    fakes = [fake_cuda.Error, FakeCuda.cudaMemcpyKind, FakeCuda.cudaStreamCaptureMode, FakeCuda.cudaGraphNodeType]
     for real, fake in zip(enums, fakes, strict=True):
         assert {each.name: each.value for each in fake} == {each.name: getattr(real, each.name).value for each in fake}
     for name in ("cudaStreamNonBlocking", "cudaEventDisableTiming", "cudaHostAllocDefault"):
@@ -426,8 +305,8 @@ def test_cuda_python_has_what_the_fake_has() -> None:
 @pytest.mark.parametrize("version", ["10.16.1.11", "11.4.0.106"])
 def test_tensorrt_s_bindings_have_what_the_fake_has(version: str) -> None:
     wanted = {
-        "ICudaEngine": names(fake_gpu.FakeEngine10),
-        "IExecutionContext": names(fake_gpu.FakeContext10),
+        "ICudaEngine": names(fake_tensorrt.FakeEngine10),
+        "IExecutionContext": names(fake_tensorrt.FakeContext10),
         "Runtime": ["deserialize_cuda_engine"],
         "Logger": ["ERROR"],
         "ExecutionContextAllocationStrategy": ["USER_MANAGED"],

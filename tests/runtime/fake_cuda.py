@@ -1,5 +1,5 @@
-# ruff: noqa: ARG002, N802, N815 -- names and parameters are those of CUDA and TensorRT
-"""A GPU on host memory: CUDA's runtime and TensorRT by their own names, with a tiny stateful step that really runs.
+# ruff: noqa: ARG002, N802, N815 -- names and parameters are those of CUDA
+"""CUDA's runtime on host memory, by its own names.
 
 What is enqueued runs only when the host waits, or never; memory starts and ends as garbage; every call is counted and can be made to fail.
 """
@@ -9,49 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial, wraps
-from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 Op = Callable[[], object]
-Arrays = dict[str, np.ndarray]
-
-FRAMES, WIDTH, CLASSES, WINDOW = 2, 3, 4, 30
-SHAPES: dict[str, tuple[str, list[int]]] = {
-    "audio": ("float32", [1, WINDOW]),
-    "valid": ("int32", [1]),
-    "length": ("int32", [1]),
-    "kv_cache": ("float32", [1, 4, 5, 7]),
-    "time_cache": ("float32", [1, 6, 2]),
-    "tokens": ("int32", [1, FRAMES]),
-    "log_probs": ("float32", [1, FRAMES, CLASSES]),
-    "encoded": ("float32", [1, FRAMES, WIDTH]),
-    "next_length": ("int32", [1]),
-    "next_kv_cache": ("float32", [1, 4, 5, 7]),
-    "next_time_cache": ("float32", [1, 6, 2]),
-}
-INPUTS = ("audio", "valid", "length", "kv_cache", "time_cache")
-SCRATCH = 1000  # bytes
 
 
-def toy_step(of: Arrays) -> Arrays:
-    """The step, free of any GPU: each output depends on the audio, on `valid` and on all three caches."""
-    heard = np.float32(of["audio"].mean() + of["valid"][0] % 97 * 0.01)
-    seen = np.float32(heard + of["kv_cache"].mean() + 0.5 * of["time_cache"].sum() + 0.1 * of["length"][0])
-    encoded = np.cos(seen + np.arange(FRAMES * WIDTH, dtype=np.float32)).reshape(1, FRAMES, WIDTH)
-    log_probs = np.sin(seen * np.arange(1, FRAMES * CLASSES + 1, dtype=np.float32)).reshape(1, FRAMES, CLASSES)
-    kv = np.roll(of["kv_cache"], -1, 2)
-    kv[:, :, -1] = seen
-    return {
-        "tokens": log_probs.argmax(-1).astype(np.int32),
-        "log_probs": log_probs,
-        "encoded": encoded,
-        "next_length": np.minimum(of["length"] + FRAMES, 5).astype(np.int32),
-        "next_kv_cache": kv,
-        "next_time_cache": (0.5 * of["time_cache"] + heard).astype(np.float32),
-    }
+class FakeKernel:
+    """An op that computes; every other one copies or clears."""
 
 
 class Error(IntEnum):
@@ -292,7 +259,7 @@ class FakeCuda:
 
     @_call
     def cudaGraphNodeGetType(self, node: Op) -> tuple[Any, ...]:
-        return Error.cudaSuccess, self.cudaGraphNodeType(0 if isinstance(node, Kernel) else 1)
+        return Error.cudaSuccess, self.cudaGraphNodeType(0 if isinstance(node, FakeKernel) else 1)
 
     @_call
     def cudaGraphDestroy(self, graph: _Recorded) -> tuple[Any, ...]:
@@ -309,137 +276,3 @@ class FakeCuda:
         for op in executable.ops:
             stream.enqueue(op)
         return (Error.cudaSuccess,)
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """The toy step over device memory, at the addresses that were bound when it was enqueued."""
-
-    addresses: dict[str, int]
-    scratch: tuple[int, int]
-
-    def __call__(self) -> None:
-        of = {name: _at(self.addresses[name], *SHAPES[name]) for name in SHAPES}
-        ctypes.memset(self.scratch[0], 0xAB, self.scratch[1])
-        assert of["length"][0] >= 0, "a step read memory that nothing was written to"
-        assert all(np.isfinite(of[name]).all() for name in INPUTS), "a step read memory that nothing was written to"
-        result = toy_step({name: of[name].copy() for name in INPUTS})
-        for name, values in result.items():
-            of[name][:] = values
-
-
-def _at(address: int, dtype: str, shape: list[int]) -> np.ndarray:
-    size = np.dtype(dtype).itemsize * int(np.prod(shape))
-    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address)).view(dtype).reshape(shape)
-
-
-class FakeContext:
-    """What every version's IExecutionContext has."""
-
-    def __init__(self, gpu: FakeGpu) -> None:
-        self._gpu, self._addresses, self._scratch = gpu, dict[str, int](), (0, 0)
-        self._handle = gpu.make("context")
-
-    def __del__(self) -> None:
-        del self._gpu.live[self._handle]
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        self._addresses[name] = address
-        return not self._gpu.counted("set_tensor_address") and name not in self._gpu.refused and address % 256 == 0
-
-    def execute_async_v3(self, stream: int) -> bool:
-        queue = self._gpu.streams[stream]
-        if self._gpu.counted("execute_async_v3") or (queue.recording is not None and not self._gpu.capturable):
-            return False
-        ranges = sorted(
-            [(self._addresses[name], _at(self._addresses[name], *SHAPES[name]).nbytes) for name in SHAPES]
-            + [self._scratch]
-        )
-        apart = all(start + size <= after for (start, size), (after, _) in pairwise(ranges))
-        assert apart, "two tensors share bytes"
-        assert all(self._gpu.holds("device", *each) for each in ranges), "a tensor outside of the device's memory"
-        queue.enqueue(Kernel(dict(self._addresses), self._scratch))
-        return True
-
-
-class FakeContext8(FakeContext):
-    @property
-    def device_memory(self) -> int:
-        return self._scratch[0]
-
-    @device_memory.setter
-    def device_memory(self, address: int) -> None:
-        self._scratch = (address, SCRATCH)
-
-
-class FakeContext10(FakeContext):
-    def set_device_memory(self, memory: int, size: int) -> None:
-        assert size == SCRATCH
-        self._scratch = (memory, size)
-
-
-class FakeEngine:
-    """What every version's ICudaEngine has."""
-
-    def __init__(self, gpu: FakeGpu, shapes: dict[str, tuple[str, list[int]]]) -> None:
-        self._gpu, self._shapes = gpu, shapes
-        self._handle = gpu.make("engine")
-
-    def __del__(self) -> None:
-        del self._gpu.live[self._handle]
-
-    @property
-    def num_io_tensors(self) -> int:
-        return len(self._shapes)
-
-    def get_tensor_name(self, index: int) -> str:
-        return list(self._shapes)[index]
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._shapes[name][1])
-
-    def get_tensor_dtype(self, name: str) -> SimpleNamespace:
-        return SimpleNamespace(name={"float32": "FLOAT", "float16": "HALF", "int32": "INT32"}[self._shapes[name][0]])
-
-
-class FakeEngine8(FakeEngine):
-    device_memory_size = SCRATCH
-
-    def create_execution_context_without_device_memory(self) -> FakeContext | None:
-        return None if self._gpu.counted("create_execution_context") else FakeContext8(self._gpu)
-
-
-class FakeEngine10(FakeEngine):
-    device_memory_size_v2 = SCRATCH
-
-    def create_execution_context(self, strategy: str) -> FakeContext | None:
-        assert strategy == "user managed"
-        return None if self._gpu.counted("create_execution_context") else FakeContext10(self._gpu)
-
-
-class FakeTensorRt:
-    """Stands for the module tensorrt, of version 8.6 or of 10 and later."""
-
-    class Logger:
-        ERROR = 1
-
-        def __init__(self, severity: int) -> None:
-            assert severity == self.ERROR
-
-    def __init__(self, gpu: FakeGpu, version: str = "10.16.1.11", shapes: Any = None) -> None:  # noqa: ANN401
-        self.__version__ = version
-        modern = not version.startswith("8.")
-        if modern:
-            self.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
-        engine = FakeEngine10 if modern else FakeEngine8
-
-        class Runtime:
-            def __init__(self, logger: object) -> None:
-                pass
-
-            def deserialize_cuda_engine(self, serialized: bytes) -> FakeEngine | None:
-                if gpu.counted("deserialize_cuda_engine") or serialized != b"a plan":
-                    return None
-                return engine(gpu, shapes or SHAPES)
-
-        self.Runtime = Runtime

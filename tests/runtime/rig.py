@@ -1,0 +1,94 @@
+"""A toy bundle's backend on the fake GPU, and the same step on the host to compare it with."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.backends.base import StepResult
+from runtime.backends.tensorrt import TensorRtBackend
+from runtime.bundle import STATE, read_bundle
+from runtime.files import sha256
+from runtime.stamp import plan_path, stamp_path
+from tests.runtime.fake_cuda import FakeCuda, FakeGpu
+from tests.runtime.fake_tensorrt import SHAPES, WINDOW, Arrays, FakeTensorRt, toy_step
+
+
+class Host:
+    """The toy step as a backend that keeps its state on the host: what the GPU must equal, bit for bit."""
+
+    name = "host"
+
+    def new_state(self) -> Arrays:
+        return {name: np.zeros(SHAPES[name][1], SHAPES[name][0]) for name in STATE}
+
+    def step(self, window: np.ndarray, valid: int, state: Arrays) -> StepResult:
+        of = toy_step({"audio": window[None], "valid": np.array([valid], np.int32), **state})
+        following = {name: of[f"next_{name}"] for name in STATE}
+        return StepResult(of["tokens"][0], of["log_probs"][0], of["encoded"][0], following)
+
+    def close(self) -> None:
+        pass
+
+
+def write_stamp(folder: Path, **changes: object) -> None:
+    plan = plan_path(folder, "fp32")
+    stamp = {
+        "bundle_sha256": sha256(folder / "bundle.json"),
+        "step_sha256": "0" * 64,
+        "precision": "fp32",
+        "plan_sha256": sha256(plan),
+        "tensorrt": "10.16.1.11",
+        "gpu": "Fake GPU",
+        "compute_capability": "9.0",
+        "options": {},
+        "weights_typed": "strong",
+        "build_s": 1.0,
+        "created": "2026-01-01",
+    }
+    stamp_path(plan).write_text(json.dumps(stamp | changes), encoding="utf-8")
+
+
+class Rig:
+    """The fake GPU where the backend looks for a real one, and the way to open the backend on it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self._monkeypatch = folder, monkeypatch
+        self.install()
+
+    def install(self, version: str = "10.16.1.11", shapes: Any = None, **gpu: Any) -> FakeGpu:  # noqa: ANN401
+        self.gpu = FakeGpu(**gpu)
+        self._monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", FakeCuda(self.gpu))
+        self._monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRt(self.gpu, version, shapes))
+        return self.gpu
+
+    def open(self, *, cuda_graph: bool = True) -> TensorRtBackend:
+        return TensorRtBackend(self.folder, read_bundle(self.folder), "fp32", cuda_graph)
+
+    def lanes(self) -> int:
+        return Counter(self.gpu.live.values())["stream"]
+
+
+def windows(steps: int, seed: int = 0) -> list[tuple[np.ndarray, int]]:
+    rng = np.random.default_rng(seed)
+    return [(rng.standard_normal(WINDOW).astype(np.float32), int(rng.integers(1, 1 << 30))) for _ in range(steps)]
+
+
+def assert_same(found: StepResult, expected: StepResult) -> None:
+    for name in ("tokens", "log_probs", "encoded"):
+        a, b = getattr(found, name), getattr(expected, name)
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        assert np.array_equal(a, b), f"{name} differs by up to {np.abs(a - b).max()}"
+
+
+def assert_follows_host(backend: TensorRtBackend, steps: int = 7, seed: int = 0) -> None:
+    host = Host()
+    state, expected_state = backend.new_state(), host.new_state()
+    for window, valid in windows(steps, seed):
+        found, expected = backend.step(window, valid, state), host.step(window, valid, expected_state)
+        assert_same(found, expected)
+        state, expected_state = found.state, expected.state
