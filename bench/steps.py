@@ -133,8 +133,7 @@ def _row(  # noqa: PLR0917
 ) -> Row:
     bundle, backend = recognizer.bundle, recognizer.backend
     step = percentiles(each * 1e3 for each in seconds)
-    entry = {str(key): each for key, each in bundle.steps.items()}[options.precision]
-    weights = entry.parameters * (2 if options.precision == "fp16" else 4)
+    weights = bundle.step(options.precision).parameters * (2 if options.precision == "fp16" else 4)
     plan = plan_path(options.bundle, options.precision) if backend.name == "tensorrt" else None
     chunk_ms = 1e3 * bundle.chunk_samples / bundle.sample_rate
     return row(

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engines.progress import make_logger
-from engines.versions import activation_bytes
+from runtime.backends.engine import activation_bytes
 from runtime.errors import InputError, exit_code
 from runtime.stamp import read_stamp
 

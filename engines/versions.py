@@ -30,10 +30,3 @@ def configure(target: Target, config: Any, level: int, cublas: bool) -> None:  #
     if target.offline:
         config.num_compute_capabilities = 1
         config.set_compute_capability(trt.ComputeCapability.SM75, 0)
-
-
-def activation_bytes(engine: Any) -> int:  # noqa: ANN401
-    """Device memory that one execution context needs, in bytes. 11 has only the second name, 8.6 only the first."""
-    if hasattr(engine, "device_memory_size_v2"):
-        return int(engine.device_memory_size_v2)
-    return int(engine.device_memory_size)

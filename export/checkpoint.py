@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -116,7 +115,6 @@ def load_checkpoint(model: str) -> Checkpoint:
 @contextlib.contextmanager
 def quiet_nemo() -> Iterator[None]:
     """Keep NeMo's import and restore chatter from the terminal; errors are raised all the same."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "0")
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

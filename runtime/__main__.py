@@ -24,8 +24,10 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         "files", nargs="+", metavar="FILE", help="audio file of any format and rate; - for raw mono 16-bit PCM on stdin"
     )
     parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
-    parser.add_argument("--precision", default="fp32", help="a precision of the bundle (default: fp32)")
-    parser.add_argument("--backend", help="onnxruntime-cpu or onnxruntime-cuda (default: the GPU where there is one)")
+    parser.add_argument("--precision", help="a precision of the bundle (default: fp16 in TensorRT, else fp32)")
+    parser.add_argument(
+        "--backend", help="tensorrt, onnxruntime-cuda or onnxruntime-cpu (default: TensorRT where there is a GPU)"
+    )
     parser.add_argument("--frame-ms", type=int, default=20, help="length of the pushed frames in ms (default: 20)")
     return parser.parse_args(argv)
 

@@ -134,6 +134,14 @@ class Bundle(_Strict):
                 )
         return self
 
+    def step(self, precision: str) -> StepEntry:
+        """The step of `precision`; raises InputError for one that the bundle lacks."""
+        entry = {str(key): each for key, each in self.steps.items()}.get(precision)
+        if entry is None:
+            found = f"expected a precision of the bundle ({', '.join(self.steps)}), found {precision}"
+            raise InputError(f"{found}; choose one of them")
+        return entry
+
     def encoder_frames(self, samples: int) -> int:
         """Encoder frames of an utterance of `samples` samples, as NeMo counts them."""
         frames = samples // self.hop_samples
@@ -159,11 +167,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 def step_file(folder: Path, bundle: Bundle, precision: str) -> tuple[Path, StepEntry]:
     """The step graph of `precision`, its hash checked; raises InputError for a missing precision, file or a wrong hash."""
-    step = {str(key): entry for key, entry in bundle.steps.items()}.get(precision)
-    if step is None:
-        raise InputError(
-            f"expected a precision of the bundle ({', '.join(bundle.steps)}), found {precision}; choose one of them"
-        )
+    step = bundle.step(precision)
     return checked_file(folder, step), step
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from runtime.backends import Backend, default_backend, open_backend
+from runtime.backends import Backend, default_backend, default_precision, open_backend
 from runtime.bundle import read_bundle
 from runtime.ctc import GreedyCtc
 from runtime.errors import InputError
@@ -45,14 +45,18 @@ Event = Partial | Final
 class Recognizer:
     """A bundle opened on a backend; makes any number of streams. A context manager: leaving it frees the backend."""
 
-    def __init__(self, bundle: Path, precision: str = "fp32", backend: str | Backend | None = None) -> None:
-        """Open the bundle in the folder `bundle`; `backend` is a name, an open backend, or None for this machine's best.
+    def __init__(self, bundle: Path, precision: str | None = None, backend: str | Backend | None = None) -> None:
+        """Open the bundle in the folder `bundle`.
+
+        `backend` is a name, an open backend, or None for this machine's best; `precision` None is the named backend's usual one, and
+        an open backend has its own.
 
         Raises InputError for a bundle that is missing, broken or not for this backend.
         """
         self.bundle = read_bundle(bundle)
         if backend is None or isinstance(backend, str):
-            backend = open_backend(backend or default_backend(), bundle, self.bundle, precision)
+            name = backend or default_backend()
+            backend = open_backend(name, bundle, self.bundle, precision or default_precision(name))
         self.backend = backend
 
     def stream(self) -> "Stream":

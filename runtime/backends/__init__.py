@@ -10,7 +10,7 @@ from runtime.backends.tensorrt import TensorRtBackend
 from runtime.bundle import Bundle
 from runtime.errors import InputError
 
-__all__ = ["Backend", "StepResult", "default_backend", "open_backend"]
+__all__ = ["Backend", "StepResult", "default_backend", "default_precision", "open_backend"]
 
 
 def default_backend() -> str:
@@ -19,6 +19,11 @@ def default_backend() -> str:
     if smi and subprocess.run([smi, "-L"], capture_output=True, check=False, timeout=30).returncode == 0:
         return "tensorrt"
     return "onnxruntime-cpu"
+
+
+def default_precision(backend: str) -> str:
+    """fp16 in TensorRT, as `make engines` builds it, else fp32."""
+    return "fp16" if backend == "tensorrt" else "fp32"
 
 
 def open_backend(name: str, folder: Path, bundle: Bundle, precision: str) -> Backend:

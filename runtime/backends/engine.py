@@ -46,9 +46,7 @@ class Engine:
         names = map(self._engine.get_tensor_name, range(self._engine.num_io_tensors))
         self.tensors = {name: self._spec(name) for name in names}
         self._check(plan, step)
-        # TensorRT 10.1 renamed it, 11 dropped the old name.
-        sized = "device_memory_size_v2" if hasattr(self._engine, "device_memory_size_v2") else "device_memory_size"
-        self.scratch_bytes = int(getattr(self._engine, sized))
+        self.scratch_bytes = activation_bytes(self._engine)
         """Activations of one step."""
         of = self.tensors
         self.inputs = Region(0, [of[each.name] for each in step.inputs if each.name not in STATE])
@@ -66,11 +64,7 @@ class Engine:
         )
 
     def _check(self, plan: Path, step: StepEntry) -> None:
-        """The state's type is the engine's choice, in and out alike: with 8.6 the FP16 engine comes from the FP32 ONNX."""
-        expected = {}
-        for spec in (*step.inputs, *step.outputs):
-            carried = self.tensors.get(spec.name.removeprefix("next_")) if _is_state(spec.name) else None
-            expected[spec.name] = (carried.dtype if carried else spec.dtype, spec.shape)
+        expected = {spec.name: (spec.dtype, spec.shape) for spec in (*step.inputs, *step.outputs)}
         found = {name: (spec.dtype, spec.shape) for name, spec in self.tensors.items()}
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
@@ -113,6 +107,13 @@ class Engine:
     def close(self) -> None:
         """Unload it; its contexts must be gone."""
         self._engine = self._runtime = None
+
+
+def activation_bytes(engine: Any) -> int:  # noqa: ANN401 -- TensorRT's
+    """Device memory that one execution context needs, in bytes. 11 has only the second name, 8.6 only the first."""
+    if hasattr(engine, "device_memory_size_v2"):
+        return int(engine.device_memory_size_v2)
+    return int(engine.device_memory_size)
 
 
 def import_tensorrt() -> Any:  # noqa: ANN401 -- a module without types

@@ -15,7 +15,7 @@ from runtime.backends.base import StepResult
 from runtime.backends.engine import Engine, import_tensorrt
 from runtime.bundle import Bundle
 from runtime.cuda import Device, Graph, Queue
-from runtime.errors import CudaError, InputError
+from runtime.errors import CudaError
 from runtime.stamp import check_stamp, plan_path, read_stamp
 
 RESULTS = ("tokens", "log_probs", "encoded")
@@ -40,11 +40,7 @@ class TensorRtBackend:
         """
         plan = plan_path(folder, precision)
         stamp = read_stamp(plan)
-        step = {str(key): entry for key, entry in bundle.steps.items()}.get(precision)
-        if step is None:
-            raise InputError(
-                f"expected a precision of the bundle ({', '.join(bundle.steps)}), found {precision}; choose one of them"
-            )
+        step = bundle.step(precision)
         tensorrt = import_tensorrt()
         self.device = Device()
         check_stamp(

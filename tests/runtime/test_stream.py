@@ -115,10 +115,10 @@ def test_command_line_from_file_and_from_standard_input(
 ) -> None:
     pcm = np.round(speech * 32767).astype("<i2")
     soundfile.write(tmp_path / "speech.wav", pcm, 16_000)
-    run(parse_args([str(tmp_path / "speech.wav"), "--bundle", str(bundle)]))
+    run(parse_args([str(tmp_path / "speech.wav"), "--bundle", str(bundle), "--backend", "onnxruntime-cpu"]))
     from_file = capsys.readouterr().out
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(pcm.tobytes())))
-    run(parse_args(["-", "--bundle", str(bundle)]))
+    run(parse_args(["-", "--bundle", str(bundle), "--backend", "onnxruntime-cpu"]))
     assert capsys.readouterr().out == from_file
     assert "final: " in from_file
     assert from_file.count("\n") > 3
@@ -157,7 +157,8 @@ def test_bad_command_lines(  # noqa: PLR0917 -- fixtures
         (tmp_path / "file.wav").write_bytes(content)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     arguments = [each.format(folder=tmp_path) for each in arguments]
-    assert exit_code(lambda: run(parse_args([*arguments, "--bundle", str(bundle)]))) == 2
+    base = ["--bundle", str(bundle), "--backend", "onnxruntime-cpu"]  # an argument given twice: the last one counts
+    assert exit_code(lambda: run(parse_args([*base, *arguments]))) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -247,7 +247,7 @@ def test_a_stamp_of_something_else_is_refused_before_loading(rig: Rig, stamp: di
         ({"audio": ("float32", [1, 31])}, "with audio ('float32', [1, 30]), found ('float32', [1, 31])"),
         ({"encoded": ("float16", [1, 2, 3])}, "with encoded ('float32', [1, 2, 3]), found ('float16', [1, 2, 3])"),
         ({"next_length": ("int32", [2])}, "with next_length"),
-        ({"kv_cache": ("float16", [1, 4, 5, 7])}, "with next_kv_cache ('float16', [1, 4, 5, 7])"),
+        ({"kv_cache": ("float16", [1, 4, 5, 7])}, "with kv_cache ('float32', [1, 4, 5, 7])"),
         ({"more": ("int32", [1])}, "with more None, found ('int32', [1])"),
     ],
 )
