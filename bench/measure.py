@@ -73,6 +73,7 @@ class Bench:
                 decoder="ctc",
                 precision=setting.precision,
                 backend=timed.name,
+                cuda_graph=timed.cuda_graph,
                 lookahead_ms=bundle.lookahead_ms,
                 frame_ms=setting.frame_ms,
                 pace=setting.pace,

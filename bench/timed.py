@@ -17,6 +17,11 @@ class TimedBackend:
         self.name = backend.name
         self.step_s: list[float] = []
 
+    @property
+    def cuda_graph(self) -> bool | None:
+        """Whether a step is one graph launch; None where the backend has no such thing."""
+        return getattr(self._backend, "cuda_graph", None)
+
     def new_state(self) -> Any:  # noqa: ANN401 -- opaque, the backend's own
         """See Backend.new_state."""
         return self._backend.new_state()
