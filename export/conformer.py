@@ -25,11 +25,11 @@ class LayerFrames(NamedTuple):
     """What a layer keeps of frames: of the C cached ones (k - 1 for `gated`), or of the chunk's T."""
 
     keys: str
-    """[1, H, C or T, D/H]."""
+    """[1, C or T, 1, H, D/H]."""
     values: str
-    """[1, H, C or T, D/H]."""
+    """[1, C or T, 1, H, D/H]."""
     gated: str
-    """Input of the depthwise convolution [1, D, k - 1 or T]."""
+    """Input of the depthwise convolution [1, k - 1 or T, D]."""
 
 
 class ConformerLayers:
@@ -80,43 +80,41 @@ class ConformerLayers:
         return self.add_residual(x, y, f"{name}.residual")
 
     def attention(self, x: str, layer: int, cached: LayerFrames, bias: str) -> tuple[str, str, str]:
-        """x + attention over the cached and the chunk's own frames; also the chunk's keys and values [1, H, T, D/H]."""
+        """x + attention over the cached and the chunk's own frames; also the chunk's keys and values [1, T, 1, H, D/H].
+
+        A chunk has few queries: written as sums in FP32, keys before heads, their products with keys and values need no transpose
+        and fuse with the softmax, where TensorRT would launch a matrix product of two rows.
+        """
         g, a, source = self.graph, self.architecture, f"encoder.layers.{layer}.self_attn"
         y = self.norm(x, f"encoder.layers.{layer}.norm_self_att", "attention.norm")
         y = g.linear(y, *self.qkv(source), "attention.qkv")
-        y = g.reshape(y, [1, self.frames, 3 * a.heads, a.width // a.heads], "attention.heads")
-        y = g.one("Transpose", [y], "attention.by_head", perm=[0, 2, 1, 3])
-        query, key, value = g.split(y, [a.heads] * 3, 1, "attention.parts")
-        keys = g.one("Concat", [cached.keys, key], "attention.keys", axis=2)
-        values = g.one("Concat", [cached.values, value], "attention.values", axis=2)
-        transposed = g.one("Transpose", [keys], "attention.keys_t", perm=[0, 1, 3, 2])
-        content = g.one("MatMul", [query, transposed], "attention.content")
-        scores = self.scores(content, self.position_scores(query, layer), bias)
-        weights = g.cast(g.one("Softmax", [scores], "attention.softmax", axis=-1), g.compute)
-        y = g.one("MatMul", [weights, values], "attention.context")
-        y = g.one("Transpose", [y], "attention.by_frame", perm=[0, 2, 1, 3])
+        y = g.reshape(y, [1, self.frames, 3, a.heads, a.width // a.heads], "attention.heads")
+        query, key, value = g.split(y, [1] * 3, 2, "attention.parts")
+        weights = g.one("Softmax", [self.scores(query, key, cached.keys, layer, bias)], "attention.softmax", axis=1)
+        values = g.cast(g.one("Concat", [cached.values, value], "attention.values", axis=1), np.float32)
+        y = g.sum_of_products(weights, values, [1], "attention.context")  # [1, T, H, D/H]
         y = g.reshape(y, [self.frames, a.width], "attention.joined")
         y = self.project(y, f"{source}.linear_out", "attention.out")
         return self.add_residual(x, y, "attention.residual"), key, value
 
-    def position_scores(self, query: str, layer: int) -> str:
-        """Query times the relative positions, by key: [1, H, T, keys]."""
-        g = self.graph
-        table = self.projected_positions(layer).transpose(0, 2, 1)[None]  # [1, H, D/H, keys + T - 1]
-        products = g.one("MatMul", [query, g.constant("attention.positions", table)], "attention.position")
-        if self.frames == 1:  # for one query, column j is key j already
-            return products
-        columns = np.broadcast_to(self.relative_columns(), (1, self.architecture.heads, self.frames, self.keys))
-        shared = g.shared("relative_columns", columns, np.int64)
-        return g.one("GatherElements", [products, shared], "attention.shifted", axis=3)
+    def scores(self, query: str, key: str, cached_keys: str, layer: int, bias: str) -> str:
+        """Of content and of relative position, with `bias`: FP32 [1, keys, T, H, 1].
 
-    def scores(self, content: str, position: str, bias: str) -> str:
-        """Their sum in FP32."""
-        g = self.graph
-        if g.compute is np.float32:
-            return g.one("Sum", [content, position, bias], "attention.scores")
-        products = g.one("Add", [content, position], "attention.products")
-        return g.one("Add", [g.cast(products, np.float32), bias], "attention.scores")
+        One product gives both: the positions lie behind the keys.
+        """
+        g, a = self.graph, self.architecture
+        shape = [1, 1, self.frames, a.heads, a.width // a.heads]
+        query = g.cast(g.reshape(query, shape, "attention.query"), np.float32)
+        table = self.projected_positions(layer).transpose(1, 0, 2)[None, :, None]  # [1, keys + T - 1, 1, H, D/H]
+        positions = g.constant("attention.positions", table)
+        keys = g.one("Concat", [cached_keys, key, positions], "attention.keys", axis=1)
+        products = g.sum_of_products(query, g.cast(keys, np.float32), [4], "attention.products", keepdims=1)
+        content, position = g.split(products, [self.keys, table.shape[1]], 1, "attention.terms")
+        if self.frames > 1:  # for one query, row j is key j already
+            rows = self.relative_columns().T[None, :, :, None, None]
+            shared = g.shared("relative_rows", np.broadcast_to(rows, (1, *rows.shape[1:3], a.heads, 1)), np.int64)
+            position = g.one("GatherElements", [position, shared], "attention.shifted", axis=1)
+        return g.one("Sum", [content, position, bias], "attention.scores")
 
     def qkv(self, attention: str) -> tuple[Array, Array]:
         """Weight [3D, D] and bias [3D] of the joint projection; the query scaled by 1/sqrt(D/H), with pos_bias_u in its bias.
@@ -131,7 +129,7 @@ class ConformerLayers:
         return weight, np.concatenate([query, np.zeros(a.width), value])
 
     def score_biases(self, key_mask: str) -> list[str]:
-        """Per layer FP32 [1, heads, T, keys]: what the second attention bias adds to the scores, and MASKED where a key is none.
+        """Per layer FP32 [1, keys, T, H, 1]: what the second attention bias adds to the scores, and MASKED where a key is none.
 
         NeMo adds pos_bias_u to the query for the content term and pos_bias_v for the position term. Here the query carries u in
         its bias, so the position term lacks (v - u) P^T, which is constant.
@@ -140,13 +138,14 @@ class ConformerLayers:
         columns = self.relative_columns()
         constants = []
         for layer in range(a.layers):
-            u, v = (self.weights[f"encoder.layers.{layer}.self_attn.pos_bias_{key}"] for key in "uv")  # [heads, D/H]
+            u, v = (self.weights[f"encoder.layers.{layer}.self_attn.pos_bias_{key}"] for key in "uv")  # [H, D/H]
             rows = np.einsum("hd,hnd->hn", (v - u) * a.query_scale, self.projected_positions(layer))
-            constants.append(rows[:, columns])  # [heads, T, keys]
+            constants.append(rows[:, columns].transpose(2, 1, 0))  # [keys, T, H]
         exists = g.one("Cast", [key_mask], "keys", to=onnx.TensorProto.BOOL)
-        biases = g.constant("score_bias", np.concatenate(constants)[None], np.float32)
+        exists = g.reshape(exists, [1, self.keys, 1, 1, 1], "keys.shaped")
+        biases = g.constant("score_bias", np.concatenate(constants, axis=2)[None, ..., None], np.float32)
         masked = g.one("Where", [exists, biases, g.constant("masked", [MASKED], np.float32)], "score_biases")
-        return g.split(masked, [a.heads] * a.layers, 1, "layers")
+        return g.split(masked, [a.heads] * a.layers, 3, "layers")
 
     def projected_positions(self, layer: int) -> Array:
         """linear_pos of the sinusoids of distances C+T-1 .. -(T-1), less their mean: [heads, C+2T-1, D/H].
@@ -169,20 +168,34 @@ class ConformerLayers:
         return self.frames - 1 - queries + keys
 
     def convolution(self, x: str, prefix: str, cache: str) -> tuple[str, str]:
-        """x + convolution module; also the gated input [1, D, T] that the next steps' depthwise convolution needs."""
+        """x + convolution module; also the gated input [1, T, D] that the next steps' depthwise convolution needs.
+
+        The depthwise convolution is a sum over its taps in FP32, which fuses with what stands around it; a Conv node would be a
+        kernel of its own between two reformats. Its bias is one more frame, with a tap of 1.
+        """
         g, a, convolution = self.graph, self.architecture, f"{prefix}.conv"
-        weight, bias = self.linear_weights(f"{convolution}.pointwise_conv1")
-        y = g.linear_by_channel(self.norm(x, f"{prefix}.norm_conv", "conv.norm"), weight, bias, "conv.in")
-        channels = g.reshape(y, [1, 2 * a.width, self.frames], "conv.channels")
-        value, gate = g.split(channels, [a.width] * 2, 1, "conv.halves")
+        y = self.norm(x, f"{prefix}.norm_conv", "conv.norm")
+        y = self.project(y, f"{convolution}.pointwise_conv1", "conv.in")
+        value, gate = g.split(
+            g.reshape(y, [1, self.frames, 2 * a.width], "conv.frames"), [a.width] * 2, 2, "conv.halves"
+        )
         gated = g.one("Mul", [value, g.one("Sigmoid", [gate], "conv.gate")], "conv.glu")
-        history = g.one("Concat", [cache, gated], "conv.history", axis=2)
         kernel, shift = self.depthwise(convolution)
-        inputs = [history, g.constant("conv.depthwise.weight", kernel), g.constant("conv.depthwise.bias", shift)]
-        y = g.one("Conv", inputs, "conv.depthwise", group=a.width)
-        y = g.one("Transpose", [g.reshape(y, [a.width, self.frames], "conv.flat")], "conv.by_frame", perm=[1, 0])
+        bias = g.constant("conv.depthwise.bias", shift[None, None])
+        history = g.cast(g.one("Concat", [cache, gated, bias], "conv.history", axis=1), np.float32)
+        taps = np.arange(self.frames)[:, None] + np.arange(a.kernel)
+        taps = np.pad(
+            taps, ((0, 0), (0, 1)), constant_values=self.frames + a.kernel - 1
+        )  # [T, k + 1], the last one the bias
+        windows = g.one(
+            "Gather", [history, g.shared("taps", taps, np.int64)], "conv.windows", axis=1
+        )  # [1, T, k + 1, D]
+        weights = g.constant(
+            "conv.depthwise.weight", np.concatenate([kernel[:, 0].T, np.ones((1, a.width))]), np.float32
+        )
+        y = g.sum_of_products(windows, weights, [0, 2], "conv.depthwise")
         if a.convolution_norm == "layer_norm":
-            y = g.cast(self.norm(y, f"{convolution}.batch_norm", "conv.depthwise_norm"), g.compute)
+            y = self.norm(y, f"{convolution}.batch_norm", "conv.depthwise_norm")
         y = self.project(g.silu(y, "conv.silu"), f"{convolution}.pointwise_conv2", "conv.out")
         return self.add_residual(x, y, "conv.residual"), gated
 

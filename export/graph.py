@@ -123,12 +123,10 @@ class GraphBuilder:
             inputs.append(self.constant(f"{name}.bias", bias))
         return self.one("Gemm", inputs, name, transA=int(transposed))
 
-    def linear_by_channel(self, x: str, weight: Array, bias: Array | None, name: str) -> str:
-        """The same product laid out for a convolution over time: x [T, in] to [out, T]."""
-        inputs = [self.constant(f"{name}.weight", weight), self.cast(x, self.compute)]
-        if bias is not None:
-            inputs.append(self.constant(f"{name}.bias", bias[:, None]))
-        return self.one("Gemm", inputs, name, transB=1)
+    def sum_of_products(self, x: str, y: str, axes: Sequence[int], name: str, keepdims: int = 0) -> str:
+        """x * y, broadcast, summed over `axes`."""
+        over = self.shared(f"axes/{'x'.join(map(str, axes))}", axes, np.int64)
+        return self.one("ReduceSum", [self.one("Mul", [x, y], f"{name}.terms"), over], name, keepdims=keepdims)
 
     def layer_norm(self, x: str, scale: Array, bias: Array, epsilon: float, name: str) -> str:
         """Layer normalisation over the last axis, in FP32."""

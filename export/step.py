@@ -15,6 +15,8 @@ from export.geometry import Geometry
 from export.graph import Floating, GraphBuilder
 from export.mel import MelFrontEnd
 
+TENSOR_CORE_COLUMNS = 8  # FP16
+
 
 def build_step(
     architecture: Architecture, geometry: Geometry, mel: MelFrontEnd, weights: Weights, compute: Floating
@@ -23,8 +25,8 @@ def build_step(
 
     Shapes (T: chunk frames, C: left context, L: layers, H: heads, D: model width, k: convolution kernel, V: vocabulary):
     in  audio FP32 [1, window], valid INT32 [1] (mel frames from the chunk's start to the end of the audio; any large number
-        before the end), length INT32 [1], kv_cache [1, 2LH, C, D/H] (per layer the keys' heads, then the values'),
-        time_cache [1, LD, k-1], both in the compute type, all zero at the start of an utterance;
+        before the end), length INT32 [1], kv_cache [1, C, 2L, H, D/H] (per layer the keys, then the values),
+        time_cache [1, k-1, LD], both in the compute type, all zero at the start of an utterance;
     out tokens INT32 [1, T], log_probs FP32 [1, T, V+1], encoded FP32 [1, T, D], next_length, next_kv_cache, next_time_cache.
     """
     return _Step(architecture, geometry, mel, weights, GraphBuilder(compute)).build()
@@ -41,8 +43,8 @@ class _Step:
 
     def build(self) -> onnx.ModelProto:
         g, a = self.graph, self.architecture
-        kv_shape = [1, 2 * a.layers * a.heads, self.context, a.width // a.heads]
-        time_shape = [1, a.layers * a.width, a.kernel - 1]
+        kv_shape = [1, self.context, 2 * a.layers, a.heads, a.width // a.heads]
+        time_shape = [1, a.kernel - 1, a.layers * a.width]
         audio = g.input("audio", np.float32, [1, self.geometry.window_samples])
         valid = g.input("valid", np.int32, [1])
         length = g.input("length", np.int32, [1])
@@ -56,8 +58,8 @@ class _Step:
             features = self.mel.add_to(g, audio, self.geometry.window_samples)
         with g.scoped("subsampling"):
             x = self.subsample(features, stage_masks)
-        key_values = g.split(kv_cache, [a.heads] * (2 * a.layers), 1, "kv_layers")
-        times = g.split(time_cache, [a.width] * a.layers, 1, "time_layers")
+        key_values = g.split(kv_cache, [1] * (2 * a.layers), 2, "kv_layers")
+        times = g.split(time_cache, [a.width] * a.layers, 2, "time_layers")
         new_kv, new_time = [], []
         for layer in range(a.layers):
             with g.scoped(f"layer{layer}"):
@@ -89,7 +91,7 @@ class _Step:
         return g.split(exists, sizes, 0, "parts")
 
     def subsample(self, features: str, masks: list[str]) -> str:
-        """Log-mel [1, mel, 1, frames] to [T, D]: causal dw_striding over frequency x time, time last so that masks broadcast.
+        """Log-mel [mel, 1, frames] to [T, D]: causal dw_striding over frequency x time, time last so that masks broadcast.
 
         The convolutions are FP32 in every precision: they hold 0.1 % of the weights, and log-mel near silence has a spacing of
         2^-7 in FP16, the largest single source of FP16 error in the log-probabilities.
@@ -117,9 +119,16 @@ class _Step:
         return self.graph.one("Conv", [x, kernel, bias], name, **attributes)
 
     def decode(self, x: str) -> None:
-        """CTC head over encoded frames [T, D]: the outputs log_probs [1, T, V+1] and tokens [1, T]."""
+        """CTC head over encoded frames [T, D]: the outputs log_probs [1, T, V+1] and tokens [1, T].
+
+        Its product is as wide as the next multiple of 8, which tensor cores ask for.
+        """
         g, classes = self.graph, self.architecture.vocabulary + 1
-        logits = g.cast(self.layers.project(x, "ctc.decoder_layers.0", "logits"), np.float32)
+        weight, bias = self.layers.linear_weights("ctc.decoder_layers.0")
+        unused = -classes % TENSOR_CORE_COLUMNS
+        bias = None if bias is None else np.pad(bias, (0, unused))
+        padded = g.linear(x, np.pad(weight, ((0, unused), (0, 0))), bias, "padded")
+        logits = g.cast(g.split(padded, [classes, unused], 1, "logits")[0] if unused else padded, np.float32)
         log_probs = g.one("LogSoftmax", [logits], "log_softmax", axis=-1)
         best = g.one("ArgMax", [logits], "best", axis=-1, keepdims=0)
         tokens = g.one("Cast", [best], "best.int32", to=onnx.TensorProto.INT32)
@@ -128,11 +137,11 @@ class _Step:
         g.output("tokens", g.reshape(tokens, shape[:2], "tokens"), np.int32, shape[:2])
 
     def shifted(self, cache: str, new: list[str], size: int, name: str) -> str:
-        """The last `size` frames (axis 2) of the cache followed by the chunk's, for all layers (axis 1) at once."""
+        """The last `size` frames (axis 1) of the cache followed by the chunk's, for all layers (axis 2) at once."""
         g = self.graph
-        chunk = g.one("Concat", new, f"{name}.chunk", axis=1)
+        chunk = g.one("Concat", new, f"{name}.chunk", axis=2)
         if self.frames == size:
             return chunk
         if self.frames > size:
-            return g.slice_from(chunk, -size, 2, f"{name}.last")
-        return g.one("Concat", [g.slice_from(cache, self.frames, 2, f"{name}.kept"), chunk], f"{name}.next", axis=2)
+            return g.slice_from(chunk, -size, 1, f"{name}.last")
+        return g.one("Concat", [g.slice_from(cache, self.frames, 1, f"{name}.kept"), chunk], f"{name}.next", axis=1)

@@ -24,7 +24,7 @@ def test_large_encoder_has_at_most_800_nodes(bundle_of: Callable[[str, int], Pat
     counts = count_nodes(bundle_of(RANDOM, 80) / "step.fp32.onnx")
     print(counts)
     assert counts.encoder <= 800
-    assert counts.products_per_layer == 11  # 4 FFN, QKV, content, position, context, out, 2 pointwise
+    assert counts.products_per_layer == 8  # 4 FFN, QKV, out, 2 pointwise
 
 
 def test_types_by_construction(folder: Path) -> None:

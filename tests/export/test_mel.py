@@ -24,10 +24,10 @@ def in_graph(mel: MelFrontEnd, audio: np.ndarray) -> np.ndarray:
     ]
     graph = GraphBuilder(np.float32)
     source = graph.input("audio", np.float32, [1, len(padded)])
-    graph.output("mel", mel.add_to(graph, source, len(padded)), np.float32, [1, len(mel.filterbank), 1, frames])
+    graph.output("mel", mel.add_to(graph, source, len(padded)), np.float32, [len(mel.filterbank), 1, frames])
     session = onnxruntime.InferenceSession(graph.model("mel").SerializeToString(), providers=["CPUExecutionProvider"])
     found: np.ndarray = session.run(None, {"audio": padded[None]})[0]
-    return found[0, :, 0].T
+    return found[:, 0].T
 
 
 def in_nemo(checkpoint: Checkpoint, audio: np.ndarray) -> np.ndarray:

@@ -85,9 +85,9 @@ def test_fp16_differs_from_fp32_by_rounding(bundle: Path, sample: list[tuple[str
     decided = best - second > TIE
     print(
         f"FP16 against FP32 over {len(full)} frames: root mean square {np.sqrt(((full - half) ** 2).mean()):.1e}, 99.5 % of frames "
-        f"within {np.quantile(difference, 0.995):.1e}, all within {difference.max():.1e}; {(~decided).sum()} frames undecided"
+        f"within {np.quantile(difference, 0.995):.1e}, all within {difference.max():.1e}; {(~decided).sum()} frames undecided, best token "
+        f"another in {(full.argmax(-1) != half.argmax(-1)).sum()}"
     )
-    assert np.quantile(difference, 0.995) <= LOG_PROBS_FP16
-    assert difference.max() <= 2 * LOG_PROBS_FP16
+    assert difference.max() <= LOG_PROBS_FP16
     assert (full.argmax(-1) == half.argmax(-1))[decided].all()
     assert (~decided).sum() <= 2
