@@ -21,6 +21,8 @@ PACE ?=
 LIMIT ?=
 # The folder of the evaluation sets.
 EVAL ?= $(firstword $(wildcard data/asr_eval ../shared/data/asr_eval) data/sample)
+# The folder of the calibration sets.
+CALIB ?= $(firstword $(wildcard data/asr_calib ../shared/data/asr_calib))
 # An unpacked Common Voice release, for `make data`.
 COMMON_VOICE ?=
 # Only from the command line: desktops and WSL export variables of these names.
@@ -29,7 +31,7 @@ NAME =
 
 HARDWARE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-GROUPS := runtime data bench export $(HARDWARE)
+GROUPS := runtime data bench export calibration $(HARDWARE)
 STAMP := build/venv/.stamp-$(VERSION)-$(HARDWARE)
 BUNDLE = build/bundles/$(patsubst %.nemo,%,$(notdir $(MODEL)))-$(LOOKAHEAD)ms
 RUN := build/venv/bin/python -m
@@ -42,7 +44,7 @@ install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c r
 supported = $(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is \
 	$(or $(VERSION),not there): name one, as in `make setup PYTHON=python3.12`))
 
-.PHONY: help setup data export engines bench results test lint clean
+.PHONY: help setup data export calibrate engines inspect bench results test lint clean
 
 help:
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -55,8 +57,14 @@ data: $(STAMP) ## check the data, or COMMON_VOICE=DIR: make manifests from an un
 export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD) to a bundle in build/bundles
 	$(RUN) export --model "$(MODEL)" --lookahead $(LOOKAHEAD) --out build/bundles
 
+calibrate: export ## calibration speech (CALIB, none of it in EVAL) to the thresholds of INT8 in build/calibration
+	$(RUN) calibration --bundle "$(BUNDLE)" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) --eval "$(EVAL)"
+
 engines: export ## the bundle's step to a TensorRT plan (PRECISION) in build/plans, where an NVIDIA GPU is
 	$(RUN) engines --bundle "$(BUNDLE)" --precision $(PRECISION)
+
+inspect: export $(if $(filter gpu,$(HARDWARE)),engines) ## nodes of the ONNX, layers of the plan by the precision they run in, GPU memory by owner (PRECISION)
+	$(RUN) engines.inspect --bundle "$(BUNDLE)" --precision $(PRECISION)
 
 bench: export $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluation speech (EVAL, PRECISION, FRAME_MS, PACE, LIMIT) and print the figures
 	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) --precision $(PRECISION) \

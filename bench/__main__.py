@@ -1,4 +1,4 @@
-"""`python -m bench [run]`: measure a bundle; `offline`: NeMo's own reference; `results`: RESULTS.md's table."""
+"""`python -m bench [run]`: measure a bundle; `offline`: NeMo's own reference; `results`: RESULTS.md's tables."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.feed import FRAME_MS
+from bench.ladder import LadderOptions, run_ladder
 from bench.offline import OfflineOptions, run_offline
 from bench.page import refresh
 from bench.run import MODES, RunOptions, run_bench
@@ -43,7 +44,25 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     steps.add_argument("--precision", default="fp16")
     steps.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
     steps.add_argument("--name", help="of the result file (default: named after what is measured)")
-    results = commands.add_parser("results", parents=[out], help="write RESULTS.md's table")
+    ladder = commands.add_parser(
+        "ladder", parents=[out], help="the step from NeMo's encoder to the runtime, on one GPU"
+    )
+    ladder.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    ladder.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
+    with_torch = (
+        "with torch and NeMo's encoder (default: this one); may hold variables, as in `env -u PYTHONHOME python3`"
+    )
+    ladder.add_argument("--torch-python", metavar="PATH", help=f"command of an interpreter {with_torch}")
+    config = "of NeMo's encoder, made by `python -m bench.encoder_config` (default: read with NeMo)"
+    ladder.add_argument("--encoder-config", type=Path, metavar="FILE", help=f"JSON {config}")
+    ladder.add_argument("--name", help="of the result file (default: named after what is measured)")
+    project = commands.add_parser("project", parents=[out], help="the step's range on a GPU that is not at hand")
+    project.add_argument("--gpu", required=True, help="t4")
+    project.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    project.add_argument("--precision", default="fp16")
+    files = "of `bench steps` for this bundle on another GPU, with a graph and, if there, without"
+    project.add_argument("--measured", type=Path, nargs="+", required=True, metavar="FILE", help=files)
+    results = commands.add_parser("results", parents=[out], help="write RESULTS.md's tables")
     results.add_argument("--page", type=Path, default=Path("RESULTS.md"))
     results.add_argument("--check", action="store_true", help="write nothing; exit 1 where the table is stale")
     named = bool(argv) and argv[0] in (*commands.choices, "-h", "--help")
@@ -60,6 +79,12 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
         run_offline(OfflineOptions(**{each.name: given[each.name] for each in fields(OfflineOptions)}), argv, console)
     elif args.command == "steps":
         run_steps(StepOptions(**{each.name: given[each.name] for each in fields(StepOptions)}), argv, console)
+    elif args.command == "ladder":
+        run_ladder(LadderOptions(**{each.name: given[each.name] for each in fields(LadderOptions)}), argv, console)
+    elif args.command == "project":
+        from bench.project import ProjectOptions, run_project  # onnx takes time that other commands measure
+
+        run_project(ProjectOptions(**{each.name: given[each.name] for each in fields(ProjectOptions)}), argv, console)
     else:
         refresh(args.page, args.out, args.check)
 

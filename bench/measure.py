@@ -10,8 +10,8 @@ from rich.console import Console
 from bench.clips import DataSet, joined
 from bench.feed import Clip, Clock, RealClock, UtteranceResult, VirtualClock, feed
 from bench.metrics import ErrorRates, Percentiles, error_rates, percentiles, rtf_per_utterance, rtf_per_window
+from bench.process import gpu_memory_mb, peak_host_memory_mb
 from bench.progress import Bar
-from bench.provenance import gpu_memory_mb, peak_host_memory_mb
 from bench.results import Row, UtteranceRecord, row
 from bench.timed import TimedBackend
 from runtime import Recognizer

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from bench import clips
 from bench.metrics import error_rates
+from bench.process import peak_host_memory_mb
 from bench.progress import Bar
-from bench.provenance import collect, peak_host_memory_mb
+from bench.provenance import collect
 from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord, default_name, result_path, row
 from bench.table import report
 from data.audio import SAMPLE_RATE

@@ -1,7 +1,8 @@
-"""RESULTS.md's table, made from the result files, between two markers."""
+"""RESULTS.md's tables, made from the result files and the projections, between two markers."""
 
 from pathlib import Path
 
+from bench.projection import LABEL, Projection, memory_span, read_projections, rtf_span, step_span
 from bench.results import Provenance, ResultFile, Row, read_results
 from bench.table import data_label, figures, memory_label
 from runtime.errors import InputError
@@ -35,15 +36,40 @@ STEPS = (
     "Plan MB",
     "Start to first result s",
 )
+LADDER = (
+    "Model",
+    "Rung",
+    "Precision",
+    "GPU",
+    "Step ms p50 / p99, back to back",
+    "Step ms p50, real time",
+    "Floor ms",
+    "Kernels a step",
+    "GPU memory MB",
+    "Times the runtime's",
+)
+PROJECTED = (
+    "Model",
+    "Precision",
+    "Figures of the row",
+    "Step ms, low - high (projection)",
+    "RTF, low - high (projection)",
+    "GPU memory MB (projection)",
+    "From",
+)
 PACES = {"fast": "back to back", "realtime": "real time"}
+BOUNDS = (
+    "Low: the bytes at the best bandwidth. High: nothing fused or overlapped, the clock throttled, the measured cost of every "
+    "kernel on top. `bench/results/projections/*.json` list the assumptions and their sources."
+)
 NOTE = "Rows measured on a CPU are functional checks: their error rates hold, their times and memory are no result."
 
 
 def page_text(page: Path, results: Path) -> str:
-    """What the page should hold: its text with the table of the folder's result files between the markers.
+    """What the page should hold: its text with the tables of the folder's result files and projections between the markers.
 
     Raises:
-        InputError: a missing page, markers missing or out of order, a missing folder or a broken result file.
+        InputError: a missing page, markers missing or out of order, a missing folder, a broken result file or projection.
     """
     if not page.is_file():
         raise InputError(f"{page}: no such page; it needs the lines {START} and {END}")
@@ -51,7 +77,15 @@ def page_text(page: Path, results: Path) -> str:
     _, end, after = rest.partition(END)
     if not start or not end:
         raise InputError(f"{page}: expected the lines {START} and {END}, in this order; put them where the table goes")
-    return f"{before}{START}\n{table(read_results(results))}\n{END}{after}"
+    return f"{before}{START}\n{tables(results)}\n{END}{after}"
+
+
+def tables(results: Path) -> str:
+    """The tables of a folder's result files and projections, in Markdown."""
+    measured, projections = table(read_results(results)), read_projections(results)
+    return "\n\n".join(
+        [measured, *(_projections(gpu, projections) for gpu in sorted({each.gpu for each in projections}))]
+    )
 
 
 def refresh(page: Path, results: Path, check: bool) -> None:
@@ -73,12 +107,18 @@ def refresh(page: Path, results: Path, check: bool) -> None:
 
 
 def table(results: dict[str, ResultFile]) -> str:
-    """Two tables in Markdown: speech recognised, and the step alone. Rows of a part of a data set (`--limit`) are in neither."""
+    """Tables in Markdown: speech recognised, the step alone, and the ladder to it. Rows of a part of a data set (`--limit`) are in none."""
     rows = [(row, result.provenance) for result in results.values() for row in result.rows if row.limit is None]
     speech = [_speech(row, provenance) for row, provenance in rows if row.mode != "steps"]
-    steps = [_step(row, provenance) for row, provenance in rows if row.mode == "steps"]
+    steps = [_step(row, provenance) for row, provenance in rows if row.mode == "steps" and row.rung is None]
     parts = [_markdown(SPEECH, speech), NOTE]
-    return "\n\n".join([*parts, _markdown(STEPS, steps)] if steps else parts)
+    parts += [_markdown(STEPS, steps)] if steps else []
+    rungs = [each for result in results.values() for each in _rungs(result)]
+    parts += [_markdown(LADDER, rungs)] if rungs else []
+    parts += [
+        f"Left out of the ladder of {name}:\n{_left_out(result)}" for name, result in results.items() if result.left_out
+    ]
+    return "\n\n".join(parts)
 
 
 def _markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -120,4 +160,52 @@ def _step(row: Row, provenance: Provenance) -> tuple[str, ...]:
         figures([row.peak_gpu_memory_mb], 0),
         figures([row.plan_mb], 0),
         figures([row.first_result_s], 1),
+    )
+
+
+def _rungs(result: ResultFile) -> list[tuple[str, ...]]:
+    paced = {(row.rung, row.precision): row for row in result.rows if row.pace == "realtime"}
+    return [
+        _rung(row, paced[row.rung, row.precision], result.provenance)
+        for row in result.rows
+        if row.rung is not None and row.pace == "fast"
+    ]
+
+
+def _rung(row: Row, paced: Row, provenance: Provenance) -> tuple[str, ...]:
+    model, precision, _, gpu = _labels(row, provenance)
+    return (
+        model,
+        row.rung or "",
+        precision,
+        gpu,
+        figures([row.step_ms_p50, row.step_ms_p99], 2),
+        figures([paced.step_ms_p50], 2),
+        figures([row.floor_ms], 3),
+        figures([row.launches_per_step], 0),
+        figures([row.peak_gpu_memory_mb], 0),
+        figures([row.times_runtime], 1),
+    )
+
+
+def _left_out(result: ResultFile) -> str:
+    return "\n".join(f"- {rung}: {reason}" for rung, reason in result.left_out.items())
+
+
+def _projections(gpu: str, projections: list[Projection]) -> str:
+    rows = [_projection(each) for each in projections if each.gpu == gpu]
+    return "\n\n".join([f"**{gpu} ({LABEL})**", _markdown(PROJECTED, rows), BOUNDS])
+
+
+def _projection(projection: Projection) -> tuple[str, ...]:
+    step, source = projection.steps[0], projection.source
+    weights = "" if projection.weights == "trained" else ", random weights"
+    return (
+        f"{projection.model}, {projection.lookahead_ms} ms{weights}",
+        projection.precision,
+        LABEL,
+        step_span(step),
+        rtf_span(step),
+        memory_span(projection),
+        f"{source.kernels} kernels of TensorRT {source.tensorrt} on {source.gpu}",
     )

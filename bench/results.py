@@ -28,6 +28,7 @@ DEFINITIONS = {
     "floor_ms": "the weights' bytes over the bandwidth of copies within the GPU's memory (read and written) in the same run",
     "launches_per_step": "kernels in the step, counted in the captured graph",
     "first_result_s": "seconds from the process's start to its first step's result, with a built plan",
+    "engine_version": "what ran the steps, with its version",
     "step_sm_clock_mhz": "median SM clock while the steps ran; step_power_draw_w: median power drawn",
     "functional_check": "true: measured without a GPU; error rates hold, times and memory are no result",
     "left_out": "clips of the data set whose reference has digits, or no letters; neither fed nor counted",
@@ -118,6 +119,11 @@ class Row(_Record):
     first_result_s: Figure | None = None
     step_sm_clock_mhz: Figure | None = None
     step_power_draw_w: Figure | None = None
+    engine_version: str | None = None
+    # Of the ladder
+    rung: str | None = None  # how the step was run
+    what: str | None = None  # that step computes and copies
+    times_runtime: Figure | None = None  # step p50 over the runtime's at the same pace
 
 
 def row(**measured: object) -> Row:
@@ -155,6 +161,7 @@ class ResultFile(_Record):
     rows: list[Row] = Field(min_length=1)
     definitions: dict[str, str] = Field(default_factory=dict)
     utterances: list[UtteranceRecord] = Field(default_factory=list)
+    left_out: dict[str, str] = Field(default_factory=dict)  # rungs of the ladder that were not measured, and why
 
 
 def write_result(path: Path, result: ResultFile) -> None:

@@ -46,6 +46,12 @@ def audio_seconds(path: Path) -> float:
         return float(file.frames / file.samplerate)
 
 
+def audio_rate(path: Path) -> int:
+    """Sample rate of an audio file in Hz, from its header. Raises InputError as `load_audio` does, samples unseen."""
+    with _opened(path) as file:
+        return int(file.samplerate)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     if not path.is_file():

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from data.audio import audio_seconds
-from data.manifest import Utterance, write_manifest
+from data.manifest import Utterance, words, write_manifest
 from runtime.errors import InputError
 
 COLUMNS = ("client_id", "path", "sentence")
@@ -34,11 +34,6 @@ class _Clip:
     speaker: str
     file: str  # name in clips/
     sentence: str
-
-    @property
-    def words(self) -> str:
-        """The sentence without case, spaces and punctuation: two clips with the same words say the same sentence."""
-        return "".join(character for character in self.sentence.casefold() if character.isalnum())
 
 
 def make_manifests(release: Path, lang: str, out: Path, selection: Selection) -> list[Path]:
@@ -145,8 +140,8 @@ def _choose(clips: Iterable[_Clip], sizes: dict[str, int], seed: int) -> dict[st
             for turn, clip in enumerate(by_speaker[speaker])
         ]
         for _, _, clip in sorted(turns, key=lambda entry: entry[:2]):
-            if len(chosen[name]) < size and clip.words not in used:
-                used.add(clip.words)
+            if len(chosen[name]) < size and words(clip.sentence) not in used:
+                used.add(words(clip.sentence))
                 chosen[name].append(clip)
         if len(chosen[name]) < size:
             raise InputError(

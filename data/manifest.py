@@ -102,6 +102,11 @@ def find_manifests(folder: Path, lang: str) -> dict[str, Path]:
     return found
 
 
+def words(sentence: str) -> str:
+    """The sentence without case, spaces and punctuation: two clips with the same words say the same sentence."""
+    return "".join(character for character in sentence.casefold() if character.isalnum())
+
+
 def dataset_sha256(manifest: Path) -> str:
     """Hexadecimal SHA-256 of a data set: of its manifest's bytes and of every audio file's, in the manifest's order.
 

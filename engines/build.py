@@ -11,7 +11,7 @@ from engines.precision import hold_front_end
 from engines.progress import Interrupt, MessageLog, make_logger, shown
 from engines.target import Target
 from engines.versions import configure, network_flags, strongly_typed
-from runtime.bundle import MANIFEST, read_bundle, step_file
+from runtime.bundle import read_bundle, step_file
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 from runtime.stamp import Stamp, check_stamp, read_stamp, stamp_path
@@ -38,7 +38,7 @@ def is_current(plan: Path, folder: Path, precision: str, target: Target, options
         check_stamp(
             stamp,
             plan,
-            folder,
+            read_bundle(folder).step(precision),
             precision,
             tensorrt_version=target.version,
             gpu=target.gpu,
@@ -67,7 +67,6 @@ def build_plan(plan: Path, folder: Path, precision: str, target: Target, options
         with written_whole(timing) as partial:
             partial.write_bytes(cache)
     stamp = Stamp(
-        bundle_sha256=sha256(folder / MANIFEST),
         step_sha256=sha256(source),
         precision="fp32" if precision == "fp32" else "fp16",
         plan_sha256=sha256(plan),

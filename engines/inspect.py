@@ -1,127 +1,131 @@
-"""`python -m engines.inspect PLAN`: layers by type and by the precision they really run in, and bytes by what they hold."""
+"""`python -m engines.inspect`: what a step's ONNX asks for, what its plan really runs, and device memory by owner."""
 
 import argparse
 import json
-import re
+import subprocess
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
 from rich.console import Console
-from rich.table import Table
 
-from engines.progress import make_logger
-from runtime.backends.engine import activation_bytes
-from runtime.errors import InputError, exit_code
-from runtime.stamp import read_stamp
+from engines.layers import Layer, plan_layers
+from engines.memory import MemoryByOwner, memory_by_owner
+from engines.nodes import Node, read_nodes
+from engines.tables import memory_table, precision_table
+from runtime.backends import default_backend
+from runtime.backends.engine import import_tensorrt
+from runtime.bundle import Precision, read_bundle, step_file
+from runtime.errors import exit_code
+from runtime.files import written_whole
+from runtime.stamp import plan_path, read_stamp
 
-_PRECISIONS = (  # 8.6 writes "Row major linear FP16 format", later versions "Half"
-    ("fp32", r"FP32|Float\b"),
-    ("fp16", r"FP16|Half"),
-    ("int8", r"Int8"),
-    ("int32", r"Int32"),
-    ("int64", r"Int64"),
-    ("bool", r"Bool"),
-)
-_BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "int32": 4, "int64": 8, "bool": 1}
+NO_GPU = "no NVIDIA GPU answers nvidia-smi on this machine: the ONNX only, neither the plan nor memory"
+POLYGRAPHY = ("-c", "from polygraphy.tools import main; raise SystemExit(main())")  # it has no `python -m polygraphy`
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer of an engine, after fusion."""
+class OnnxReport:
+    """A step's ONNX file."""
 
-    name: str
-    kind: str
-    precision: str
-    """Of its weights where it has some, else of its outputs; `fp16+fp32` where they differ."""
-    weight_bytes: int
-    """Of the weights that the layer names; what is fused into a Myelin block names none."""
+    file: str
+    polygraphy: str
+    """What `polygraphy inspect model` says of it, or one line why it failed."""
+    nodes: list[Node]
 
 
-def read_layers(text: str) -> list[Layer]:
-    """Layers from the engine inspector's JSON (`get_engine_information`), of 8.6 to 11.
+@dataclass(frozen=True)
+class PlanReport:
+    """Its plan."""
 
-    Raises InputError for text that is not it, or that names layers only.
-    """
-    try:
-        # 8.6 leaves raw control characters in strings.
-        layers = json.loads(text, strict=False)["Layers"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"expected the engine inspector's JSON, found {text[:40]!r}; make the plan again") from error
-    if any(not isinstance(each, dict) for each in layers):
-        raise InputError("expected a plan with detailed layers, found their names only; build it with `make engines`")
-    return [_layer(each) for each in layers]
+    file: str
+    plan_mb: float
+    """10**6 bytes."""
+    tensorrt: str
+    """Version."""
+    gpu: str
+    polygraphy: str
+    layers: list[Layer]
+    memory_mb: MemoryByOwner
 
 
-def _layer(entry: Mapping[str, Any]) -> Layer:
-    weights = [entry[key] for key in ("Weights", "Bias") if isinstance(entry.get(key), dict) and entry[key]["Count"]]
-    described = [each["Type"] for each in weights[:1]] or [
-        each.get("Format/Datatype", each.get("Datatype", "")) for each in entry.get("Outputs", [])
-    ]
-    return Layer(
-        name=entry["Name"],
-        kind=entry["LayerType"],
-        precision="+".join(sorted({_precision(each) for each in described})) or "none",
-        weight_bytes=sum(each["Count"] * _BYTES.get(_precision(each["Type"]), 0) for each in weights),
+def inspect_onnx(folder: Path, precision: str) -> OnnxReport:
+    """The step of the bundle in `folder`; raises InputError for a bundle that is not whole or lacks that precision."""
+    step, _ = step_file(folder, read_bundle(folder), precision)
+    return OnnxReport(step.name, polygraphy_summary(step, "onnx"), read_nodes(step))
+
+
+def inspect_plan(folder: Path, precision: str) -> PlanReport:
+    """The plan of the bundle in `folder`; raises InputError for one that the runtime refuses, CudaError where the GPU has no room."""
+    plan = plan_path(folder, precision)
+    stamp = read_stamp(plan)
+    memory = memory_by_owner(folder, precision)  # first: it takes what is on the GPU before it for CUDA's
+    return PlanReport(
+        file=plan.name,
+        plan_mb=plan.stat().st_size / 1e6,
+        tensorrt=stamp.tensorrt,
+        gpu=stamp.gpu,
+        polygraphy=polygraphy_summary(plan, "engine"),
+        layers=plan_layers(import_tensorrt(), plan),
+        memory_mb=memory,
     )
 
 
-def _precision(described: str) -> str:
-    return next((name for name, pattern in _PRECISIONS if re.search(pattern, described)), described or "unknown")
+def polygraphy_summary(path: Path, kind: Literal["onnx", "engine"]) -> str:
+    """What `polygraphy inspect model` prints; one line with the reason where it fails.
+
+    In a process of its own, because 0.53 reads each layer of a plan for its summary too, with a JSON parser that stops at the control
+    characters TensorRT 8.6 writes; and what it holds on the GPU goes with it.
+    """
+    options = ["--model-type", kind, "--log-format", "no-colors"]
+    command = [sys.executable, *POLYGRAPHY, "inspect", "model", str(path), *options]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return f"polygraphy inspect model {path.name} failed: nothing after {TIMEOUT_S} s"
+    if done.returncode:
+        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        own = [line[3:].strip() for line in said if line.startswith(("[E]", "[!]"))]  # else a traceback's last line
+        reason = (own[:1] or said[-1:] or [f"exit code {done.returncode}"])[0]
+        return f"polygraphy inspect model {path.name} failed: {reason}"
+    return done.stdout[max(done.stdout.find("===="), 0) :].rstrip()
 
 
-def layer_table(layers: Sequence[Layer]) -> Table:
-    """Counts of layers, a row per type, a column per precision."""
-    precisions = sorted({each.precision for each in layers})
-    table = Table("type", *precisions, "layers", "weights MB", title="Layers by type and precision")
-    for kind, _ in Counter(each.kind for each in layers).most_common():
-        table.add_row(kind, *_cells([each for each in layers if each.kind == kind], precisions))
-    table.add_section()
-    table.add_row("all", *_cells(layers, precisions))
-    return table
-
-
-def _cells(layers: Sequence[Layer], precisions: Sequence[str]) -> list[str]:
-    counts = Counter(each.precision for each in layers)
-    weights = sum(each.weight_bytes for each in layers)
-    return [*(str(counts[each] or "") for each in precisions), str(len(layers)), _mb(weights)]
-
-
-def _mb(size: int) -> str:
-    return f"{size / 1e6:.1f}"
+def show(console: Console, onnx: OnnxReport, plan: PlanReport | None) -> None:
+    """Print everything but the single nodes and layers."""
+    console.print(f"{onnx.file}\n{onnx.polygraphy}", markup=False, highlight=False, soft_wrap=True)
+    console.print(precision_table("Nodes by operator and type", "nodes", onnx.nodes))
+    if plan is None:
+        console.print(NO_GPU, highlight=False, soft_wrap=True)
+        return
+    heading = f"{plan.file}: {plan.plan_mb:.1f} MB, TensorRT {plan.tensorrt}, {plan.gpu}"
+    console.print(f"{heading}\n{plan.polygraphy}", markup=False, highlight=False, soft_wrap=True)
+    console.print(precision_table("Layers by type and precision", "layers", plan.layers))
+    console.print(memory_table(plan.memory_mb))
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the inspector."""
-    parser = argparse.ArgumentParser(prog="python -m engines.inspect", description="Show what runs in a plan.")
-    parser.add_argument("plan", type=Path, help="file made by `make engines`, on the GPU it was built for")
+    parser = argparse.ArgumentParser(prog="python -m engines.inspect", description="Show what a step runs and holds.")
+    parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
+    parser.add_argument("--precision", choices=get_args(Precision), default="fp16", help="default: fp16")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too, each node and layer")
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Load the plan and print its tables."""
-    from engines.target import this_gpu
-
-    stamp = read_stamp(args.plan)
-    trt = this_gpu().trt
-    logger = make_logger(trt)
-    engine = trt.Runtime(logger).deserialize_cuda_engine(args.plan.read_bytes())
-    if engine is None:
-        found = logger.errors[0] if logger.errors else logger.warning
-        raise InputError(
-            f"expected {args.plan}, built by TensorRT {stamp.tensorrt} for {stamp.gpu}, to load, found: {found}; "
-            f"make it again with `make engines PRECISION={stamp.precision}`"
-        )
-    layers = read_layers(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
-    console = Console()
-    console.print(layer_table(layers))
-    console.print(
-        f"plan {_mb(args.plan.stat().st_size)} MB; weights named by layers {_mb(sum(each.weight_bytes for each in layers))} MB"
-    )
-    console.print(f"activations {_mb(activation_bytes(engine))} MB of device memory per execution context")
+    """Inspect the step, and its plan where a GPU is; print, and write the JSON."""
+    onnx = inspect_onnx(args.bundle, args.precision)
+    plan = inspect_plan(args.bundle, args.precision) if default_backend() == "tensorrt" else None
+    show(Console(), onnx, plan)
+    if args.json:
+        report = {"schema": 1, "bundle": args.bundle.absolute().name, "precision": args.precision}
+        report |= {"onnx": asdict(onnx), "plan": plan and asdict(plan)}
+        with written_whole(args.json) as partial:
+            partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from runtime.bundle import MANIFEST, Hash, Precision
+from runtime.bundle import Hash, Precision, StepEntry
 from runtime.errors import InputError
 from runtime.files import sha256
 
@@ -18,10 +18,8 @@ class Stamp(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     schema_version: Literal[1] = 1
-    bundle_sha256: Hash
-    """Of bundle.json."""
     step_sha256: Hash
-    """Of the ONNX file that was built; with 8.6 that is step.fp32.onnx for either precision."""
+    """Of the bundle's ONNX file that was built."""
     precision: Precision
     plan_sha256: Hash
     tensorrt: str
@@ -72,21 +70,21 @@ def read_stamp(plan: Path) -> Stamp:
 def check_stamp(
     stamp: Stamp,
     plan: Path,
-    bundle_folder: Path,
+    step: StepEntry,
     precision: str,
     *,
     tensorrt_version: str,
     gpu: str,
     compute_capability: str,
 ) -> None:
-    """Raise InputError, one line, unless `plan` is whole and was built from this bundle for this TensorRT and GPU."""
+    """Raise InputError, one line, unless `plan` is whole and was built from this step for this TensorRT and GPU."""
     make = f"make it again with `make engines PRECISION={precision}`"
     expectations = [
         ("in precision", precision, stamp.precision, make),
         ("for TensorRT", tensorrt_version, stamp.tensorrt, f"{make}, or install TensorRT {stamp.tensorrt}"),
         ("for compute capability", compute_capability, stamp.compute_capability, f"{make} on this GPU"),
         ("for the GPU", gpu, stamp.gpu, f"{make} on this GPU"),
-        ("from a bundle.json with sha256", _short(sha256(bundle_folder / MANIFEST)), _short(stamp.bundle_sha256), make),
+        (f"from a {step.file} with sha256", _short(step.sha256), _short(stamp.step_sha256), make),
         ("of sha256", _short(stamp.plan_sha256), _short(sha256(plan)), f"it is truncated or changed: {make}"),
     ]
     for what, expected, found, remedy in expectations:

@@ -23,14 +23,14 @@ def git(*words: str) -> str:
 def committed() -> dict[Path, str]:
     """Content of the page and the result files in the last commit; as they lie here, outside a repository."""
     try:
-        names = git("ls-tree", "--name-only", "HEAD", f"{RESULTS}/", str(PAGE)).split()
+        names = git("ls-tree", "-r", "--name-only", "HEAD", f"{RESULTS}/", str(PAGE)).split()
         return {Path(name): git("show", f"HEAD:{name}") for name in names}
     except (OSError, subprocess.CalledProcessError):
-        return {path: path.read_text(encoding="utf-8") for path in [PAGE, *RESULTS.glob("*.json")]}
+        return {path: path.read_text(encoding="utf-8") for path in [PAGE, *RESULTS.rglob("*.json")]}
 
 
 def rows(mode: str) -> list[Row]:
-    results = [ResultFile.model_validate_json(text) for path, text in committed().items() if path != PAGE]
+    results = [ResultFile.model_validate_json(text) for path, text in committed().items() if path.parent == RESULTS]
     return [row for result in results for row in result.rows if row.mode == mode and row.limit is None]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.bundle import STATE, StepEntry, TensorSpec
-from runtime.cuda import Bytes
+from runtime.bundle import STATE, Bundle, StepEntry, TensorSpec
+from runtime.cuda import Bytes, Device
 from runtime.errors import CudaError, InputError
+from runtime.stamp import check_stamp, plan_path, read_stamp
 
 ALIGNMENT = 512  # bytes; what TensorRT 8.6 asks of its scratch memory, 256 elsewhere; cudaMalloc gives as much
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32"}  # TensorRT's names
@@ -107,6 +108,29 @@ class Engine:
     def close(self) -> None:
         """Unload it; its contexts must be gone."""
         self._engine = self._runtime = None
+
+
+def open_engine(folder: Path, bundle: Bundle, precision: str) -> tuple[Device, Engine]:
+    """The GPU, and the plan of the bundle in `folder` loaded on it.
+
+    Raises InputError for a plan that is missing, broken or of another bundle, precision, TensorRT or GPU, before loading it;
+    CudaError where the GPU has no room.
+    """
+    plan = plan_path(folder, precision)
+    stamp = read_stamp(plan)
+    step = bundle.step(precision)
+    tensorrt = import_tensorrt()
+    device = Device()
+    check_stamp(
+        stamp,
+        plan,
+        step,
+        precision,
+        tensorrt_version=tensorrt.__version__,
+        gpu=device.name,
+        compute_capability=device.compute_capability,
+    )
+    return device, Engine(tensorrt, plan, step)
 
 
 def activation_bytes(engine: Any) -> int:  # noqa: ANN401 -- TensorRT's

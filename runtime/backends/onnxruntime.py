@@ -1,6 +1,7 @@
 """The step in onnxruntime: the functional reference on a CPU, a peer to measure against on a GPU."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,31 +15,35 @@ PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUD
 State = dict[str, npt.NDArray[np.generic]]
 
 
+def open_session(model: str | bytes, name: str) -> Any:  # noqa: ANN401 -- onnxruntime's
+    """A session of the model (its path or its bytes) on the backend of that name; raises InputError where its provider does not start."""
+    import onnxruntime
+
+    provider = PROVIDERS[name]
+    if provider not in onnxruntime.get_available_providers():
+        raise InputError(
+            f"expected onnxruntime with {provider}, found {', '.join(onnxruntime.get_available_providers())}; "
+            f"run `make setup` on a machine with an NVIDIA GPU, or choose another backend"
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle between chunks, not burning a core
+    session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    if session.get_providers()[0] != provider:
+        raise InputError(
+            f"expected {provider} to start, found onnxruntime fell back to {session.get_providers()[0]}; "
+            f"check the driver and CUDA libraries"
+        )
+    return session
+
+
 class OnnxRuntimeBackend:
     """Runs step.PRECISION.onnx with one execution provider; the state is a dict of host arrays."""
 
     def __init__(self, folder: Path, bundle: Bundle, precision: str, name: str) -> None:
-        import onnxruntime
-
         path, self._step = step_file(folder, bundle, precision)
-        provider = PROVIDERS[name]
-        if provider not in onnxruntime.get_available_providers():
-            raise InputError(
-                f"expected onnxruntime with {provider}, found {', '.join(onnxruntime.get_available_providers())}; "
-                f"run `make setup` on a machine with an NVIDIA GPU, or choose another backend"
-            )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry(
-            "session.intra_op.allow_spinning", "0"
-        )  # idle between chunks, not burning a core
         self.name = name
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-        if self._session.get_providers()[0] != provider:
-            raise InputError(
-                f"expected {provider} to start, found onnxruntime fell back to {self._session.get_providers()[0]}; "
-                f"check the driver and CUDA libraries"
-            )
+        self._session = open_session(str(path), name)
         self._outputs = ["tokens", "log_probs", "encoded", *(f"next_{name}" for name in STATE)]
 
     def new_state(self) -> State:

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.backends.base import StepResult
-from runtime.backends.engine import Engine, import_tensorrt
+from runtime.backends.engine import Engine, open_engine
 from runtime.bundle import Bundle
 from runtime.cuda import Device, Graph, Queue
 from runtime.errors import CudaError
-from runtime.stamp import check_stamp, plan_path, read_stamp
 
 RESULTS = ("tokens", "log_probs", "encoded")
 CLOSED = "expected an open backend, found a closed one; open it again"
@@ -38,33 +37,19 @@ class TensorRtBackend:
         Raises InputError for a plan that is missing, broken or of another bundle, precision, TensorRT or GPU, before loading it;
         CudaError where the GPU has no room.
         """
-        plan = plan_path(folder, precision)
-        stamp = read_stamp(plan)
-        step = bundle.step(precision)
-        tensorrt = import_tensorrt()
-        self.device = Device()
-        check_stamp(
-            stamp,
-            plan,
-            folder,
-            precision,
-            tensorrt_version=tensorrt.__version__,
-            gpu=self.device.name,
-            compute_capability=self.device.compute_capability,
-        )
+        self.device, self._engine = open_engine(folder, bundle, precision)
         self.cuda_graph = cuda_graph and os.environ.get("CUDA_GRAPH") != "0"
         """Whether a step is one graph launch; False from a failed capture on."""
         self.kernels_per_step: int | None = None
         """Kernels of one step, counted in the captured graph; None without one."""
-        self._idle: list[_Lane] = []
+        self._idle: list[Lane] = []
         owned = ExitStack()
         self._owned = owned
         # Also when the backend is dropped, or the process ends, without close(): CUDA and TensorRT are still there then.
         self._free = weakref.finalize(self, owned.close)
+        owned.callback(self._engine.close)
         with ExitStack() as opening:
             opening.callback(self.close)
-            self._engine = Engine(tensorrt, plan, step)
-            owned.callback(self._engine.close)
             self._idle.append(self._new_lane())  # now, so that the first stream finds it ready
             opening.pop_all()
 
@@ -94,8 +79,8 @@ class TensorRtBackend:
         """Free every lane, those in use too, and the engine; safe to call twice."""
         self._free()
 
-    def _new_lane(self) -> "_Lane":
-        lane = _Lane(self.device, self._engine)
+    def _new_lane(self) -> "Lane":
+        lane = Lane(self.device, self._engine)
         self._owned.callback(lane.close)
         if self.cuda_graph:
             try:
@@ -114,11 +99,11 @@ class TensorRtState:
 
     __slots__ = ("__weakref__", "lane")
 
-    def __init__(self, lane: "_Lane") -> None:
+    def __init__(self, lane: "Lane") -> None:
         self.lane = lane
 
 
-class _Lane:
+class Lane:
     """What one stream's steps use, at fixed addresses: memory, and a context and a graph for either direction between the state sets.
 
     TensorRT asks for a context of its own for each live graph.

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from bench.results import DataProvenance, Provenance, ResultFile, Row, row
+from tests.runtime.conftest import folder, rig  # noqa: F401 -- fixtures: the toy bundle and the fake GPU
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import provenance
+from bench import process, provenance
 
 
 def git(*words: str) -> None:
@@ -42,9 +42,10 @@ def test_the_command_names_no_place_of_this_machine(tmp_path: Path, monkeypatch:
 
 
 def fake_smi(answers: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        provenance, "_output", lambda *words: next((answers[key] for key in answers if key in words[1]), None)
-    )
+    for module in (process, provenance):
+        monkeypatch.setattr(
+            module, "output", lambda *words: next((answers[key] for key in answers if key in words[1]), None)
+        )
 
 
 def test_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +63,7 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.gpu, found.driver, found.sm_clock_mhz, found.power_w) == (None, None, None, None)
     assert found.command == "python -m bench run"
     assert "cores" in found.cpu
-    assert provenance.gpu_memory_mb() is None
+    assert process.gpu_memory_mb() is None
 
 
 @pytest.mark.parametrize(
@@ -71,8 +72,8 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_gpu_memory(answer: str, expected: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_smi({"--query-compute-apps": answer.format(pid=os.getpid())}, monkeypatch)
-    assert provenance.gpu_memory_mb() == expected
+    assert process.gpu_memory_mb() == expected
 
 
 def test_host_memory() -> None:
-    assert 10 < provenance.peak_host_memory_mb() < 1e6
+    assert 10 < process.peak_host_memory_mb() < 1e6

@@ -9,15 +9,16 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock, create_autospec, patch
+from unittest.mock import MagicMock, create_autospec
 
 import tensorrt as trt
 from rich.progress import Progress
 
-from engines import inspect
 from engines.build import BuildOptions, build_plan
+from engines.layers import plan_layers
 from engines.progress import Interrupt, make_monitor
 from engines.target import Target
+from runtime.backends.engine import activation_bytes
 from runtime.stamp import plan_path, read_stamp
 
 
@@ -40,7 +41,7 @@ cache.serialize.return_value = b"cache"
 runtime, engine, inspector = map(spec, ("Runtime", "ICudaEngine", "EngineInspector"))
 runtime.deserialize_cuda_engine.return_value = engine
 engine.create_engine_inspector.return_value = inspector
-inspector.get_engine_information.return_value = json.dumps({"Layers": []})
+inspector.get_engine_information.return_value = json.dumps({"Layers": [{"Name": "a layer", "LayerType": "kgen"}]})
 engine.device_memory_size_v2 = 5_000_000
 
 factories = {
@@ -52,8 +53,7 @@ library = SimpleNamespace(**{name: getattr(trt, name) for name in dir(trt)} | fa
 target = Target(library, "A GPU", "9.0")
 plan = plan_path(folder, precision)
 build_plan(plan, folder, precision, target, BuildOptions(level=2, cublas=False))
-with patch("engines.target.this_gpu", return_value=target):
-    inspect.run(inspect.parse_args([str(plan)]))
+layers = plan_layers(library, plan)
 
 with Progress(disable=True) as progress:
     interrupt = Interrupt()
@@ -91,6 +91,8 @@ seen = {
         )
         if not hasattr(owner, name)
     ],
+    "layers": [each.name for each in layers],
+    "activation_bytes": activation_bytes(engine),
     "stamp": stamp.model_dump(include={"tensorrt", "gpu", "weights_typed", "precision"}),
     "timing": sorted(each.name for each in (plan.parent.parent / "timing").iterdir()),
 }

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.__main__ import parse_args, run
 from engines.build import BuildOptions, build_plan, is_current
 from engines.target import Target, this_gpu, turing_without_gpu
+from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256
 from runtime.stamp import check_stamp, plan_path, read_stamp, stamp_path
@@ -64,7 +65,7 @@ def test_sm75_plan_and_stamp_then_nothing_to_do(own_bundle: Path, capsys: pytest
     check_stamp(
         stamp,
         plan,
-        own_bundle,
+        read_bundle(own_bundle).step("fp16"),
         "fp16",
         tensorrt_version=trt.__version__,
         gpu="SM75 without a GPU",

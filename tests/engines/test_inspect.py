@@ -1,82 +1,178 @@
 import io
 import json
-from typing import Any
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
+from rich.table import Table
 
-from engines.inspect import Layer, layer_table, read_layers
+from engines import inspect
+from engines.inspect import NO_GPU, OnnxReport, PlanReport, parse_args, polygraphy_summary, run, show
+from engines.layers import Layer
+from engines.memory import MemoryByOwner
+from engines.nodes import Node
+from engines.tables import OWNERS, memory_table, precision_table
+from runtime.bundle import read_bundle
 from runtime.errors import InputError
+from runtime.files import sha256
+from runtime.stamp import plan_path
+from tests.runtime.rig import Rig, write_stamp
 
-
-def _layer(name: str, kind: str, outputs: list[str], key: str = "Format/Datatype", **more: object) -> dict[str, Any]:
-    described = [{"Name": f"{name}:{i}", "Dimensions": [1, 2], key: each} for i, each in enumerate(outputs)]
-    return {"Name": name, "LayerType": kind, "Inputs": [], "Outputs": described, "TacticValue": "0x0", **more}
-
-
-def _weights(kind: str, count: int) -> dict[str, Any]:
-    return {"Type": kind, "Count": count}
-
-
-# As 8.6 and as 10 and later describe the same layers.
-OLD, NEW = (
-    [
-        _layer("spectrum", "CaskConvolution", [fp32], key, Weights=_weights("Float", 500), Bias=_weights("Float", 5)),
-        _layer("ffn1.in", "CaskGemm", [fp16], key, Weights=_weights("Half", 1000), Bias=_weights("Half", 10)),
-        _layer("copy", "Reformat", [fp32], key, Weights=_weights("Float", 0)),
-        _layer("{ForeignNode[a...b]}", "Myelin", [fp16, fp32], key),
-        _layer("best", "TopK", [int32], key),
-        _layer("signal", "Signal", [], key),
-    ]
-    for fp32, fp16, int32, key in (
-        ("Row major linear FP32", "Row major linear FP16 format", "Row major Int32 format", "Format/Datatype"),
-        ("Float", "Half", "Int32", "Datatype"),
-    )
+MEMORY = MemoryByOwner(
+    cuda=512.5, weights=240, contexts=12, graphs=2, activations=3.25, states=9.9, inputs_outputs=0.02
 )
-EXPECTED = [
-    Layer("spectrum", "CaskConvolution", "fp32", 2020),
-    Layer("ffn1.in", "CaskGemm", "fp16", 2020),
-    Layer("copy", "Reformat", "fp32", 0),
-    Layer("{ForeignNode[a...b]}", "Myelin", "fp16+fp32", 0),
-    Layer("best", "TopK", "int32", 0),
-    Layer("signal", "Signal", "none", 0),
-]
+NODES = [Node("a", "Gemm", "fp16", 3_000_000), Node("b", "Gemm", "fp32", 0), Node("c", "Cast", "fp16", 0)]
+LAYERS = [Layer("a", "gemm", "int8", 1_500_000, ("a",), "sm80_i8"), Layer("{b}", "Myelin", "fp16+fp32", 0)]
 
 
-@pytest.mark.parametrize("layers", [OLD, NEW])
-def test_layers_of_the_inspector(layers: list[dict[str, Any]]) -> None:
-    assert read_layers(json.dumps({"Layers": layers, "Bindings": ["audio"]})) == EXPECTED
+def _rows(table: Table) -> list[list[str]]:
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(table)
+    lines = console.export_text().splitlines()
+    return [[cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in lines]
 
 
-def test_raw_control_characters_as_8_6_writes_them() -> None:
-    text = json.dumps({"Layers": [_layer("one two", "NoOp", [])]}).replace("one two", "one\x1f\ttwo")
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(text)
-    assert read_layers(text)[0].name == "one\x1f\ttwo"
+def test_precision_table() -> None:
+    rows = _rows(precision_table("a title", "nodes", NODES))
+    assert ["a title"] in rows
+    assert ["type", "fp16", "fp32", "nodes", "weights MB"] in rows
+    assert ["Gemm", "1", "1", "2", "3.0"] in rows
+    assert ["Cast", "1", "", "1", "0.0"] in rows
+    assert ["all", "2", "1", "3", "3.0"] in rows
+
+
+def test_memory_table() -> None:
+    rows = _rows(memory_table(MEMORY))
+    assert OWNERS.keys() == asdict(MEMORY).keys()
+    for owner, size in asdict(MEMORY).items():
+        assert [OWNERS[owner], f"{size:.2f}"] in rows
+    assert ["all", "779.67"] in rows
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_polygraphy_on_the_bundle_s_step(bundle: Path, precision: str) -> None:
+    said = polygraphy_summary(bundle / f"step.{precision}.onnx", "onnx")
+    step = read_bundle(bundle).step(precision)
+    graph = onnx.load(bundle / f"step.{precision}.onnx").graph
+    assert said.startswith("==== ONNX Model ====")
+    assert f"---- {len(step.inputs)} Graph Input(s) ----" in said
+    for spec in (*step.inputs, *step.outputs):
+        shape = str(tuple(spec.shape))
+        assert f"{spec.name} [dtype={spec.dtype}, shape={shape}]" in said
+    assert said.endswith(f"---- {len(graph.node)} Node(s) ----")
+
+
+@pytest.mark.parametrize("kind", ["onnx", "engine"])
+def test_polygraphy_s_failure_is_one_line(tmp_path: Path, kind: Literal["onnx", "engine"]) -> None:
+    path = tmp_path / "a.file"
+    path.write_bytes(b"neither ONNX nor a plan")
+    said = polygraphy_summary(path, kind)
+    print(said)
+    assert said.startswith("polygraphy inspect model a.file failed: ")
+    assert len(said) > 50
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("code", "said"),
     [
-        ("", "the engine inspector's JSON, found ''"),
-        ("not JSON", "the engine inspector's JSON, found 'not JSON'"),
-        ("[]", r"the engine inspector's JSON, found '\[\]'"),
-        ('{"Bindings": []}', "the engine inspector's JSON"),
-        ('{"Layers": ["a", "b"]}', "detailed layers, found their names only"),
+        ("import json; json.loads('\"\\x1f\"')", "Invalid control character at: line 1 column 2 (char 1)"),
+        ("import os; os._exit(3)", "failed: exit code 3"),
+        ("print('[I] a\\n[E] b\\n[!] c\\n  d'); raise SystemExit(1)", "failed: b"),
+        ("import time; time.sleep(60)", "failed: nothing after 1 s"),
+        ("import polygraphy_is_not_here", "No module named 'polygraphy_is_not_here'"),
+        ("print('[I] Loading\\n[I] ==== ONNX Model ====\\n    Name: \\x1f')", "==== ONNX Model ====\n    Name:"),
     ],
 )
-def test_what_is_not_the_inspectors(text: str, expected: str) -> None:
-    with pytest.raises(InputError, match=expected):
-        read_layers(text)
+def test_whatever_polygraphy_does(monkeypatch: pytest.MonkeyPatch, code: str, said: str) -> None:
+    monkeypatch.setattr(inspect, "POLYGRAPHY", ("-c", code))
+    monkeypatch.setattr(inspect, "TIMEOUT_S", 1 if "sleep" in code else 60)
+    found = polygraphy_summary(Path("plans/a.plan"), "engine")
+    assert said in found
+    assert found.startswith(("polygraphy inspect model a.plan failed: ", "===="))
 
 
-def test_table() -> None:
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(layer_table([*EXPECTED, Layer("ffn1.out", "CaskGemm", "fp16", 3_000_000)]))
-    rows = [
-        [cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")]
-        for line in console.export_text().splitlines()
-    ]
-    assert ["type", "fp16", "fp16+fp32", "fp32", "int32", "none", "layers", "weights MB"] in rows
-    assert ["CaskGemm", "2", "", "", "", "", "2", "3.0"] in rows
-    assert ["all", "2", "1", "2", "1", "1", "7", "3.0"] in rows
+def test_what_is_shown() -> None:
+    console = Console(width=140, record=True, file=io.StringIO())
+    onnx_report = OnnxReport("step.fp16.onnx", "polygraphy said [b]this[/b]", NODES)
+    plan = PlanReport("a.plan", 231.5, "8.6.0", "A GPU", "polygraphy failed", LAYERS, MEMORY)
+    show(console, onnx_report, plan)
+    text = console.export_text()
+    for part in ("said [b]this[/b]", "polygraphy failed", "a.plan: 231.5 MB, TensorRT 8.6.0, A GPU", "Gemm", "Myelin"):
+        assert part in text
+    show(console, onnx_report, None)
+    assert NO_GPU in console.export_text()
+
+
+def test_without_a_gpu(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(inspect, "default_backend", lambda: "onnxruntime-cpu")
+    out = tmp_path / "made" / "report.json"
+    run(parse_args(["--bundle", str(bundle), "--precision", "fp16", "--json", str(out)]))
+    text = capsys.readouterr().out
+    assert "==== ONNX Model ====" in text
+    assert text.startswith("step.fp16.onnx\n")
+    assert "Nodes by operator and type" in text
+    assert NO_GPU in text
+    report = json.loads(out.read_text())
+    assert (report["schema"], report["bundle"], report["precision"]) == (1, bundle.name, "fp16")
+    assert report["plan"] is None
+    assert len(report["onnx"]["nodes"]) == len(onnx.load(bundle / "step.fp16.onnx").graph.node)
+    assert str(tmp_path) not in out.read_text()
+
+
+def _with_step(folder: Path) -> None:
+    """Give the toy bundle an ONNX file."""
+    weights = numpy_helper.from_array(np.zeros((3, 4), np.float32), "w")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "toy", values[:1], values[1:], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), folder / "step.fp32.onnx")
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["steps"]["fp32"]["sha256"] = sha256(folder / "step.fp32.onnx")
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    write_stamp(folder)
+
+
+def test_on_a_gpu(rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(inspect, "default_backend", lambda: "tensorrt")
+    _with_step(rig.folder)
+    gpu = rig.install(costs={"cuda": 500_000_000, "engine": 100_000_000})
+    out = rig.folder.parent / "report.json"
+    run(parse_args(["--bundle", str(rig.folder), "--precision", "fp32", "--json", str(out)]))
+    text = capsys.readouterr().out
+    assert "toy.fp32.plan: 0.0 MB, TensorRT 10.16.1.11, Fake GPU" in text
+    assert "Layers by type and precision" in text
+    assert "polygraphy inspect model toy.fp32.plan failed: " in text, "its process has no fake GPU, or refuses the plan"
+    assert "Device memory by owner" in text
+    plan = json.loads(out.read_text())["plan"]
+    assert (plan["file"], plan["tensorrt"], plan["gpu"]) == ("toy.fp32.plan", "10.16.1.11", "Fake GPU")
+    (layer,) = plan["layers"]
+    assert layer["onnx_names"] == ["layer0/in", "layer0/out"]
+    assert (layer["precision"], layer["tactic"]) == ("int8", "sm80_xmma_gemm_i8f16")
+    assert (plan["memory_mb"]["cuda"], plan["memory_mb"]["weights"]) == (500, 100)
+    assert gpu.live == {}
+
+
+def test_on_a_gpu_without_a_plan(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspect, "default_backend", lambda: "tensorrt")
+    _with_step(rig.folder)
+    plan_path(rig.folder, "fp32").unlink()
+    out = rig.folder.parent / "report.json"
+    with pytest.raises(InputError, match="make it with `make engines PRECISION=fp32`"):
+        run(parse_args(["--bundle", str(rig.folder), "--precision", "fp32", "--json", str(out)]))
+    assert not out.exists()
+
+
+def test_bad_input_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "engines.inspect", "--bundle", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "expected a bundle with bundle.json" in done.stderr

@@ -16,6 +16,8 @@ import numpy as np
 
 Op = Callable[[], object]
 
+TOTAL = 16 << 30  # bytes of the device
+
 
 class FakeKernel:
     """An op that computes; every other one copies or clears."""
@@ -61,6 +63,10 @@ class FakeGpu:
     fail_at: int = 0
     """Number of the CUDA or TensorRT call that fails; 0: none."""
     capturable: bool = True
+    pageable: bool = False
+    """Whether copies from and to memory that is not pinned are let through."""
+    costs: dict[str, int] = field(default_factory=dict)
+    """Bytes of the device that each live thing of a kind holds beside its blocks; `cuda`: always held."""
     refused: frozenset[str] = frozenset()
     """Tensors whose address TensorRT does not take."""
     calls: list[str] = field(default_factory=list)
@@ -98,6 +104,11 @@ class FakeGpu:
             block.kind == kind and start <= address and address + size <= start + block.size
             for start, block in self.blocks.items()
         )
+
+    def held(self) -> int:
+        """Bytes of the device in use."""
+        blocks = sum(block.size for block in self.blocks.values() if block.kind == "device")
+        return self.costs.get("cuda", 0) + blocks + sum(self.costs.get(kind, 0) for kind in self.live.values())
 
     def counted(self, name: str) -> bool:
         """Count the call; whether it is the one to fail."""
@@ -151,7 +162,7 @@ class FakeCuda:
         return Error.cudaSuccess, SimpleNamespace(name=self._gpu.name.encode(), major=major, minor=minor)
 
     def cudaMemGetInfo(self) -> tuple[Any, ...]:
-        return Error.cudaSuccess, 3 << 20, 4 << 20
+        return Error.cudaSuccess, TOTAL - self._gpu.held(), TOTAL
 
     def cudaGetLastError(self) -> tuple[Any, ...]:
         error, self._gpu.last_error = self._gpu.last_error, Error.cudaSuccess
@@ -218,10 +229,17 @@ class FakeCuda:
 
     @_call
     def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: int, stream: FakeStream) -> tuple[Any, ...]:
-        kinds = ("device", "pinned") if kind == self.cudaMemcpyKind["cudaMemcpyHostToDevice"] else ("pinned", "device")
-        if not (self._gpu.holds(kinds[0], to, size) and self._gpu.holds(kinds[1], source, size)):
+        upload = kind == self.cudaMemcpyKind["cudaMemcpyHostToDevice"]
+        device, host = (to, source) if upload else (source, to)
+        pinned = self._gpu.holds("pinned", host, size)
+        if not self._gpu.holds("device", device, size) or not (pinned or self._gpu.pageable):
             return (Error.cudaErrorInvalidValue,)
-        stream.enqueue(partial(ctypes.memmove, to, source, size))
+        if not pinned and stream.recording is not None:
+            return (Error.cudaErrorStreamCaptureUnsupported,)
+        staged = ctypes.string_at(host, size) if upload and not pinned else source
+        stream.enqueue(partial(ctypes.memmove, to, staged, size))
+        if not upload and not pinned:
+            stream.drain()  # such a copy is done when the call returns
         return (Error.cudaSuccess,)
 
     @_call

@@ -28,6 +28,8 @@ SHAPES: dict[str, tuple[str, list[int]]] = {
 }
 INPUTS = ("audio", "valid", "length", "kv_cache", "time_cache")
 SCRATCH = 1000  # bytes
+LAYERS = """{"Layers": [{"Name": "step", "LayerType": "gemm", "Metadata": "[ONNX Layer: layer0/in]\x1f[ONNX Layer: layer0/out]",
+"Inputs": [{"Datatype": "Int8"}], "Outputs": [{"Datatype": "Half"}], "TacticName": "sm80_xmma_gemm_i8f16"}]}"""
 
 
 def toy_step(of: Arrays) -> Arrays:
@@ -138,6 +140,9 @@ class FakeEngine:
     def get_tensor_dtype(self, name: str) -> SimpleNamespace:
         return SimpleNamespace(name={"float32": "FLOAT", "float16": "HALF", "int32": "INT32"}[self._shapes[name][0]])
 
+    def create_engine_inspector(self) -> SimpleNamespace:
+        return SimpleNamespace(get_engine_information={"json": LAYERS}.__getitem__)
+
 
 class FakeEngine8(FakeEngine):
     device_memory_size = SCRATCH
@@ -156,6 +161,11 @@ class FakeEngine10(FakeEngine):
 
 class FakeTensorRt:
     """Stands for the module tensorrt, of version 8.6 or of 10 and later."""
+
+    LayerInformationFormat = SimpleNamespace(JSON="json")
+
+    class ILogger:
+        pass
 
     class Logger:
         ERROR = 1

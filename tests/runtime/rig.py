@@ -38,8 +38,7 @@ class Host:
 def write_stamp(folder: Path, **changes: object) -> None:
     plan = plan_path(folder, "fp32")
     stamp = {
-        "bundle_sha256": sha256(folder / "bundle.json"),
-        "step_sha256": "0" * 64,
+        "step_sha256": read_bundle(folder).step("fp32").sha256,
         "precision": "fp32",
         "plan_sha256": sha256(plan),
         "tensorrt": "10.16.1.11",

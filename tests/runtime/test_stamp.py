@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runtime.bundle import StepEntry
 from runtime.errors import InputError
 from runtime.stamp import Stamp, check_stamp, plan_path, read_stamp, stamp_path
 
@@ -19,7 +20,6 @@ def _digest(content: bytes) -> str:
 def _fields(**changes: object) -> dict[str, Any]:
     return {
         "schema_version": 1,
-        "bundle_sha256": _digest(b"{}"),
         "step_sha256": _digest(b"step"),
         "precision": "fp16",
         "plan_sha256": _digest(b"a plan"),
@@ -33,16 +33,16 @@ def _fields(**changes: object) -> dict[str, Any]:
     } | changes
 
 
+STEP = StepEntry.model_construct(file="step.fp16.onnx", sha256=_digest(b"step"))
+
+
 @pytest.fixture
-def bundle_and_plan(tmp_path: Path) -> tuple[Path, Path]:
-    folder = tmp_path / "bundles" / "model.v1-80ms"
-    folder.mkdir(parents=True)
-    (folder / "bundle.json").write_bytes(b"{}")
-    plan = plan_path(folder, "fp16")
+def plan(tmp_path: Path) -> Path:
+    plan = plan_path(tmp_path / "bundles" / "model.v1-80ms", "fp16")
     plan.parent.mkdir()
     plan.write_bytes(b"a plan")
     stamp_path(plan).write_text(json.dumps(_fields()))
-    return folder, plan
+    return plan
 
 
 def test_paths(tmp_path: Path) -> None:
@@ -51,12 +51,11 @@ def test_paths(tmp_path: Path) -> None:
     assert stamp_path(Path("build/plans/a.fp16.plan")) == Path("build/plans/a.fp16.plan.json")
 
 
-def test_read_and_check(bundle_and_plan: tuple[Path, Path]) -> None:
-    folder, plan = bundle_and_plan
+def test_read_and_check(plan: Path) -> None:
     stamp = read_stamp(plan)
     assert stamp == Stamp(**_fields())
     assert json.loads(stamp.model_dump_json()) == _fields()
-    check_stamp(stamp, plan, folder, "fp16", **HERE)
+    check_stamp(stamp, plan, STEP, "fp16", **HERE)
 
 
 @pytest.mark.parametrize(
@@ -67,26 +66,26 @@ def test_read_and_check(bundle_and_plan: tuple[Path, Path]) -> None:
         ({}, {"gpu": "Tesla T4"}, r"for the GPU Tesla T4, found NVIDIA H100 80GB HBM3; make it again .* on this GPU"),
         ({}, {"compute_capability": "7.5"}, r"for compute capability 7\.5, found 9\.0; make it again"),
         ({"gpu": "SM75 without a GPU"}, {}, r"for the GPU NVIDIA H100 80GB HBM3, found SM75 without a GPU; make"),
-        ({"bundle_sha256": "0" * 64}, {}, r"from a bundle\.json with sha256 \w{12}\.\.\., found 0{12}\.\.\.; make it"),
+        (
+            {"step_sha256": "0" * 64},
+            {},
+            r"from a step\.fp16\.onnx with sha256 \w{12}\.\.\., found 0{12}\.\.\.; make it",
+        ),
         ({"plan_sha256": "0" * 64}, {}, r"of sha256 0{12}\.\.\., found \w{12}\.\.\.; it is truncated or changed: make"),
     ],
 )
-def test_mismatch_is_one_line(
-    bundle_and_plan: tuple[Path, Path], stamped: dict[str, str], here: dict[str, str], expected: str
-) -> None:
-    folder, plan = bundle_and_plan
+def test_mismatch_is_one_line(plan: Path, stamped: dict[str, str], here: dict[str, str], expected: str) -> None:
     stamp_path(plan).write_text(json.dumps(_fields(**stamped)))
     with pytest.raises(InputError) as raised:
-        check_stamp(read_stamp(plan), plan, folder, "fp16", **(HERE | here))
+        check_stamp(read_stamp(plan), plan, STEP, "fp16", **(HERE | here))
     assert re.search(expected, str(raised.value)), raised.value
     assert "\n" not in str(raised.value)
 
 
-def test_truncated_plan(bundle_and_plan: tuple[Path, Path]) -> None:
-    folder, plan = bundle_and_plan
+def test_truncated_plan(plan: Path) -> None:
     plan.write_bytes(b"a pl")
     with pytest.raises(InputError, match="truncated"):
-        check_stamp(read_stamp(plan), plan, folder, "fp16", **HERE)
+        check_stamp(read_stamp(plan), plan, STEP, "fp16", **HERE)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +101,7 @@ def test_truncated_plan(bundle_and_plan: tuple[Path, Path]) -> None:
         (json.dumps(_fields(compute_capability="sm75")), "at compute_capability"),
     ],
 )
-def test_broken_stamp(bundle_and_plan: tuple[Path, Path], content: str, expected: str) -> None:
-    _, plan = bundle_and_plan
+def test_broken_stamp(plan: Path, content: str, expected: str) -> None:
     stamp_path(plan).write_text(content)
     with pytest.raises(InputError) as raised:
         read_stamp(plan)
@@ -111,8 +109,7 @@ def test_broken_stamp(bundle_and_plan: tuple[Path, Path], content: str, expected
     assert "\n" not in str(raised.value)
 
 
-def test_missing_plan_or_stamp(bundle_and_plan: tuple[Path, Path]) -> None:
-    _, plan = bundle_and_plan
+def test_missing_plan_or_stamp(plan: Path) -> None:
     stamp_path(plan).unlink()
     with pytest.raises(
         InputError, match=r"the stamp .* found none; make the plan again with `make engines PRECISION=fp16`"

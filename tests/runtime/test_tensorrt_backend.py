@@ -224,7 +224,7 @@ def test_closing(rig: Rig, how: str) -> None:
 @pytest.mark.parametrize(
     ("stamp", "message"),
     [
-        ({"bundle_sha256": "1" * 64}, "111111111111"),
+        ({"step_sha256": "1" * 64}, "111111111111"),
         ({"plan_sha256": "1" * 64}, "truncated or changed"),
         ({"precision": "fp16"}, "found fp16"),
         ({"tensorrt": "8.6.0"}, "for TensorRT 10.16.1.11, found 8.6.0"),

@@ -1,0 +1,57 @@
+"""The encoder's configuration of a model, as JSON for the ladder's `--encoder-config` on a machine without NeMo.
+
+`python -m bench.encoder_config MODEL > FILE.json`; MODEL is a .nemo file or large-random.
+"""
+
+import argparse
+import json
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import InputError, exit_code
+
+CONFIG = "model_config.yaml"  # in a .nemo archive
+
+
+def encoder_config(model: str) -> dict[str, Any]:
+    """The `encoder` part of the NeMo configuration of a .nemo file, of large-random, or of a checkpoint in data/checkpoint by its name.
+
+    Raises InputError where NeMo, the file or what it should hold is missing.
+    """
+    try:
+        from omegaconf import OmegaConf
+
+        from export.checkpoint import EMBEDDED, RANDOM, RANDOM_CONFIG
+    except ImportError as error:
+        raise InputError(
+            f"expected NeMo to read the encoder's configuration with, found {error}; where it is, run "
+            f"`python -m bench.encoder_config {model} > FILE.json`, and give that file as --encoder-config"
+        ) from error
+    if model == RANDOM:
+        return RANDOM_CONFIG["encoder"]
+    path = Path(model) if model.endswith(".nemo") else Path(EMBEDDED).with_name(f"{model}.nemo")
+    if not path.is_file() or not tarfile.is_tarfile(path):
+        raise InputError(
+            f"expected large-random or a .nemo archive, found {model}; the encoder's configuration can be given as --encoder-config"
+        )
+    with tarfile.open(path) as archive:
+        member = next((each for each in archive if Path(each.name).name == CONFIG), None)
+        file = archive.extractfile(member) if member else None
+        config = OmegaConf.create(file.read().decode()) if file else OmegaConf.create()
+    encoder = OmegaConf.to_container(config, resolve=True).get("encoder")  # type: ignore[union-attr]
+    if not isinstance(encoder, dict):
+        raise InputError(f"expected {CONFIG} with an encoder in {model}, found none; fetch the checkpoint again")
+    return {str(key): value for key, value in encoder.items()}
+
+
+def main() -> None:
+    """Print a model's."""
+    parser = argparse.ArgumentParser(prog="python -m bench.encoder_config", description=__doc__)
+    parser.add_argument("model", metavar="MODEL")
+    print(json.dumps(encoder_config(parser.parse_args().model), indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

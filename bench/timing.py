@@ -1,0 +1,109 @@
+"""One way to run the step, timed back to back and at the pace of speech.
+
+The standard library alone: NeMo's encoder is timed in an interpreter that has torch and little else.
+"""
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from bench.process import gpu_memory_mb, process_age_s
+
+WARM_UP = 50  # steps
+PACED_SHARE = 5  # one step in so many is timed at the pace of speech too
+
+Step = Callable[[int], object]
+"""Runs the step of that number to its end: what it computed is there when it returns."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Steps at one pace, and what the GPU ran at meanwhile: medians of samples 100 ms apart, None without nvidia-smi."""
+
+    seconds: list[float]
+    sm_clock_mhz: float | None
+    power_draw_w: float | None
+
+
+@dataclass(frozen=True)
+class Timings:
+    """What every process can say of its steps."""
+
+    first_result_s: float  # from the process's start
+    fast: Pace  # back to back
+    realtime: Pace  # one step a chunk
+    peak_gpu_memory_mb: float | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way to run the step, measured in a process of its own."""
+
+    timings: Timings
+    engine: str  # that ran it, with its version
+    cuda_graph: bool | None
+    launches_per_step: int | None  # kernels
+    weights_bytes: int
+    copy_bandwidth: float | None  # bytes read and written per second by large copies within the GPU's memory
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, for the process that started this one."""
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+
+def measure(step: Step, steps: int, chunk_s: float) -> Timings:
+    """Time `steps` steps back to back and a fifth of them one every `chunk_s` seconds, each after a warm-up of its own."""
+    step(0)
+    first_result_s = process_age_s()
+    fast, realtime = _timed(step, steps, 0.0), _timed(step, steps // PACED_SHARE, chunk_s)
+    return Timings(first_result_s, fast, realtime, gpu_memory_mb())
+
+
+def _timed(step: Step, steps: int, interval_s: float) -> Pace:
+    for index in range(WARM_UP):
+        step(index)
+    seconds = []
+    with _sampled() as samples:
+        start = time.perf_counter()
+        for index in range(steps):
+            # Deadlines are absolute: oversleeping one of them does not move the next.
+            if (left := start + index * interval_s - time.perf_counter()) > 0:
+                time.sleep(left)
+            begin = time.perf_counter()
+            step(index)
+            seconds.append(time.perf_counter() - begin)
+    clocks, powers = ([each[place] for each in samples] for place in (0, 1))
+    return Pace(seconds, median(clocks) if clocks else None, median(powers) if powers else None)
+
+
+@contextmanager
+def _sampled() -> Iterator[list[tuple[float, float]]]:
+    """Samples of SM clock in MHz and power draw in W while the block runs; none where nvidia-smi is missing."""
+    samples: list[tuple[float, float]] = []
+    query = ["nvidia-smi", "--query-gpu=clocks.sm,power.draw", "--format=csv,noheader,nounits", "-lms", "100"]
+    try:
+        process = subprocess.Popen(query, stdout=subprocess.PIPE, text=True)
+    except OSError:
+        yield samples
+        return
+
+    def read() -> None:
+        for line in process.stdout or ():
+            fields = line.split(",")
+            if len(fields) == 2 and all(each.strip().replace(".", "").isdigit() for each in fields):
+                samples.append((float(fields[0]), float(fields[1])))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield samples
+    finally:
+        process.terminate()
+        process.wait()
+        reader.join()

@@ -1,0 +1,55 @@
+"""What a step's ONNX asks for: its nodes, the type that each computes and the bytes of its constants."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, shape_inference
+
+KEPT_BYTES = 8192  # constants up to this size may be shapes, which inference reads
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of the ONNX graph."""
+
+    name: str
+    kind: str
+    """The operator."""
+    precision: str
+    """Type of its first output: fp32, fp16, int8, int32, bool ..."""
+    weight_bytes: int
+    """Of its constants; one that several nodes read counts for the first."""
+
+
+def read_nodes(path: Path) -> list[Node]:
+    """The nodes of a bundle's step, in the file's order."""
+    model = onnx.load(path)
+    sizes = {each.name: math.prod(each.dims) * _dtype(each.data_type).itemsize for each in model.graph.initializer}
+    for constant in model.graph.initializer:
+        if len(constant.raw_data) > KEPT_BYTES:  # inference copies the model, and needs no weights
+            constant.ClearField("raw_data")
+    graph = shape_inference.infer_shapes(model).graph
+    types = dict(_types(graph))
+    return [
+        Node(
+            name=node.name,
+            kind=node.op_type,
+            precision=types.get(node.output[0], "unknown"),
+            weight_bytes=sum(sizes.pop(name, 0) for name in node.input),
+        )
+        for node in graph.node
+    ]
+
+
+def _types(graph: onnx.GraphProto) -> Iterator[tuple[str, str]]:
+    for value in (*graph.value_info, *graph.output):
+        yield value.name, str(_dtype(value.type.tensor_type.elem_type)).replace("float", "fp")
+
+
+def _dtype(elem_type: int) -> np.dtype[Any]:
+    return helper.tensor_dtype_to_np_dtype(elem_type)

@@ -1,0 +1,73 @@
+"""The inspector on a real GPU, on every bundle in build/bundles that has a plan, each in a process of its own.
+
+A GPU host without NeMo runs it with `python -m pytest --noconftest -s tests/engines/test_inspect_gpu.py`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.stamp import plan_path
+
+BUNDLES = sorted(Path("build/bundles").glob("*/"))
+HELD = """
+import sys
+from pathlib import Path
+from bench.process import gpu_memory_mb
+from runtime.backends.tensorrt import TensorRtBackend
+from runtime.bundle import read_bundle
+folder = Path(sys.argv[1])
+backend = TensorRtBackend(folder, read_bundle(folder), sys.argv[2])
+print(gpu_memory_mb())
+"""
+
+
+def gpu_answers() -> bool:
+    smi = shutil.which("nvidia-smi")
+    return bool(smi) and subprocess.run([str(smi), "-L"], capture_output=True, check=False, timeout=30).returncode == 0
+
+
+pytestmark = [
+    pytest.mark.skipif(not gpu_answers(), reason="no NVIDIA GPU answers nvidia-smi on this machine"),
+    pytest.mark.skipif(not BUNDLES, reason="no bundle in build/bundles: run `make export`"),
+]
+
+
+def _python(*arguments: str) -> str:
+    environment = os.environ | {"PYTHONPATH": "."}
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: folder.name)
+def test_inspection(folder: Path, precision: str, tmp_path: Path) -> None:
+    plan = plan_path(folder, precision)
+    if not plan.is_file():
+        pytest.skip(f"no {precision} plan of {folder.name} in build/plans: run `make engines PRECISION={precision}`")
+    out = tmp_path / "report.json"
+    arguments = ["--bundle", str(folder), "--precision", precision, "--json", str(out)]
+    print("\n" + _python("-m", "engines.inspect", *arguments))
+    report: dict[str, Any] = json.loads(out.read_text())["plan"]
+    assert report["polygraphy"].startswith("==== TensorRT Engine ====")
+    kinds = {each["precision"] for each in report["layers"]}
+    print(
+        "precisions", kinds, "layers that name ONNX nodes", sum(bool(each["onnx_names"]) for each in report["layers"])
+    )
+    assert kinds - {"none"}
+    assert not any("unknown" in each for each in kinds)
+    memory = report["memory_mb"]
+    assert memory["weights"] > plan.stat().st_size / 2e6
+    held = _python("-c", HELD, str(folder), precision).split()[-1]
+    print(f"owners in all {sum(memory.values()):.0f} MB, held by a process with one open stream {held} MB")
+    if held != "None":
+        assert sum(memory.values()) == pytest.approx(float(held), rel=0.05)
