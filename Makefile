@@ -11,7 +11,7 @@ PYTHON ?= python3
 MODEL ?= data/checkpoint/streaming_fastconformer_ctc_en_small.nemo
 # Milliseconds of audio to come that the encoder sees.
 LOOKAHEAD ?= 80
-# fp32 or fp16; by default what the hardware is there for.
+# fp32, fp16 or int8; by default what the hardware is there for.
 PRECISION ?= $(if $(filter gpu,$(HARDWARE)),fp16,fp32)
 # Milliseconds of audio in one push, 20 to 40.
 FRAME_MS ?= 20
@@ -23,6 +23,8 @@ LIMIT ?=
 EVAL ?= $(firstword $(wildcard data/asr_eval ../shared/data/asr_eval) data/sample)
 # The folder of the calibration sets.
 CALIB ?= $(firstword $(wildcard data/asr_calib ../shared/data/asr_calib))
+# Of INT8's thresholds: entropy, max, percentile_99.9, percentile_99.99, percentile_99.999 or mse.
+METHOD ?= entropy
 # An unpacked Common Voice release, for `make data`.
 COMMON_VOICE ?=
 # Only from the command line: desktops and WSL export variables of these names.
@@ -35,6 +37,8 @@ GROUPS := runtime data bench export calibration $(HARDWARE)
 STAMP := build/venv/.stamp-$(VERSION)-$(HARDWARE)
 BUNDLE = build/bundles/$(patsubst %.nemo,%,$(notdir $(MODEL)))-$(LOOKAHEAD)ms
 RUN := build/venv/bin/python -m
+# The verb that makes the step of PRECISION.
+STEP := $(if $(filter int8,$(PRECISION)),calibrate,export)
 
 # $(call option,--name,value): nothing where the value is blank.
 option = $(if $(2),$(1) "$(2)")
@@ -57,16 +61,16 @@ data: $(STAMP) ## check the data, or COMMON_VOICE=DIR: make manifests from an un
 export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD) to a bundle in build/bundles
 	$(RUN) export --model "$(MODEL)" --lookahead $(LOOKAHEAD) --out build/bundles
 
-calibrate: export ## calibration speech (CALIB, none of it in EVAL) to the thresholds of INT8 in build/calibration
-	$(RUN) calibration --bundle "$(BUNDLE)" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) --eval "$(EVAL)"
+calibrate: export ## calibration speech (CALIB, none of it in EVAL) to INT8 thresholds in build/calibration and the INT8 step (METHOD)
+	$(RUN) calibration --bundle "$(BUNDLE)" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) --eval "$(EVAL)" --method $(METHOD)
 
-engines: export ## the bundle's step to a TensorRT plan (PRECISION) in build/plans, where an NVIDIA GPU is
+engines: $(STEP) ## the bundle's step to a TensorRT plan (PRECISION) in build/plans, where an NVIDIA GPU is
 	$(RUN) engines --bundle "$(BUNDLE)" --precision $(PRECISION)
 
-inspect: export $(if $(filter gpu,$(HARDWARE)),engines) ## nodes of the ONNX, layers of the plan by the precision they run in, GPU memory by owner (PRECISION)
+inspect: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
 	$(RUN) engines.inspect --bundle "$(BUNDLE)" --precision $(PRECISION)
 
-bench: export $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluation speech (EVAL, PRECISION, FRAME_MS, PACE, LIMIT) and print the figures
+bench: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluation speech (EVAL, PRECISION, FRAME_MS, PACE, LIMIT) and print the figures
 	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) --precision $(PRECISION) \
 		--frame-ms $(FRAME_MS) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
 

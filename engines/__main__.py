@@ -4,7 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
+from runtime.bundle import Precision
 from runtime.errors import exit_code
 
 
@@ -12,7 +14,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the builder."""
     parser = argparse.ArgumentParser(prog="python -m engines", description="Build a TensorRT plan from a bundle.")
     parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
-    parser.add_argument("--precision", choices=["fp32", "fp16"], default="fp16", help="default: fp16")
+    parser.add_argument("--precision", choices=get_args(Precision), default="fp16", help="default: fp16")
     parser.add_argument(
         "--for",
         dest="build_for",

@@ -7,11 +7,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from engines.precision import hold_front_end
+from engines.precision import set_flags, with_fp32_scales
 from engines.progress import Interrupt, MessageLog, make_logger, shown
 from engines.target import Target
 from engines.versions import configure, network_flags, strongly_typed
-from runtime.bundle import read_bundle, step_file
+from runtime.bundle import Precision, read_bundle, step_file
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 from runtime.stamp import Stamp, check_stamp, read_stamp, stamp_path
@@ -49,16 +49,19 @@ def is_current(plan: Path, folder: Path, precision: str, target: Target, options
     return stamp.options == options.recorded(target)
 
 
-def build_plan(plan: Path, folder: Path, precision: str, target: Target, options: BuildOptions) -> None:
+def build_plan(plan: Path, folder: Path, precision: Precision, target: Target, options: BuildOptions) -> None:
     """Build the bundle's step of `precision` into `plan` and write its stamp; the timing cache is kept in build/timing.
 
     Raises InputError, and writes nothing, for a bundle that is not whole, a graph that TensorRT does not parse or a build
     that fails; raises KeyboardInterrupt, and writes nothing, after Ctrl-C.
     """
-    source, _ = step_file(folder, read_bundle(folder), precision)
+    bundle = read_bundle(folder)
+    source, step = step_file(folder, bundle, precision)
+    flagged = not strongly_typed(target.trt)
+    content = with_fp32_scales(folder, bundle) if flagged and precision == "int8" else source.read_bytes()
     timing = plan.parent.parent / "timing" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', target.gpu)}-{target.version}.cache"
     started = time.perf_counter()
-    serialized, cache = _build(source, precision, target, options, timing)
+    serialized, cache = _build(source, content, precision if flagged else None, target, options, timing)
     built = time.perf_counter() - started
     stamp_path(plan).unlink(missing_ok=True)  # a plan without a stamp is never read
     with written_whole(plan) as partial:
@@ -67,14 +70,14 @@ def build_plan(plan: Path, folder: Path, precision: str, target: Target, options
         with written_whole(timing) as partial:
             partial.write_bytes(cache)
     stamp = Stamp(
-        step_sha256=sha256(source),
-        precision="fp32" if precision == "fp32" else "fp16",
+        step_sha256=step.sha256,
+        precision=precision,
         plan_sha256=sha256(plan),
         tensorrt=target.version,
         gpu=target.gpu,
         compute_capability=target.compute_capability,
         options=options.recorded(target),
-        weights_typed="strong" if strongly_typed(target.trt) else "flags",
+        weights_typed="flags" if flagged else "strong",
         build_s=round(built, 1),
         created=datetime.now(timezone.utc).date().isoformat(),
     )
@@ -82,10 +85,10 @@ def build_plan(plan: Path, folder: Path, precision: str, target: Target, options
         partial.write_text(stamp.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def _build(
-    source: Path, precision: str, target: Target, options: BuildOptions, timing: Path
+def _build(  # noqa: PLR0917
+    source: Path, content: bytes, flagged: Precision | None, target: Target, options: BuildOptions, timing: Path
 ) -> tuple[bytes, bytes | None]:
-    """The serialized engine, and the timing cache where there is one."""
+    """The serialized engine, and the timing cache where there is one. `flagged`: the precision, where flags say it."""
     trt = target.trt
     logger = make_logger(trt)
     try:
@@ -94,13 +97,13 @@ def _build(
         raise _failure("start its builder", logger, "check nvidia-smi and the driver") from error
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, logger)  # it owns the weights: kept until the build is done
-    if not parser.parse_from_file(str(source)):
+    if not parser.parse(content):
         logger.errors[:0] = [" ".join(str(parser.get_error(index)).split()) for index in range(parser.num_errors)]
         raise _failure(f"parse {source}", logger, "make the bundle again with `make export`")
     config = builder.create_builder_config()
     configure(target, config, options.level, options.cublas)
-    if precision == "fp16" and not strongly_typed(trt):
-        hold_front_end(trt, config, network)
+    if flagged:
+        set_flags(trt, config, network, flagged)
     cache = None if target.offline else _timing_cache(config, timing)  # RTX asks a GPU as soon as it has one
     logger.errors.clear()  # a cache of another driver is refused with an error, and that is all right
     interrupt = Interrupt()

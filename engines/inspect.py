@@ -1,4 +1,4 @@
-"""`python -m engines.inspect`: what a step's ONNX asks for, what its plan really runs, and device memory by owner."""
+"""`python -m engines.inspect`: what a step's ONNX asks for, what its plan really runs, kernel by kernel, and device memory by owner."""
 
 import argparse
 import json
@@ -11,14 +11,15 @@ from typing import Literal, get_args
 
 from rich.console import Console
 
+from engines.kernels import StepProfile, profile_step
 from engines.layers import Layer, plan_layers
 from engines.memory import MemoryByOwner, memory_by_owner
 from engines.nodes import Node, read_nodes
-from engines.tables import memory_table, precision_table
+from engines.tables import costliest_table, kinds_table, memory_table, precision_table
 from runtime.backends import default_backend
 from runtime.backends.engine import import_tensorrt
 from runtime.bundle import Precision, read_bundle, step_file
-from runtime.errors import exit_code
+from runtime.errors import CudaError, exit_code
 from runtime.files import written_whole
 from runtime.stamp import plan_path, read_stamp
 
@@ -50,6 +51,8 @@ class PlanReport:
     polygraphy: str
     layers: list[Layer]
     memory_mb: MemoryByOwner
+    profile: StepProfile | str
+    """Its captured step, or one line why there is none."""
 
 
 def inspect_onnx(folder: Path, precision: str) -> OnnxReport:
@@ -71,7 +74,15 @@ def inspect_plan(folder: Path, precision: str) -> PlanReport:
         polygraphy=polygraphy_summary(plan, "engine"),
         layers=plan_layers(import_tensorrt(), plan),
         memory_mb=memory,
+        profile=_profile(folder, precision),  # last: a kernel that fails on its own breaks the process's CUDA context
     )
+
+
+def _profile(folder: Path, precision: str) -> StepProfile | str:
+    try:
+        return profile_step(folder, precision)
+    except CudaError as error:
+        return f"kernels of the captured step: none, because {error}"
 
 
 def polygraphy_summary(path: Path, kind: Literal["onnx", "engine"]) -> str:
@@ -95,7 +106,7 @@ def polygraphy_summary(path: Path, kind: Literal["onnx", "engine"]) -> str:
 
 
 def show(console: Console, onnx: OnnxReport, plan: PlanReport | None) -> None:
-    """Print everything but the single nodes and layers."""
+    """Print everything but the single nodes, layers and kernels."""
     console.print(f"{onnx.file}\n{onnx.polygraphy}", markup=False, highlight=False, soft_wrap=True)
     console.print(precision_table("Nodes by operator and type", "nodes", onnx.nodes))
     if plan is None:
@@ -105,6 +116,17 @@ def show(console: Console, onnx: OnnxReport, plan: PlanReport | None) -> None:
     console.print(f"{heading}\n{plan.polygraphy}", markup=False, highlight=False, soft_wrap=True)
     console.print(precision_table("Layers by type and precision", "layers", plan.layers))
     console.print(memory_table(plan.memory_mb))
+    if isinstance(plan.profile, str):
+        console.print(plan.profile, markup=False, highlight=False, soft_wrap=True)
+        return
+    console.print(kinds_table(plan.profile.kernels))
+    console.print(costliest_table(plan.profile.kernels))
+    console.print(
+        f"the whole captured step: {plan.profile.microseconds:.1f} us; the kernels' sum is of each alone, warm and back to back\n"
+        f"kernels that only quantise, dequantise or reformat: {plan.profile.regret_microseconds:.1f} us",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -112,7 +134,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m engines.inspect", description="Show what a step runs and holds.")
     parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp16", help="default: fp16")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too, each node and layer")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write everything there too, each node, layer and kernel"
+    )
     return parser.parse_args(argv)
 
 

@@ -1,12 +1,13 @@
 """The inspector's tables on the terminal."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Protocol
 
-from rich.table import Table
+from rich.table import Column, Table
 
+from engines.kernels import Kernel
 from engines.memory import MemoryByOwner
 
 OWNERS = {
@@ -18,6 +19,7 @@ OWNERS = {
     "states": "states, two sets",
     "inputs_outputs": "inputs and outputs",
 }
+COSTLIEST = 10
 
 
 class Counted(Protocol):
@@ -64,3 +66,45 @@ def memory_table(memory: MemoryByOwner) -> Table:
     table.add_section()
     table.add_row("all", f"{memory.total:.2f}")
     return table
+
+
+def kinds_table(kernels: Sequence[Kernel]) -> Table:
+    """Kernels of a step by kind, the costliest first."""
+    table = Table("kind", title="Kernels of the captured step by kind")
+    _add_times(table, kernels, _grouped(kernels, lambda kernel: kernel.kind))
+    return table
+
+
+def costliest_table(kernels: Sequence[Kernel]) -> Table:
+    """The names whose kernels take the most time in all."""
+    table = Table(Column("name", overflow="fold"), title="The costliest kernels by name")
+    _add_times(table, kernels, _grouped(kernels, lambda kernel: kernel.name)[:COSTLIEST])
+    return table
+
+
+def _grouped(kernels: Sequence[Kernel], key: Callable[[Kernel], str]) -> list[tuple[str, list[Kernel]]]:
+    groups = [(name, [each for each in kernels if key(each) == name]) for name in dict.fromkeys(map(key, kernels))]
+    return sorted(groups, key=lambda group: -_microseconds(group[1]))
+
+
+def _add_times(table: Table, kernels: Sequence[Kernel], groups: Sequence[tuple[str, list[Kernel]]]) -> None:
+    for heading in ("kernels", "us", "share"):
+        table.add_column(heading, justify="right")
+    whole = _microseconds(kernels)
+    for name, group in groups:
+        table.add_row(name, *_time_cells(group, whole))
+    table.add_section()
+    table.add_row("all", *_time_cells(kernels, whole))
+
+
+def _time_cells(kernels: Sequence[Kernel], whole: float) -> list[str]:
+    untimed = sum(each.microseconds is None for each in kernels)
+    if untimed == len(kernels):
+        return [f"{untimed} (not timed)", "", ""]
+    time = _microseconds(kernels)
+    count = f"{len(kernels)} ({untimed} not timed)" if untimed else str(len(kernels))
+    return [count, f"{time:.1f}", f"{time / whole:.1%}"]
+
+
+def _microseconds(kernels: Iterable[Kernel]) -> float:
+    return sum(each.microseconds or 0 for each in kernels)

@@ -50,10 +50,10 @@ def this_gpu() -> Target:
 
 def turing_without_gpu(precision: str) -> Target:
     """SM 7.5 by TensorRT-RTX; raises InputError for a precision that it cannot compile, or where it is not installed."""
-    if precision != "fp16":
+    if precision == "fp32":
         raise InputError(
-            f"expected fp16 for sm75, found {precision}; TensorRT-RTX compiles no FP32 GEMM for SM 7.5: "
-            f"use --precision fp16, or build on a T4"
+            "expected fp16 or int8 for sm75, found fp32; TensorRT-RTX compiles no FP32 GEMM for SM 7.5: "
+            "use --precision fp16, or build on a T4"
         )
     trt = _module("tensorrt_rtx", "run `make test` once, which installs tensorrt-rtx-cu13 of requirements/dev.txt")
     return Target(trt, "SM75 without a GPU", "7.5", ".sm75")

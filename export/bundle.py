@@ -154,7 +154,13 @@ def _write_step(folder: Path, precision: Precision, model: onnx.ModelProto) -> S
         for values in (model.graph.input, model.graph.output)
     )
     parameters = sum(int(np.prod(each.dims)) for each in model.graph.initializer)
-    return StepEntry(**_entry(path).model_dump(), inputs=inputs, outputs=outputs, parameters=parameters)
+    return StepEntry(
+        **_entry(path).model_dump(),
+        inputs=inputs,
+        outputs=outputs,
+        parameters=parameters,
+        bytes=path.stat().st_size,
+    )
 
 
 def _entry(path: Path) -> FileEntry:

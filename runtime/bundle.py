@@ -9,11 +9,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from runtime.errors import InputError
-from runtime.files import sha256
+from runtime.files import sha256, written_whole
 
 MANIFEST = "bundle.json"
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 DType = Literal["float32", "float16", "int32"]
 Positive = Annotated[int, Field(gt=0)]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -52,6 +52,8 @@ class StepEntry(FileEntry):
     outputs: list[TensorSpec]
     parameters: Positive
     """Numbers in the graph's constants."""
+    bytes: Positive
+    """Of the file, which is little else than those numbers."""
 
     @model_validator(mode="after")
     def _state_returns(self) -> "StepEntry":
@@ -89,6 +91,17 @@ class Parity(_Strict):
     tokens_identical: bool
 
 
+class Quantisation(_Strict):
+    """How the INT8 step was made."""
+
+    method: str
+    """Of the activations' thresholds, as entropy."""
+    calibration_sha256: Hash
+    """Of the calibration file."""
+    kept: list[str]
+    """Products left in FP16: quantised, they cost more accuracy than they are worth."""
+
+
 class Bundle(_Strict):
     """What a runtime must know of an exported checkpoint. Lengths in samples at `sample_rate`, or in frames where the name says so."""
 
@@ -121,7 +134,9 @@ class Bundle(_Strict):
     """The SentencePiece model, where the checkpoint has one."""
     steps: dict[Precision, StepEntry]
     parity: dict[Precision, Parity]
-    """By precision; empty only while the bundle is being made."""
+    """Of what `make export` made, by precision; empty only while the bundle is being made."""
+    quantisation: Quantisation | None = None
+    """None until `make calibrate` adds the INT8 step."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Bundle":
@@ -139,7 +154,9 @@ class Bundle(_Strict):
         entry = {str(key): each for key, each in self.steps.items()}.get(precision)
         if entry is None:
             found = f"expected a precision of the bundle ({', '.join(self.steps)}), found {precision}"
-            raise InputError(f"{found}; choose one of them")
+            raise InputError(
+                f"{found}; {'make it with `make calibrate`' if precision == 'int8' else 'choose one of them'}"
+            )
         return entry
 
     def encoder_frames(self, samples: int) -> int:
@@ -184,7 +201,8 @@ def checked_file(folder: Path, entry: FileEntry) -> Path:
 
 
 def write_manifest(folder: Path, bundle: Bundle) -> None:
-    """Write bundle.json into a folder that is still being made."""
-    (folder / MANIFEST).write_text(
-        json.dumps(bundle.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    """Write bundle.json whole or not at all."""
+    with written_whole(folder / MANIFEST) as partial:
+        partial.write_text(
+            json.dumps(bundle.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )

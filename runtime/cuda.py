@@ -1,8 +1,8 @@
 """The few CUDA runtime calls that a step needs: every return code checked, and one owner for all that they allocate."""
 
 import ctypes
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from types import TracebackType
@@ -119,6 +119,12 @@ class Queue:
 
     def capture(self, work: Callable[[], None]) -> Graph:
         """Record what `work` enqueues, without running it. After a CudaError the queue works as before."""
+        with self.recorded(work) as graph:
+            return self.instantiate(graph)
+
+    @contextmanager
+    def recorded(self, work: Callable[[], None]) -> Iterator[Any]:
+        """What `capture` records as a cudaGraph_t, which lives until the block is left."""
         call, api = self._device.call, self._device.api
         # Thread-local: what other threads allocate or launch meanwhile neither fails nor is recorded.
         call("cudaStreamBeginCapture", self._stream, api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
@@ -133,11 +139,16 @@ class Queue:
         graph = call("cudaStreamEndCapture", self._stream)
         with ExitStack() as recorded:
             recorded.callback(call, "cudaGraphDestroy", graph)
-            executable = self._own("cudaGraphExecDestroy", call("cudaGraphInstantiate", graph, 0))
-            call("cudaGraphUpload", executable, self._stream)  # here, and not within the first launch
-            nodes, _ = call("cudaGraphGetNodes", graph, call("cudaGraphGetNodes", graph)[1])
-            kernel = api.cudaGraphNodeType.cudaGraphNodeTypeKernel
-            return Graph(executable, sum(call("cudaGraphNodeGetType", node) == kernel for node in nodes))
+            yield graph
+
+    def instantiate(self, graph: Any) -> Graph:  # noqa: ANN401 -- CUDA's
+        """A cudaGraph_t made ready to be launched on this queue."""
+        call = self._device.call
+        executable = self._own("cudaGraphExecDestroy", call("cudaGraphInstantiate", graph, 0))
+        call("cudaGraphUpload", executable, self._stream)  # here, and not within the first launch
+        nodes, _ = call("cudaGraphGetNodes", graph, call("cudaGraphGetNodes", graph)[1])
+        kernel = self._device.api.cudaGraphNodeType.cudaGraphNodeTypeKernel
+        return Graph(executable, sum(call("cudaGraphNodeGetType", node) == kernel for node in nodes))
 
     def launch(self, graph: Graph) -> None:
         """Enqueue a graph of this queue."""

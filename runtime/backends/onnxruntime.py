@@ -28,6 +28,8 @@ def open_session(model: str | bytes, name: str) -> Any:  # noqa: ANN401 -- onnxr
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle between chunks, not burning a core
+    # Q/DQ as written, weights folded: the arithmetic of INT8 is shown, and its kernels for a CPU, tens of times slower here, are not used.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(model, options, providers=[provider])
     if session.get_providers()[0] != provider:
         raise InputError(

@@ -3,7 +3,7 @@
 import os
 import sys
 import weakref
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,10 @@ class Lane:
         """Record both directions, copies included; return the kernels of a step. After a CudaError the lane runs without graphs."""
         self._graphs = [self._queue.capture(partial(self._enqueue, direction)) for direction in (0, 1)]
         return self._graphs[0].kernels
+
+    def recorded(self) -> AbstractContextManager[Any]:
+        """A step as `capture` records it, as a cudaGraph_t, which lives until the block is left."""
+        return self._queue.recorded(partial(self._enqueue, 0))
 
     def reset(self) -> None:
         """Zero the set that is read next; the step writes the other one whole before that is read."""

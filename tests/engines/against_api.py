@@ -4,11 +4,12 @@ Every object that would need the library is an autospec of its real class, so th
 the code subclasses (ILogger, IProgressMonitor) and every enum is the real one. Prints what was asked for as JSON.
 """
 
+import hashlib
 import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import MagicMock, create_autospec
 
 import tensorrt as trt
@@ -19,6 +20,7 @@ from engines.layers import plan_layers
 from engines.progress import Interrupt, make_monitor
 from engines.target import Target
 from runtime.backends.engine import activation_bytes
+from runtime.bundle import Precision
 from runtime.stamp import plan_path, read_stamp
 
 
@@ -27,7 +29,8 @@ def spec(name: str) -> Any:  # noqa: ANN401
     return create_autospec(getattr(trt, name), spec_set=True, instance=True)
 
 
-folder, precision = Path(sys.argv[1]), sys.argv[2]
+folder = Path(sys.argv[1])
+precision = cast("Precision", sys.argv[2])
 builder, config, network, parser, cache = map(
     spec, ("Builder", "IBuilderConfig", "INetworkDefinition", "OnnxParser", "ITimingCache")
 )
@@ -72,7 +75,7 @@ seen = {
     "version": trt.__version__,
     "network_flags": builder.create_network.call_args.args[0],
     "strongly_typed": 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED),
-    "parsed": Path(parser.parse_from_file.call_args.args[0]).name,
+    "parsed": hashlib.sha256(parser.parse.call_args.args[0]).hexdigest(),
     "cleared": [each.args[0].name for each in config.clear_flag.call_args_list],
     "set": [each.args[0].name for each in config.set_flag.call_args_list],
     "max_aux_streams": config.max_aux_streams,

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from runtime.bundle import read_bundle
+
 MAKE = Path("../shared/trt_api/make.sh")
 BINDINGS = Path("build/trt_api")
 
@@ -63,7 +65,7 @@ def test_build_and_inspect_use_what_this_version_has(
     assert seen["version"] == version
     assert seen["lacks"] == lacks
     assert seen["network_flags"] == seen["strongly_typed"], "and nothing else"
-    assert seen["parsed"] == f"step.{precision}.onnx"
+    assert seen["parsed"] == read_bundle(bundle).step(precision).sha256
     assert (seen["cleared"], seen["set"]) == (["TF32"], []), "the ONNX alone decides the precision"
     assert (seen["max_aux_streams"], seen["level"], seen["verbosity"]) == (0, 2, "DETAILED")
     assert seen["tactics"] == seen["own_kernels"]

@@ -223,7 +223,7 @@ def test_interrupted_writing_leaves_no_stamp(own_bundle: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--for", "sm75", "--precision", "fp32"], "expected fp16 for sm75, found fp32"),
+        (["--for", "sm75", "--precision", "fp32"], "expected fp16 or int8 for sm75, found fp32"),
         (["--for", "sm75", "--bundle", "nowhere"], "expected a bundle with bundle.json in nowhere, found none"),
     ],
 )

@@ -2,7 +2,7 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,14 +15,16 @@ from rich.table import Table
 
 from engines import inspect
 from engines.inspect import NO_GPU, OnnxReport, PlanReport, parse_args, polygraphy_summary, run, show
+from engines.kernels import Kernel, StepProfile
 from engines.layers import Layer
 from engines.memory import MemoryByOwner
 from engines.nodes import Node
-from engines.tables import OWNERS, memory_table, precision_table
+from engines.tables import COSTLIEST, OWNERS, costliest_table, kinds_table, memory_table, precision_table
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256
 from runtime.stamp import plan_path
+from tests.runtime.fake_gpu import KERNEL_US
 from tests.runtime.rig import Rig, write_stamp
 
 MEMORY = MemoryByOwner(
@@ -30,6 +32,15 @@ MEMORY = MemoryByOwner(
 )
 NODES = [Node("a", "Gemm", "fp16", 3_000_000), Node("b", "Gemm", "fp32", 0), Node("c", "Cast", "fp16", 0)]
 LAYERS = [Layer("a", "gemm", "int8", 1_500_000, ("a",), "sm80_i8"), Layer("{b}", "Myelin", "fp16+fp32", 0)]
+GEMM = "sm80_xmma_gemm_f16f16_f16f16_f16_tn_n_tilesize32x32x64_stage6_warpsize2x2x1_tensor16x8x16_execute_kernel_trt"
+KERNELS = [
+    Kernel("memcpy", "memory", (), (), None),
+    Kernel("copyPackedKernel", "reformat", (1, 1, 1), (128, 1, 1), 1.25),
+    Kernel(GEMM, "fp16 product", (1, 16, 1), (128, 1, 1), 2),
+    Kernel("__myl_bb0_2_Qua", "quantize", (1, 1, 1), (256, 1, 1), 0.75),
+    Kernel("__myl_bb0_2_Qua", "quantize", (2, 1, 1), (256, 1, 1), None),
+    Kernel(GEMM, "fp16 product", (1, 32, 1), (128, 1, 1), 4),
+]
 
 
 def _rows(table: Table) -> list[list[str]]:
@@ -54,6 +65,28 @@ def test_memory_table() -> None:
     for owner, size in asdict(MEMORY).items():
         assert [OWNERS[owner], f"{size:.2f}"] in rows
     assert ["all", "779.67"] in rows
+
+
+def test_kinds_table() -> None:
+    assert [row for row in _rows(kinds_table(KERNELS)) if len(row) == 4 and row[1]] == [
+        ["kind", "kernels", "us", "share"],
+        ["fp16 product", "2", "6.0", "75.0%"],
+        ["reformat", "1", "1.2", "15.6%"],
+        ["quantize", "2 (1 not timed)", "0.8", "9.4%"],
+        ["memory", "1 (not timed)", "", ""],
+        ["all", "6 (2 not timed)", "8.0", "100.0%"],
+    ]
+
+
+def test_costliest_table() -> None:
+    others = [Kernel(f"n{index:02}", "other", (1, 1, 1), (1, 1, 1), 0.01 * index) for index in range(20)]
+    rows = [row for row in _rows(costliest_table([*others, *KERNELS])) if len(row) == 4 and row[1]]
+    names = [row[0] for row in rows[1:-1]]
+    assert len(names) == COSTLIEST
+    assert GEMM.startswith(names[0])
+    assert names[1:] == ["copyPackedKernel", "__myl_bb0_2_Qua", *(f"n{index}" for index in range(19, 12, -1))]
+    assert rows[1][1:] == ["2", "6.0", "60.6%"]
+    assert rows[-1] == ["all", "26 (2 not timed)", "9.9", "100.0%"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -102,11 +135,17 @@ def test_whatever_polygraphy_does(monkeypatch: pytest.MonkeyPatch, code: str, sa
 def test_what_is_shown() -> None:
     console = Console(width=140, record=True, file=io.StringIO())
     onnx_report = OnnxReport("step.fp16.onnx", "polygraphy said [b]this[/b]", NODES)
-    plan = PlanReport("a.plan", 231.5, "8.6.0", "A GPU", "polygraphy failed", LAYERS, MEMORY)
+    plan = PlanReport("a.plan", 231.5, "8.6.0", "A GPU", "polygraphy failed", LAYERS, MEMORY, StepProfile(7.5, KERNELS))
     show(console, onnx_report, plan)
     text = console.export_text()
     for part in ("said [b]this[/b]", "polygraphy failed", "a.plan: 231.5 MB, TensorRT 8.6.0, A GPU", "Gemm", "Myelin"):
         assert part in text
+    for part in ("by kind", "fp16 product", "by name", "copyPackedKernel", "step: 7.5 us", "reformat: 2.0 us"):
+        assert part in text
+    show(console, onnx_report, replace(plan, profile="no [b]kernels[/b]"))
+    text = console.export_text()
+    assert "\nno [b]kernels[/b]\n" in text
+    assert "by kind" not in text
     show(console, onnx_report, None)
     assert NO_GPU in console.export_text()
 
@@ -158,7 +197,30 @@ def test_on_a_gpu(rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert layer["onnx_names"] == ["layer0/in", "layer0/out"]
     assert (layer["precision"], layer["tactic"]) == ("int8", "sm80_xmma_gemm_i8f16")
     assert (plan["memory_mb"]["cuda"], plan["memory_mb"]["weights"]) == (500, 100)
+    assert "Kernels of the captured step by kind" in text
+    assert f"the whole captured step: {plan['profile']['microseconds']:.1f} us" in text
+    copy_in, kernel, _ = plan["profile"]["kernels"]
+    assert (copy_in["name"], kernel["name"]) == ("memcpy", "void cuInt8::nchwTonchw<float, __half, 8>")
+    assert (kernel["kind"], kernel["grid"], kernel["block"]) == ("reformat", [6, 2, 1], [128, 4, 1])
+    assert kernel["microseconds"] == pytest.approx(KERNEL_US)
     assert gpu.live == {}
+
+
+def test_on_a_gpu_whose_kernels_stay_unknown(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(inspect, "default_backend", lambda: "tensorrt")
+    _with_step(rig.folder)
+    rig.install(capturable=False)
+    out = rig.folder.parent / "report.json"
+    run(parse_args(["--bundle", str(rig.folder), "--precision", "fp32", "--json", str(out)]))
+    said = json.loads(out.read_text())["plan"]["profile"]
+    text = capsys.readouterr().out
+    assert said.startswith("kernels of the captured step: none, because execute_async_v3: ")
+    assert "\n" not in said
+    assert f"\n{said}\n" in text
+    assert "Device memory by owner" in text
+    assert "by kind" not in text
 
 
 def test_on_a_gpu_without_a_plan(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,3 +71,13 @@ def test_inspection(folder: Path, precision: str, tmp_path: Path) -> None:
     print(f"owners in all {sum(memory.values()):.0f} MB, held by a process with one open stream {held} MB")
     if held != "None":
         assert sum(memory.values()) == pytest.approx(float(held), rel=0.05)
+    profile = report["profile"]
+    assert isinstance(profile, dict), profile
+    times = [each["microseconds"] for each in profile["kernels"]]
+    untimed = [each["name"] for each in profile["kernels"] if each["microseconds"] is None]
+    print(f"step {profile['microseconds']:.0f} us, sum of its {len(times)} kernels {sum(filter(None, times)):.0f} us")
+    assert untimed == []
+    assert {f"{precision} product", "memory"} <= {each["kind"] for each in profile["kernels"]}
+    unknown = {each["name"] for each in profile["kernels"] if each["kind"] == "other"}
+    print("kernels of no known kind", unknown or "none")
+    assert profile["kernels"][0]["name"] == profile["kernels"][-1]["name"] == "memcpy"

@@ -1,14 +1,20 @@
-"""What TensorRT 8.6 is told of step.fp16.onnx: the front end stays FP32, the rest is the builder's."""
+"""What TensorRT 8.6 is told: the front end stays FP32, the rest is the builder's; in INT8 it gets FP32 scales and FP16 caches."""
 
+import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
 import pytest
 
-from engines.precision import hold_front_end
+from calibration.placement import quantised_products
+from calibration.quantise import quantised, thresholds_of
+from engines.precision import set_flags, with_fp32_scales
 from engines.progress import make_logger
+from runtime.bundle import read_bundle
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
 
@@ -51,7 +57,7 @@ def held(bundle: Path) -> tuple[dict[str, Typable], list[str]]:
     names = SimpleNamespace(FP16="FP16", OBEY_PRECISION_CONSTRAINTS="OBEY")
     module = SimpleNamespace(BuilderFlag=names, LayerType=trt.LayerType, float32=trt.float32)
     network = SimpleNamespace(num_layers=len(layers), get_layer=layers.__getitem__)
-    hold_front_end(module, SimpleNamespace(set_flag=flags.append), network)
+    set_flags(module, SimpleNamespace(set_flag=flags.append), network, "fp16")
     for each in layers:  # read while the network lives
         each.dtype = each.get_output(0).dtype
     return {each.name: each for each in layers}, flags
@@ -87,3 +93,46 @@ def test_every_fp32_layer_of_the_front_end_is_held(held: tuple[dict[str, Typable
     computing = [each for each in front if each.type != trt.LayerType.CONSTANT]
     assert len(computing) >= 15
     assert all(each.precision == trt.float32 for each in computing if each.dtype == trt.float32)
+
+
+def test_int8_allows_it_and_keeps_caches_in_fp16() -> None:
+    tensors = [SimpleNamespace(name=name, dtype=trt.float32) for name in ("audio", "kv_cache", "next_time_cache")]
+    tensors.append(SimpleNamespace(name="length", dtype=trt.int32))
+    flags: list[str] = []
+    names = SimpleNamespace(FP16="FP16", INT8="INT8", OBEY_PRECISION_CONSTRAINTS="OBEY")
+    module = SimpleNamespace(BuilderFlag=names, float32=trt.float32, float16=trt.float16)
+    network = SimpleNamespace(
+        num_layers=0, num_inputs=2, num_outputs=2, get_input=tensors[:2].__getitem__, get_output=tensors[2:].__getitem__
+    )
+    set_flags(module, SimpleNamespace(set_flag=flags.append), network, "int8")
+    assert flags == ["FP16", "OBEY", "INT8"]
+    assert [each.dtype for each in tensors] == [trt.float32, trt.float16, trt.float16, trt.int32]
+
+
+def test_fp32_is_told_nothing() -> None:
+    set_flags(SimpleNamespace(), SimpleNamespace(), SimpleNamespace(), "fp32")
+
+
+def test_fp32_step_with_the_scales_of_the_int8_step(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / bundle.name
+    shutil.copytree(bundle, folder)
+    step = onnx.load(folder / "step.fp16.onnx")
+    products = quantised_products(step)
+    amax = {name: 2.0 + index / 9 for index, name in enumerate(products)}
+    kept = [name for name in products if name.startswith("layer3/")]
+    int8 = quantised(step, amax, kept).SerializeToString()
+    (folder / "step.int8.onnx").write_bytes(int8)
+    manifest = read_bundle(folder)
+    entry = manifest.step("fp16").model_copy(
+        update={"file": "step.int8.onnx", "sha256": hashlib.sha256(int8).hexdigest()}
+    )
+    model = onnx.load_from_string(
+        with_fp32_scales(folder, manifest.model_copy(update={"steps": {**manifest.steps, "int8": entry}}))
+    )
+    assert model.opset_import[0].version == 17
+    assert all(each.data_type != onnx.TensorProto.FLOAT16 for each in model.graph.initializer)
+    found = thresholds_of(model)
+    assert found.keys() == products.keys() - set(kept)
+    worst = max(abs(found[name] / amax[name] - 1) for name in found)
+    print(f"thresholds within {worst:.1e}")
+    assert worst <= 2**-11  # they went through FP16 scales

@@ -14,7 +14,7 @@ from tests.runtime.rig import Rig, write_stamp
 def folder(tmp_path: Path) -> Path:
     """A bundle of the toy step with a plan and its stamp."""
     specs = [{"name": name, "dtype": dtype, "shape": shape} for name, (dtype, shape) in SHAPES.items()]
-    step = {"file": "step.fp32.onnx", "sha256": "0" * 64, "parameters": 1}
+    step = {"file": "step.fp32.onnx", "sha256": "0" * 64, "parameters": 1, "bytes": 4}
     step |= {"inputs": specs[: len(INPUTS)], "outputs": specs[len(INPUTS) :]}
     bundle = {
         "exporter": "0" * 64,

@@ -6,114 +6,13 @@ What is enqueued runs only when the host waits, or never; memory starts and ends
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial, wraps
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
-Op = Callable[[], object]
-
-TOTAL = 16 << 30  # bytes of the device
-
-
-class FakeKernel:
-    """An op that computes; every other one copies or clears."""
-
-
-class Error(IntEnum):
-    cudaSuccess = 0
-    cudaErrorInvalidValue = 1
-    cudaErrorMemoryAllocation = 2
-    cudaErrorStreamCaptureUnsupported = 900
-
-
-@dataclass
-class Block:
-    kind: str
-    size: int
-    buffer: np.ndarray
-
-
-@dataclass
-class FakeStream:
-    handle: int
-    pending: list[Op] = field(default_factory=list)
-    recording: list[Op] | None = None
-
-    def __int__(self) -> int:
-        return self.handle
-
-    def enqueue(self, op: Op) -> None:
-        (self.pending if self.recording is None else self.recording).append(op)
-
-    def drain(self) -> None:
-        while self.pending:
-            self.pending.pop(0)()
-
-
-@dataclass
-class FakeGpu:
-    """The books: what lives, what was called."""
-
-    name: str = "Fake GPU"
-    compute_capability: tuple[int, int] = (9, 0)
-    fail_at: int = 0
-    """Number of the CUDA or TensorRT call that fails; 0: none."""
-    capturable: bool = True
-    pageable: bool = False
-    """Whether copies from and to memory that is not pinned are let through."""
-    costs: dict[str, int] = field(default_factory=dict)
-    """Bytes of the device that each live thing of a kind holds beside its blocks; `cuda`: always held."""
-    refused: frozenset[str] = frozenset()
-    """Tensors whose address TensorRT does not take."""
-    calls: list[str] = field(default_factory=list)
-    live: dict[int, str] = field(default_factory=dict)
-    """Kind of what was made and not freed yet, by handle."""
-    blocks: dict[int, Block] = field(default_factory=dict)
-    streams: dict[int, FakeStream] = field(default_factory=dict)
-    last_error: Error = Error.cudaSuccess
-    _freed: list[Block] = field(default_factory=list)  # kept, so that a late read finds garbage and no other's data
-    _handles: int = 0
-
-    def make(self, kind: str) -> int:
-        self._handles += 1
-        self.live[self._handles] = kind
-        return self._handles
-
-    def allocate(self, kind: str, size: int) -> int:
-        buffer = np.full(size + 256, 0xFF, np.uint8)  # NaN and -1
-        address = -(-buffer.ctypes.data // 256) * 256
-        self.blocks[address] = Block(kind, size, buffer)
-        self.live[address] = kind
-        return address
-
-    def free(self, address: int, kind: str) -> Error:
-        if self.live.get(address) != kind:
-            return Error.cudaErrorInvalidValue
-        del self.live[address]
-        if address in self.blocks:
-            self._freed.append(self.blocks.pop(address))
-            self._freed[-1].buffer[:] = 0xFF
-        return Error.cudaSuccess
-
-    def holds(self, kind: str, address: int, size: int) -> bool:
-        return any(
-            block.kind == kind and start <= address and address + size <= start + block.size
-            for start, block in self.blocks.items()
-        )
-
-    def held(self) -> int:
-        """Bytes of the device in use."""
-        blocks = sum(block.size for block in self.blocks.values() if block.kind == "device")
-        return self.costs.get("cuda", 0) + blocks + sum(self.costs.get(kind, 0) for kind in self.live.values())
-
-    def counted(self, name: str) -> bool:
-        """Count the call; whether it is the one to fail."""
-        self.calls.append(name)
-        return len(self.calls) == self.fail_at
+from tests.runtime.fake_gpu import COPIES, TOTAL, Error, FakeGpu, FakeKernel, FakeStream, Op, is_copy
 
 
 def _call(function: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
@@ -151,10 +50,20 @@ class FakeCuda:
     cudaHostAllocDefault = 0
     cudaMemcpyKind = IntEnum("cudaMemcpyKind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2})
     cudaStreamCaptureMode = IntEnum("cudaStreamCaptureMode", {"cudaStreamCaptureModeThreadLocal": 1})
-    cudaGraphNodeType = IntEnum("cudaGraphNodeType", {"cudaGraphNodeTypeKernel": 0, "cudaGraphNodeTypeMemcpy": 1})
+    cudaGraphNodeType = IntEnum(
+        "cudaGraphNodeType",
+        {
+            "cudaGraphNodeTypeKernel": 0,
+            "cudaGraphNodeTypeMemcpy": 1,
+            "cudaGraphNodeTypeMemset": 2,
+            "cudaGraphNodeTypeGraph": 4,
+        },
+    )
 
     def __init__(self, gpu: FakeGpu) -> None:
         self._gpu = gpu
+        if gpu.edges == "12.9":
+            self.cudaGraphGetEdges_v2 = self._edges
 
     @_call
     def cudaGetDeviceProperties(self, device: int) -> tuple[Any, ...]:
@@ -212,6 +121,14 @@ class FakeCuda:
     @_call
     def cudaEventCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
         return Error.cudaSuccess, SimpleNamespace(handle=self._gpu.make("event"), stream=None)
+
+    @_call
+    def cudaEventCreate(self) -> tuple[Any, ...]:
+        return Error.cudaSuccess, SimpleNamespace(handle=self._gpu.make("event"), stream=None, us=None)
+
+    @_call
+    def cudaEventElapsedTime(self, start: SimpleNamespace, end: SimpleNamespace) -> tuple[Any, ...]:
+        return Error.cudaSuccess, (end.us - start.us) / 1e3
 
     @_call
     def cudaEventDestroy(self, event: SimpleNamespace) -> tuple[Any, ...]:
@@ -273,11 +190,43 @@ class FakeCuda:
 
     @_call
     def cudaGraphGetNodes(self, graph: _Recorded, number: int = 0) -> tuple[Any, ...]:
-        return Error.cudaSuccess, graph.ops[:number], number or len(graph.ops)
+        return Error.cudaSuccess, graph.ops[::-1][:number], number or len(graph.ops)  # in no order that CUDA promises
+
+    @_call
+    def cudaGraphGetEdges(self, graph: _Recorded, number: int = 0) -> tuple[Any, ...]:
+        if self._gpu.edges == "12.9":
+            return Error.cudaErrorInvalidValue, None, None, None
+        return self._edges(graph, number)
+
+    def _edges(self, graph: _Recorded, number: int = 0) -> tuple[Any, ...]:
+        found = [graph.ops[:-1][:number], graph.ops[1:][:number]]
+        data = [] if self._gpu.edges == "12.0" else [[None] * number]
+        return Error.cudaSuccess, *found, *data, number or len(graph.ops) - 1
 
     @_call
     def cudaGraphNodeGetType(self, node: Op) -> tuple[Any, ...]:
-        return Error.cudaSuccess, self.cudaGraphNodeType(0 if isinstance(node, FakeKernel) else 1)
+        kind = 1 + COPIES.index(node.func) if is_copy(node) else 0 if isinstance(node, FakeKernel) else 4
+        return Error.cudaSuccess, self.cudaGraphNodeType(kind)
+
+    @_call
+    def cudaGraphCreate(self, flags: int) -> tuple[Any, ...]:
+        return Error.cudaSuccess, _Recorded(self._gpu.make("graph"), [])
+
+    def _chain(self, graph: _Recorded, before: list[Op], number: int, op: Op) -> tuple[Any, ...]:
+        if before != graph.ops[-1:] or number != len(before):
+            return Error.cudaErrorInvalidValue, None
+        graph.ops.append(op)
+        return Error.cudaSuccess, op
+
+    @_call
+    def cudaGraphAddChildGraphNode(self, graph: _Recorded, before: list[Op], number: int, child: _Recorded) -> Any:  # noqa: ANN401
+        return self._chain(graph, before, number, partial(self._gpu.run, list(child.ops)))
+
+    @_call
+    def cudaGraphAddEventRecordNode(
+        self, graph: _Recorded, before: list[Op], number: int, event: SimpleNamespace
+    ) -> Any:  # noqa: ANN401
+        return self._chain(graph, before, number, lambda: setattr(event, "us", self._gpu.clock_us))
 
     @_call
     def cudaGraphDestroy(self, graph: _Recorded) -> tuple[Any, ...]:
@@ -291,6 +240,5 @@ class FakeCuda:
     def cudaGraphLaunch(self, executable: _Recorded, stream: FakeStream) -> tuple[Any, ...]:
         if self._gpu.live.get(executable.handle) != "executable":
             return (Error.cudaErrorInvalidValue,)
-        for op in executable.ops:
-            stream.enqueue(op)
+        stream.enqueue(partial(self._gpu.launch, executable.ops))
         return (Error.cudaSuccess,)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.runtime.fake_cuda import FakeGpu, FakeKernel
+from tests.runtime.fake_gpu import FakeGpu, FakeKernel
 
 Arrays = dict[str, np.ndarray]
 
@@ -50,7 +50,7 @@ def toy_step(of: Arrays) -> Arrays:
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernel(FakeKernel):
     """The toy step over device memory, at the addresses that were bound when it was enqueued."""
 

@@ -14,7 +14,9 @@ from runtime.backends.tensorrt import TensorRtBackend
 from runtime.bundle import STATE, read_bundle
 from runtime.files import sha256
 from runtime.stamp import plan_path, stamp_path
-from tests.runtime.fake_cuda import FakeCuda, FakeGpu
+from tests.runtime.fake_cuda import FakeCuda
+from tests.runtime.fake_driver import FakeDriver
+from tests.runtime.fake_gpu import FakeGpu
 from tests.runtime.fake_tensorrt import SHAPES, WINDOW, Arrays, FakeTensorRt, toy_step
 
 
@@ -62,6 +64,7 @@ class Rig:
     def install(self, version: str = "10.16.1.11", shapes: Any = None, **gpu: Any) -> FakeGpu:  # noqa: ANN401
         self.gpu = FakeGpu(**gpu)
         self._monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", FakeCuda(self.gpu))
+        self._monkeypatch.setitem(sys.modules, "cuda.bindings.driver", FakeDriver(self.gpu))
         self._monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRt(self.gpu, version, shapes))
         return self.gpu
 

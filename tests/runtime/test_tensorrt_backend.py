@@ -17,8 +17,9 @@ from runtime.errors import CudaError, InputError
 from runtime.recognizer import Recognizer
 from runtime.stamp import plan_path
 from tests.engines.test_api import bindings
-from tests.runtime import fake_cuda, fake_tensorrt
+from tests.runtime import fake_gpu, fake_tensorrt
 from tests.runtime.fake_cuda import FakeCuda
+from tests.runtime.fake_driver import FakeDriver
 from tests.runtime.fake_tensorrt import SHAPES
 from tests.runtime.rig import Host, Rig, assert_follows_host, assert_same, windows, write_stamp
 
@@ -295,11 +296,13 @@ def test_cuda_python_has_what_the_fake_has() -> None:
     runtime = pytest.importorskip("cuda.bindings.runtime")
     assert [name for name in names(FakeCuda) if not hasattr(runtime, name)] == []
     enums = [runtime.cudaError_t, runtime.cudaMemcpyKind, runtime.cudaStreamCaptureMode, runtime.cudaGraphNodeType]
-    fakes = [fake_cuda.Error, FakeCuda.cudaMemcpyKind, FakeCuda.cudaStreamCaptureMode, FakeCuda.cudaGraphNodeType]
+    fakes = [fake_gpu.Error, FakeCuda.cudaMemcpyKind, FakeCuda.cudaStreamCaptureMode, FakeCuda.cudaGraphNodeType]
     for real, fake in zip(enums, fakes, strict=True):
         assert {each.name: each.value for each in fake} == {each.name: getattr(real, each.name).value for each in fake}
     for name in ("cudaStreamNonBlocking", "cudaEventDisableTiming", "cudaHostAllocDefault"):
         assert getattr(runtime, name) == getattr(FakeCuda, name)
+    driver = pytest.importorskip("cuda.bindings.driver")
+    assert [name for name in names(FakeDriver) if not hasattr(driver, name)] == []
 
 
 @pytest.mark.parametrize("version", ["10.16.1.11", "11.4.0.106"])

@@ -1,0 +1,92 @@
+"""From a bundle and calibration speech to the calibration file, unless the file is current."""
+
+import hashlib
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from calibration.collect import ObservedBackend, stream_speech
+from calibration.histogram import BINS
+from calibration.record import Activation, Calibration, read_calibration
+from calibration.speech import Selection
+from calibration.thresholds import METHODS, thresholds
+from data import load_audio
+from runtime.bundle import Bundle, read_bundle
+from runtime.errors import InputError
+from runtime.recognizer import Recognizer
+
+SOURCES = ("calibrate.py", "collect.py", "histogram.py", "placement.py", "thresholds.py")
+
+
+def calibrator_hash() -> str:
+    """Hash of the sources that thresholds depend on: another calibrator makes the file again."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        digest.update(name.encode() + Path(__file__).with_name(name).read_bytes())
+    return digest.hexdigest()
+
+
+def is_current(path: Path, bundle: Bundle, selection: Selection) -> bool:
+    """Whether `path` is what this calibrator made of this bundle and this speech."""
+    try:
+        calibration = read_calibration(path, bundle)
+    except InputError:
+        return False
+    return (calibration.calibrator, calibration.data) == (calibrator_hash(), selection.data)
+
+
+def calibrate(folder: Path, selection: Selection) -> Calibration:
+    """Stream the clips through the bundle's FP32 step, with a progress bar, and find every product's thresholds.
+
+    Half of the clips are utterances of their own, half are one stream. Clips are loaded one at a time.
+
+    Raises InputError for a bundle that is not whole, and for activations that are not finite or nothing but 0.
+    """
+    bundle = read_bundle(folder)
+    backend = ObservedBackend(folder, bundle)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[minutes]:.1f} min of speech"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True, quiet=not sys.stderr.isatty())  # the bar goes, an error stays alone on its line
+    total_s = 60 * sum(each.minutes for each in selection.data)
+    with (
+        Recognizer(folder, backend=backend) as recognizer,
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
+        task = progress.add_task(f"calibrating on {backend.name}", total=total_s, minutes=0.0)
+
+        def advance(seconds: float) -> None:
+            progress.advance(task, seconds)
+            progress.update(task, minutes=progress.tasks[0].completed / 60)
+
+        clips = (load_audio(each.audio, bundle.sample_rate) for each in selection.utterances)
+        stream_speech(recognizer, clips, len(selection.utterances) // 2, advance)
+        backend.flush()
+    products = {}
+    for name, tensor in backend.products.items():
+        histogram = backend.histograms[tensor]
+        products[name] = Activation(
+            tensor=tensor,
+            samples=histogram.samples,
+            zeros=histogram.zeros,
+            absolute_max=histogram.absolute_max,
+            amax=thresholds(histogram),
+        )
+    return Calibration(
+        calibrator=calibrator_hash(),
+        step_sha256=bundle.step("fp32").sha256,
+        checkpoint_sha256=bundle.checkpoint.sha256,
+        data=selection.data,
+        created=datetime.now(timezone.utc).date().isoformat(),
+        steps=backend.steps,
+        bins=BINS,
+        methods=list(METHODS),
+        products=products,
+    )

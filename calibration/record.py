@@ -1,0 +1,117 @@
+"""The calibration file: thresholds by product and method, stamped with the step that they belong to."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from runtime.bundle import Bundle, Hash, Positive
+from runtime.errors import InputError
+from runtime.files import written_whole
+
+AGAIN = "make it again with `make calibrate`"
+
+Threshold = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataEntry(_Strict):
+    """A data set and how much of it was streamed."""
+
+    name: str
+    """Folder and language, as common_voice_en."""
+    sha256: Hash
+    """Of the manifest and all its audio."""
+    clips: Positive
+    """Streamed."""
+    minutes: Annotated[float, Field(gt=0)]
+    """Streamed, silence between clips not counted."""
+
+
+class Activation(_Strict):
+    """What one product read, in the units of the activation."""
+
+    tensor: str
+    """In step.fp32.onnx."""
+    samples: Positive
+    """Values seen."""
+    zeros: Count
+    """Of them exactly 0."""
+    absolute_max: Threshold
+    amax: dict[str, Threshold]
+    """Threshold by method; a symmetric 8-bit scale is a 127th of it."""
+
+
+class Calibration(_Strict):
+    """A bundle's thresholds and what they come from."""
+
+    schema_version: Literal[1] = 1
+    calibrator: Hash
+    """Hash of the sources that made it."""
+    step_sha256: Hash
+    """Of the bundle's step.fp32.onnx."""
+    checkpoint_sha256: Hash
+    data: Annotated[list[DataEntry], Field(min_length=1)]
+    created: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    """ISO date, UTC."""
+    steps: Positive
+    """Steps streamed."""
+    bins: Positive
+    """Of each histogram, over 0 to the power of two above the largest magnitude."""
+    methods: list[str]
+    products: Annotated[dict[str, Activation], Field(min_length=1)]
+    """By the product's name, as layer0/ffn1.in."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Calibration":
+        for name, activation in self.products.items():
+            if set(activation.amax) != set(self.methods):
+                raise ValueError(f"{name} has the methods {list(activation.amax)}, not {self.methods}")
+        return self
+
+    def amax(self, method: str) -> dict[str, float]:
+        """Threshold by product; raises InputError for a method that the file lacks."""
+        if method not in self.methods:
+            raise InputError(
+                f"expected a calibration method out of {', '.join(self.methods)}, found {method}; choose one of them"
+            )
+        return {name: activation.amax[method] for name, activation in self.products.items()}
+
+
+def calibration_path(bundle_folder: Path) -> Path:
+    """Where a bundle's calibration file lies: BUNDLES/../calibration/NAME.json. Beside it nothing in the bundle changes."""
+    folder = Path(os.path.normpath(bundle_folder / ".." / ".." / "calibration"))
+    return folder / f"{bundle_folder.absolute().name}.json"
+
+
+def read_calibration(path: Path, bundle: Bundle) -> Calibration:
+    """Read and check a calibration file; raises InputError where it is missing, broken or of another bundle."""
+    if not path.is_file():
+        raise InputError(f"expected a calibration file at {path}, found none; make it with `make calibrate`")
+    try:
+        calibration = Calibration.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(f"expected a valid {path}, found at {where}: {first['msg']}; {AGAIN}") from error
+    expectations = [
+        ("a step.fp32.onnx", bundle.step("fp32").sha256, calibration.step_sha256),
+        ("a checkpoint", bundle.checkpoint.sha256, calibration.checkpoint_sha256),
+    ]
+    for what, expected, found in expectations:
+        if expected != found:
+            raise InputError(
+                f"expected {path} to be of {what} with sha256 {expected[:12]}..., found {found[:12]}...: it is another bundle's; {AGAIN}"
+            )
+    return calibration
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Write a calibration file whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(calibration.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,167 @@
+"""The calibration speech: enough of it, fit to calibrate with, and none of it evaluation speech."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from calibration.record import DataEntry
+from data import (
+    Utterance,
+    audio_rate,
+    audio_seconds,
+    dataset_sha256,
+    find_manifests,
+    load_audio,
+    read_manifest,
+    words,
+)
+from runtime.errors import InputError
+from runtime.files import sha256
+
+PLACES = (Path("data"), Path("../shared/data"))
+SAMPLE = Path("data/sample")  # what the bench measures on where there is no evaluation set
+
+MINIMUM_MINUTES = 2.0
+SILENT_DBFS = -60.0  # root mean square of a clip
+SILENT_SHARE = 0.5  # of the set's length
+FULL_SCALE = 0.999  # magnitude
+CLIPPED_SHARE = 1e-3  # of the set's samples
+UNKNOWN = "unknown"  # a manifest's speaker where it names none
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The clips to stream, audio not loaded yet."""
+
+    folder: Path
+    utterances: tuple[Utterance, ...]
+    data: list[DataEntry]
+
+    @property
+    def unnamed(self) -> int:
+        """Clips whose manifest names no speaker: of them only sentence and recording can be compared with evaluation speech."""
+        return sum(each.speaker == UNKNOWN for each in self.utterances)
+
+
+def default_folder() -> Path:
+    """The first asr_calib of PLACES that is there. Raises InputError where none is."""
+    found = [folder for place in PLACES if (folder := place / "asr_calib").is_dir()]
+    if not found:
+        raise InputError(
+            f"expected calibration speech in {PLACES[0] / 'asr_calib'}, found no such folder; make it from Common Voice with `make "
+            f"data COMMON_VOICE=FOLDER`, or name another with --data"
+        )
+    return found[0]
+
+
+def evaluation_folders(asked: Path | None) -> list[Path]:
+    """Where evaluation speech lies: the folder asked for, every asr_eval of PLACES, the sample. Raises InputError for a missing one."""
+    if asked and not asked.is_dir():
+        raise InputError(
+            f"--eval: expected a folder of evaluation speech, found no {asked}; leave it out for the usual ones"
+        )
+    folders = [*([asked] if asked else []), *(place / "asr_eval" for place in PLACES), SAMPLE]
+    return list({folder.resolve(): folder for folder in reversed(folders) if folder.is_dir()}.values())
+
+
+def select(folder: Path, lang: str, minutes: float | None, evaluation: Sequence[Path], sample_rate: int) -> Selection:
+    """Choose the first clips of a language's data sets in `folder`, and check what can be checked before they are decoded.
+
+    Args:
+        folder: where `data.find_manifests` looks.
+        lang: language code.
+        minutes: take clips up to so many minutes; None for all.
+        evaluation: folders of evaluation speech; every manifest in or below them counts.
+        sample_rate: the model's, in Hz.
+
+    Raises:
+        InputError: no manifest or a broken one; a speaker, sentence or recording that the evaluation speech has too; clips of a
+            rate below the model's; too few minutes.
+    """
+    sets = {f"{name}_{lang}": path for name, path in find_manifests(folder, lang).items()}
+    _check_disjoint(folder, [each for path in sets.values() for each in read_manifest(path)], evaluation)
+    chosen: list[Utterance] = []
+    data: list[DataEntry] = []
+    total_s = 0.0
+    for name, manifest in sets.items():
+        before_s, before = total_s, len(chosen)
+        for utterance in read_manifest(manifest):
+            if minutes is None or total_s < 60 * minutes:
+                chosen.append(utterance)
+                total_s += audio_seconds(utterance.audio)  # what the manifest says may be rounded, or wrong
+        if clips := len(chosen) - before:
+            streamed = round((total_s - before_s) / 60, 3)
+            data.append(DataEntry(name=name, sha256=dataset_sha256(manifest), clips=clips, minutes=streamed))
+    _check_rate(folder, chosen, sample_rate)
+    if total_s < 60 * MINIMUM_MINUTES:
+        raise InputError(
+            f"{folder}: expected at least {MINIMUM_MINUTES:g} minutes of calibration speech, found {total_s / 60:.2f} in {len(chosen)} "
+            f"clips; add clips, or raise --minutes"
+        )
+    return Selection(folder, tuple(chosen), data)
+
+
+def check_levels(selection: Selection, sample_rate: int) -> None:
+    """Decode every clip once. Raises InputError for broken audio, and where most is silent or too much is clipped."""
+    total = silent = silent_clips = clipped = worst_clipped = 0  # samples but for silent_clips
+    worst = selection.utterances[0]
+    console = Console(stderr=True, quiet=not sys.stderr.isatty())  # the bar goes, an error stays alone on its line
+    for utterance in track(selection.utterances, "checking levels", console=console, transient=True):
+        samples = load_audio(utterance.audio, sample_rate)
+        total += len(samples)
+        if np.sqrt(np.mean(np.square(samples, dtype=np.float64))) < 10 ** (SILENT_DBFS / 20):
+            silent, silent_clips = silent + len(samples), silent_clips + 1
+        at_full_scale = int(np.count_nonzero(np.abs(samples) >= FULL_SCALE))
+        clipped += at_full_scale
+        if at_full_scale > worst_clipped:
+            worst, worst_clipped = utterance, at_full_scale
+    if silent > SILENT_SHARE * total:
+        raise InputError(
+            f"{selection.folder}: expected speech, found {silent / total:.0%} of it silent ({silent_clips} of "
+            f"{len(selection.utterances)} clips below {SILENT_DBFS:g} dBFS, root mean square), at most {SILENT_SHARE:.0%} is allowed; "
+            f"record it louder, or take those clips out"
+        )
+    if clipped > CLIPPED_SHARE * total:
+        raise InputError(
+            f"{selection.folder}: expected unclipped speech, found {clipped / total:.2%} of the samples at full scale (most in "
+            f"{worst.audio.name}), at most {CLIPPED_SHARE:.1%} is allowed; record it at a lower level, or take clipped clips out"
+        )
+
+
+def _check_disjoint(folder: Path, calibration: Sequence[Utterance], evaluation: Iterable[Path]) -> None:
+    """Raise InputError where a speaker, a sentence or a recording is in both."""
+    ours = {each.audio: sha256(each.audio) for each in calibration}
+    for place in evaluation:
+        heard = [
+            each for path in sorted(place.rglob("manifest_*.jsonl")) for each in read_manifest(path, check_audio=False)
+        ]
+        recordings = {sha256(each.audio) for each in heard if each.audio.is_file()}
+        speakers, sentences = {each.speaker for each in heard} - {UNKNOWN}, {words(each.text) for each in heard}
+        shared = {
+            "speakers": sorted({each.speaker for each in calibration if each.speaker in speakers}),
+            "sentences": sorted({each.text for each in calibration if words(each.text) in sentences}),
+            "recordings": [audio.name for audio, digest in ours.items() if digest in recordings],
+        }
+        if any(shared.values()):
+            found = " and ".join(
+                f"{len(each)} {what} (such as {each[0]!r:.60})" for what, each in shared.items() if each
+            )
+            raise InputError(
+                f"{folder}: expected no speech of the evaluation set {place}, found {found} in both; take them out of the calibration "
+                f"set, or name another with --data"
+            )
+
+
+def _check_rate(folder: Path, utterances: Iterable[Utterance], sample_rate: int) -> None:
+    """Raise InputError for recordings of a lower rate than the model's: resampled, they have nothing in the upper bands."""
+    low = [(each.audio.name, rate) for each in utterances if (rate := audio_rate(each.audio)) < sample_rate]
+    if low:
+        raise InputError(
+            f"{folder}: expected recordings of {sample_rate} Hz or more, found {len(low)} below it (such as {low[0][0]}, {low[0][1]} Hz); "
+            f"take them out"
+        )

@@ -1,0 +1,57 @@
+"""The INT8 step of a bundle: written into it, and named in its manifest."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from calibration.quantise import quantised
+from calibration.record import calibration_path, read_calibration
+from runtime.bundle import Quantisation, StepEntry, checked_file, read_bundle, step_file, write_manifest
+from runtime.errors import InputError
+from runtime.files import sha256, written_whole
+
+INT8_STEP = "step.int8.onnx"
+
+
+def is_current(folder: Path, method: str, kept: Collection[str]) -> bool:
+    """Whether the bundle has an INT8 step, whole, of this method and of its calibration file as it lies."""
+    bundle = read_bundle(folder)
+    if "int8" not in bundle.steps or bundle.quantisation != _quantisation(folder, method, kept):
+        return False
+    try:
+        checked_file(folder, bundle.step("int8"))
+    except InputError:
+        return False
+    return True
+
+
+def add_int8(folder: Path, method: str, kept: Collection[str] = ()) -> StepEntry:
+    """Write step.int8.onnx from step.fp16.onnx and the bundle's calibration file, and name it in bundle.json.
+
+    Args:
+        folder: the bundle's.
+        method: of the thresholds, as entropy.
+        kept: products that stay in FP16.
+
+    Raises InputError for a missing or foreign calibration file, or a method that it lacks.
+    """
+    bundle = read_bundle(folder)
+    calibration = read_calibration(calibration_path(folder), bundle)
+    source, fp16 = step_file(folder, bundle, "fp16")
+    model = quantised(onnx.load(source), calibration.amax(method), kept)
+    with written_whole(folder / INT8_STEP) as partial:
+        partial.write_bytes(model.SerializeToString())
+    parameters = sum(int(np.prod(each.dims)) for each in model.graph.initializer)
+    path = folder / INT8_STEP
+    described = {"file": path.name, "sha256": sha256(path), "parameters": parameters, "bytes": path.stat().st_size}
+    step = fp16.model_copy(update=described)
+    steps = {**bundle.steps, "int8": step}
+    quantisation = _quantisation(folder, method, kept)
+    write_manifest(folder, bundle.model_copy(update={"steps": steps, "quantisation": quantisation}))
+    return step
+
+
+def _quantisation(folder: Path, method: str, kept: Collection[str]) -> Quantisation:
+    return Quantisation(method=method, calibration_sha256=sha256(calibration_path(folder)), kept=sorted(kept))
