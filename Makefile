@@ -25,6 +25,9 @@ EVAL ?= $(firstword $(wildcard data/asr_eval ../shared/data/asr_eval) data/sampl
 CALIB ?= $(firstword $(wildcard data/asr_calib ../shared/data/asr_calib))
 # Of INT8's thresholds: entropy, max, percentile_99.9, percentile_99.99, percentile_99.999 or mse.
 METHOD ?= entropy
+# The same for `make ablation`, several with commas between, and its look-aheads in ms.
+METHODS ?=
+ABLATED ?= 80 480
 # An unpacked Common Voice release, for `make data`.
 COMMON_VOICE ?=
 # Only from the command line: desktops and WSL export variables of these names.
@@ -35,20 +38,25 @@ HARDWARE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 GROUPS := runtime data bench export calibration $(HARDWARE)
 STAMP := build/venv/.stamp-$(VERSION)-$(HARDWARE)
-BUNDLE = build/bundles/$(patsubst %.nemo,%,$(notdir $(MODEL)))-$(LOOKAHEAD)ms
+BUNDLE = $(call bundle,$(LOOKAHEAD))
 RUN := build/venv/bin/python -m
 # The verb that makes the step of PRECISION.
 STEP := $(if $(filter int8,$(PRECISION)),calibrate,export)
 
 # $(call option,--name,value): nothing where the value is blank.
 option = $(if $(2),$(1) "$(2)")
+# What verbs do at a look-ahead: $(call bundle,80) and so on.
+bundle = build/bundles/$(patsubst %.nemo,%,$(notdir $(MODEL)))-$(1)ms
+exported = $(RUN) export --model "$(MODEL)" --lookahead $(1) --out build/bundles
+calibrated = $(RUN) calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) \
+	--eval "$(EVAL)" --method $(METHOD)
 # $(call install,groups): pip at the pinned versions, one line a package.
 install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c requirements/constraints.txt \
 	$(1:%=-r requirements/%.txt) | sed -u -n -E 's/^Collecting ([^ ]+).*/  \1/p; s/^(Installing collected packages):.*/  \1/p'
 supported = $(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is \
 	$(or $(VERSION),not there): name one, as in `make setup PYTHON=python3.12`))
 
-.PHONY: help setup data export calibrate engines inspect bench results test lint clean
+.PHONY: help setup data export calibrate engines inspect bench ablation results test lint clean
 
 help:
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -59,10 +67,10 @@ data: $(STAMP) ## check the data, or COMMON_VOICE=DIR: make manifests from an un
 	$(RUN) data $(call option,--common-voice,$(COMMON_VOICE))
 
 export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD) to a bundle in build/bundles
-	$(RUN) export --model "$(MODEL)" --lookahead $(LOOKAHEAD) --out build/bundles
+	$(call exported,$(LOOKAHEAD))
 
 calibrate: export ## calibration speech (CALIB, none of it in EVAL) to INT8 thresholds in build/calibration and the INT8 step (METHOD)
-	$(RUN) calibration --bundle "$(BUNDLE)" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) --eval "$(EVAL)" --method $(METHOD)
+	$(call calibrated,$(LOOKAHEAD))
 
 engines: $(STEP) ## the bundle's step to a TensorRT plan (PRECISION) in build/plans, where an NVIDIA GPU is
 	$(RUN) engines --bundle "$(BUNDLE)" --precision $(PRECISION)
@@ -74,7 +82,12 @@ bench: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluati
 	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) --precision $(PRECISION) \
 		--frame-ms $(FRAME_MS) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
 
-results: $(STAMP) ## make RESULTS.md from bench/results
+ablation: $(STAMP) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms (ABLATED), CUDA graph on and off: table and plots in bench/results
+	$(foreach each,$(ABLATED),$(call exported,$(each)) && $(call calibrated,$(each)) && ) \
+		$(RUN) bench ablation --bundle $(foreach each,$(ABLATED),"$(call bundle,$(each))") --eval "$(EVAL)" --lang $(LANGUAGE) \
+		$(call option,--methods,$(METHODS)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
+
+results: $(STAMP) ## make RESULTS.md and its plots from bench/results
 	$(RUN) bench results
 
 test: $(STAMP)-dev ## the tests

@@ -1,4 +1,4 @@
-"""`python -m bench [run]`: measure a bundle; `offline`: NeMo's own reference; `results`: RESULTS.md's tables."""
+"""`python -m bench [run]`: measure a bundle; `offline`: NeMo's own reference; `results`: RESULTS.md."""
 
 import argparse
 import sys
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.ablation import AblationOptions, run_ablation
+from bench.compare import run_compare
 from bench.feed import FRAME_MS
 from bench.ladder import LadderOptions, run_ladder
 from bench.offline import OfflineOptions, run_offline
@@ -44,9 +46,29 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     steps.add_argument("--precision", default="fp16")
     steps.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
     steps.add_argument("--name", help="of the result file (default: named after what is measured)")
-    ladder = commands.add_parser(
-        "ladder", parents=[out], help="the step from NeMo's encoder to the runtime, on one GPU"
+    _add_ladder(
+        commands.add_parser("ladder", parents=[out], help="the step from NeMo's encoder to the runtime, on one GPU")
     )
+    _add_ablation(
+        commands.add_parser("ablation", parents=[data], help="FP32, FP16 and INT8 in one run: error rates, times")
+    )
+    project = commands.add_parser("project", parents=[out], help="the step's range on a GPU that is not at hand")
+    project.add_argument("--gpu", required=True, help="t4")
+    project.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    project.add_argument("--precision", default="fp16")
+    files = "of `bench steps` for this bundle on another GPU, with a graph and, if there, without"
+    project.add_argument("--measured", type=Path, nargs="+", required=True, metavar="FILE", help=files)
+    comparison = commands.add_parser("compare", help="two result files: what differs between them beyond noise")
+    comparison.add_argument("first", type=Path, metavar="A.json")
+    comparison.add_argument("second", type=Path, metavar="B.json")
+    results = commands.add_parser("results", parents=[out], help="write RESULTS.md's tables and plots")
+    results.add_argument("--page", type=Path, default=Path("RESULTS.md"))
+    results.add_argument("--check", action="store_true", help="write nothing; exit 1 where the table is stale")
+    named = bool(argv) and argv[0] in (*commands.choices, "-h", "--help")
+    return parser.parse_args(argv if named else ["run", *argv])
+
+
+def _add_ladder(ladder: argparse.ArgumentParser) -> None:
     ladder.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
     ladder.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
     with_torch = (
@@ -56,17 +78,22 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     config = "of NeMo's encoder, made by `python -m bench.encoder_config` (default: read with NeMo)"
     ladder.add_argument("--encoder-config", type=Path, metavar="FILE", help=f"JSON {config}")
     ladder.add_argument("--name", help="of the result file (default: named after what is measured)")
-    project = commands.add_parser("project", parents=[out], help="the step's range on a GPU that is not at hand")
-    project.add_argument("--gpu", required=True, help="t4")
-    project.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
-    project.add_argument("--precision", default="fp16")
-    files = "of `bench steps` for this bundle on another GPU, with a graph and, if there, without"
-    project.add_argument("--measured", type=Path, nargs="+", required=True, metavar="FILE", help=files)
-    results = commands.add_parser("results", parents=[out], help="write RESULTS.md's tables")
-    results.add_argument("--page", type=Path, default=Path("RESULTS.md"))
-    results.add_argument("--check", action="store_true", help="write nothing; exit 1 where the table is stale")
-    named = bool(argv) and argv[0] in (*commands.choices, "-h", "--help")
-    return parser.parse_args(argv if named else ["run", *argv])
+
+
+def _add_ablation(ablation: argparse.ArgumentParser) -> None:
+    folders = "made by `make export`, and by `make calibrate` for INT8"
+    ablation.add_argument("--bundle", type=Path, nargs="+", required=True, metavar="DIR", help=folders)
+    methods = "of INT8's thresholds, as entropy,percentile_99.99 (the default)"
+    ablation.add_argument("--methods", type=_comma_separated, default=AblationOptions.methods, help=methods)
+    ablation.add_argument("--backend", choices=("auto", "tensorrt", "onnxruntime-cpu"), default="auto")
+    ablation.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back")
+    ablation.add_argument(
+        "--no-cublas", action="store_true", help="build plans as `python -m engines --no-cublas` does"
+    )
+
+
+def _comma_separated(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
@@ -85,6 +112,12 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
         from bench.project import ProjectOptions, run_project  # onnx takes time that other commands measure
 
         run_project(ProjectOptions(**{each.name: given[each.name] for each in fields(ProjectOptions)}), argv, console)
+    elif args.command == "ablation":
+        run_ablation(
+            AblationOptions(**{each.name: given[each.name] for each in fields(AblationOptions)}), argv, console
+        )
+    elif args.command == "compare":
+        run_compare(args.first, args.second, console)
     else:
         refresh(args.page, args.out, args.check)
 

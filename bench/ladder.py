@@ -1,9 +1,7 @@
 """The ladder: the step from NeMo's own encoder to the runtime on one GPU, each rung in a fresh process, one result file."""
 
 import json
-import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from tempfile import TemporaryDirectory
 from pydantic import TypeAdapter
 from rich.console import Console
 
+from bench.child import run_child
 from bench.encoder_config import encoder_config
 from bench.provenance import collect
 from bench.results import DEFINITIONS, ResultFile, Row, result_path, write_result
@@ -77,22 +76,11 @@ class Climb:
         ]
 
     def measure(self, rung: Rung) -> Measured:
-        """Run a rung in its process. Raises InputError where that fails: its last line on stderr."""
+        """Run a rung in its process. Raises InputError where that fails."""
         out = self.folder / f"{RUNGS.index(rung)}.json"
         chunk_s = self.bundle.chunk_samples / self.bundle.sample_rate
         limit_s = LOAD_S + 2 * self.options.steps * chunk_s  # a step that takes longer than its chunk is of no use
-        environment = os.environ | {"CUDA_GRAPH": "1" if rung.graph else "0"}
-        try:
-            done = subprocess.run(
-                self.command(rung, out), env=environment, capture_output=True, text=True, check=False, timeout=limit_s
-            )
-        except OSError as error:
-            raise InputError(f"cannot start {error.filename}: {error.strerror}") from error
-        except subprocess.TimeoutExpired as error:
-            raise InputError(f"not done after {limit_s:.0f} s") from error
-        if done.returncode != 0:
-            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}, nothing on stderr"]
-            raise InputError(said[-1].removeprefix("error: "))
+        run_child(self.command(rung, out), limit_s, graph=rung.graph)
         return TypeAdapter(Measured).validate_json(out.read_bytes())
 
     def _encoder_config(self) -> Path:

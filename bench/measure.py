@@ -12,7 +12,7 @@ from bench.feed import Clip, Clock, RealClock, UtteranceResult, VirtualClock, fe
 from bench.metrics import ErrorRates, Percentiles, error_rates, percentiles, rtf_per_utterance, rtf_per_window
 from bench.process import gpu_memory_mb, peak_host_memory_mb
 from bench.progress import Bar
-from bench.results import Row, UtteranceRecord, row
+from bench.results import SEVERAL, Row, UtteranceRecord, calibration_of, row
 from bench.timed import TimedBackend
 from runtime import Recognizer
 
@@ -72,6 +72,7 @@ class Bench:
                 weights=bundle.checkpoint.weights,
                 decoder="ctc",
                 precision=setting.precision,
+                calibration=calibration_of(bundle, setting.precision),
                 backend=timed.name,
                 cuda_graph=timed.cuda_graph,
                 lookahead_ms=bundle.lookahead_ms,
@@ -121,6 +122,25 @@ class Bench:
             return ErrorRates(None, None)
         references = [result.reference for result in results]
         return error_rates(references, [result.hypothesis for result in results], self.setting.lang)
+
+
+def together(rows: Sequence[Row], records: Sequence[UtteranceRecord], lang: str) -> list[Row]:
+    """A row of several data sets as one, all fed clip by clip with trained weights; none for a single one.
+
+    What the records do not say of it, as the steps' times, is None.
+    """
+    if len(rows) < 2:
+        return []
+    rates = error_rates([each.reference for each in records], [each.hypothesis for each in records], lang)
+    rtf = percentiles(each.busy_s / each.audio_s for each in records if each.busy_s is not None)
+    latencies: dict[str, float | None] = {}
+    for key in ("first_partial_ms", "first_partial_onset_ms", "final_ms", "final_speech_end_ms"):
+        latencies |= _latency(key, percentiles(getattr(each, key) for each in records))
+    summed = {key: sum(getattr(each, key) for each in rows) for key in ("clips", "left_out", "audio_minutes", "steps")}
+    update = {"data": SEVERAL.join(each.data for each in rows), "wer": rates.wer, "cer": rates.cer}
+    update |= {"rtf_p50": rtf.p50, "rtf_p95": rtf.p95, "step_ms_p50": None, "step_ms_p95": None, "step_ms_p99": None}
+    update |= {"backlog_ms_max": max(each.backlog_ms_max or 0.0 for each in rows)}
+    return [Row.model_validate(rows[-1].model_dump() | update | latencies | summed)]
 
 
 def _seconds(clips: Sequence[Clip]) -> float:

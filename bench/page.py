@@ -1,7 +1,10 @@
-"""RESULTS.md's tables, made from the result files and the projections, between two markers."""
+"""RESULTS.md's tables and plots, made from the result files and the projections, between two markers."""
 
+import os
 from pathlib import Path
 
+from bench.combinations import COLUMNS, combinations
+from bench.plots import plot_paths, plots
 from bench.projection import LABEL, Projection, memory_span, read_projections, rtf_span, step_span
 from bench.results import Provenance, ResultFile, Row, read_results
 from bench.table import data_label, figures, memory_label
@@ -57,6 +60,7 @@ PROJECTED = (
     "GPU memory MB (projection)",
     "From",
 )
+ABLATION = ("Model", "Precision", "Engine", "GPU or CPU", *COLUMNS)
 PACES = {"fast": "back to back", "realtime": "real time"}
 BOUNDS = (
     "Low: the bytes at the best bandwidth. High: nothing fused or overlapped, the clock throttled, the measured cost of every "
@@ -77,46 +81,64 @@ def page_text(page: Path, results: Path) -> str:
     _, end, after = rest.partition(END)
     if not start or not end:
         raise InputError(f"{page}: expected the lines {START} and {END}, in this order; put them where the table goes")
-    return f"{before}{START}\n{tables(results)}\n{END}{after}"
+    return f"{before}{START}\n{tables(results, os.path.relpath(results, page.parent))}\n{END}{after}"
 
 
-def tables(results: Path) -> str:
-    """The tables of a folder's result files and projections, in Markdown."""
-    measured, projections = table(read_results(results)), read_projections(results)
+def tables(results: Path, link: str) -> str:
+    """The tables of a folder's result files and projections, in Markdown; `link`: that folder as the page sees it."""
+    measured, projections = table(read_results(results), link), read_projections(results)
     return "\n\n".join(
         [measured, *(_projections(gpu, projections) for gpu in sorted({each.gpu for each in projections}))]
     )
 
 
 def refresh(page: Path, results: Path, check: bool) -> None:
-    """Write the page's table anew, or only check it.
+    """Write the page's tables and the plots among the result files anew, or only check them.
 
     Raises:
         InputError: as `page_text` does.
         SystemExit: code 1, where `check` finds the page stale.
     """
-    text = page_text(page, results)
-    if page.read_text(encoding="utf-8") == text:
-        print(f"{page} is up to date")
-    elif check:
-        raise SystemExit(f"{page} is stale: run `make results`")  # its text goes to stderr, with code 1
-    else:
-        with written_whole(page) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        print(f"wrote {page}")
+    texts = {page: page_text(page, results)}
+    for name, result in read_results(results).items():
+        texts |= plots(results / f"{name}.json", result)
+    for path, text in texts.items():
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            print(f"{path} is up to date")
+        elif check:
+            raise SystemExit(f"{path} is stale: run `make results`")  # its text goes to stderr, with code 1
+        else:
+            with written_whole(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            print(f"wrote {path}")
 
 
-def table(results: dict[str, ResultFile]) -> str:
-    """Tables in Markdown: speech recognised, the step alone, and the ladder to it. Rows of a part of a data set (`--limit`) are in none."""
-    rows = [(row, result.provenance) for result in results.values() for row in result.rows if row.limit is None]
+def table(results: dict[str, ResultFile], link: str) -> str:
+    """Tables in Markdown: speech recognised, the step alone, the ladder to it, the ablation with its plots, and what was left out.
+
+    Rows of a part of a data set (`--limit`) are in none.
+    """
+    rows = [
+        (row, result.provenance)
+        for result in results.values()
+        for row in result.rows
+        if row.limit is None and row.combination is None
+    ]
     speech = [_speech(row, provenance) for row, provenance in rows if row.mode != "steps"]
     steps = [_step(row, provenance) for row, provenance in rows if row.mode == "steps" and row.rung is None]
     parts = [_markdown(SPEECH, speech), NOTE]
     parts += [_markdown(STEPS, steps)] if steps else []
     rungs = [each for result in results.values() for each in _rungs(result)]
     parts += [_markdown(LADDER, rungs)] if rungs else []
+    ablations = {name: each for name, each in results.items() if _is_ablation(each)}
+    combined = [each for result in ablations.values() for each in _combinations(result)]
+    parts += [_markdown(ABLATION, combined)] if combined else []
+    for name, result in ablations.items():
+        parts += [f"![{path.stem}]({link}/{path.name})" for path in plot_paths(Path(f"{name}.json"), result)]
     parts += [
-        f"Left out of the ladder of {name}:\n{_left_out(result)}" for name, result in results.items() if result.left_out
+        f"Left out of {'' if name in ablations else 'the ladder of '}{name}:\n{_left_out(result)}"
+        for name, result in results.items()
+        if result.left_out and (name in ablations or not combinations(result))
     ]
     return "\n\n".join(parts)
 
@@ -186,6 +208,20 @@ def _rung(row: Row, paced: Row, provenance: Provenance) -> tuple[str, ...]:
         figures([row.peak_gpu_memory_mb], 0),
         figures([row.times_runtime], 1),
     )
+
+
+def _is_ablation(result: ResultFile) -> bool:
+    """Whether it is an ablation, and of whole data sets."""
+    return bool(combinations(result)) and all(row.limit is None for row in result.rows)
+
+
+def _combinations(result: ResultFile) -> list[tuple[str, ...]]:
+    rows = []
+    for each in combinations(result):
+        model, _, _, where = _labels(each.row, result.provenance)
+        engine = f"TensorRT {result.provenance.tensorrt}" if each.row.backend == "tensorrt" else each.row.backend
+        rows.append((model, each.precision, engine, where, *(cell(each) for cell in COLUMNS.values())))
+    return rows
 
 
 def _left_out(result: ResultFile) -> str:

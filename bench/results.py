@@ -1,11 +1,13 @@
 """The result file: one run's figures, their definitions and their provenance."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bench import normalise, onset
+from runtime.bundle import Bundle
 from runtime.errors import InputError
 from runtime.files import written_whole
 
@@ -34,6 +36,8 @@ DEFINITIONS = {
     "left_out": "clips of the data set whose reference has digits, or no letters; neither fed nor counted",
     "normaliser": normalise.DEFINITION,
 }
+
+SEVERAL = " + "  # between data sets in a row of all of them together
 
 Figure = Annotated[float, AfterValidator(lambda value: round(value, 5))]  # more digits are noise
 
@@ -124,6 +128,13 @@ class Row(_Record):
     rung: str | None = None  # how the step was run
     what: str | None = None  # that step computes and copies
     times_runtime: Figure | None = None  # step p50 over the runtime's at the same pace
+    # Of the ablation
+    combination: str | None = None  # bundle, precision and calibration
+    kept: int | None = None  # products that INT8 left in FP16
+    wer_change: Figure | None = None  # from FP32 of the same bundle, with its 95 % interval
+    wer_change_low: Figure | None = None
+    wer_change_high: Figure | None = None
+    words: int | None = None  # in the references
 
 
 def row(**measured: object) -> Row:
@@ -149,6 +160,7 @@ class UtteranceRecord(_Record):
     backlog_ms: Figure | None = None
     onset_s: Figure | None = None
     speech_end_s: Figure | None = None
+    combination: str | None = None  # of the ablation, as its row has it
 
 
 class ResultFile(_Record):
@@ -161,7 +173,18 @@ class ResultFile(_Record):
     rows: list[Row] = Field(min_length=1)
     definitions: dict[str, str] = Field(default_factory=dict)
     utterances: list[UtteranceRecord] = Field(default_factory=list)
-    left_out: dict[str, str] = Field(default_factory=dict)  # rungs of the ladder that were not measured, and why
+    left_out: dict[str, str] = Field(default_factory=dict)  # of a ladder or an ablation: what was not measured, and why
+
+
+def records_of(records: Iterable[UtteranceRecord], row: Row) -> list[UtteranceRecord]:
+    """The clips among these that a row sums up."""
+    names, kind = row.data.split(SEVERAL), (row.mode, row.combination)
+    return [each for each in records if each.data in names and (each.mode, each.combination) == kind]
+
+
+def calibration_of(bundle: Bundle, precision: str) -> str | None:
+    """Method that the thresholds of a bundle's INT8 step were found by; None for another precision."""
+    return bundle.quantisation.method if precision == "int8" and bundle.quantisation else None
 
 
 def write_result(path: Path, result: ResultFile) -> None:

@@ -24,8 +24,8 @@ WINDOWS = 16  # different windows of noise, so that no step repeats its predeces
 COPY_BYTES, COPIES = 1 << 30, 10  # of the bandwidth measurement
 
 
-def measure_backend(backend: Backend, bundle: Bundle, precision: str, steps: int) -> Measured:
-    """Time the steps of an open backend, and the GPU's copies where it has one."""
+def measure_backend(backend: Backend, bundle: Bundle, precision: str, steps: int, paced: int | None = None) -> Measured:
+    """Time the steps of an open backend, `paced` of them at the pace of speech, and the GPU's copies where it has one."""
     windows = np.random.default_rng(0).standard_normal((WINDOWS, bundle.window_samples)).astype(np.float32) * 0.05
     state = backend.new_state()
 
@@ -33,14 +33,14 @@ def measure_backend(backend: Backend, bundle: Bundle, precision: str, steps: int
         nonlocal state
         state = backend.step(windows[index % WINDOWS], ALL_VALID, state).state
 
-    timings = measure(step, steps, bundle.chunk_samples / bundle.sample_rate)
+    timings = measure(step, steps, bundle.chunk_samples / bundle.sample_rate, paced)
     engine = backend.name.partition("-")[0]
     return Measured(
         timings=timings,
         engine=f"{engine} {import_module(engine).__version__}",
         cuda_graph=getattr(backend, "cuda_graph", None),
         launches_per_step=getattr(backend, "kernels_per_step", None),
-        weights_bytes=bundle.step(precision).parameters * (2 if precision == "fp16" else 4),
+        weights_bytes=bundle.step(precision).bytes,
         copy_bandwidth=None if backend.name.endswith("-cpu") else copy_bandwidth(Device()),
     )
 
@@ -72,7 +72,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--host-state", action="store_true", help="TensorRT with its state on the host")
     parser.add_argument("--graph", action="store_true", help="in a CUDA graph")
     parser.add_argument("--pinned", action="store_true", help="copies from and to pinned memory, with --host-state")
-    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--steps", type=int, required=True, help="back to back")
+    parser.add_argument("--paced", type=int, help="at the pace of speech (default: a fifth of the steps)")
     parser.add_argument("--out", type=Path, required=True, help="JSON of what was measured")
     return parser.parse_args(argv)
 
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         backend = open_backend(args.backend, args.bundle, bundle, args.precision)
     try:
-        measured = measure_backend(backend, bundle, args.precision, args.steps)
+        measured = measure_backend(backend, bundle, args.precision, args.steps, args.paced)
     finally:
         backend.close()
     if args.graph and not measured.cuda_graph:

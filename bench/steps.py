@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bench.metrics import percentiles
 from bench.provenance import collect
-from bench.results import DEFINITIONS, ResultFile, Row, result_path, row, write_result
+from bench.results import DEFINITIONS, ResultFile, Row, calibration_of, result_path, row, write_result
 from bench.rung import measure_backend
 from bench.timing import Measured
 from runtime import InputError, Recognizer
@@ -70,6 +70,7 @@ def step_rows(folder: Path, bundle: Bundle, precision: str, backend: str, measur
                 weights=bundle.checkpoint.weights,
                 decoder="ctc",
                 precision=precision,
+                calibration=calibration_of(bundle, precision),
                 backend=backend,
                 cuda_graph=measured.cuda_graph,
                 lookahead_ms=bundle.lookahead_ms,

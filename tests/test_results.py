@@ -26,11 +26,12 @@ def committed() -> dict[Path, str]:
         names = git("ls-tree", "-r", "--name-only", "HEAD", f"{RESULTS}/", str(PAGE)).split()
         return {Path(name): git("show", f"HEAD:{name}") for name in names}
     except (OSError, subprocess.CalledProcessError):
-        return {path: path.read_text(encoding="utf-8") for path in [PAGE, *RESULTS.rglob("*.json")]}
+        return {path: path.read_text(encoding="utf-8") for path in [PAGE, *RESULTS.rglob("*.*")]}
 
 
 def rows(mode: str) -> list[Row]:
-    results = [ResultFile.model_validate_json(text) for path, text in committed().items() if path.parent == RESULTS]
+    files = [text for path, text in committed().items() if (path.parent, path.suffix) == (RESULTS, ".json")]
+    results = [ResultFile.model_validate_json(text) for text in files]
     return [row for result in results for row in result.rows if row.mode == mode and row.limit is None]
 
 

@@ -1,0 +1,99 @@
+"""The difference of two error rates over the same utterances, and what of it may be chance.
+
+M. Bisani and H. Ney's paired bootstrap ("Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004):
+utterances are drawn with replacement, both sides' errors are counted on the same draw, and the interval is the middle 95 % of the
+differences.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+import jiwer
+import numpy as np
+import numpy.typing as npt
+
+from bench.normalise import check_language, normalise
+from bench.results import UtteranceRecord
+from runtime.errors import InputError
+
+RESAMPLES = 10_000
+SEED = 0
+INTERVAL = (2.5, 97.5)  # percentiles
+DRAWS = 1 << 22  # utterances drawn at a time, for bounded memory
+DEFINITION = (
+    f"WER less that of the reference on the same utterances, in percentage points; _low and _high: the middle 95 % of {RESAMPLES:,} "
+    "paired bootstrap resamples of the utterances (Bisani and Ney, ICASSP 2004)"
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two error rates over the same utterances, and how far apart they are."""
+
+    wer_a: float  # percent
+    wer_b: float  # percent
+    points: float  # percentage points: b less a
+    low: float | None  # of the 95 % interval; None: a single utterance has no spread
+    high: float | None
+    words: int  # in the references, after normalisation
+
+
+def paired_difference(a: Sequence[UtteranceRecord], b: Sequence[UtteranceRecord]) -> Difference:
+    """WER of `b` less that of `a`, with its interval; utterances are matched by data set and audio path.
+
+    Raises:
+        InputError: the two are not of the same clips with the same references.
+    """
+    pairs = _paired(a, b)
+    counts = np.array([(*_counted(left), _counted(right)[0]) for left, right in pairs], np.int64)
+    errors_a, words, errors_b = counts.T
+    more, total = errors_b - errors_a, words.sum()
+    low, high = _interval(more, words) if len(pairs) > 1 else (None, None)
+    wer_a, wer_b, points = (100 * float(each.sum() / total) for each in (errors_a, errors_b, more))
+    return Difference(wer_a, wer_b, points, low, high, int(total))
+
+
+def label(points: float | None, low: float | None, high: float | None) -> str:
+    """A difference in a table, `+0.05 (-0.10 to +0.20)`; a dash where there is none."""
+    if points is None:
+        return "-"
+    return _signed(points) if low is None or high is None else f"{_signed(points)} ({_signed(low)} to {_signed(high)})"
+
+
+def _signed(points: float) -> str:
+    return f"{round(points, 2) + 0.0:+.2f}"  # + 0.0: no negative zero
+
+
+def _paired(
+    a: Sequence[UtteranceRecord], b: Sequence[UtteranceRecord]
+) -> list[tuple[UtteranceRecord, UtteranceRecord]]:
+    name = attrgetter("data", "audio", "reference")
+    left, right = sorted(a, key=name), sorted(b, key=name)
+    first, second = [name(each) for each in left], [name(each) for each in right]
+    if first != second or not first:
+        raise InputError(
+            f"expected the same clips with the same references on both sides, found {len(first)} and {len(second)}, of them "
+            f"{len(set(first) & set(second))} on both; measure both on the same data, all of it or with the same --limit"
+        )
+    return list(zip(left, right, strict=True))
+
+
+def _counted(record: UtteranceRecord) -> tuple[int, int]:
+    """Word errors, and words of the reference."""
+    lang = check_language(record.data.rpartition("_")[2])
+    found = jiwer.process_words(normalise(record.reference, lang), normalise(record.hypothesis, lang))
+    wrong = found.substitutions + found.deletions
+    return wrong + found.insertions, wrong + found.hits
+
+
+def _interval(more: npt.NDArray[np.int64], words: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Percentiles INTERVAL of 100 * sum(more) / sum(words) over resampled utterances; `more` and `words`: [utterances]."""
+    rng = np.random.default_rng(SEED)
+    at_once = max(1, DRAWS // len(words))
+    points = []
+    for done in range(0, RESAMPLES, at_once):
+        drawn = rng.integers(len(words), size=(min(at_once, RESAMPLES - done), len(words)))
+        points.append(100 * more[drawn].sum(1) / words[drawn].sum(1))
+    low, high = np.percentile(np.concatenate(points), INTERVAL)
+    return float(low), float(high)

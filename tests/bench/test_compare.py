@@ -1,0 +1,123 @@
+"""`python -m bench compare`: what two files have in common, WER with its interval, times relative; bad pairs in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import parse_args, run
+from bench.compare import Comparison, compare
+from bench.results import ResultFile, Row, UtteranceRecord, write_result
+from runtime.errors import InputError, exit_code
+
+SAID = {"one_en": ["a b c d", "e f"], "two_en": ["g h i", "j"]}  # references by data set
+
+
+def result(base: ResultFile, wrong: int, data: tuple[str, ...] = ("one_en", "two_en"), **update: object) -> ResultFile:
+    """A run of these data sets whose first `wrong` words of each clip are wrong."""
+    rows = [base.rows[0].model_copy(update={"data": each} | update) for each in data]
+    records = [
+        UtteranceRecord(
+            data=each,
+            mode="utterance",
+            audio=f"{place}.wav",
+            reference=text,
+            hypothesis=" ".join(["x"] * wrong + text.split()[wrong:]),
+            audio_s=1.0,
+        )
+        for each in data
+        for place, text in enumerate(SAID[each])
+    ]
+    return base.model_copy(update={"rows": rows, "utterances": records})
+
+
+def test_every_data_set_and_all_of_them(a_result: ResultFile) -> None:
+    a, b = result(a_result, 0), result(a_result, 1, rtf_p50=0.01, rtf_p95=None)
+    one, two, both = compare(a, b)
+    assert (one.data, two.data, both.data) == ("one_en, utterances", "two_en, utterances", "all of them, utterances")
+    for found, words, expected in ((one, 6, 2 / 6), (two, 4, 2 / 4), (both, 10, 4 / 10)):
+        assert found.difference is not None
+        assert found.difference.words == words
+        assert found.difference.points == pytest.approx(100 * expected)
+    assert one.figures == {
+        "RTF p50": (0.04, 0.01),
+        "final from last frame p50, ms": (7.5, 7.5),
+        "final from last frame p95, ms": (9.25, 9.25),
+    }
+    assert both.figures == {}
+
+
+def test_only_what_both_have(a_result: ResultFile) -> None:
+    a, b = result(a_result, 0), result(a_result, 1, data=("two_en",))
+    assert [each.data for each in compare(a, b)] == ["two_en, utterances"]
+
+
+def test_random_weights_have_times_only(a_result: ResultFile) -> None:
+    a, b = result(a_result, 0, wer=None), result(a_result, 0, wer=None)
+    assert [each.difference for each in compare(a, b)] == [None, None, None]
+
+
+def test_steps_are_told_apart_by_pace_and_rungs_by_name(a_row: Row, a_result: ResultFile) -> None:
+    steps = [
+        a_row.model_copy(
+            update={"mode": "steps", "pace": pace, "rung": rung, "cuda_graph": graph, "step_ms_p50": 1.0 + place}
+            | {"wer": None}
+        )
+        for place, (pace, rung, graph) in enumerate(
+            [("fast", "eager", False), ("realtime", "eager", False), ("fast", "graph", True), ("fast", "graph", False)]
+        )
+    ]
+    faster = [row.model_copy(update={"step_ms_p50": 0.5}) for row in steps[::-1]]
+    found = compare(*(a_result.model_copy(update={"rows": rows}) for rows in (steps, faster)))
+    assert [each.figures["step p50, ms"] for each in found] == [(1.0, 0.5), (2.0, 0.5), (3.0, 0.5), (4.0, 0.5)]
+    assert found[2] == Comparison("graph, fp32, set_en, steps, fast, CUDA graph", None, found[2].figures)
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        ({"data": ("three_en",)}, "found nothing that both measured"),
+        ({"limit": 1}, "found nothing that both measured"),
+        ({"data": ("one_en", "one_en")}, "expected one row of one_en, utterances in a result file, found two"),
+    ],
+)
+def test_nothing_to_compare(
+    a_result: ResultFile, update: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SAID, "three_en", ["a"])
+    with pytest.raises(InputError, match=message) as caught:
+        compare(result(a_result, 0), result(a_result, 0, **update))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_prints_both_tables(
+    a_result: ResultFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    write_result(paths[0], result(a_result, 0))
+    write_result(paths[1], result(a_result, 1, rtf_p50=0.01, functional_check=False))
+    argv = ["compare", *map(str, paths)]
+    assert exit_code(lambda: run(parse_args(argv), argv)) == 0
+    said = capsys.readouterr().out
+    assert max(len(each) for each in said.splitlines() if "│" in each) <= 120
+    assert "m, 80 ms, fp32 on onnxruntime-cpu; A CPU, 2 cores" in said
+    assert "│ all of them, utterances │       0.00 │ 40.00 │" in said
+    assert "+40.00 (" in said
+    assert "-75.0 %" in said
+    assert "these figures are no result" in said
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [("none.json", "cannot read the result file"), ("broken.json", "no result file"), ("other.json", "both")],
+)
+def test_bad_files(
+    a_result: ResultFile, tmp_path: Path, capsys: pytest.CaptureFixture[str], second: str, message: str
+) -> None:
+    write_result(tmp_path / "a.json", result(a_result, 0))
+    (tmp_path / "broken.json").write_text("{")
+    write_result(tmp_path / "other.json", result(a_result, 0).model_copy(update={"utterances": []}))
+    argv = ["compare", str(tmp_path / "a.json"), str(tmp_path / second)]
+    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
