@@ -101,7 +101,7 @@ def _wer_against_step(figure: "Figure", shown: list[Combination]) -> str:
         axes.set_xlabel("step p50, ms")
         axes.set_ylabel("WER, %" if place == 1 else "")
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if len(groups) == 1 else 4)
     return "WER against step time; bars: 95 % interval of the difference from FP32"
 
 

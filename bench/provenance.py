@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.process import number, output
 from bench.results import DataProvenance, Provenance
+from runtime.stamp import plan_path, read_stamp
 
 
 def collect(argv: Sequence[str], data: list[DataProvenance]) -> Provenance:
@@ -36,6 +37,14 @@ def collect(argv: Sequence[str], data: list[DataProvenance]) -> Provenance:
         cpu=cpu(),
         data=data,
     )
+
+
+def plan_figures(folder: Path, precision: str, backend: str) -> dict[str, float | None]:
+    """`plan_mb` and `build_s` of a row: of the bundle's plan, None where the backend has none."""
+    if backend != "tensorrt":
+        return {"plan_mb": None, "build_s": None}
+    plan = plan_path(folder, precision)
+    return {"plan_mb": plan.stat().st_size / 1e6, "build_s": read_stamp(plan).build_s}
 
 
 def commit() -> str | None:

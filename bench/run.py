@@ -11,7 +11,7 @@ from rich.console import Console
 from bench import clips
 from bench.feed import Clip, VirtualClock, check_frame_ms, feed
 from bench.measure import Bench, Mode, Pace, Setting, on_gpu
-from bench.provenance import collect
+from bench.provenance import collect, plan_figures
 from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord, default_name, result_path
 from bench.table import report
 from bench.timed import TimedBackend
@@ -67,6 +67,7 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
         recognizer.backend = timed = TimedBackend(recognizer.backend)
         setting = Setting(options.lang, options.frame_ms, pace, options.precision, options.limit)
         bench = Bench(recognizer, timed, setting, console)
+        plan = plan_figures(options.bundle, options.precision, backend)
         rows: list[Row] = []
         records: list[UtteranceRecord] = []
         for data_set in data_sets:
@@ -75,7 +76,7 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
                 _warm_up(recognizer, timed, loaded[0], options.frame_ms, console)
             for mode in MODES[options.mode]:
                 measured = bench.measure(data_set, loaded, mode)
-                rows.append(measured.row)
+                rows.append(measured.row.model_copy(update=plan))
                 records.extend(measured.records)
         provenance = collect(argv, described)
     report(path, ResultFile(provenance=provenance, rows=rows, definitions=DEFINITIONS, utterances=records), console)

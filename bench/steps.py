@@ -8,13 +8,12 @@ from typing import Literal
 from rich.console import Console
 
 from bench.metrics import percentiles
-from bench.provenance import collect
+from bench.provenance import collect, plan_figures
 from bench.results import DEFINITIONS, ResultFile, Row, calibration_of, result_path, row, write_result
 from bench.rung import measure_backend
 from bench.timing import Measured
 from runtime import InputError, Recognizer
 from runtime.bundle import Bundle
-from runtime.stamp import plan_path, read_stamp
 
 PACES: tuple[Literal["fast", "realtime"], ...] = ("fast", "realtime")
 
@@ -57,7 +56,6 @@ def check_steps(steps: int) -> None:
 
 def step_rows(folder: Path, bundle: Bundle, precision: str, backend: str, measured: Measured) -> list[Row]:
     """A row back to back and one at the pace of speech; `folder` is the bundle's."""
-    plan = plan_path(folder, precision) if backend == "tensorrt" else None
     chunk_ms = 1e3 * bundle.chunk_samples / bundle.sample_rate
     bandwidth = measured.copy_bandwidth
     rows = []
@@ -84,8 +82,7 @@ def step_rows(folder: Path, bundle: Bundle, precision: str, backend: str, measur
                 launches_per_step=measured.launches_per_step,
                 floor_ms=None if bandwidth is None else 1e3 * measured.weights_bytes / bandwidth,
                 peak_gpu_memory_mb=measured.timings.peak_gpu_memory_mb,
-                plan_mb=None if plan is None else plan.stat().st_size / 1e6,
-                build_s=None if plan is None else read_stamp(plan).build_s,
+                **plan_figures(folder, precision, backend),
                 mode="steps",
                 functional_check=backend.endswith("-cpu"),
                 steps=len(timed.seconds),
