@@ -24,7 +24,9 @@ EVAL ?= $(firstword $(wildcard data/asr_eval ../shared/data/asr_eval) data/sampl
 # The folder of the calibration sets.
 CALIB ?= $(firstword $(wildcard data/asr_calib ../shared/data/asr_calib))
 # Of INT8's thresholds: entropy, max, percentile_99.9, percentile_99.99, percentile_99.999 or mse.
-METHOD ?= entropy
+METHOD ?= mse
+# Products that INT8 leaves in FP16: none, or search, for those that a sensitivity search asks for.
+KEEP ?= none
 # The same for `make ablation`, several with commas between, and its look-aheads in ms.
 METHODS ?=
 ABLATED ?= 80 480
@@ -49,7 +51,7 @@ option = $(if $(2),$(1) "$(2)")
 bundle = build/bundles/$(patsubst %.nemo,%,$(notdir $(MODEL)))-$(1)ms
 exported = $(RUN) export --model "$(MODEL)" --lookahead $(1) --out build/bundles
 calibrated = $(RUN) calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) \
-	--eval "$(EVAL)" --method $(METHOD)
+	--eval "$(EVAL)" --method $(METHOD) --keep $(KEEP)
 # $(call install,groups): pip at the pinned versions, one line a package.
 install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c requirements/constraints.txt \
 	$(1:%=-r requirements/%.txt) | sed -u -n -E 's/^Collecting ([^ ]+).*/  \1/p; s/^(Installing collected packages):.*/  \1/p'
@@ -69,7 +71,7 @@ data: $(STAMP) ## check the data, or COMMON_VOICE=DIR: make manifests from an un
 export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD) to a bundle in build/bundles
 	$(call exported,$(LOOKAHEAD))
 
-calibrate: export ## calibration speech (CALIB, none of it in EVAL) to INT8 thresholds in build/calibration and the INT8 step (METHOD)
+calibrate: export ## calibration speech (CALIB, none of it in EVAL) to INT8 thresholds in build/calibration and the INT8 step (METHOD, KEEP)
 	$(call calibrated,$(LOOKAHEAD))
 
 engines: $(STEP) ## the bundle's step to a TensorRT plan (PRECISION) in build/plans, where an NVIDIA GPU is

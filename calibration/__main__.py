@@ -6,9 +6,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from calibration.thresholds import METHODS
 from runtime.errors import exit_code
+
+if TYPE_CHECKING:
+    from calibration.speech import Selection
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -21,24 +25,28 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--eval", type=Path, metavar="DIR", help="evaluation sets to keep out, beside data/asr_eval and data/sample"
     )
-    parser.add_argument("--method", choices=METHODS, default="entropy", help="of the INT8 step (default: entropy)")
+    parser.add_argument("--method", choices=METHODS, default="mse", help="of the INT8 step (default: mse)")
+    kept = "products that INT8 leaves in FP16: none (the default), or those that a sensitivity search asks for"
+    parser.add_argument("--keep", choices=("none", "search"), default="none", help=kept)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the calibration file and the INT8 step unless they are there already, of this bundle, speech and method."""
+    """Make the calibration file and the INT8 step unless they are there already, of this bundle, speech, method and search."""
     from calibration.step import add_int8, is_current
 
-    make_calibration(args)
-    if is_current(args.bundle, args.method, ()):
-        print(f"calibration: the bundle's INT8 step, by {args.method}, is up to date")
+    selection = make_calibration(args)
+    kept = make_search(args, selection) if args.keep == "search" else ()
+    how = f"{args.method} with {len(kept)} products in FP16" if kept else args.method
+    if is_current(args.bundle, args.method, kept):
+        print(f"calibration: the bundle's INT8 step, by {how}, is up to date")
         return
-    step = add_int8(args.bundle, args.method)
-    print(f"calibration: wrote {args.bundle / step.file} by {args.method}: {step.bytes / 1e6:.1f} MB")
+    step = add_int8(args.bundle, args.method, kept)
+    print(f"calibration: wrote {args.bundle / step.file} by {how}: {step.bytes / 1e6:.1f} MB")
 
 
-def make_calibration(args: argparse.Namespace) -> None:
-    """Write the calibration file unless it is current."""
+def make_calibration(args: argparse.Namespace) -> "Selection":
+    """Write the calibration file unless it is current; return the speech that it is of."""
     from calibration.calibrate import calibrate, is_current
     from calibration.record import calibration_path, write_calibration
     from calibration.speech import check_levels, default_folder, evaluation_folders, select
@@ -51,7 +59,7 @@ def make_calibration(args: argparse.Namespace) -> None:
     path = calibration_path(args.bundle)
     if is_current(path, bundle, selection):
         print(f"calibration: {path} is up to date")
-        return
+        return selection
     if selection.unnamed:
         print(
             f"calibration: {selection.unnamed} of {len(selection.utterances)} clips name no speaker; their sentences and recordings are "
@@ -66,6 +74,25 @@ def make_calibration(args: argparse.Namespace) -> None:
         f"calibration: wrote {path}: {len(calibration.products)} products by {len(calibration.methods)} methods from {minutes:.1f} minutes "
         f"({calibration.steps} steps) in {time.perf_counter() - started:.0f} s, peak memory {peak_mb:.0f} MB"
     )
+    return selection
+
+
+def make_search(args: argparse.Namespace, selection: "Selection") -> tuple[str, ...]:
+    """Search for the products to keep in FP16 unless that was done; print what was found."""
+    from rich.console import Console
+
+    from calibration.search import current, search, search_path
+    from calibration.tables import print_search
+
+    started = time.perf_counter()
+    found = current(args.bundle, args.method)
+    if found:
+        print(f"calibration: {search_path(args.bundle)} is up to date")
+    else:
+        found = search(args.bundle, selection, args.lang, args.method)
+        print(f"calibration: wrote {search_path(args.bundle)} in {time.perf_counter() - started:.0f} s")
+    print_search(found, Console(width=None if sys.stdout.isatty() else 120))
+    return found.kept
 
 
 if __name__ == "__main__":

@@ -15,8 +15,11 @@ PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUD
 State = dict[str, npt.NDArray[np.generic]]
 
 
-def open_session(model: str | bytes, name: str) -> Any:  # noqa: ANN401 -- onnxruntime's
-    """A session of the model (its path or its bytes) on the backend of that name; raises InputError where its provider does not start."""
+def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noqa: ANN401 -- onnxruntime's
+    """A session of the model (its path or its bytes) on the backend of that name, on so many threads of the CPU (0: one per core).
+
+    Raises InputError where the backend's provider does not start.
+    """
     import onnxruntime
 
     provider = PROVIDERS[name]
@@ -27,6 +30,7 @@ def open_session(model: str | bytes, name: str) -> Any:  # noqa: ANN401 -- onnxr
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle between chunks, not burning a core
     # Q/DQ as written, weights folded: the arithmetic of INT8 is shown, and its kernels for a CPU, tens of times slower here, are not used.
     options.add_session_config_entry("session.disable_quant_qdq", "1")

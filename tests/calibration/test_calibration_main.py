@@ -47,15 +47,15 @@ def test_calibrates_once(toy: Path, speech: Path, model: onnx.ModelProto, rewrit
             activation.amax["percentile_99.9"] < activation.absolute_max
         )  # noise is Gaussian, and so is the toy's sum of it
 
-    assert f"wrote {toy / 'step.int8.onnx'} by entropy" in done.stdout
+    assert f"wrote {toy / 'step.int8.onnx'} by mse" in done.stdout
     quantisation = read_bundle(toy).quantisation
     assert quantisation is not None
-    assert (quantisation.method, quantisation.calibration_sha256) == ("entropy", sha256(path))
+    assert (quantisation.method, quantisation.calibration_sha256) == ("mse", sha256(path))
 
     before = path.stat().st_mtime_ns
     again = calibration("--bundle", toy, "--data", speech).stdout
     assert f"{path} is up to date" in again
-    assert "INT8 step, by entropy, is up to date" in again
+    assert "INT8 step, by mse, is up to date" in again
     assert path.stat().st_mtime_ns == before
     other = calibration("--bundle", toy, "--data", speech, "--method", "max").stdout
     assert f"{path} is up to date" in other

@@ -1,0 +1,103 @@
+"""What another form of a step makes of speech, and how far that is from what the FP32 step makes of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from calibration.placement import expose
+from runtime.backends import StepResult
+from runtime.backends.onnxruntime import State, open_session
+from runtime.bundle import STATE, Bundle, read_bundle
+from runtime.recognizer import ALL_VALID, Recognizer
+
+Floats = npt.NDArray[np.floating]
+Samples = npt.NDArray[np.float32]
+
+
+class RecordingBackend:
+    """A Backend: a model of the step in onnxruntime on the CPU, which keeps what it makes of the frames that the audio has."""
+
+    name = "onnxruntime-cpu"
+
+    def __init__(self, model: onnx.ModelProto, bundle: Bundle, tensors: Sequence[str] = (), threads: int = 0) -> None:
+        """`tensors`: FP32 ones [T, features] to keep beside log_probs and encoded; `threads`: 0 for one per core."""
+        shown = onnx.ModelProto()
+        shown.CopyFrom(model)
+        expose(shown, tensors)
+        self._bundle = bundle
+        self._session = open_session(shown.SerializeToString(), self.name, threads)
+        self._outputs = ["tokens", "log_probs", "encoded", *(f"next_{name}" for name in STATE), *tensors]
+        self.kept: dict[str, list[Floats]] = {name: [] for name in ("log_probs", "encoded", *tensors)}
+        """[T, features] by step; fewer than T frames at an utterance's end."""
+
+    def new_state(self) -> State:
+        """Zeros."""
+        step = self._bundle.step("fp32")
+        return {name: step.input(name).zeros() for name in STATE}
+
+    def step(self, window: Samples, valid: int, state: State) -> StepResult:
+        """See Backend.step."""
+        feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **state}
+        made = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+        frames = self._bundle.chunk_frames
+        if valid != ALL_VALID:
+            frames = min(frames, max(1, self._bundle.encoder_frames(valid * self._bundle.hop_samples)))
+        for name, parts in self.kept.items():
+            parts.append(made[name].reshape(self._bundle.chunk_frames, -1)[:frames])
+        following = {name: made[f"next_{name}"] for name in STATE}
+        return StepResult(made["tokens"][0], made["log_probs"][0], made["encoded"][0], following)
+
+    def close(self) -> None:
+        """The session is freed with the object."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a step made of clips, each an utterance of its own."""
+
+    frames: Mapping[str, Floats]
+    """log_probs, encoded and what else was asked for: [frames of all clips, features]."""
+    texts: tuple[str, ...]
+    """By clip."""
+
+
+def hear(
+    folder: Path, model: onnx.ModelProto, clips: Sequence[Samples], tensors: Sequence[str] = (), threads: int = 0
+) -> Heard:
+    """Stream clips through a form of the step of the bundle in `folder`. `tensors`, `threads`: see RecordingBackend."""
+    backend = RecordingBackend(model, read_bundle(folder), tensors, threads)
+    texts = []
+    with Recognizer(folder, backend=backend) as recognizer:
+        stream = recognizer.stream()
+        for clip in clips:
+            stream.push(clip)
+            texts.append(stream.finish().text)
+    return Heard({name: np.concatenate(parts) for name, parts in backend.kept.items()}, tuple(texts))
+
+
+@dataclass(frozen=True)
+class StepError:
+    """How far a step's log-probabilities are from FP32's over the same frames."""
+
+    rms: float
+    """Root mean square difference, natural logarithm."""
+    changed: float
+    """Share of frames whose best token is another."""
+
+
+def step_error(found: Floats, expected: Floats) -> StepError:
+    """Of log-probabilities [frames, tokens]."""
+    rms = np.sqrt(np.mean(np.square(found.astype(np.float64) - expected)))
+    return StepError(float(rms), float(np.mean(found.argmax(1) != expected.argmax(1))))
+
+
+def cosines(found: Floats, expected: Floats) -> npt.NDArray[np.float64]:
+    """Of each frame's angle, [frames] of [frames, features]; frames of zeros on both sides are alike."""
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    alike: npt.NDArray[np.float64] = (a == b).all(1).astype(np.float64)
+    return np.where(lengths > 0, (a * b).sum(1) / np.where(lengths > 0, lengths, 1.0), alike)
