@@ -127,7 +127,7 @@ BAD: list[tuple[str, dict[str, object], list[str]]] = [
     ("expected launches_per_step, found none", {"launches_per_step": None}, []),
     ("found no row with all of them", {"step_sm_clock_mhz": None}, []),
     ("found no row with all of them", {"cuda_graph": None}, []),
-    ("expected a precision of the bundle (fp32, fp16), found int8", {}, ["--precision", "int8"]),
+    ("found int4; choose one of them", {}, ["--precision", "int4"]),
     ("no-such.json: cannot read the result file", {}, ["--measured", "no-such.json"]),
     ("no-such-bundle", {}, ["--bundle", "no-such-bundle"]),
 ]
