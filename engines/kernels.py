@@ -57,11 +57,6 @@ class StepProfile:
         return sum(each.microseconds or 0 for each in self.kernels if each.kind in REGRET)
 
 
-def step_kernels(folder: Path, precision: str) -> list[Kernel]:
-    """The kernels of a step of the bundle in `folder`; raises as `profile_step` does."""
-    return profile_step(folder, precision).kernels
-
-
 def profile_step(folder: Path, precision: str) -> StepProfile:
     """Open the plan of the bundle in `folder` as the runtime does, capture a step, time it and each of its kernels, and close it again.
 

@@ -3,8 +3,6 @@
 A GPU host without NeMo runs it with `python -m pytest --noconftest -s tests/runtime/test_tensorrt_gpu.py`.
 """
 
-import shutil
-import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 from data.audio import load_audio
+from runtime.backends import default_backend
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.backends.tensorrt import TensorRtBackend, TensorRtState
 from runtime.bundle import STATE, Bundle, read_bundle
@@ -28,17 +27,12 @@ BUNDLES = sorted(Path("build/bundles").glob("*/"))
 Bits = dict[str, bytes]
 
 
-def gpu_answers() -> bool:
-    smi = shutil.which("nvidia-smi")
-    return bool(smi) and subprocess.run([str(smi), "-L"], capture_output=True, check=False, timeout=30).returncode == 0
-
-
 pytestmark = [
-    pytest.mark.skipif(not gpu_answers(), reason="no NVIDIA GPU answers nvidia-smi on this machine"),
+    pytest.mark.skipif(default_backend() != "tensorrt", reason="no NVIDIA GPU answers nvidia-smi on this machine"),
     pytest.mark.skipif(not BUNDLES, reason="no bundle in build/bundles: run `make export`"),
 ]
 on_every_bundle = pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: folder.name)
-in_every_precision = pytest.mark.parametrize("precision", ["fp32", "fp16"])
+in_every_precision = pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 
 
 def opened(folder: Path, precision: str, *, cuda_graph: bool = True) -> TensorRtBackend:
