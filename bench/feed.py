@@ -32,7 +32,7 @@ class SpeechStream(Protocol):
     def push(self, samples: npt.NDArray[np.float32], /) -> Sequence[TextEvent]:
         """Take samples [n]; return what became known."""
 
-    def finish(self) -> TextEvent:
+    def end_utterance(self) -> TextEvent:
         """End the utterance; the stream is ready for the next."""
 
 
@@ -138,7 +138,7 @@ class UtteranceResult:
     reference: str
     audio_s: float
     frame_s: tuple[float, ...]  # seconds in `push`, frame by frame
-    finish_s: float  # seconds in `finish`
+    finish_s: float  # seconds in `end_utterance`
     first_partial_ms: float | None  # first non-empty partial, from audio start; None: there was none
     first_partial_onset_ms: float | None  # the same from speech onset; None also where no onset is known
     final_ms: float  # Final, from the arrival of the last frame
@@ -149,7 +149,7 @@ class UtteranceResult:
 
     @property
     def busy_s(self) -> float:
-        """Seconds spent in `push` and `finish`."""
+        """Seconds spent in `push` and `end_utterance`."""
         return sum(self.frame_s) + self.finish_s
 
 
@@ -168,12 +168,12 @@ def feed(
     clock: Clock,
     on_frame: Callable[[float], None] | None = None,
 ) -> UtteranceResult:
-    """Push a clip frame by frame as it arrives, then finish.
+    """Push a clip frame by frame as it arrives, then end the utterance.
 
     Frame i has arrived at (i + 1) * frame_ms; the last one, which may be shorter, at the clip's end.
 
     Args:
-        stream: a fresh stream, or one that was finished.
+        stream: a fresh stream, or one whose utterance was ended.
         clip: the audio, at the stream's sample rate.
         frame_ms: frame length in ms, 20 to 40.
         clock: RealClock waits for each frame; VirtualClock does not.
@@ -197,7 +197,7 @@ def feed(
         partials.extend((clock.now(), event.text) for event in events if event.text)
         if on_frame:
             on_frame(arrival)
-    final, finish_s = clock.timed(stream.finish)
+    final, finish_s = clock.timed(stream.end_utterance)
     end = clock.now()
     first = partials[0][0] if partials else None
     return UtteranceResult(

@@ -95,11 +95,11 @@ def stream_speech(
     waiting = iter(clips)
     for clip in islice(waiting, alone):
         push(clip)
-        stream.finish()
+        stream.end_utterance()
     for clip, pause_s in zip(waiting, cycle(PAUSES_S), strict=False):
         stream.push(np.zeros(round(pause_s * rate), np.float32))
         push(clip)
-    stream.finish()
+    stream.end_utterance()
 
 
 def _provider_name() -> str:

@@ -75,7 +75,7 @@ def hear(
         stream = recognizer.stream()
         for clip in clips:
             stream.push(clip)
-            texts.append(stream.finish().text)
+            texts.append(stream.end_utterance().text)
     return Heard({name: np.concatenate(parts) for name, parts in backend.kept.items()}, tuple(texts))
 
 

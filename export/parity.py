@@ -78,7 +78,7 @@ def stream_frames(recognizer: Recognizer, recorder: Recorder, audio: Samples, fr
     stream = recognizer.stream()
     for start in range(0, len(audio), frame_samples):
         stream.push(audio[start : start + frame_samples])
-    stream.finish()
+    stream.end_utterance()
     return recorder.frames(recognizer.bundle.encoder_frames(len(audio)))
 
 

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
             ):
                 for partial in stream.push(samples):
                     print(f"{partial.audio_s:8.2f} s  {partial.text}", flush=True)
-            final = stream.finish()
+            final = stream.end_utterance()
             print(f"{final.audio_s:8.2f} s  final: {final.text}", flush=True)
 
 

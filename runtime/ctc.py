@@ -1,38 +1,39 @@
-"""Greedy CTC decoding and detokenization whose state is carried across chunks."""
+"""Greedy CTC decoding whose state is carried across chunks."""
 
 from collections.abc import Iterable, Sequence
 
-WORD_START = "▁"  # SentencePiece's space
-UNKNOWN = ("<unk>", " ⁇ ")  # as SentencePiece decodes it
+from runtime.transcript import Transcript
 
 
 class GreedyCtc:
-    """Collapses repeats and blanks (Graves et al. 2006) and joins pieces; a repeat may span two chunks."""
+    """Collapses repeats and blanks (Graves et al. 2006); a repeat may span two chunks. A Decoder."""
+
+    fed = "tokens"
 
     def __init__(self, vocabulary: Sequence[str], blank: int) -> None:
-        self._text_of = [UNKNOWN[1] if piece == UNKNOWN[0] else piece.replace(WORD_START, " ") for piece in vocabulary]
+        self._transcript = Transcript(vocabulary)
         self._blank = blank
         self._last = blank
-        self._tokens: list[int] = []
-        self._text = " "  # so that no piece adds a space at the start
+        self.blank_frames = 0
 
     @property
     def tokens(self) -> tuple[int, ...]:
         """Token ids of the utterance so far."""
-        return tuple(self._tokens)
+        return self._transcript.tokens
 
     @property
     def text(self) -> str:
         """Text of the utterance so far."""
-        return self._text.strip(" ")
+        return self._transcript.text
 
-    def push(self, best: Iterable[int]) -> bool:
+    def push(self, frames: Iterable[int]) -> bool:
         """Take the best token of each new frame; return whether the text grew."""
-        before = len(self._tokens)
-        for token in best:
-            if token not in {self._last, self._blank}:
-                self._tokens.append(int(token))
-                piece = self._text_of[token]
-                self._text += piece.lstrip(" ") if self._text.endswith(" ") else piece
-            self._last = int(token)
-        return len(self._tokens) > before
+        grew = False
+        for best in frames:
+            token = int(best)
+            if token not in (self._last, self._blank):
+                self._transcript.add(token)
+                grew = True
+            self.blank_frames = self.blank_frames + 1 if token == self._blank else 0
+            self._last = token
+        return grew

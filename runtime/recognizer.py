@@ -1,4 +1,4 @@
-"""Recognizer and Stream: push audio, get partials; finish, get the final."""
+"""Recognizer and Stream: push audio, get partials; end the utterance, get the final."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing_extensions import Self
 from runtime.backends import Backend, default_backend, default_precision, open_backend
 from runtime.bundle import read_bundle
 from runtime.ctc import GreedyCtc
+from runtime.decoder import Decoder
 from runtime.errors import InputError
 
 ALL_VALID = 1 << 30  # mel frames: the end of the audio is not known yet
@@ -63,6 +64,10 @@ class Recognizer:
         """A new stream at an utterance's start."""
         return Stream(self)
 
+    def new_decoder(self) -> Decoder:
+        """A decoder at an utterance's start."""
+        return GreedyCtc(self.bundle.vocabulary, self.bundle.blank)
+
     def close(self) -> None:
         """Free the backend."""
         self.backend.close()
@@ -77,7 +82,7 @@ class Recognizer:
 
 
 class Stream:
-    """One speaker's audio. `push` frames of any length, `finish` at the end of an utterance; then the next one may begin.
+    """One speaker's audio. `push` frames of any length, `end_utterance` at the end of an utterance; then the next one may begin.
 
     Steps run as soon as their window is full: the first after `first_step_samples`, then every `chunk_samples`. Between steps only
     the samples that the next window overlaps are kept.
@@ -86,6 +91,7 @@ class Stream:
     def __init__(self, recognizer: Recognizer) -> None:
         self._bundle = recognizer.bundle
         self._backend = recognizer.backend
+        self._new_decoder = recognizer.new_decoder
         # Room for the step in progress and what is pushed at once beyond it; grown when a longer piece comes.
         self._audio: npt.NDArray[np.float32] = np.zeros(2 * self._bundle.window_samples, np.float32)
         self.reset()
@@ -93,7 +99,7 @@ class Stream:
     def reset(self) -> None:
         """Forget the utterance: equal to a new stream."""
         bundle = self._bundle
-        self._decoder = GreedyCtc(bundle.vocabulary, bundle.blank)
+        self._decoder = self._new_decoder()
         self._state: Any = None  # given back before the next is asked for: a backend may reuse it
         self._state = self._backend.new_state()
         self._steps = 0
@@ -112,7 +118,7 @@ class Stream:
         self._received += len(checked)
         return self._run_full_windows()
 
-    def finish(self) -> Final:
+    def end_utterance(self) -> Final:
         """End the utterance: flush the tail with synthesised silence at once, return the final, be ready for the next.
 
         The look-ahead is computed, not waited for: the frames that remain are computed with the end of the audio masked as in
@@ -157,7 +163,7 @@ class Stream:
         result = self._backend.step(window, valid, self._state)
         self._state = result.state
         self._steps += 1
-        return self._decoder.push(result.tokens[:frames])
+        return self._decoder.push(getattr(result, self._decoder.fed)[:frames])
 
 
 def _checked(samples: object) -> npt.NDArray[np.float32]:

@@ -49,7 +49,7 @@ class FakeStream:
         self.time.now_s += self.push_s[index]
         return [Text(text) for text in self.says.get(index, [])]
 
-    def finish(self) -> Text:
+    def end_utterance(self) -> Text:
         self.time.now_s += self.finish_s
         return Text(self.final)
 

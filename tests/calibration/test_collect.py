@@ -97,7 +97,7 @@ def test_observing_the_exported_step_changes_nothing(bundle: Path, sample: list[
             for recognizer in (plain, observed):
                 stream = recognizer.stream()
                 stream.push(clip)
-                texts.append(stream.finish().text)
+                texts.append(stream.end_utterance().text)
             print(texts[0])
             assert texts[0] == texts[1]
             assert texts[0]

@@ -27,7 +27,7 @@ def speech(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
 def recognise(recognizer: Recognizer, audio: np.ndarray, frame: int) -> tuple[list[Partial], Final]:
     stream = recognizer.stream()
     partials = [each for start in range(0, len(audio), frame) for each in stream.push(audio[start : start + frame])]
-    return partials, stream.finish()
+    return partials, stream.end_utterance()
 
 
 @pytest.mark.parametrize("frame", [1, 160, 320, 333, 640, 16_000, 10**6])
@@ -60,11 +60,11 @@ def test_a_finished_stream_is_a_fresh_one(recognizer: Recognizer, speech: np.nda
     finals = []
     for _ in range(2):
         stream.push(speech)
-        finals.append(stream.finish())
+        finals.append(stream.end_utterance())
     stream.push(speech[::-1].copy())
     stream.reset()
     stream.push(speech)
-    assert [*finals, stream.finish()] == [finals[0]] * 3
+    assert [*finals, stream.end_utterance()] == [finals[0]] * 3
 
 
 def test_streams_do_not_cross(recognizer: Recognizer, sample: list[tuple[str, np.ndarray]]) -> None:
@@ -73,7 +73,7 @@ def test_streams_do_not_cross(recognizer: Recognizer, sample: list[tuple[str, np
     for start in range(0, max(map(len, clips)), 320):
         for stream, clip in zip(streams, clips, strict=True):
             stream.push(clip[start : start + 320])
-    assert [each.finish() for each in streams] == [recognise(recognizer, clip, 320)[1] for clip in clips]
+    assert [each.end_utterance() for each in streams] == [recognise(recognizer, clip, 320)[1] for clip in clips]
 
 
 @pytest.mark.parametrize("samples", [0, 1, 100, 1_479, 1_480])
@@ -103,7 +103,7 @@ def test_bad_samples_change_nothing(
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     stream.push(speech[8_000:])
-    assert stream.finish() == recognise(recognizer, speech, 320)[1]
+    assert stream.end_utterance() == recognise(recognizer, speech, 320)[1]
 
 
 def test_command_line_from_file_and_from_standard_input(

@@ -116,7 +116,7 @@ def test_streams_give_the_host_s_events_and_keep_their_lanes(rig: Rig) -> None:
     events = []
     for each in (backend, Host()):
         stream = Recognizer(rig.folder, "fp32", each).stream()
-        events.append([(stream.push(audio), stream.finish()) for _ in range(4)])
+        events.append([(stream.push(audio), stream.end_utterance()) for _ in range(4)])
         if each is backend:
             # One in use, and at most one while a stream asks for its next state before it drops the last.
             assert rig.lanes() == 1
