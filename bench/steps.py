@@ -33,7 +33,7 @@ class StepOptions:
 def run_steps(options: StepOptions, argv: Sequence[str], console: Console) -> Path:
     """Measure, print, write the result file and return its path. Raises InputError for bad options or a bundle that can't be opened."""
     check_steps(options.steps)
-    with Recognizer(options.bundle, options.precision, options.backend) as recognizer:
+    with Recognizer(options.bundle, options.precision, options.backend, lm=None) as recognizer:
         backend, bundle = recognizer.backend, recognizer.bundle
         parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.precision, backend.name]
         parts += ["nograph", "steps"] if getattr(backend, "cuda_graph", None) is False else ["steps"]

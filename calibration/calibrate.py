@@ -57,7 +57,7 @@ def calibrate(folder: Path, selection: Selection) -> Calibration:
     console = Console(stderr=True, quiet=not sys.stderr.isatty())  # the bar goes, an error stays alone on its line
     total_s = 60 * sum(each.minutes for each in selection.data)
     with (
-        Recognizer(folder, backend=backend) as recognizer,
+        Recognizer(folder, backend=backend, lm=None) as recognizer,
         Progress(*columns, console=console, transient=True) as progress,
     ):
         task = progress.add_task(f"calibrating on {backend.name}", total=total_s, minutes=0.0)

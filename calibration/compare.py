@@ -71,7 +71,7 @@ def hear(
     """Stream clips through a form of the step of the bundle in `folder`. `tensors`, `threads`: see RecordingBackend."""
     backend = RecordingBackend(model, read_bundle(folder), tensors, threads)
     texts = []
-    with Recognizer(folder, backend=backend) as recognizer:
+    with Recognizer(folder, backend=backend, lm=None) as recognizer:
         stream = recognizer.stream()
         for clip in clips:
             stream.push(clip)

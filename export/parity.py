@@ -100,7 +100,7 @@ def measure_parity(checkpoint: Checkpoint, folder: Path, precision: str, lookahe
     audio = (generator.standard_normal(samples) * loudness).astype(np.float32)
     bundle = read_bundle(folder)
     recorder = Recorder(open_backend("onnxruntime-cpu", folder, bundle, precision))
-    with Recognizer(folder, precision, recorder) as recognizer:
+    with Recognizer(folder, precision, recorder, lm=None) as recognizer:
         return compare(
             nemo_offline(checkpoint, lookahead_frames, audio), stream_frames(recognizer, recorder, audio, 320)
         )

@@ -37,3 +37,6 @@ class GreedyCtc:
             self.blank_frames = self.blank_frames + 1 if token == self._blank else 0
             self._last = token
         return grew
+
+    def finish(self) -> None:
+        """Nothing was open: a best token stays what it is."""

@@ -25,3 +25,6 @@ class Decoder(Protocol):
 
     def push(self, frames: npt.NDArray[Any]) -> bool:
         """Take new frames [n, ...] of the field `fed`; return whether the text changed."""
+
+    def finish(self) -> None:
+        """The utterance is over: settle what was open. Nothing is pushed after it."""

@@ -10,10 +10,12 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from runtime.backends import Backend, default_backend, default_precision, open_backend
+from runtime.beam import BeamCtc
 from runtime.bundle import read_bundle
 from runtime.ctc import GreedyCtc
 from runtime.decoder import Decoder
 from runtime.errors import InputError
+from runtime.ngram import LmChoice, open_language_model
 
 ALL_VALID = 1 << 30  # mel frames: the end of the audio is not known yet
 INT16_FULL_SCALE = 32768.0
@@ -21,7 +23,7 @@ INT16_FULL_SCALE = 32768.0
 
 @dataclass(frozen=True)
 class Partial:
-    """The hypothesis grew."""
+    """The hypothesis changed: it grew, or with a language model its last words became others."""
 
     text: str
     """The whole utterance so far."""
@@ -46,15 +48,23 @@ Event = Partial | Final
 class Recognizer:
     """A bundle opened on a backend; makes any number of streams. A context manager: leaving it frees the backend."""
 
-    def __init__(self, bundle: Path, precision: str | None = None, backend: str | Backend | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        precision: str | None = None,
+        backend: str | Backend | None = None,
+        lm: LmChoice = "default",
+    ) -> None:
         """Open the bundle in the folder `bundle`.
 
         `backend` is a name, an open backend, or None for this machine's best; `precision` None is the named backend's usual one, and
-        an open backend has its own.
+        an open backend has its own. `lm` is a KenLM file with its word list beside it, "default" for the one that ships with the
+        bundle's checkpoint (the embedded one has one, another has none), or None for greedy decoding.
 
-        Raises InputError for a bundle that is missing, broken or not for this backend.
+        Raises InputError for a bundle that is missing, broken or not for this backend, and for a language model that is so.
         """
         self.bundle = read_bundle(bundle)
+        self.ngram = open_language_model(lm, self.bundle)
         if backend is None or isinstance(backend, str):
             name = backend or default_backend()
             backend = open_backend(name, bundle, self.bundle, precision or default_precision(name))
@@ -66,6 +76,8 @@ class Recognizer:
 
     def new_decoder(self) -> Decoder:
         """A decoder at an utterance's start."""
+        if self.ngram:
+            return BeamCtc(self.bundle.vocabulary, self.bundle.blank, self.ngram)
         return GreedyCtc(self.bundle.vocabulary, self.bundle.blank)
 
     def close(self) -> None:
@@ -133,6 +145,7 @@ class Stream:
             self._append(last * bundle.preemphasis ** np.arange(1, missing + 1, dtype=np.float32))
             mel_frames = (self._received - self._steps * bundle.chunk_samples) // bundle.hop_samples
             self._step(valid=mel_frames, frames=owed)
+        self._decoder.finish()
         final = Final(self._decoder.text, self._decoder.tokens, self._received / bundle.sample_rate)
         self.reset()
         return final

@@ -158,7 +158,7 @@ def test_random_weights_have_no_error_rate_and_no_first_partial(
 def test_streaming_says_what_nemo_says_offline(bundle_at: Callable[[int], Path]) -> None:
     for lookahead_ms in (0, 80):
         reference = load_reference(EMBEDDED, lookahead_ms)
-        with Recognizer(bundle_at(lookahead_ms), backend="onnxruntime-cpu") as recognizer:
+        with Recognizer(bundle_at(lookahead_ms), backend="onnxruntime-cpu", lm=None) as recognizer:
             for utterance in read_manifest(SAMPLE / "manifest_en.jsonl")[:3]:
                 samples = load_audio(utterance.audio)
                 stream = recognizer.stream()

@@ -91,7 +91,10 @@ def test_observing_the_exported_step_changes_nothing(bundle: Path, sample: list[
     described = read_bundle(bundle)
     clips = [samples for _, samples in sample[:2]]
     backend = ObservedBackend(bundle, described)
-    with Recognizer(bundle, "fp32", "onnxruntime-cpu") as plain, Recognizer(bundle, backend=backend) as observed:
+    with (
+        Recognizer(bundle, "fp32", "onnxruntime-cpu", None) as plain,
+        Recognizer(bundle, backend=backend, lm=None) as observed,
+    ):
         for clip in clips:
             texts = []
             for recognizer in (plain, observed):

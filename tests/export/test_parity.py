@@ -18,7 +18,7 @@ TIE = 0.005  # best two log-probabilities this close: rounding in FP16 decides
 
 def recorded(folder: Path, precision: str) -> tuple[Recognizer, Recorder]:
     recorder = Recorder(open_backend("onnxruntime-cpu", folder, read_bundle(folder), precision))
-    return Recognizer(folder, precision, recorder), recorder
+    return Recognizer(folder, precision, recorder, lm=None), recorder
 
 
 def noise(samples: int, seed: int) -> np.ndarray:

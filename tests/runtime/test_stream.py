@@ -16,7 +16,7 @@ from runtime.errors import CudaError, exit_code
 
 @pytest.fixture(scope="module")
 def recognizer(bundle: Path) -> Recognizer:
-    return Recognizer(bundle, backend="onnxruntime-cpu")
+    return Recognizer(bundle, backend="onnxruntime-cpu", lm=None)
 
 
 @pytest.fixture(scope="module")
