@@ -42,6 +42,8 @@ class BeamOptions:
     """Added to the log-probability of a word in progress that begins no known word, in proportion beyond `long_word`."""
     long_word: int = 6
     """Letters."""
+    steady: float = 2.0
+    """What is shown is not taken back for a hypothesis that scores less than this above the best that goes on from it; the final is the best."""
 
 
 class _Words:
@@ -84,8 +86,9 @@ class BeamCtc:
         start = _Words(ngram.sentence_start(), 0.0)
         # By falling score.
         self._beam: dict[_Alignment, _Found] = {(start, "", blank): (0.0, _Tokens(None, blank))}
+        self._tokens: tuple[int, ...] = ()
+        self._text = ""
         self.blank_frames = 0
-        self._show()
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -117,8 +120,8 @@ class BeamCtc:
             for words, (log_prob, _) in ended.items()
         }
         best = max(scores, key=scores.__getitem__)
-        self._beam = {(best, "", self._blank): ended[best]}
-        self._show()
+        transcript = self._transcript(ended[best][1])
+        self._tokens, self._text = transcript.tokens, transcript.text
 
     def _advance(self, frame: npt.NDArray[np.float32]) -> bool:
         """Search one frame on; return whether the hypotheses may differ from before."""
@@ -128,9 +131,15 @@ class BeamCtc:
         if followed == [self._blank] and all(last == self._blank for _, _, last in self._beam):
             return False  # every score would fall by the same
         log_probs = frame[followed].tolist()
+        # The best one with a blank or a repeat will be there; what others may gain is a word's beta.
+        (top, (log_prob, _)), *_ = self._beam.items()
+        stays = max((each for token, each in zip(followed, log_probs, strict=True) if token in (self._blank, top[2])), default=-math.inf)
+        lowest = self._score(top, log_prob) + stays + self._options.prune_log_prob - max(0.0, self._options.beta)
         following: dict[_Alignment, _Found] = {}
         for (words, word, last), (log_prob, tokens) in self._beam.items():
             for token, of_token in zip(followed, log_probs, strict=True):
+                if log_prob + words.score + of_token < lowest:
+                    continue
                 if token in (self._blank, last):
                     _add(following, (words, word, token), log_prob + of_token, tokens)
                 else:
@@ -154,15 +163,17 @@ class BeamCtc:
             self._known[words, word] = known
         return known
 
-    def _in_progress(self, word: str) -> float:
-        """What the score of a word in progress suffers where it begins no known word."""
+    def _score(self, alignment: _Alignment, log_prob: float) -> float:
+        """Acoustic log-probability, completed words, and the word in progress where it begins no known one."""
+        words, word, _ = alignment
+        score = log_prob + words.score
         if not word or self._ngram.is_start(word):
-            return 0.0
-        return self._options.unknown_start * max(1.0, len(word) / self._options.long_word)
+            return score
+        return score + self._options.unknown_start * max(1.0, len(word) / self._options.long_word)
 
     def _pruned(self, beam: dict[_Alignment, _Found]) -> dict[_Alignment, _Found]:
         """The best of each future, by falling score, within the width."""
-        scored = [(value[0] + key[0].score + self._in_progress(key[1]), key) for key, value in beam.items()]
+        scored = [(self._score(key, log_prob), key) for key, (log_prob, _) in beam.items()]
         scored.sort(key=lambda each: each[0], reverse=True)
         lowest = scored[0][0] + self._options.prune_log_prob
         kept: dict[_Alignment, _Found] = {}
@@ -178,16 +189,29 @@ class BeamCtc:
         return kept
 
     def _show(self) -> None:
-        pieces = _chain(next(iter(self._beam.values()))[1])
-        if len(pieces) > LONG:
-            pieces = self._settle(pieces)
-        transcript = self._settled.copy()
-        for each in pieces[1:]:
-            transcript.add(each.token)
-        self._tokens, self._text = transcript.tokens, transcript.text
+        """Show the best hypothesis; or, while it is hardly better, the best that goes on from what is shown."""
+        (best, (log_prob, tokens)), *_ = self._beam.items()
+        if len(_chain(tokens)) > LONG:
+            self._settle(_chain(tokens))
+        shown = self._transcript(tokens)
+        lowest = self._score(best, log_prob) - self._options.steady
+        for alignment, (log_prob, tokens) in self._beam.items():
+            if self._score(alignment, log_prob) < lowest:
+                break
+            transcript = self._transcript(tokens)
+            if transcript.text.startswith(self._text):
+                shown = transcript
+                break
+        self._tokens, self._text = shown.tokens, shown.text
 
-    def _settle(self, pieces: list[_Tokens]) -> list[_Tokens]:
-        """Show for good what all hypotheses begin with, so that a long utterance costs no more; return the best one's rest."""
+    def _transcript(self, tokens: _Tokens) -> Transcript:
+        transcript = self._settled.copy()
+        for each in _chain(tokens)[1:]:
+            transcript.add(each.token)
+        return transcript
+
+    def _settle(self, pieces: list[_Tokens]) -> None:
+        """Show for good what all hypotheses begin with, so that a long utterance costs no more."""
         shared = len(pieces)
         for _, tokens in self._beam.values():
             others = {id(each) for each in _chain(tokens)}
@@ -195,7 +219,6 @@ class BeamCtc:
         for each in pieces[1:shared]:
             self._settled.add(each.token)
         pieces[shared - 1].before = None
-        return pieces[shared - 1 :]
 
 
 def _chain(tokens: _Tokens) -> list[_Tokens]:
