@@ -15,6 +15,8 @@ LOOKAHEAD ?= 80
 PRECISION ?= $(if $(filter gpu,$(HARDWARE)),fp16,fp32)
 # Milliseconds of audio in one push, 20 to 40.
 FRAME_MS ?= 20
+# A KenLM file with its word list beside it, or none; by default the checkpoint's own.
+LM ?=
 # realtime or fast.
 PACE ?=
 # Clips per data set.
@@ -80,9 +82,9 @@ engines: $(STEP) ## the bundle's step to a TensorRT plan (PRECISION) in build/pl
 inspect: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
 	$(RUN) engines.inspect --bundle "$(BUNDLE)" --precision $(PRECISION)
 
-bench: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluation speech (EVAL, PRECISION, FRAME_MS, PACE, LIMIT) and print the figures
+bench: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluation speech (EVAL, PRECISION, LM, FRAME_MS, PACE, LIMIT) and print the figures
 	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) --precision $(PRECISION) \
-		--frame-ms $(FRAME_MS) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
+		--frame-ms $(FRAME_MS) $(call option,--lm,$(LM)) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
 
 ablation: $(STAMP) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms (ABLATED), CUDA graph on and off: table and plots in bench/results
 	$(foreach each,$(ABLATED),$(call exported,$(each)) && $(call calibrated,$(each)) && ) \

@@ -17,6 +17,7 @@ from bench.page import refresh
 from bench.run import MODES, RunOptions, run_bench
 from bench.steps import StepOptions, run_steps
 from runtime.errors import exit_code
+from runtime.ngram import lm_choice
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -37,6 +38,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     run.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
     run.add_argument("--mode", choices=tuple(MODES), default="both", help="clip by clip, as one stream, or both")
     run.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
+    lm = "KenLM file, or none for greedy decoding (default: the checkpoint's own, if any)"
+    run.add_argument("--lm", type=lm_choice, default="default", metavar="FILE|none", help=lm)
     offline = commands.add_parser("offline", parents=[data], help="NeMo's offline forward under the streaming mask")
     offline.add_argument("--model", required=True, help=".nemo file or a published checkpoint's name")
     offline.add_argument("--lookahead", type=int, default=80, metavar="MS")

@@ -7,14 +7,14 @@ from typing import Literal
 
 from rich.console import Console
 
+from bench.churn import churn
 from bench.clips import DataSet, joined
 from bench.feed import Clip, Clock, RealClock, UtteranceResult, VirtualClock, feed
 from bench.metrics import ErrorRates, Percentiles, error_rates, percentiles, rtf_per_utterance, rtf_per_window
 from bench.process import gpu_memory_mb, peak_host_memory_mb
 from bench.progress import Bar
 from bench.results import SEVERAL, Row, UtteranceRecord, calibration_of, row
-from bench.timed import TimedBackend
-from runtime import Recognizer
+from bench.timed import TimedRecognizer
 
 Mode = Literal["utterance", "continuous"]
 Pace = Literal["realtime", "fast"]
@@ -48,20 +48,22 @@ def on_gpu(backend: str) -> bool:
 class Bench:
     """An open recogniser and how to measure it."""
 
-    recognizer: Recognizer
-    timed: TimedBackend  # the recogniser's backend
+    recognizer: TimedRecognizer
     setting: Setting
     console: Console  # for the progress bars
 
     def measure(self, data_set: DataSet, clips: list[Clip], mode: Mode) -> Measured:
         """Feed all clips, each to its Final or all as one stream, and reduce what was seen to a row."""
-        bundle, setting, timed = self.recognizer.bundle, self.setting, self.timed
+        recognizer, setting = self.recognizer, self.setting
+        bundle, timed = recognizer.bundle, recognizer.timed
         fed = clips if mode == "utterance" else [joined(data_set.name, clips)]
         timed.step_s.clear()
+        recognizer.decode_s.clear()
         bar = Bar(self.console, f"{data_set.name} {mode}", len(clips), _seconds(clips))
         results = self._feed_all(fed, mode, bar)
         rates = self._rates(results)
         step = percentiles(seconds * 1e3 for seconds in timed.step_s)
+        decode = percentiles(seconds * 1e3 for seconds in recognizer.decode_s)
         one_stream = mode == "continuous"
         rtf = percentiles(rtf_per_window(results[0], setting.frame_ms) if one_stream else rtf_per_utterance(results))
         latencies = [] if one_stream else results  # a stream has one first partial and one final: no distribution
@@ -86,6 +88,10 @@ class Bench:
                 step_ms_p50=step.p50,
                 step_ms_p95=step.p95,
                 step_ms_p99=step.p99,
+                lm=None if recognizer.ngram is None else recognizer.ngram.name,
+                decode_ms_p50=decode.p50,
+                decode_ms_p95=decode.p95,
+                churn=churn([[*(text for _, text in each.partials), each.hypothesis] for each in results]),
                 **_latency("first_partial_ms", percentiles(each.first_partial_ms for each in spoken)),
                 **_latency("first_partial_onset_ms", percentiles(each.first_partial_onset_ms for each in spoken)),
                 **_latency("final_ms", percentiles(each.final_ms for each in latencies)),
@@ -139,6 +145,7 @@ def together(rows: Sequence[Row], records: Sequence[UtteranceRecord], lang: str)
     summed = {key: sum(getattr(each, key) for each in rows) for key in ("clips", "left_out", "audio_minutes", "steps")}
     update = {"data": SEVERAL.join(each.data for each in rows), "wer": rates.wer, "cer": rates.cer}
     update |= {"rtf_p50": rtf.p50, "rtf_p95": rtf.p95, "step_ms_p50": None, "step_ms_p95": None, "step_ms_p99": None}
+    update |= {"decode_ms_p50": None, "decode_ms_p95": None, "churn": None}
     update |= {"backlog_ms_max": max(each.backlog_ms_max or 0.0 for each in rows)}
     return [Row.model_validate(rows[-1].model_dump() | update | latencies | summed)]
 

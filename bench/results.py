@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from bench import normalise, onset
+from bench import churn, normalise, onset
 from runtime.bundle import Bundle
 from runtime.errors import InputError
 from runtime.files import written_whole
@@ -27,6 +27,9 @@ DEFINITIONS = {
     "peak_gpu_memory_mb": "10**6 bytes that the process holds on the GPU after the last clip, CUDA context included",
     "peak_host_memory_mb": "10**6 bytes, largest resident memory of the process up to the end of the row",
     "power_w": "the GPU's power limit; sm_clock_mhz is its SM clock right after the last clip",
+    "lm": "the word n-gram's name; null: greedy",
+    "decode_ms": "ms of one CPU core; decoding the frames of one chunk, after its step",
+    "churn": churn.DEFINITION,
     "floor_ms": "the weights' bytes over the bandwidth of copies within the GPU's memory (read and written) in the same run",
     "launches_per_step": "kernels in the step, counted in the captured graph",
     "first_result_s": "seconds from the process's start to its first step's result, with a built plan",
@@ -112,6 +115,10 @@ class Row(_Record):
     # Ours
     mode: Literal["utterance", "continuous", "offline", "steps"] = "utterance"
     functional_check: bool = False  # measured without a GPU
+    lm: str | None = None  # the word n-gram; None: none
+    decode_ms_p50: Figure | None = None
+    decode_ms_p95: Figure | None = None
+    churn: Figure | None = None
     clips: int | None = None
     left_out: int | None = None  # clips without a reference that can be scored
     limit: int | None = None  # only the first clips of the data set, at most so many; None: all of it

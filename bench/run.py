@@ -14,9 +14,9 @@ from bench.measure import Bench, Mode, Pace, Setting, on_gpu
 from bench.provenance import collect, plan_figures
 from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord, default_name, result_path
 from bench.table import report
-from bench.timed import TimedBackend
-from runtime import Recognizer
+from bench.timed import TimedRecognizer
 from runtime.backends import default_backend
+from runtime.ngram import LmChoice
 
 WARM_UP_STEPS = 10
 MODES: dict[str, tuple[Mode, ...]] = {
@@ -38,6 +38,7 @@ class RunOptions:
     pace: Literal["auto", "realtime", "fast"] = "auto"  # auto: real time on a GPU, fast without one
     mode: Literal["both", "utterance", "continuous"] = "both"
     frame_ms: int = 20
+    lm: LmChoice = "default"
     limit: int | None = None  # first clips of each data set; None: all
     name: str | None = None  # of the result file; None: made of what is measured
     out: Path = Path("bench/results")
@@ -60,20 +61,20 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
     described = [clips.provenance(data_set) for data_set in data_sets]
     backend = default_backend() if options.backend == "auto" else options.backend
     pace: Pace = options.pace if options.pace != "auto" else "realtime" if on_gpu(backend) else "fast"
-    with Recognizer(options.bundle, options.precision, backend) as recognizer:
+    with TimedRecognizer(options.bundle, options.precision, backend, options.lm) as recognizer:
         parts = [recognizer.bundle.checkpoint.name, f"{recognizer.bundle.lookahead_ms}ms", options.precision, backend]
+        parts += [] if recognizer.ngram is None else ["lm"]
         name = options.name or default_name(parts, data=folder, lang=options.lang, limit=options.limit)
         path = result_path(options.out, name)
-        recognizer.backend = timed = TimedBackend(recognizer.backend)
         setting = Setting(options.lang, options.frame_ms, pace, options.precision, options.limit)
-        bench = Bench(recognizer, timed, setting, console)
+        bench = Bench(recognizer, setting, console)
         plan = plan_figures(options.bundle, options.precision, backend)
         rows: list[Row] = []
         records: list[UtteranceRecord] = []
         for data_set in data_sets:
             loaded = _load(data_set, recognizer.bundle.sample_rate, console)
             if not rows:
-                _warm_up(recognizer, timed, loaded[0], options.frame_ms, console)
+                _warm_up(recognizer, loaded[0], options.frame_ms, console)
             for mode in MODES[options.mode]:
                 measured = bench.measure(data_set, loaded, mode)
                 rows.append(measured.row.model_copy(update=plan))
@@ -88,8 +89,8 @@ def _load(data_set: clips.DataSet, sample_rate: int, console: Console) -> list[C
         return [clips.load(data_set, utterance, sample_rate, mark_speech=True) for utterance in data_set.utterances]
 
 
-def _warm_up(recognizer: Recognizer, timed: TimedBackend, clip: Clip, frame_ms: int, console: Console) -> None:
-    begin = time.perf_counter()
+def _warm_up(recognizer: TimedRecognizer, clip: Clip, frame_ms: int, console: Console) -> None:
+    begin, timed = time.perf_counter(), recognizer.timed
     while len(timed.step_s) < WARM_UP_STEPS:
         feed(recognizer.stream(), clip, frame_ms, VirtualClock())
     seconds = time.perf_counter() - begin

@@ -43,8 +43,10 @@ SPEED: dict[str, Cell] = {
     "Data": data_label,
     "WER %": lambda row: figures([row.wer], 2),
     "CER %": lambda row: figures([row.cer], 2),
-    "RTF p50 / p95": lambda row: figures([row.rtf_p50, row.rtf_p95], 4),
-    "Step ms p50 / p95 / p99": lambda row: figures([row.step_ms_p50, row.step_ms_p95, row.step_ms_p99], 2),
+    "RTF\np50 / p95": lambda row: figures([row.rtf_p50, row.rtf_p95], 4),
+    "Step ms\np50 / p95 / p99": lambda row: figures([row.step_ms_p50, row.step_ms_p95, row.step_ms_p99], 2),
+    "Decode ms\np50 / p95": lambda row: figures([row.decode_ms_p50, row.decode_ms_p95], 2),
+    "Churn": lambda row: figures([row.churn], 2),
     "Peak MB": memory_label,
 }
 LATENCY: dict[str, Cell] = {
@@ -80,7 +82,8 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
 def _title(row: Row) -> str:
     feed = "" if row.frame_ms is None else f", {row.frame_ms} ms frames, pace {row.pace}"
     model = f"{row.model} ({row.weights}), look-ahead {row.lookahead_ms} ms"
-    return f"{model}\n{row.decoder}, {row.precision} on {row.backend}{feed}"
+    lm = "" if row.lm is None else f" with {row.lm}"
+    return f"{model}\n{row.decoder}{lm}, {row.precision} on {row.backend}{feed}"
 
 
 def _table(title: str, columns: dict[str, Cell], rows: list[Row]) -> Table:

@@ -43,7 +43,7 @@ class BeamOptions:
     long_word: int = 6
     """Letters."""
     steady: float = 2.0
-    """What is shown is not taken back for a hypothesis that scores less than this above the best that goes on from it; the final is the best."""
+    """What is shown is not taken back while the best that goes on from it scores less than this below the best; the final is the best."""
 
 
 class _Words:
@@ -133,7 +133,10 @@ class BeamCtc:
         log_probs = frame[followed].tolist()
         # The best one with a blank or a repeat will be there; what others may gain is a word's beta.
         (top, (log_prob, _)), *_ = self._beam.items()
-        stays = max((each for token, each in zip(followed, log_probs, strict=True) if token in (self._blank, top[2])), default=-math.inf)
+        stays = max(
+            (each for token, each in zip(followed, log_probs, strict=True) if token in (self._blank, top[2])),
+            default=-math.inf,
+        )
         lowest = self._score(top, log_prob) + stays + self._options.prune_log_prob - max(0.0, self._options.beta)
         following: dict[_Alignment, _Found] = {}
         for (words, word, last), (log_prob, tokens) in self._beam.items():

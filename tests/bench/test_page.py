@@ -24,7 +24,7 @@ def test_the_table_goes_between_the_markers(page: Path) -> None:
     text = page.read_text()
     assert text.startswith(f"# Results\n\n{START}\n| Model |")
     assert text.endswith(f"{END}\n\nAfter.\n")
-    cells = "m, 80 ms | fp32 | onnxruntime-cpu | A CPU, 2 cores | set_en, utterances | 12.35 | 0.0400 / 0.0500 | - | - "
+    cells = "m, 80 ms | fp32 | onnxruntime-cpu | A CPU, 2 cores | set_en, utterances | none | 12.35 | 0.0400 / 0.0500 | - | - | - | - "
     assert f"| {cells}| 7.5 / 9.2 | 200 host |" in text
     assert "Rows measured on a CPU are functional checks" in text
     assert "former" not in text
