@@ -37,6 +37,7 @@ BAD: list[tuple[str, list[str]]] = [
     ("no-such-bundle", ["--bundle", "no-such-bundle", "--eval", str(SAMPLE)]),
     ("found int3", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--precision", "int3"]),
     ("found nonsense", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--backend", "nonsense"]),
+    ("no-such.kenlm", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--lm", "no-such.kenlm"]),
     ("--name", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--name", "../elsewhere"]),
     ("no-such.nemo", ["offline", "--model", "no-such.nemo", "--eval", str(SAMPLE)]),
     ("found 160", ["offline", "--model", EMBEDDED, "--lookahead", "160", "--eval", str(SAMPLE)]),
@@ -129,6 +130,8 @@ def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
     assert row.rtf_p50
     assert row.step_ms_p50
     assert row.peak_gpu_memory_mb is None
+    assert (row.lm, row.churn is None) == ("lm_en_4gram", False)
+    assert row.decode_ms_p50
     assert (row.final_ms_p50 is None) is (mode == "continuous")
     assert len(result.utterances) == (2 if mode == "utterance" else 1)
     assert all(each.reference and each.onset_s is not None for each in result.utterances) is (mode == "utterance")

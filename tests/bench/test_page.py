@@ -99,7 +99,17 @@ def test_missing_page_and_folder(page: Path) -> None:
 
 
 def test_the_terminal_table_fits_120_columns(a_row: Row) -> None:
-    long = a_row.model_copy(update={"data": "common_voice_en", "step_ms_p50": 1.0, "first_partial_ms_p50": 1234.0})
+    long = a_row.model_copy(
+        update={
+            "data": "common_voice_en",
+            "step_ms_p50": 10.0,
+            "decode_ms_p50": 0.16,
+            "decode_ms_p95": 12.5,
+            "churn": 0.25,
+            "lm": "lm_en_4gram",
+            "first_partial_ms_p50": 1234.0,
+        }
+    )
     console = Console(file=io.StringIO(), width=120)
     print_rows([long, long.model_copy(update={"mode": "continuous", "limit": 10})], console)
     text = console.file.getvalue()  # type: ignore[attr-defined]

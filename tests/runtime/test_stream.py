@@ -140,6 +140,7 @@ def test_a_failing_gpu_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         (["{folder}/file.wav"], b"no audio at all", "file.wav"),
         (["-"], b"\x00\x01\x02", "odd number of bytes"),
         (["-", "--frame-ms", "0"], b"", "--frame-ms in 1..1000, found 0"),
+        (["-", "--lm", "none.kenlm"], b"", "found no file none.kenlm"),
         (["-", "--backend", "tpu"], b"", "found tpu"),
         (["-", "--precision", "fp8"], b"", "found fp8"),
     ],
