@@ -46,7 +46,7 @@ def small(tmp_path: Path) -> NGram:
 
 def log_probs(frames: int, pieces: int, seed: int) -> np.ndarray:
     logits = np.random.default_rng(seed).standard_normal((frames, pieces)) * 2
-    return np.float32(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
+    return np.asarray(logits - np.log(np.exp(logits).sum(1, keepdims=True)), np.float32)
 
 
 def decode(decoder: BeamCtc, chunks: list[np.ndarray]) -> str:
