@@ -114,7 +114,7 @@ def test_as_ctc_beam_decoder(recognizer: Recognizer, speech: list[np.ndarray]) -
     pairs = [
         (decode(new_beam(recognizer), [each]).split(), reference.decode(each, options.width).split()) for each in speech
     ]
-    # It keeps alignments that end in a blank apart from others where this search, too, but drops history by words, not by state.
+    # Pruning differs (it merges by the last words, this search by KenLM's state), so a few texts may differ too.
     assert sum(ours == theirs for ours, theirs in pairs) >= 0.85 * len(pairs)
 
 
