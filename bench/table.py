@@ -120,7 +120,7 @@ def _title(row: Row) -> str:
 def _table(title: str, columns: dict[str, Cell], rows: list[Row]) -> Table:
     table = Table(title=title)
     for header in columns:
-        table.add_column(header, justify="left" if header == "Data" else "right")
+        table.add_column(header, justify="left" if header == "Data" else "right", no_wrap=header == "Data")
     for row in rows:
         table.add_row(*(cell(row) for cell in columns.values()))
     return table

@@ -61,7 +61,7 @@ def waterfall(bundle: Bundle, onset_s: float, text: FirstText) -> Waterfall | No
     frame_s = chunk_s / bundle.chunk_frames
     spoken_s = onset_s - text.utterance_s
     # Frame f is centred at f * frame_s and hears what lies before (causal subsampling): the first to hear the onset is this one.
-    frame = -int(-spoken_s // frame_s)
+    frame = -(-round(spoken_s * rate) // round(frame_s * rate))
     step = frame // bundle.chunk_frames
     steps_later = round((text.audio_s - first_s) / chunk_s) - step
     if spoken_s < 0 or steps_later < 0:
