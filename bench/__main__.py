@@ -10,6 +10,7 @@ from rich.console import Console
 
 from bench.ablation import AblationOptions, run_ablation
 from bench.compare import run_compare
+from bench.endpoint import EndpointOptions, run_endpoint
 from bench.feed import FRAME_MS
 from bench.ladder import LadderOptions, run_ladder
 from bench.offline import OfflineOptions, run_offline
@@ -31,15 +32,19 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     data.add_argument("--lang", default="en")
     data.add_argument("--limit", type=int, metavar="N", help="a quick look at the first N clips of each data set")
     data.add_argument("--name", help="of the result file (default: named after what is measured)")
-    run = commands.add_parser("run", parents=[data], help="measure a bundle (the default)")
-    run.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
-    run.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
-    run.add_argument("--precision", default="fp32")
-    run.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
-    run.add_argument("--mode", choices=tuple(MODES), default="both", help="clip by clip, as one stream, or both")
-    run.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
+    fed = argparse.ArgumentParser(add_help=False, parents=[data])
+    fed.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    fed.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
+    fed.add_argument("--precision", default="fp32")
+    fed.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
+    fed.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
     lm = "KenLM file, or none for greedy decoding (default: the checkpoint's own, if any)"
-    run.add_argument("--lm", type=lm_choice, default="default", metavar="FILE|none", help=lm)
+    fed.add_argument("--lm", type=lm_choice, default="default", metavar="FILE|none", help=lm)
+    run = commands.add_parser("run", parents=[fed], help="measure a bundle (the default)")
+    run.add_argument("--mode", choices=tuple(MODES), default="both", help="clip by clip, as one stream, or both")
+    endpoint = commands.add_parser("endpoint", parents=[fed], help="utterances that end themselves in one stream")
+    endpoint.add_argument("--seed", type=int, default=EndpointOptions.seed, help="of the silences between clips")
+    endpoint.add_argument("--min-silence-ms", type=int, default=EndpointOptions.min_silence_ms, metavar="MS")
     offline = commands.add_parser("offline", parents=[data], help="NeMo's offline forward under the streaming mask")
     offline.add_argument("--model", required=True, help=".nemo file or a published checkpoint's name")
     offline.add_argument("--lookahead", type=int, default=80, metavar="MS")
@@ -107,6 +112,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
         run_bench(RunOptions(**{each.name: given[each.name] for each in fields(RunOptions)}), argv, console)
     elif args.command == "offline":
         run_offline(OfflineOptions(**{each.name: given[each.name] for each in fields(OfflineOptions)}), argv, console)
+    elif args.command == "endpoint":
+        run_endpoint(
+            EndpointOptions(**{each.name: given[each.name] for each in fields(EndpointOptions)}), argv, console
+        )
     elif args.command == "steps":
         run_steps(StepOptions(**{each.name: given[each.name] for each in fields(StepOptions)}), argv, console)
     elif args.command == "ladder":

@@ -7,7 +7,7 @@ from bench.combinations import COLUMNS, combinations
 from bench.plots import plot_paths, plots
 from bench.projection import LABEL, Projection, memory_span, read_projections, rtf_span, step_span
 from bench.results import Provenance, ResultFile, Row, read_results
-from bench.table import data_label, figures, memory_label
+from bench.table import ENDPOINTS, data_label, figures, memory_label, waterfall_cells
 from runtime.errors import InputError
 from runtime.files import written_whole
 
@@ -63,6 +63,7 @@ PROJECTED = (
     "GPU memory MB (projection)",
     "From",
 )
+WATERFALL = ("Model", "Precision", "Engine", "GPU or CPU", "Data", "Stage", "Mean ms", "p50 ms", "p95 ms")
 ABLATION = ("Model", "Precision", "Engine", "GPU or CPU", *COLUMNS)
 PACES = {"fast": "back to back", "realtime": "real time"}
 BOUNDS = (
@@ -127,9 +128,18 @@ def table(results: dict[str, ResultFile], link: str) -> str:
         for row in result.rows
         if row.limit is None and row.combination is None
     ]
-    speech = [_speech(row, provenance) for row, provenance in rows if row.mode != "steps"]
+    speech = [_speech(row, provenance) for row, provenance in rows if row.mode not in ("steps", "endpoint")]
     steps = [_step(row, provenance) for row, provenance in rows if row.mode == "steps" and row.rung is None]
     parts = [_markdown(SPEECH, speech), NOTE]
+    ended = [(row, provenance) for row, provenance in rows if row.mode == "endpoint"]
+    if ended:
+        columns = ("Model", "Precision", "Engine", "GPU or CPU", *ENDPOINTS)
+        cells = [(*_labels(*each), *(cell(each[0]) for cell in ENDPOINTS.values())) for each in ended]
+        parts += ["Endpoints, latencies in ms, p50 / p95:", _markdown(columns, cells)]
+        parts += [
+            "From speech onset to the first text:",
+            _markdown(WATERFALL, [each for one in ended for each in _waterfall(*one)]),
+        ]
     parts += [_markdown(STEPS, steps)] if steps else []
     rungs = [each for result in results.values() for each in _rungs(result)]
     parts += [_markdown(LADDER, rungs)] if rungs else []
@@ -176,6 +186,10 @@ def _speech(row: Row, provenance: Provenance) -> tuple[str, ...]:
         figures([row.final_ms_p50, row.final_ms_p95], 1),
         memory_label(row),
     )
+
+
+def _waterfall(row: Row, provenance: Provenance) -> list[tuple[str, ...]]:
+    return [(*_labels(row, provenance), row.data, stage, *values) for stage, values in waterfall_cells(row).items()]
 
 
 def _step(row: Row, provenance: Provenance) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from bench import churn, normalise, onset
+from bench import churn, normalise, onset, talk
+from bench.waterfall import STAGES
 from runtime.bundle import Bundle
 from runtime.errors import InputError
 from runtime.files import written_whole
@@ -23,6 +24,15 @@ DEFINITIONS = {
     "final_ms": f"from the arrival of the last frame to the final; {LATENCY}",
     "final_speech_end_ms": "the same from the end of speech",
     "speech": onset.DEFINITION,
+    "endpoint": f"{talk.DEFINITION}; early: an endpoint within the clip's speech; late: more than {talk.LATE_S} s after it, missed: none "
+    "before the next onset; latencies of finals over found and late clips",
+    "wer_clips": "percent; the same clips each in a stream of its own",
+    "end_decision_ms": "from the end of speech to the arrival of the frame on whose samples the endpoint is decided; in an endpoint row "
+    "final_ms counts from there to the final, final_speech_end_ms is their sum",
+    "first_correct_onset_ms": "from speech onset to the first text whose first word, normalised, is the reference's; clips without: none",
+    "waterfall": "ms, mean, p50 and p95 over `waterfalls` clips whose first text came of a partial after the onset; "
+    + "; ".join(f"{stage}: {what}" for stage, what in STAGES.items())
+    + "; total_ms: their sum, the first text from speech onset; system_ms: without evidence_ms",
     "backlog_ms": "longest time that an arrived frame waited to be pushed",
     "peak_gpu_memory_mb": "10**6 bytes that the process holds on the GPU after the last clip, CUDA context included",
     "peak_host_memory_mb": "10**6 bytes, largest resident memory of the process up to the end of the row",
@@ -113,7 +123,7 @@ class Row(_Record):
     plan_mb: Figure | None
     build_s: Figure | None
     # Ours
-    mode: Literal["utterance", "continuous", "offline", "steps"] = "utterance"
+    mode: Literal["utterance", "continuous", "offline", "steps", "endpoint"] = "utterance"
     functional_check: bool = False  # measured without a GPU
     lm: str | None = None  # the word n-gram; None: none
     decode_ms_p50: Figure | None = None
@@ -131,6 +141,21 @@ class Row(_Record):
     step_sm_clock_mhz: Figure | None = None
     step_power_draw_w: Figure | None = None
     engine_version: str | None = None
+    # Of endpoints
+    found: int | None = None  # clips by what became of their end
+    late: int | None = None
+    early: int | None = None
+    missed: int | None = None
+    wer_clips: Figure | None = None
+    end_decision_ms_p50: Figure | None = None
+    end_decision_ms_p95: Figure | None = None
+    first_correct_onset_ms_p50: Figure | None = None
+    first_correct_onset_ms_p95: Figure | None = None
+    first_correct: int | None = None  # clips whose first word was right at some time
+    waterfall: dict[str, dict[str, Figure]] | None = None  # stage -> mean, p50, p95
+    waterfalls: int | None = None  # clips in it
+    rules: dict[str, int] | None = None  # runtime.EndpointRules
+    seed: int | None = None  # of the silences
     # Of the ladder
     rung: str | None = None  # how the step was run
     what: str | None = None  # that step computes and copies
@@ -154,7 +179,7 @@ class UtteranceRecord(_Record):
     """One fed clip: transcripts as they were before normalisation, times, marks."""
 
     data: str
-    mode: Literal["utterance", "continuous", "offline"]
+    mode: Literal["utterance", "continuous", "offline", "endpoint"]
     audio: str
     reference: str
     hypothesis: str
@@ -167,6 +192,11 @@ class UtteranceRecord(_Record):
     backlog_ms: Figure | None = None
     onset_s: Figure | None = None
     speech_end_s: Figure | None = None
+    start_s: Figure | None = None  # of endpoints: the clip's start in the stream; marks are in the stream as well
+    verdict: str | None = None
+    end_decision_ms: Figure | None = None
+    first_correct_onset_ms: Figure | None = None
+    waterfall: dict[str, Figure] | None = None
     combination: str | None = None  # of the ablation, as its row has it
 
 

@@ -72,9 +72,9 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
         rows: list[Row] = []
         records: list[UtteranceRecord] = []
         for data_set in data_sets:
-            loaded = _load(data_set, recognizer.bundle.sample_rate, console)
+            loaded = load_clips(data_set, recognizer.bundle.sample_rate, console)
             if not rows:
-                _warm_up(recognizer, loaded[0], options.frame_ms, console)
+                warm_up(recognizer, loaded[0], options.frame_ms, console)
             for mode in MODES[options.mode]:
                 measured = bench.measure(data_set, loaded, mode)
                 rows.append(measured.row.model_copy(update=plan))
@@ -84,12 +84,14 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
     return path
 
 
-def _load(data_set: clips.DataSet, sample_rate: int, console: Console) -> list[Clip]:
+def load_clips(data_set: clips.DataSet, sample_rate: int, console: Console) -> list[Clip]:
+    """The data set's clips at a rate in Hz, their speech marked. Raises InputError for broken audio."""
     with console.status(f"{data_set.name}: reading {len(data_set.utterances)} clips, marking onset and end of speech"):
         return [clips.load(data_set, utterance, sample_rate, mark_speech=True) for utterance in data_set.utterances]
 
 
-def _warm_up(recognizer: TimedRecognizer, clip: Clip, frame_ms: int, console: Console) -> None:
+def warm_up(recognizer: TimedRecognizer, clip: Clip, frame_ms: int, console: Console) -> None:
+    """Run steps that are in no figure, and say so."""
     begin, timed = time.perf_counter(), recognizer.timed
     while len(timed.step_s) < WARM_UP_STEPS:
         feed(recognizer.stream(), clip, frame_ms, VirtualClock())

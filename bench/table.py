@@ -28,6 +28,7 @@ def data_label(row: Row) -> str:
         "continuous": "one stream",
         "offline": "whole clips",
         "steps": f"steps, {row.pace}",
+        "endpoint": "endpoints",
     }[row.mode]
     return f"{row.data}, {how}" if row.limit is None else f"{row.data}, {how}, first {row.limit}"
 
@@ -60,6 +61,39 @@ LATENCY: dict[str, Cell] = {
 }
 
 
+ENDPOINTS: dict[str, Cell] = {
+    "Data": data_label,
+    "Ends found / late / early / missed": lambda row: figures([row.found, row.late, row.early, row.missed], 0),
+    "WER %, clips alone": lambda row: figures([row.wer, row.wer_clips], 2),
+    "End to decision": lambda row: figures([row.end_decision_ms_p50, row.end_decision_ms_p95], 0),
+    "Decision to final": lambda row: figures([row.final_ms_p50, row.final_ms_p95], 1),
+    "End to final": lambda row: figures([row.final_speech_end_ms_p50, row.final_speech_end_ms_p95], 0),
+    "Onset to first text": lambda row: figures([row.first_partial_onset_ms_p50, row.first_partial_onset_ms_p95], 0),
+    "Onset to first correct word": lambda row: figures(
+        [row.first_correct_onset_ms_p50, row.first_correct_onset_ms_p95], 0
+    ),
+}
+
+
+def waterfall_cells(row: Row) -> dict[str, tuple[str, ...]]:
+    """Stage -> mean, p50, p95 in ms, as text."""
+    stages = row.waterfall or {}
+    return {
+        stage.removesuffix("_ms"): tuple(f"{values[key]:.1f}" for key in ("mean", "p50", "p95"))
+        for stage, values in stages.items()
+    }
+
+
+def print_endpoints(rows: Sequence[Row], console: Console) -> None:
+    """Print endpoint rows, and each one's waterfall to the first text."""
+    console.print(_table("Endpoints; latencies in ms, p50 / p95", ENDPOINTS, list(rows)))
+    for row in rows:
+        table = Table("Stage", "mean", "p50", "p95", title=f"{row.data}: ms from onset to first text")
+        for stage, cells in waterfall_cells(row).items():
+            table.add_row(stage, *cells)
+        console.print(table)
+
+
 def report(path: Path, result: ResultFile, console: Console) -> None:
     """Write a run's result file and print its rows."""
     write_result(path, result)
@@ -89,7 +123,7 @@ def _title(row: Row) -> str:
 def _table(title: str, columns: dict[str, Cell], rows: list[Row]) -> Table:
     table = Table(title=title)
     for header in columns:
-        table.add_column(header, justify="left" if header == "Data" else "right")
+        table.add_column(header, justify="left" if header == "Data" else "right", no_wrap=header == "Data")
     for row in rows:
         table.add_row(*(cell(row) for cell in columns.values()))
     return table

@@ -20,6 +20,7 @@ class TimedBackend:
         self._backend = backend
         self.name = backend.name
         self.step_s: list[float] = []
+        self.total_s = 0.0  # of all steps ever
 
     @property
     def cuda_graph(self) -> bool | None:
@@ -34,7 +35,9 @@ class TimedBackend:
         """See Backend.step."""
         begin = time.perf_counter()
         result = self._backend.step(window, valid, state)
-        self.step_s.append(time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+        self.step_s.append(seconds)
+        self.total_s += seconds
         return result
 
     def close(self) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from data.audio import load_audio
+from runtime.endpoint import EndpointRules
 from runtime.errors import InputError, exit_code
 from runtime.ngram import lm_choice
-from runtime.recognizer import Recognizer
+from runtime.recognizer import Event, Final, Recognizer
 
 Samples = npt.NDArray[np.float32] | npt.NDArray[np.int16]
 
@@ -37,6 +38,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         help="KenLM file (default: the checkpoint's own, if any)",
     )
     parser.add_argument("--frame-ms", type=int, default=20, help="length of the pushed frames in ms (default: 20)")
+    parser.add_argument(
+        "--endpoints", action="store_true", help="end an utterance where its speaker does, and begin the next"
+    )
     return parser.parse_args(argv)
 
 
@@ -47,14 +51,17 @@ def run(args: argparse.Namespace) -> None:
     with Recognizer(args.bundle, args.precision, args.backend, args.lm) as recognizer:
         frame = recognizer.bundle.sample_rate * args.frame_ms // 1000
         for file in args.files:
-            stream = recognizer.stream()
+            stream = recognizer.stream(EndpointRules() if args.endpoints else None)
             for samples in (
                 _pcm_frames(frame) if file == "-" else _file_frames(Path(file), recognizer.bundle.sample_rate, frame)
             ):
-                for partial in stream.push(samples):
-                    print(f"{partial.audio_s:8.2f} s  {partial.text}", flush=True)
-            final = stream.end_utterance()
-            print(f"{final.audio_s:8.2f} s  final: {final.text}", flush=True)
+                for event in stream.push(samples):
+                    _show(event)
+            _show(stream.end_utterance())
+
+
+def _show(event: Event) -> None:
+    print(f"{event.audio_s:8.2f} s  {'final: ' if isinstance(event, Final) else ''}{event.text}", flush=True)
 
 
 def _file_frames(path: Path, sample_rate: int, frame: int) -> Iterator[Samples]:

@@ -1,0 +1,289 @@
+"""`python -m bench endpoint`: utterances that end themselves in one stream, when their finals and first texts come."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+
+from bench import clips
+from bench.feed import FRAME_MS, Clock, RealClock, VirtualClock, check_frame_ms
+from bench.measure import Pace, on_gpu
+from bench.metrics import error_rates, percentiles
+from bench.normalise import normalise
+from bench.process import gpu_memory_mb, peak_host_memory_mb
+from bench.progress import Bar
+from bench.provenance import collect
+from bench.results import (
+    DEFINITIONS,
+    ResultFile,
+    Row,
+    UtteranceRecord,
+    calibration_of,
+    default_name,
+    result_path,
+    row,
+)
+from bench.run import load_clips, warm_up
+from bench.table import print_endpoints, report
+from bench.talk import Heard, Spoken, Talk, Verdict, listen, talk, verdicts
+from bench.timed import TimedRecognizer
+from bench.waterfall import FirstText, Waterfall, summed_up, waterfall
+from runtime import EndpointRules, Final, Recognizer
+from runtime.backends import default_backend
+from runtime.bundle import Bundle
+from runtime.ngram import LmChoice
+
+
+@dataclass(frozen=True)
+class EndpointOptions:
+    """What to measure and how."""
+
+    bundle: Path
+    eval: Path | None = None  # folder of data sets; None: data/asr_eval, or data/sample where that is missing
+    lang: str = "en"
+    backend: str = "auto"  # auto: this machine's best
+    precision: str = "fp32"
+    pace: Literal["auto", "realtime", "fast"] = "auto"  # auto: real time on a GPU, fast without one
+    frame_ms: int = FRAME_MS
+    lm: LmChoice = "default"
+    seed: int = 0  # of the silences
+    min_silence_ms: int = EndpointRules.min_silence_ms
+    limit: int | None = None  # first clips of each data set; None: all
+    name: str | None = None  # of the result file; None: made of what is measured
+    out: Path = Path("bench/results")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One clip of the stream. Times in ms; None: not there, or of another clip's utterance."""
+
+    spoken: Spoken
+    verdict: Verdict
+    hypothesis: str
+    end_decision_ms: float | None = None
+    final_ms: float | None = None
+    first_partial_ms: float | None = None
+    first_partial_onset_ms: float | None = None
+    first_correct_onset_ms: float | None = None
+    waterfall: Waterfall | None = None
+
+    @property
+    def final_speech_end_ms(self) -> float | None:
+        """From the end of speech to the final."""
+        return None if self.end_decision_ms is None or self.final_ms is None else self.end_decision_ms + self.final_ms
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    """Events up to a final, and where in the stream its audio lies, in seconds."""
+
+    start_s: float
+    end_s: float
+    events: list[Heard] = field(default_factory=list)
+
+
+def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console) -> Path:
+    """Measure, print the tables, write the result file and return its path.
+
+    Args:
+        options: what to measure.
+        argv: the command line, for the provenance.
+        console: where progress and tables go.
+
+    Raises:
+        InputError: bad options, data or bundle; nothing is written then.
+    """
+    check_frame_ms(options.frame_ms)
+    rules = EndpointRules(min_silence_ms=options.min_silence_ms)
+    folder = clips.eval_folder(options.eval, console.print)
+    data_sets = clips.data_sets(folder, options.lang, options.limit)
+    described = [clips.provenance(data_set) for data_set in data_sets]
+    backend = default_backend() if options.backend == "auto" else options.backend
+    pace: Pace = options.pace if options.pace != "auto" else "realtime" if on_gpu(backend) else "fast"
+    rows: list[Row] = []
+    records: list[UtteranceRecord] = []
+    with TimedRecognizer(options.bundle, options.precision, backend, options.lm) as recognizer:
+        bundle, timed = recognizer.bundle, recognizer.timed
+        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.precision, backend]
+        parts += [*([] if recognizer.ngram is None else ["lm"]), "endpoint"]
+        name = options.name or default_name(parts, data=folder, lang=options.lang, limit=options.limit)
+        path = result_path(options.out, name)
+        for data_set in data_sets:
+            loaded = load_clips(data_set, bundle.sample_rate, console)
+            if not rows:
+                warm_up(recognizer, loaded[0], options.frame_ms, console)
+            audio = talk(loaded, options.seed)
+            alone = [_alone(recognizer, each) for each in audio.spoken]
+            timed.step_s.clear()
+            recognizer.decode_s.clear()
+            clock: Clock = RealClock() if pace == "realtime" else VirtualClock()
+            with Bar(
+                console, f"{data_set.name} endpoints", len(audio.spoken), len(audio.samples) / audio.sample_rate
+            ) as bar:
+                stream = recognizer.stream(rules)
+                heard = listen(
+                    stream,
+                    audio,
+                    options.frame_ms,
+                    clock,
+                    stepped_s=lambda: timed.total_s,
+                    on_frame=partial(bar.audio, 0.0),
+                )
+            answered = answers(bundle, audio, heard, options.lang)
+            decode = percentiles(1e3 * each for each in recognizer.decode_s)
+            measured = {
+                "model": bundle.checkpoint.name,
+                "weights": bundle.checkpoint.weights,
+                "decoder": "ctc",
+                "lm": None if recognizer.ngram is None else recognizer.ngram.name,
+                "precision": options.precision,
+                "calibration": calibration_of(bundle, options.precision),
+                "backend": timed.name,
+                "cuda_graph": timed.cuda_graph,
+                "lookahead_ms": bundle.lookahead_ms,
+                "frame_ms": options.frame_ms,
+                "pace": pace,
+                "data": data_set.name,
+                "mode": "endpoint",
+                "functional_check": not on_gpu(timed.name),
+                "left_out": data_set.left_out,
+                "limit": options.limit,
+                "audio_minutes": len(audio.samples) / audio.sample_rate / 60,
+                "backlog_ms_max": max(1e3 * (each.begin_s - each.arrival_s) for each in heard),
+                "steps": len(timed.step_s),
+                "peak_gpu_memory_mb": gpu_memory_mb() if on_gpu(timed.name) else None,
+                "peak_host_memory_mb": peak_host_memory_mb(),
+                "seed": options.seed,
+                "rules": asdict(rules),
+                "decode_ms_p50": decode.p50,
+                "decode_ms_p95": decode.p95,
+            }
+            rows.append(row(**measured, **_figures(answered, alone, timed.step_s, options.lang)))
+            records.extend(_record(each, data_set.name) for each in answered)
+        provenance = collect(argv, described)
+    result = ResultFile(provenance=provenance, rows=rows, definitions=DEFINITIONS, utterances=records)
+    report(path, result, console)
+    print_endpoints(rows, console)
+    return path
+
+
+def answers(bundle: Bundle, audio: Talk, heard: Sequence[Heard], lang: str) -> list[Answered]:
+    """What the stream said to each clip.
+
+    A final belongs to the last clip whose speech began before its audio ended. Latencies to text are those of the first utterance that
+    ends after the clip's onset, and only where it began before that onset and after the end of the clip before.
+    """
+    utterances = _utterances(heard)
+    spoken = audio.spoken
+    found = verdicts(spoken, [each.end_s for each in utterances])
+    onsets = np.array([each.onset_s for each in spoken])
+    belongs = [max(0, int(np.searchsorted(onsets, each.end_s)) - 1) for each in utterances]
+    answered = []
+    for place, (each, verdict) in enumerate(zip(spoken, found, strict=True)):
+        own = [utterance for utterance, clip in zip(utterances, belongs, strict=True) if clip == place]
+        own = [utterance for utterance in own if utterance.end_s > each.onset_s]
+        hypothesis = " ".join(utterance.events[-1].event.text for utterance in own if utterance.events[-1].event.text)
+        before_s = spoken[place - 1].end_s if place else 0.0
+        measured: dict[str, float | None] = {}
+        fall = None
+        if own and before_s <= own[0].start_s <= each.onset_s:
+            measured, fall = _first_texts(bundle, each, own[0], lang)
+        if verdict in ("found", "late"):
+            final = next(utterance for utterance in own if utterance.end_s >= each.end_s).events[-1]
+            measured["end_decision_ms"] = 1e3 * (final.arrival_s - each.end_s)
+            measured["final_ms"] = 1e3 * (final.end_s - final.arrival_s)
+        answered.append(Answered(each, verdict, hypothesis, **measured, waterfall=fall))
+    return answered
+
+
+def _utterances(heard: Sequence[Heard]) -> list[_Utterance]:
+    finals = [each.event.audio_s for each in heard if isinstance(each.event, Final)]
+    ends = list(accumulate(finals))
+    found = [_Utterance(start, end) for start, end in zip([0.0, *ends], ends, strict=False)]
+    place = 0
+    for each in heard:
+        found[place].events.append(each)
+        place += isinstance(each.event, Final)
+    return found
+
+
+def _first_texts(
+    bundle: Bundle, spoken: Spoken, utterance: _Utterance, lang: str
+) -> tuple[dict[str, float | None], Waterfall | None]:
+    """Latencies of the first text, and of the first whose first word is the reference's; the waterfall of the first."""
+    said = [each for each in utterance.events if each.event.text]
+    if not said:
+        return {}, None
+    first = said[0]
+    word = normalise(spoken.clip.reference, lang).split()[0]
+    correct = next((each for each in said if normalise(each.event.text, lang).split()[:1] == [word]), None)
+    measured = {
+        "first_partial_ms": 1e3 * (first.end_s - spoken.start_s),
+        "first_partial_onset_ms": 1e3 * (first.end_s - spoken.onset_s),
+        "first_correct_onset_ms": None if correct is None else 1e3 * (correct.end_s - spoken.onset_s),
+    }
+    if isinstance(first.event, Final):
+        return measured, None
+    text = FirstText(utterance.start_s, first.event.audio_s, first.arrival_s, first.begin_s, first.step_s, first.end_s)
+    return measured, waterfall(bundle, spoken.onset_s, text)
+
+
+def _alone(recognizer: Recognizer, spoken: Spoken) -> str:
+    stream = recognizer.stream()
+    stream.push(spoken.clip.samples)
+    return stream.end_utterance().text
+
+
+def _figures(answered: list[Answered], alone: list[str], step_s: list[float], lang: str) -> dict[str, object]:
+    references = [each.spoken.clip.reference for each in answered]
+    rates = error_rates(references, [each.hypothesis for each in answered], lang)
+    step = percentiles(1e3 * each for each in step_s)
+    figures: dict[str, object] = {
+        "clips": len(answered),
+        "wer": rates.wer,
+        "cer": rates.cer,
+        "wer_clips": error_rates(references, alone, lang).wer,
+        "step_ms_p50": step.p50,
+        "step_ms_p95": step.p95,
+        "step_ms_p99": step.p99,
+        "waterfall": summed_up([each.waterfall for each in answered if each.waterfall]),
+        "waterfalls": sum(each.waterfall is not None for each in answered),
+        "first_correct": sum(each.first_correct_onset_ms is not None for each in answered),
+    }
+    figures |= {kind: sum(each.verdict == kind for each in answered) for kind in ("found", "late", "early", "missed")}
+    for key in LATENCIES:
+        values = percentiles(getattr(each, key) for each in answered)
+        figures |= {f"{key}_p50": values.p50, f"{key}_p95": values.p95}
+    return figures
+
+
+LATENCIES = (
+    "end_decision_ms",
+    "final_ms",
+    "final_speech_end_ms",
+    "first_partial_ms",
+    "first_partial_onset_ms",
+    "first_correct_onset_ms",
+)
+
+
+def _record(each: Answered, data: str) -> UtteranceRecord:
+    return UtteranceRecord(
+        data=data,
+        mode="endpoint",
+        audio=each.spoken.clip.name,
+        reference=each.spoken.clip.reference,
+        hypothesis=each.hypothesis,
+        audio_s=each.spoken.clip.audio_s,
+        start_s=each.spoken.start_s,
+        onset_s=each.spoken.onset_s,
+        speech_end_s=each.spoken.end_s,
+        verdict=each.verdict,
+        waterfall=None if each.waterfall is None else {key: round(ms, 3) for key, ms in asdict(each.waterfall).items()},
+        **{key: getattr(each, key) for key in LATENCIES},
+    )
