@@ -1,9 +1,13 @@
 """Recognizer and Stream: push audio, get partials; end the utterance, get the final."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +17,7 @@ from runtime.backends import Backend, default_backend, default_precision, open_b
 from runtime.bundle import read_bundle
 from runtime.ctc import GreedyCtc
 from runtime.decoder import Decoder
-from runtime.errors import InputError
+from runtime.errors import ClosedError, InputError
 
 ALL_VALID = 1 << 30  # mel frames: the end of the audio is not known yet
 INT16_FULL_SCALE = 32768.0
@@ -59,18 +63,30 @@ class Recognizer:
             name = backend or default_backend()
             backend = open_backend(name, bundle, self.bundle, precision or default_precision(name))
         self.backend = backend
+        self._opening = threading.Lock()  # no stream is made while the streams are closed
+        self._closed = False
+        self._streams: WeakSet[Stream] = WeakSet()
 
     def stream(self) -> "Stream":
-        """A new stream at an utterance's start."""
-        return Stream(self)
+        """A new stream at an utterance's start. Raises ClosedError after `close`."""
+        with self._opening:
+            if self._closed:
+                raise ClosedError("expected an open recogniser, found a closed one; open it again")
+            stream = Stream(self)
+            self._streams.add(stream)
+        return stream
 
     def new_decoder(self) -> Decoder:
         """A decoder at an utterance's start."""
         return GreedyCtc(self.bundle.vocabulary, self.bundle.blank)
 
     def close(self) -> None:
-        """Free the backend."""
-        self.backend.close()
+        """Close the streams, each after the step that it is in, and free the backend; safe to call twice."""
+        with self._opening:
+            self._closed = True
+            for stream in list(self._streams):
+                stream.close()
+            self.backend.close()
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +102,9 @@ class Stream:
 
     Steps run as soon as their window is full: the first after `first_step_samples`, then every `chunk_samples`. Between steps only
     the samples that the next window overlaps are kept.
+
+    Any method may be called from any thread: one at a time has its turn, a step and its decoding are never parted. `reset` and `close`
+    cut a longer `push` short after the step that it is in.
     """
 
     def __init__(self, recognizer: Recognizer) -> None:
@@ -94,13 +113,44 @@ class Stream:
         self._new_decoder = recognizer.new_decoder
         # Room for the step in progress and what is pushed at once beyond it; grown when a longer piece comes.
         self._audio: npt.NDArray[np.float32] = np.zeros(2 * self._bundle.window_samples, np.float32)
-        self.reset()
+        self._one_at_a_time = threading.Lock()
+        self._closed = False
+        self._state: Any = None
+        self._start()
 
     def reset(self) -> None:
-        """Forget the utterance: equal to a new stream."""
+        """Forget the utterance: equal to a new stream. A push in progress in another thread returns nothing.
+
+        Raises ClosedError after `close`.
+        """
+        self._cancelled = True  # before it is our turn: what is in progress stops, and whoever is next starts anew
+        with self._turn():
+            pass
+
+    def close(self) -> None:
+        """Give the state back, after the step in progress; every later call raises ClosedError, and so does a push in progress."""
+        self._closed = True
+        with self._one_at_a_time:
+            self._state = None
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._one_at_a_time:
+            self._check_open()
+            if self._cancelled:
+                self._start()
+            yield
+            self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("expected an open stream, found a closed one; make another")
+
+    def _start(self) -> None:
+        self._cancelled = False
         bundle = self._bundle
         self._decoder = self._new_decoder()
-        self._state: Any = None  # given back before the next is asked for: a backend may reuse it
+        self._state = None  # given back before the next is asked for: a backend may reuse it
         self._state = self._backend.new_state()
         self._steps = 0
         self._received = 0
@@ -111,19 +161,25 @@ class Stream:
     def push(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16]) -> list[Partial]:
         """Take mono samples [n] at the bundle's rate, FP32 in -1..1 or INT16; return a partial per step that changed the text.
 
-        Raises InputError, and changes nothing, for another type or shape and for samples that are not finite.
+        Raises InputError, and changes nothing, for another type or shape and for samples that are not finite; ClosedError after `close`.
         """
         checked = _checked(samples)
-        self._append(checked)
-        self._received += len(checked)
-        return self._run_full_windows()
+        with self._turn():
+            self._append(checked)
+            self._received += len(checked)
+            partials = self._run_full_windows()
+            return [] if self._cancelled else partials
 
     def end_utterance(self) -> Final:
         """End the utterance: flush the tail with synthesised silence at once, return the final, be ready for the next.
 
         The look-ahead is computed, not waited for: the frames that remain are computed with the end of the audio masked as in
-        NeMo's offline forward.
+        NeMo's offline forward. Raises ClosedError after `close`.
         """
+        with self._turn():
+            return self._final()
+
+    def _final(self) -> Final:
         bundle = self._bundle
         owed = bundle.encoder_frames(self._received) - self._steps * bundle.chunk_frames
         if owed > 0:
@@ -134,7 +190,7 @@ class Stream:
             mel_frames = (self._received - self._steps * bundle.chunk_samples) // bundle.hop_samples
             self._step(valid=mel_frames, frames=owed)
         final = Final(self._decoder.text, self._decoder.tokens, self._received / bundle.sample_rate)
-        self.reset()
+        self._start()
         return final
 
     def _append(self, samples: npt.NDArray[np.float32]) -> None:
@@ -147,7 +203,7 @@ class Stream:
     def _run_full_windows(self) -> list[Partial]:
         bundle, partials = self._bundle, []
         consumed = 0
-        while self._filled - consumed >= bundle.window_samples:
+        while self._filled - consumed >= bundle.window_samples and not (self._cancelled or self._closed):
             if self._step(ALL_VALID, bundle.chunk_frames, consumed):
                 heard = (self._steps - 1) * bundle.chunk_samples + bundle.first_step_samples
                 partials.append(Partial(self._decoder.text, self._decoder.tokens, heard / bundle.sample_rate))
