@@ -52,8 +52,8 @@ bundle = build/bundles/$(patsubst %.nemo,%,$(notdir $(MODEL)))-$(1)ms
 exported = $(RUN) export --model "$(MODEL)" --lookahead $(1) --out build/bundles
 calibrated = $(RUN) calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) \
 	--eval "$(EVAL)" --method $(METHOD) --keep $(KEEP)
-# $(call install,groups): pip at the pinned versions, one line a package.
-install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c requirements/constraints.txt \
+# $(call install,groups,options): pip at the pinned versions, one line a package.
+install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c requirements/constraints.txt $(2) \
 	$(1:%=-r requirements/%.txt) | sed -u -n -E 's/^Collecting ([^ ]+).*/  \1/p; s/^(Installing collected packages):.*/  \1/p'
 supported = $(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is \
 	$(or $(VERSION),not there): name one, as in `make setup PYTHON=python3.12`))
@@ -101,11 +101,12 @@ lint: $(STAMP)-dev ## ruff and mypy
 clean: ## remove everything that was made: build/
 	rm -rf build
 
-$(STAMP): requirements/constraints.txt $(GROUPS:%=requirements/%.txt)
+$(STAMP): requirements/constraints.txt requirements/vad.txt $(GROUPS:%=requirements/%.txt)
 	@$(supported)
 	echo "Setting up build/venv (Python $(VERSION), $(HARDWARE)): about 3 minutes and 2 GB, more with a CUDA build of torch"
 	$(PYTHON) -m venv --clear build/venv
 	$(call install,$(GROUPS))
+	$(call install,vad,--no-deps)
 	touch $@
 	echo "Set up in $$SECONDS s"
 

