@@ -12,6 +12,7 @@ import pytest
 
 from runtime import Recognizer, Stream
 from runtime.backends import StepResult
+from runtime.backends.tensorrt import TensorRtState
 from runtime.errors import ClosedError
 from tests.runtime.rig import Host, Rig, windows
 
@@ -115,21 +116,22 @@ def test_streams_that_are_closed_give_their_lanes_back(rig: Rig) -> None:
 
 def test_the_lane_outlives_its_step(rig: Rig) -> None:
     backend = rig.open()
-    running: list[threading.Thread] = []
+    started: list[int] = []
     ended: list[ClosedError] = []
 
-    def step() -> None:
-        state = backend.new_state()
+    def step(state: TensorRtState) -> None:
         try:
-            for window, valid in windows(1000):
+            for number, (window, valid) in enumerate(windows(5000)):
                 backend.step(window, valid, state)
+                if number == 0:
+                    started.append(number)
         except ClosedError as error:
             ended.append(error)
 
-    for _ in range(3):
-        running.append(threading.Thread(target=step, daemon=True))
-        running[-1].start()
-    while rig.lanes() < 3:
+    running = [threading.Thread(target=step, args=(backend.new_state(),), daemon=True) for _ in range(3)]
+    for each in running:
+        each.start()
+    while len(started) < 3:
         time.sleep(0.001)
     backend.close()  # under three steps: with no stream above it to wait for them
     finish(*running)
