@@ -1,6 +1,18 @@
 """The streaming runtime: a bundle in, audio in, events out. Imports neither torch nor NeMo."""
 
-from runtime.errors import InputError
+from runtime.conversation import BargeIn, BargeInRules, Conversation
+from runtime.errors import ClosedError, InputError
 from runtime.recognizer import Event, Final, Partial, Recognizer, Stream
 
-__all__ = ["Event", "Final", "InputError", "Partial", "Recognizer", "Stream"]
+__all__ = [
+    "BargeIn",
+    "BargeInRules",
+    "ClosedError",
+    "Conversation",
+    "Event",
+    "Final",
+    "InputError",
+    "Partial",
+    "Recognizer",
+    "Stream",
+]

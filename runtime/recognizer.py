@@ -118,6 +118,11 @@ class Stream:
         self._state: Any = None
         self._start()
 
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+        return self._bundle.sample_rate
+
     def reset(self) -> None:
         """Forget the utterance: equal to a new stream. A push in progress in another thread returns nothing.
 
@@ -163,10 +168,10 @@ class Stream:
 
         Raises InputError, and changes nothing, for another type or shape and for samples that are not finite; ClosedError after `close`.
         """
-        checked = _checked(samples)
+        heard = checked(samples)
         with self._turn():
-            self._append(checked)
-            self._received += len(checked)
+            self._append(heard)
+            self._received += len(heard)
             partials = self._run_full_windows()
             return [] if self._cancelled else partials
 
@@ -222,7 +227,8 @@ class Stream:
         return self._decoder.push(getattr(result, self._decoder.fed)[:frames])
 
 
-def _checked(samples: object) -> npt.NDArray[np.float32]:
+def checked(samples: object) -> npt.NDArray[np.float32]:
+    """Mono samples [n] as FP32 in -1..1. Raises InputError for another type or shape than `push` takes, or values that are not finite."""
     if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
         found = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
         raise InputError(f"expected samples as a numpy array of float32 or int16, found {found}; convert them first")
