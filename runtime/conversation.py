@@ -21,8 +21,8 @@ Samples = npt.NDArray[np.float32]
 class BargeInRules:
     """What makes the user's voice an interruption."""
 
-    minimum_voiced_ms: int = 128
-    """Voiced time, in windows of 32 ms; a window without voice takes one back. A cough or a clap has less."""
+    minimum_voiced_ms: int = 64
+    """Voiced time, in windows of 32 ms; a window without voice takes one back. A clap has less; for coughs ask for more, or for a token."""
     preroll_ms: int = 500
     """Audio from before the decision that is recognised, in which the first word began."""
     confirming_token: bool = False
@@ -103,7 +103,7 @@ class Conversation:
             cleaned = self._cleaned(heard)
             self._received += len(heard)
             if not self._agent_speaks:
-                return [*self._stream.push(cleaned.linear)]
+                return [*self._stream.push(cleaned.samples)]
             return self._watch(cleaned)
 
     def end_utterance(self) -> Final:
@@ -123,7 +123,7 @@ class Conversation:
         self._voiced = 0  # windows, those without voice taken off
         self._confirming = False
         self._preroll: Samples = np.zeros(0, np.float32)
-        self._unseen = Cleaned(*(np.zeros(0, np.float32) for _ in range(3)))  # less than a window
+        self._unseen = Cleaned(*(np.zeros(0, np.float32) for _ in range(2)))  # less than a window
         self._stream.reset()
 
     def _stop(self) -> None:
@@ -135,29 +135,25 @@ class Conversation:
     def _cleaned(self, heard: Samples) -> Cleaned:
         """The canceller runs while there may be echo; else audio is as it came."""
         if self._canceller is None or not (self._agent_speaks or self._tail > 0):
-            return Cleaned(heard, heard, np.zeros_like(heard))
+            return Cleaned(heard, np.zeros_like(heard))
         cleaned = self._canceller.push(heard)
         if not self._agent_speaks:
             self._tail -= len(heard)
             if self._tail <= 0:
                 rest = self._canceller.flush()
-                cleaned = Cleaned(np.concatenate([cleaned.linear, rest]), cleaned.suppressed, cleaned.reference)
+                cleaned += Cleaned(rest, np.zeros_like(rest))
         return cleaned
 
     def _watch(self, cleaned: Cleaned) -> list[Event | BargeIn]:
-        linear = cleaned.linear
-        self._preroll = np.concatenate([self._preroll, linear])[-SAMPLE_RATE * self._rules.preroll_ms // 1000 :]
-        unseen = self._unseen
-        suppressed = np.concatenate([unseen.suppressed, cleaned.suppressed])
-        reference = np.concatenate([unseen.reference, cleaned.reference])
-        whole = len(suppressed) // WINDOW_SAMPLES * WINDOW_SAMPLES
-        self._unseen = Cleaned(linear[:0], suppressed[whole:], reference[whole:])
-        for start in range(0, whole, WINDOW_SAMPLES):
-            window = slice(start, start + WINDOW_SAMPLES)
-            self._count(suppressed[window], reference[window])
+        heard = cleaned.samples
+        self._preroll = np.concatenate([self._preroll, heard])[-SAMPLE_RATE * self._rules.preroll_ms // 1000 :]
+        self._unseen = self._unseen + cleaned
+        while len(self._unseen.samples) >= WINDOW_SAMPLES:
+            self._count(self._unseen[:WINDOW_SAMPLES])
+            self._unseen = self._unseen[WINDOW_SAMPLES:]
         enough = self._voiced * WINDOW_MS >= self._rules.minimum_voiced_ms
         if self._confirming:
-            return self._confirm(linear)
+            return self._confirm(heard)
         if not enough:
             return []
         if self._rules.confirming_token:
@@ -165,10 +161,10 @@ class Conversation:
             return self._confirm(self._preroll)
         return self._interrupted(self._stream.push(self._preroll))
 
-    def _count(self, window: Samples, reference: Samples) -> None:
-        (probability,) = self._vad.push(window)
+    def _count(self, window: Cleaned) -> None:
+        (probability,) = self._vad.push(window.samples)
         voiced = probability >= THRESHOLD
-        explained = self._canceller is not None and self._gate.explains(window, reference, voiced)
+        explained = self._canceller is not None and self._gate.explains(window, voiced)
         self._voiced = self._voiced + 1 if voiced and not explained else max(0, self._voiced - 1)
 
     def _confirm(self, samples: Samples) -> list[Event | BargeIn]:

@@ -1,7 +1,7 @@
 """Echo of the agent's own voice: cancelled by Speex, and what is left of it told from a user by its level."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,29 @@ FRAME_MS = 20
 TAIL_MS = 256  # from the reference to the last of its echo: delay of the device and reverberation
 FULL_SCALE = 32767.0
 QUIET_DB = -60.0  # of full scale; a reference below it explains nothing
-PER_WINDOW = 0.1  # of the way to a window's leak that the mean goes: 0.3 s with windows of 32 ms
+FALL_DB, RISE_DB = (
+    0.3,
+    1.0,
+)  # per window of 32 ms: the leak falls as the canceller learns; a user cannot raise it
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What a piece of the microphone's audio is without the echo: FP32 [n] each, n whole frames."""
+    """A piece of the microphone's audio, FP32 [n] each."""
 
-    linear: Samples
-    """The echo subtracted, the rest as it was: for recognition."""
-    suppressed: Samples
-    """What is left of the echo, and noise, damped too: for voice activity."""
+    samples: Samples
+    """The echo subtracted, the rest as it was: Speex's damping of what is left would delay the detector."""
     reference: Samples
     """What was played meanwhile."""
+
+    def __add__(self, later: "Cleaned") -> "Cleaned":
+        """This and what comes after it."""
+        pairs = ((getattr(self, each.name), getattr(later, each.name)) for each in fields(self))
+        return Cleaned(*map(np.concatenate, pairs))
+
+    def __getitem__(self, part: slice) -> "Cleaned":
+        """A part of both."""
+        return Cleaned(self.samples[part], self.reference[part])
 
 
 class EchoCanceller:
@@ -39,8 +49,7 @@ class EchoCanceller:
         """Raises InputError where pyaec is missing or does not load."""
         self.frame = sample_rate * FRAME_MS // 1000
         taps = sample_rate * TAIL_MS // 1000
-        aec = _import_pyaec().Aec
-        self._linear, self._suppressing = (aec(self.frame, taps, sample_rate, suppress) for suppress in (False, True))
+        self._speex = _import_pyaec().Aec(self.frame, taps, sample_rate, False)
         self._played: Samples = np.zeros(0, np.float32)
         self._heard: Samples = np.zeros(0, np.float32)
 
@@ -61,9 +70,8 @@ class EchoCanceller:
         self._played = self._played[whole:]
         reference = np.pad(reference, (0, whole - len(reference)))
         frames = zip(heard[:whole].reshape(-1, self.frame), reference.reshape(-1, self.frame), strict=True)
-        pairs = [(_int16(mine), _int16(theirs)) for mine, theirs in frames]
-        linear, suppressed = ([each.cancel_echo(*pair) for pair in pairs] for each in (self._linear, self._suppressing))
-        return Cleaned(_float32(linear), _float32(suppressed), reference)
+        cleaned = [self._speex.cancel_echo(_int16(mine), _int16(theirs)) for mine, theirs in frames]
+        return Cleaned(np.array(cleaned, np.float32).reshape(-1) / np.float32(FULL_SCALE), reference)
 
     def flush(self) -> Samples:
         """The microphone's audio that is left over, less than a frame, as it came."""
@@ -76,18 +84,20 @@ class EchoGate:
 
     def __init__(self, margin_db: float) -> None:
         self._margin_db = margin_db
-        self._leak_db = 0.0  # of the cleaned audio below the reference; at first the echo is as loud as that
+        self._leak_db = (
+            0.0  # of the cleaned audio to the reference, at its highest; at first the echo is as loud as that
+        )
         self._played_db: deque[float] = deque(maxlen=10)  # windows: the echo comes late, and lasts
 
-    def explains(self, cleaned: Samples, reference: Samples, voiced: bool) -> bool:
-        """Take a window FP32 [n] of both; `voiced` and unexplained, it is a user's and says nothing of the leak."""
-        self._played_db.append(_db(reference))
-        loudest, heard = max(self._played_db), _db(cleaned)
+    def explains(self, window: Cleaned, voiced: bool) -> bool:
+        """Take the next window; `voiced` and unexplained, it is a user's and says nothing of the leak."""
+        self._played_db.append(_db(window.reference))
+        loudest, heard = max(self._played_db), _db(window.samples)
         if loudest < QUIET_DB:
             return False
         explained = heard < loudest + self._leak_db + self._margin_db
         if explained or not voiced:
-            self._leak_db += PER_WINDOW * (heard - loudest - self._leak_db)
+            self._leak_db = float(np.clip(heard - loudest, self._leak_db - FALL_DB, self._leak_db + RISE_DB))
         return explained
 
 
@@ -97,10 +107,6 @@ def _db(samples: Samples) -> float:
 
 def _int16(samples: Samples) -> Any:  # noqa: ANN401 -- ctypes
     return (np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16).tolist()
-
-
-def _float32(frames: list[list[int]]) -> Samples:
-    return np.array(frames, np.float32).reshape(-1) / np.float32(FULL_SCALE)
 
 
 def _import_pyaec() -> Any:  # noqa: ANN401 -- a module without types
