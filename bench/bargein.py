@@ -24,7 +24,7 @@ from bench.normalise import normalise
 from bench.provenance import collect
 from bench.results import Figure, Provenance, result_path
 from bench.table import CHECK, figures
-from runtime import BargeIn, BargeInRules, Conversation, Event, Partial, Recognizer, Stream
+from runtime import BargeIn, BargeInRules, Conversation, Event, Recognizer, Stream
 from runtime.backends import default_backend, default_precision
 from runtime.errors import InputError
 from runtime.files import written_whole
@@ -125,7 +125,7 @@ class _Recorded(Stream):
         self.pieces: list[npt.NDArray[np.float32]] = []
         super().__init__(recognizer)
 
-    def push(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16]) -> list[Partial]:
+    def push(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16]) -> list[Event]:
         self.pieces.append(samples.astype(np.float32))
         return super().push(samples)
 

@@ -1,6 +1,7 @@
 """The streaming runtime: a bundle in, audio in, events out. Imports neither torch nor NeMo."""
 
 from runtime.conversation import BargeIn, BargeInRules, Conversation
+from runtime.endpoint import EndpointRules
 from runtime.errors import ClosedError, InputError
 from runtime.recognizer import Event, Final, Partial, Recognizer, Stream
 
@@ -9,6 +10,7 @@ __all__ = [
     "BargeInRules",
     "ClosedError",
     "Conversation",
+    "EndpointRules",
     "Event",
     "Final",
     "InputError",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from rich.console import Console
 
 from data.audio import load_audio
+from runtime.endpoint import EndpointRules
 from runtime.errors import InputError, exit_code
 from runtime.live import Display, UntilInterrupted, paced
 from runtime.microphone import microphone
@@ -38,6 +39,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         "--backend", help="tensorrt, onnxruntime-cuda or onnxruntime-cpu (default: TensorRT where there is a GPU)"
     )
     parser.add_argument("--frame-ms", type=int, default=20, help="length of the pushed frames in ms (default: 20)")
+    parser.add_argument(
+        "--endpoints", action="store_true", help="end an utterance where its speaker does, and begin the next"
+    )
     return parser.parse_args(argv)
 
 
@@ -50,10 +54,10 @@ def run(args: argparse.Namespace) -> None:
     with Recognizer(args.bundle, args.precision, args.backend) as recognizer, Display(Console()) as display:
         for source in ["--mic"] if args.mic else args.files:
             frames = UntilInterrupted(_frames(source, recognizer.bundle.sample_rate, args.frame_ms, args.realtime))
-            stream = recognizer.stream()
+            stream = recognizer.stream(EndpointRules() if args.endpoints else None)
             for samples in frames:
-                for partial in stream.push(samples):
-                    display.show(partial)
+                for event in stream.push(samples):
+                    display.show(event)
             display.show(stream.end_utterance())
             if frames.interrupted:
                 break

@@ -106,12 +106,12 @@ class Conversation:
                 return [*self._stream.push(cleaned.samples)]
             return self._watch(cleaned)
 
-    def end_utterance(self) -> Final:
+    def end_utterance(self, silence_ms: int = 0) -> Final:
         """See Stream.end_utterance."""
         with self._one_at_a_time:
             if self._canceller is not None and self._tail > 0:
                 self._stream.push(self._canceller.flush())
-            return self._stream.end_utterance()
+            return self._stream.end_utterance(silence_ms)
 
     def close(self) -> None:
         """Close the stream."""

@@ -17,7 +17,9 @@ from runtime.backends import Backend, default_backend, default_precision, open_b
 from runtime.bundle import read_bundle
 from runtime.ctc import GreedyCtc
 from runtime.decoder import Decoder
+from runtime.endpoint import EndedBy, Endpointer, EndpointRules
 from runtime.errors import ClosedError, InputError
+from runtime.vad import SAMPLE_RATE, WINDOW_SAMPLES, Vad
 
 ALL_VALID = 1 << 30  # mel frames: the end of the audio is not known yet
 INT16_FULL_SCALE = 32768.0
@@ -42,6 +44,7 @@ class Final:
     tokens: tuple[int, ...]
     audio_s: float
     """Length of the utterance, in seconds."""
+    ended_by: EndedBy = "caller"
 
 
 Event = Partial | Final
@@ -67,12 +70,16 @@ class Recognizer:
         self._closed = False
         self._streams: WeakSet[Stream] = WeakSet()
 
-    def stream(self) -> "Stream":
-        """A new stream at an utterance's start. Raises ClosedError after `close`."""
+    def stream(self, endpoints: EndpointRules | None = None) -> "Stream":
+        """A new stream at an utterance's start. With rules it ends utterances itself, without only `end_utterance` does.
+
+        Raises InputError where rules are given and the voice activity detector is not installed or takes another rate; ClosedError
+        after `close`.
+        """
         with self._opening:
             if self._closed:
                 raise ClosedError("expected an open recogniser, found a closed one; open it again")
-            stream = Stream(self)
+            stream = Stream(self, endpoints)
             self._streams.add(stream)
         return stream
 
@@ -103,18 +110,28 @@ class Stream:
     Steps run as soon as their window is full: the first after `first_step_samples`, then every `chunk_samples`. Between steps only
     the samples that the next window overlaps are kept.
 
+    With endpoint rules `push` returns finals too. The audio after an endpoint belongs to the next utterance, which begins as in a new
+    stream; the lengths of the finals add up to the audio. Decisions depend on the audio alone, not on how it was cut into frames.
+
     Any method may be called from any thread: one at a time has its turn, a step and its decoding are never parted. `reset` and `close`
     cut a longer `push` short after the step that it is in.
     """
 
-    def __init__(self, recognizer: Recognizer) -> None:
+    def __init__(self, recognizer: Recognizer, endpoints: EndpointRules | None = None) -> None:
         self._bundle = recognizer.bundle
         self._backend = recognizer.backend
         self._new_decoder = recognizer.new_decoder
+        self._vad = None if endpoints is None else Vad()
+        self._endpointer = Endpointer(endpoints or EndpointRules())
+        if endpoints is not None and self._bundle.sample_rate != SAMPLE_RATE:
+            found = f"found one at {self._bundle.sample_rate} Hz"
+            raise InputError(
+                f"expected a bundle at {SAMPLE_RATE} Hz for endpoints, {found}; end its utterances yourself"
+            )
         # Room for the step in progress and what is pushed at once beyond it; grown when a longer piece comes.
         self._audio: npt.NDArray[np.float32] = np.zeros(2 * self._bundle.window_samples, np.float32)
         self._one_at_a_time = threading.Lock()
-        self._closed = False
+        self._cancelled = self._closed = False
         self._state: Any = None
         self._start()
 
@@ -143,6 +160,7 @@ class Stream:
         with self._one_at_a_time:
             self._check_open()
             if self._cancelled:
+                self._cancelled = False
                 self._start()
             yield
             self._check_open()
@@ -151,8 +169,11 @@ class Stream:
         if self._closed:
             raise ClosedError("expected an open stream, found a closed one; make another")
 
+    @property
+    def _interrupted(self) -> bool:
+        return self._cancelled or self._closed
+
     def _start(self) -> None:
-        self._cancelled = False
         bundle = self._bundle
         self._decoder = self._new_decoder()
         self._state = None  # given back before the next is asked for: a backend may reuse it
@@ -162,41 +183,78 @@ class Stream:
         # Before the first sample lies silence: that part of the first window is zero.
         self._filled = bundle.window_samples - bundle.first_step_samples
         self._audio[: self._filled] = 0.0
+        self._endpointer.reset()
+        if self._vad:
+            self._vad.reset()
 
-    def push(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16]) -> list[Partial]:
+    def push(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16]) -> list[Event]:
         """Take mono samples [n] at the bundle's rate, FP32 in -1..1 or INT16; return a partial per step that changed the text.
+
+        With endpoint rules also a final per utterance that ended, flushed at once, `audio_s` counted from each one's start.
 
         Raises InputError, and changes nothing, for another type or shape and for samples that are not finite; ClosedError after `close`.
         """
         heard = checked(samples)
         with self._turn():
-            self._append(heard)
-            self._received += len(heard)
-            partials = self._run_full_windows()
-            return [] if self._cancelled else partials
+            events = self._hear(heard) if self._vad is None else self._hear_to_endpoints(heard, self._vad)
+            return [] if self._cancelled else events
 
-    def end_utterance(self) -> Final:
+    def _hear_to_endpoints(self, samples: npt.NDArray[np.float32], vad: Vad) -> list[Event]:
+        events: list[Event] = []
+        while len(samples) and not self._interrupted:
+            # A decision falls on a window's last sample.
+            piece = samples[: WINDOW_SAMPLES - self._received % WINDOW_SAMPLES]
+            samples = samples[len(piece) :]
+            events += self._hear(piece)
+            for probability in vad.push(piece):
+                if ended_by := self._decide(probability):
+                    events.append(self._end(ended_by))
+        return events
+
+    def end_utterance(self, silence_ms: int = 0) -> Final:
         """End the utterance: flush the tail with synthesised silence at once, return the final, be ready for the next.
 
         The look-ahead is computed, not waited for: the frames that remain are computed with the end of the audio masked as in
-        NeMo's offline forward. Raises ClosedError after `close`.
+        NeMo's offline forward of the same audio. Where a speaker is cut off at the last sample, as when a push-to-talk button is let
+        go early, CTC often owes the last word: `silence_ms` of exact silence, computed too, brings it out. 160 is enough; it costs a
+        step or two, counts in no `audio_s`, and is not what NeMo's offline forward does. Raises InputError for less than 0,
+        ClosedError after `close`.
         """
+        if silence_ms < 0:
+            raise InputError(f"expected silence_ms of at least 0, found {silence_ms}; 160 is enough for a last word")
         with self._turn():
-            return self._final()
+            return self._end("caller", silence_ms)
 
-    def _final(self) -> Final:
+    def _decide(self, probability: float) -> EndedBy | None:
+        bundle, decoder = self._bundle, self._decoder
+        frame_samples = bundle.chunk_samples // bundle.chunk_frames
+        last_token_end = (self._steps * bundle.chunk_frames - decoder.blank_frames) * frame_samples
+        return self._endpointer.push(probability, self._received - last_token_end, bool(decoder.tokens))
+
+    def _hear(self, samples: npt.NDArray[np.float32], to_the_end: bool = False) -> list[Event]:
+        self._append(samples)
+        self._received += len(samples)
+        return self._run_full_windows(to_the_end)
+
+    def _end(self, ended_by: EndedBy, silence_ms: int = 0) -> Final:
         bundle = self._bundle
+        audio_s = self._received / bundle.sample_rate
+        if silence_ms and self._received:
+            self._hear(self._silence(bundle.sample_rate * silence_ms // 1000), to_the_end=True)
         owed = bundle.encoder_frames(self._received) - self._steps * bundle.chunk_frames
         if owed > 0:
-            # x[n] = a x[n-1] is what the pre-emphasis y[n] = x[n] - a x[n-1] turns into exact silence: no click at the end.
-            missing = bundle.window_samples - self._filled
-            last = self._audio[self._filled - 1]
-            self._append(last * bundle.preemphasis ** np.arange(1, missing + 1, dtype=np.float32))
+            self._append(self._silence(bundle.window_samples - self._filled))
             mel_frames = (self._received - self._steps * bundle.chunk_samples) // bundle.hop_samples
             self._step(valid=mel_frames, frames=owed)
-        final = Final(self._decoder.text, self._decoder.tokens, self._received / bundle.sample_rate)
+        final = Final(self._decoder.text, self._decoder.tokens, audio_s, ended_by)
         self._start()
         return final
+
+    def _silence(self, samples: int) -> npt.NDArray[np.float32]:
+        # x[n] = a x[n-1] is what the pre-emphasis y[n] = x[n] - a x[n-1] turns into exact silence: no click at the end.
+        decay = self._bundle.preemphasis ** np.arange(1, samples + 1, dtype=np.float32)
+        silence: npt.NDArray[np.float32] = decay * self._audio[self._filled - 1]
+        return silence
 
     def _append(self, samples: npt.NDArray[np.float32]) -> None:
         end = self._filled + len(samples)
@@ -205,10 +263,11 @@ class Stream:
         self._audio[self._filled : end] = samples
         self._filled = end
 
-    def _run_full_windows(self) -> list[Partial]:
-        bundle, partials = self._bundle, []
+    def _run_full_windows(self, to_the_end: bool) -> list[Event]:
+        bundle = self._bundle
+        partials: list[Event] = []
         consumed = 0
-        while self._filled - consumed >= bundle.window_samples and not (self._cancelled or self._closed):
+        while self._filled - consumed >= bundle.window_samples and (to_the_end or not self._interrupted):
             if self._step(ALL_VALID, bundle.chunk_frames, consumed):
                 heard = (self._steps - 1) * bundle.chunk_samples + bundle.first_step_samples
                 partials.append(Partial(self._decoder.text, self._decoder.tokens, heard / bundle.sample_rate))

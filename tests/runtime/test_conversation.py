@@ -7,7 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime import BargeIn, BargeInRules, ClosedError, Conversation, Event, InputError, Partial, Recognizer, Stream
+from runtime import (
+    BargeIn,
+    BargeInRules,
+    ClosedError,
+    Conversation,
+    EndpointRules,
+    Event,
+    Final,
+    InputError,
+    Partial,
+    Recognizer,
+    Stream,
+)
 from runtime.echo import Cleaned, EchoCanceller, EchoGate
 
 FRAME = 320
@@ -47,7 +59,7 @@ class Recorded(Stream):
         self.pieces: list[np.ndarray] = []
         super().__init__(recognizer)
 
-    def push(self, samples: np.ndarray) -> list[Partial]:
+    def push(self, samples: np.ndarray) -> list[Event]:
         self.pieces.append(samples.copy())
         return super().push(samples)
 
@@ -77,6 +89,16 @@ def test_an_interruption_is_a_fresh_stream(recognizer: Recognizer, speech: np.nd
     stream.pieces.clear()
     assert (events[1:], final) == (expected, fresh.end_utterance())
     assert final.text.split()[0] == clean.end_utterance().text.split()[0]
+
+
+def test_finals_come_by_the_stream_s_rules(recognizer: Recognizer, speech: np.ndarray) -> None:
+    conversation = Conversation(recognizer.stream(EndpointRules()), NO_REFERENCE)
+    conversation.agent_speaks()
+    events = talk(conversation, np.concatenate([speech, np.zeros(48_000, np.float32)]))
+    assert isinstance(events[0], BargeIn)
+    assert [each.text for each in events if isinstance(each, Final) and each.text] == [
+        [each for each in events if isinstance(each, Partial)][-1].text
+    ]
 
 
 def test_without_an_agent_it_is_the_stream(recognizer: Recognizer, speech: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from runtime import Event, Final, InputError, Partial, Recognizer
+from runtime import Event, Final, InputError, Recognizer
 from runtime.__main__ import parse_args, run
 from runtime.errors import CudaError, exit_code
 
@@ -24,7 +24,7 @@ def speech(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
     return sample[1][1]
 
 
-def recognise(recognizer: Recognizer, audio: np.ndarray, frame: int) -> tuple[list[Partial], Final]:
+def recognise(recognizer: Recognizer, audio: np.ndarray, frame: int) -> tuple[list[Event], Final]:
     stream = recognizer.stream()
     partials = [each for start in range(0, len(audio), frame) for each in stream.push(audio[start : start + frame])]
     return partials, stream.end_utterance()
