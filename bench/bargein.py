@@ -257,21 +257,20 @@ def rows(outcomes: Sequence[Outcome]) -> list[BargeInRow]:
     for reference in (True, False):
         for attenuation_db in bargein_scenes.ATTENUATIONS_DB:
             same = [each for each in outcomes if (each.reference, each.attenuation_db) == (reference, attenuation_db)]
-            found.append(_row(same, None))
-            found += [
-                _row([each for each in same if each.kind == "user" and each.level_dbfs == level], level)
-                for level in bargein_scenes.LEVELS_DBFS
-            ]
+            levels: dict[int | None, list[Outcome]] = {None: same}
+            for level in bargein_scenes.LEVELS_DBFS:
+                levels[level] = [each for each in same if each.kind == "user" and each.level_dbfs == level]
+            found += [_row(each, reference, attenuation_db, level) for level, each in levels.items()]
     return found
 
 
-def _row(same: Sequence[Outcome], level_dbfs: int | None) -> BargeInRow:
+def _row(same: Sequence[Outcome], reference: bool, attenuation_db: int, level_dbfs: int | None) -> BargeInRow:
     users = [each for each in same if each.kind == "user"]
     detect = percentiles(each.detect_ms for each in users)
     false_alarms, alone_s = sum(each.false_alarms for each in same), sum(each.alone_s for each in same)
     return BargeInRow(
-        reference=same[0].reference,
-        attenuation_db=same[0].attenuation_db,
+        reference=reference,
+        attenuation_db=attenuation_db,
         level_dbfs=level_dbfs,
         interruptions=len(users),
         detect_ms_p50=detect.p50,
