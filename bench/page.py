@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from bench.bargein import COLUMNS as BARGE_IN
-from bench.bargein import DEFINITIONS, BargeInFile, cells_of, read_bargein
+from bench.bargein import BargeInFile, cells_of, read_bargein
 from bench.combinations import COLUMNS, combinations
 from bench.plots import plot_paths, plots
 from bench.projection import LABEL, Projection, memory_span, read_projections, rtf_span, step_span
@@ -252,4 +252,6 @@ def _bargein(result: BargeInFile) -> str:
     token = ", a confirming token" if result.rules["confirming_token"] else ""
     title = f"**Barge-in: {result.model}, {result.lookahead_ms} ms, {result.precision} on {result.backend}{token}**"
     note = "Stale: partials from before the cut. Leaks: transcripts that differ from a fresh stream's."
-    return "\n\n".join([title, _markdown(BARGE_IN, cells_of(result)), f"Scenes: {DEFINITIONS['scenes']}. {note}"])
+    return "\n\n".join(
+        [title, _markdown(BARGE_IN, cells_of(result)), f"Scenes: {result.definitions['scenes']}. {note}"]
+    )
