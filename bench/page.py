@@ -251,7 +251,10 @@ def _projection(projection: Projection) -> tuple[str, ...]:
 def _bargein(result: BargeInFile) -> str:
     token = ", a confirming token" if result.rules["confirming_token"] else ""
     title = f"**Barge-in: {result.model}, {result.lookahead_ms} ms, {result.precision} on {result.backend}{token}**"
-    note = "Stale: partials from before the cut. Leaks: transcripts that differ from a fresh stream's."
+    note = (
+        "Without the reference an alarm by the echo up to 200 ms before the onset passes for a detection. "
+        "Stale: partials from before the cut. Leaks: transcripts that differ from a fresh stream's."
+    )
     return "\n\n".join(
         [title, _markdown(BARGE_IN, cells_of(result)), f"Scenes: {result.definitions['scenes']}. {note}"]
     )
