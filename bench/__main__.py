@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.ablation import AblationOptions, run_ablation
+from bench.bargein import BargeInOptions, run_bargein
 from bench.compare import run_compare
 from bench.endpoint import EndpointOptions, run_endpoint
 from bench.feed import FRAME_MS
@@ -60,6 +61,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     _add_ablation(
         commands.add_parser("ablation", parents=[data], help="FP32, FP16 and INT8 in one run: error rates, times")
     )
+    about = "a user who interrupts the agent: time, misses, false alarms"
+    _add_bargein(commands.add_parser("bargein", parents=[out], help=about))
     project = commands.add_parser("project", parents=[out], help="the step's range on a GPU that is not at hand")
     project.add_argument("--gpu", required=True, help="t4")
     project.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
@@ -100,6 +103,20 @@ def _add_ablation(ablation: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_bargein(bargein: argparse.ArgumentParser) -> None:
+    bargein.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    speakers = "data sets: the first one's clips are users, the last one's the agent"
+    bargein.add_argument(
+        "--eval", type=Path, metavar="DIR", help=f"{speakers} (default: data/asr_eval, else data/sample)"
+    )
+    bargein.add_argument("--lang", default="en")
+    bargein.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
+    bargein.add_argument("--each", type=int, default=BargeInOptions.each, metavar="N", help="scenes of a kind")
+    bargein.add_argument("--seed", type=int, default=0)
+    bargein.add_argument("--confirming-token", action="store_true", help="recognition must have found a token, too")
+    bargein.add_argument("--name", help="of the result file (default: named after what is measured)")
+
+
 def _comma_separated(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
@@ -128,6 +145,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
         run_ablation(
             AblationOptions(**{each.name: given[each.name] for each in fields(AblationOptions)}), argv, console
         )
+    elif args.command == "bargein":
+        run_bargein(BargeInOptions(**{each.name: given[each.name] for each in fields(BargeInOptions)}), argv, console)
     elif args.command == "compare":
         run_compare(args.first, args.second, console)
     else:

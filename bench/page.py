@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from bench.bargein import COLUMNS as BARGE_IN
+from bench.bargein import BargeInFile, cells_of, read_bargein
 from bench.combinations import COLUMNS, combinations
 from bench.plots import plot_paths, plots
 from bench.projection import LABEL, Projection, memory_span, read_projections, rtf_span, step_span
@@ -91,9 +93,8 @@ def page_text(page: Path, results: Path) -> str:
 def tables(results: Path, link: str) -> str:
     """The tables of a folder's result files and projections, in Markdown; `link`: that folder as the page sees it."""
     measured, projections = table(read_results(results), link), read_projections(results)
-    return "\n\n".join(
-        [measured, *(_projections(gpu, projections) for gpu in sorted({each.gpu for each in projections}))]
-    )
+    projected = [_projections(gpu, projections) for gpu in sorted({each.gpu for each in projections})]
+    return "\n\n".join([measured, *projected, *map(_bargein, read_bargein(results).values())])
 
 
 def refresh(page: Path, results: Path, check: bool) -> None:
@@ -264,4 +265,16 @@ def _projection(projection: Projection) -> tuple[str, ...]:
         rtf_span(step),
         memory_span(projection),
         f"{source.kernels} kernels of TensorRT {source.tensorrt} on {source.gpu}",
+    )
+
+
+def _bargein(result: BargeInFile) -> str:
+    token = ", a confirming token" if result.rules["confirming_token"] else ""
+    title = f"**Barge-in: {result.model}, {result.lookahead_ms} ms, {result.precision} on {result.backend}{token}**"
+    note = (
+        "Without the reference an alarm by the echo up to 200 ms before the onset passes for a detection. "
+        "Stale: partials from before the cut. Leaks: transcripts that differ from a fresh stream's."
+    )
+    return "\n\n".join(
+        [title, _markdown(BARGE_IN, cells_of(result)), f"Scenes: {result.definitions['scenes']}. {note}"]
     )

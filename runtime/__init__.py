@@ -1,7 +1,20 @@
 """The streaming runtime: a bundle in, audio in, events out. Imports neither torch nor NeMo."""
 
+from runtime.conversation import BargeIn, BargeInRules, Conversation
 from runtime.endpoint import EndpointRules
-from runtime.errors import InputError
+from runtime.errors import ClosedError, InputError
 from runtime.recognizer import Event, Final, Partial, Recognizer, Stream
 
-__all__ = ["EndpointRules", "Event", "Final", "InputError", "Partial", "Recognizer", "Stream"]
+__all__ = [
+    "BargeIn",
+    "BargeInRules",
+    "ClosedError",
+    "Conversation",
+    "EndpointRules",
+    "Event",
+    "Final",
+    "InputError",
+    "Partial",
+    "Recognizer",
+    "Stream",
+]

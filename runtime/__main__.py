@@ -1,20 +1,23 @@
-"""`python -m runtime FILE...`: partials as they come and the final text; `-` reads raw 16-bit PCM from standard input."""
+"""`python -m runtime FILE...`: partials as they come and the final text; `-` reads raw 16-bit PCM from standard input, `--mic` listens."""
 
 import argparse
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 
 from data.audio import load_audio
 from runtime.endpoint import EndpointRules
 from runtime.errors import InputError, exit_code
+from runtime.live import Display, UntilInterrupted, paced
+from runtime.microphone import microphone
 from runtime.ngram import lm_choice
-from runtime.recognizer import Event, Final, Recognizer
+from runtime.recognizer import Recognizer
 
 Samples = npt.NDArray[np.float32] | npt.NDArray[np.int16]
 
@@ -23,7 +26,13 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the recogniser."""
     parser = argparse.ArgumentParser(prog="python -m runtime", description="Recognise speech, streaming.")
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="audio file of any format and rate; - for raw mono 16-bit PCM on stdin"
+        "files", nargs="*", metavar="FILE", help="audio file of any format and rate; - for raw mono 16-bit PCM on stdin"
+    )
+    parser.add_argument(
+        "--mic", action="store_true", help="listen to the microphone until Ctrl-C (requirements/mic.txt)"
+    )
+    parser.add_argument(
+        "--realtime", action="store_true", help="files at the pace of speech, as a microphone gives them"
     )
     parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
     parser.add_argument("--precision", help="a precision of the bundle (default: fp16 in TensorRT, else fp32)")
@@ -48,20 +57,28 @@ def run(args: argparse.Namespace) -> None:
     """Stream each input through one recogniser and print its events."""
     if not 1 <= args.frame_ms <= 1000:
         raise InputError(f"expected --frame-ms in 1..1000, found {args.frame_ms}; 20 is usual")
-    with Recognizer(args.bundle, args.precision, args.backend, args.lm) as recognizer:
-        frame = recognizer.bundle.sample_rate * args.frame_ms // 1000
-        for file in args.files:
+    if bool(args.files) == args.mic:
+        raise InputError(f"expected files or --mic, found {'both' if args.mic else 'neither'}; give one of them")
+    with Recognizer(args.bundle, args.precision, args.backend, args.lm) as recognizer, Display(Console()) as display:
+        for source in ["--mic"] if args.mic else args.files:
+            frames = UntilInterrupted(_frames(source, recognizer.bundle.sample_rate, args.frame_ms, args.realtime))
             stream = recognizer.stream(EndpointRules() if args.endpoints else None)
-            for samples in (
-                _pcm_frames(frame) if file == "-" else _file_frames(Path(file), recognizer.bundle.sample_rate, frame)
-            ):
+            for samples in frames:
                 for event in stream.push(samples):
-                    _show(event)
-            _show(stream.end_utterance())
+                    display.show(event)
+            display.show(stream.end_utterance())
+            if frames.interrupted:
+                break
 
 
-def _show(event: Event) -> None:
-    print(f"{event.audio_s:8.2f} s  {'final: ' if isinstance(event, Final) else ''}{event.text}", flush=True)
+def _frames(source: str, sample_rate: int, frame_ms: int, realtime: bool) -> Iterable[Samples]:
+    frame = sample_rate * frame_ms // 1000
+    if source == "--mic":
+        return microphone(sample_rate, frame, lambda line: print(line, file=sys.stderr))
+    if source == "-":
+        return _pcm_frames(frame)
+    frames = _file_frames(Path(source), sample_rate, frame)
+    return paced(frames, frame_ms / 1e3) if realtime else frames
 
 
 def _file_frames(path: Path, sample_rate: int, frame: int) -> Iterator[Samples]:

@@ -12,6 +12,10 @@ class CudaError(RuntimeError):
     """A call on the GPU failed: one line with its name and the reason."""
 
 
+class ClosedError(RuntimeError):
+    """Something was used after it was closed: one line that says what."""
+
+
 def exit_code(run: Callable[[], None]) -> int:
     """Run a command; return its exit code: 0, 2 for bad input, 1 for a GPU that fails (one line on stderr), 130 when interrupted."""
     try:

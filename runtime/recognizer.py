@@ -1,9 +1,13 @@
 """Recognizer and Stream: push audio, get partials; end the utterance, get the final."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +19,7 @@ from runtime.bundle import read_bundle
 from runtime.ctc import GreedyCtc
 from runtime.decoder import Decoder
 from runtime.endpoint import EndedBy, Endpointer, EndpointRules
-from runtime.errors import InputError
+from runtime.errors import ClosedError, InputError
 from runtime.ngram import LmChoice, open_language_model
 from runtime.vad import SAMPLE_RATE, WINDOW_SAMPLES, Vad
 
@@ -72,13 +76,22 @@ class Recognizer:
             name = backend or default_backend()
             backend = open_backend(name, bundle, self.bundle, precision or default_precision(name))
         self.backend = backend
+        self._opening = threading.Lock()  # no stream is made while the streams are closed
+        self._closed = False
+        self._streams: WeakSet[Stream] = WeakSet()
 
     def stream(self, endpoints: EndpointRules | None = None) -> "Stream":
         """A new stream at an utterance's start. With rules it ends utterances itself, without only `end_utterance` does.
 
-        Raises InputError where rules are given and the voice activity detector is not installed or takes another rate.
+        Raises InputError where rules are given and the voice activity detector is not installed or takes another rate; ClosedError
+        after `close`.
         """
-        return Stream(self, endpoints)
+        with self._opening:
+            if self._closed:
+                raise ClosedError("expected an open recogniser, found a closed one; open it again")
+            stream = Stream(self, endpoints)
+            self._streams.add(stream)
+        return stream
 
     def new_decoder(self) -> Decoder:
         """A decoder at an utterance's start."""
@@ -87,8 +100,12 @@ class Recognizer:
         return GreedyCtc(self.bundle.vocabulary, self.bundle.blank)
 
     def close(self) -> None:
-        """Free the backend."""
-        self.backend.close()
+        """Close the streams, each after the step that it is in, and free the backend; safe to call twice."""
+        with self._opening:
+            self._closed = True
+            for stream in list(self._streams):
+                stream.close()
+            self.backend.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +124,9 @@ class Stream:
 
     With endpoint rules `push` returns finals too. The audio after an endpoint belongs to the next utterance, which begins as in a new
     stream; the lengths of the finals add up to the audio. Decisions depend on the audio alone, not on how it was cut into frames.
+
+    Any method may be called from any thread: one at a time has its turn, a step and its decoding are never parted. `reset` and `close`
+    cut a longer `push` short after the step that it is in.
     """
 
     def __init__(self, recognizer: Recognizer, endpoints: EndpointRules | None = None) -> None:
@@ -122,13 +142,53 @@ class Stream:
             )
         # Room for the step in progress and what is pushed at once beyond it; grown when a longer piece comes.
         self._audio: npt.NDArray[np.float32] = np.zeros(2 * self._bundle.window_samples, np.float32)
-        self.reset()
+        self._one_at_a_time = threading.Lock()
+        self._cancelled = self._closed = False
+        self._state: Any = None
+        self._start()
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+        return self._bundle.sample_rate
 
     def reset(self) -> None:
-        """Forget the utterance: equal to a new stream."""
+        """Forget the utterance: equal to a new stream. A push in progress in another thread returns nothing.
+
+        Raises ClosedError after `close`.
+        """
+        self._cancelled = True  # before it is our turn: what is in progress stops, and whoever is next starts anew
+        with self._turn():
+            pass
+
+    def close(self) -> None:
+        """Give the state back, after the step in progress; every later call raises ClosedError, and so does a push in progress."""
+        self._closed = True
+        with self._one_at_a_time:
+            self._state = None
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._one_at_a_time:
+            self._check_open()
+            if self._cancelled:
+                self._cancelled = False
+                self._start()
+            yield
+            self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("expected an open stream, found a closed one; make another")
+
+    @property
+    def _interrupted(self) -> bool:
+        return self._cancelled or self._closed
+
+    def _start(self) -> None:
         bundle = self._bundle
         self._decoder = self._new_decoder()
-        self._state: Any = None  # given back before the next is asked for: a backend may reuse it
+        self._state = None  # given back before the next is asked for: a backend may reuse it
         self._state = self._backend.new_state()
         self._steps = 0
         self._received = 0
@@ -144,19 +204,21 @@ class Stream:
 
         With endpoint rules also a final per utterance that ended, flushed at once, `audio_s` counted from each one's start.
 
-        Raises InputError, and changes nothing, for another type or shape and for samples that are not finite.
+        Raises InputError, and changes nothing, for another type or shape and for samples that are not finite; ClosedError after `close`.
         """
-        checked = _checked(samples)
-        if self._vad is None:
-            return self._hear(checked)
+        heard = checked(samples)
+        with self._turn():
+            events = self._hear(heard) if self._vad is None else self._hear_to_endpoints(heard, self._vad)
+            return [] if self._cancelled else events
+
+    def _hear_to_endpoints(self, samples: npt.NDArray[np.float32], vad: Vad) -> list[Event]:
         events: list[Event] = []
-        while len(checked):
-            piece = checked[
-                : WINDOW_SAMPLES - self._received % WINDOW_SAMPLES
-            ]  # a decision falls on a window's last sample
-            checked = checked[len(piece) :]
+        while len(samples) and not self._interrupted:
+            # A decision falls on a window's last sample.
+            piece = samples[: WINDOW_SAMPLES - self._received % WINDOW_SAMPLES]
+            samples = samples[len(piece) :]
             events += self._hear(piece)
-            for probability in self._vad.push(piece):
+            for probability in vad.push(piece):
                 if ended_by := self._decide(probability):
                     events.append(self._end(ended_by))
         return events
@@ -167,11 +229,13 @@ class Stream:
         The look-ahead is computed, not waited for: the frames that remain are computed with the end of the audio masked as in
         NeMo's offline forward of the same audio. Where a speaker is cut off at the last sample, as when a push-to-talk button is let
         go early, CTC often owes the last word: `silence_ms` of exact silence, computed too, brings it out. 160 is enough; it costs a
-        step or two, counts in no `audio_s`, and is not what NeMo's offline forward does. Raises InputError for less than 0.
+        step or two, counts in no `audio_s`, and is not what NeMo's offline forward does. Raises InputError for less than 0,
+        ClosedError after `close`.
         """
         if silence_ms < 0:
             raise InputError(f"expected silence_ms of at least 0, found {silence_ms}; 160 is enough for a last word")
-        return self._end("caller", silence_ms)
+        with self._turn():
+            return self._end("caller", silence_ms)
 
     def _decide(self, probability: float) -> EndedBy | None:
         bundle, decoder = self._bundle, self._decoder
@@ -179,16 +243,16 @@ class Stream:
         last_token_end = (self._steps * bundle.chunk_frames - decoder.blank_frames) * frame_samples
         return self._endpointer.push(probability, self._received - last_token_end, bool(decoder.tokens))
 
-    def _hear(self, samples: npt.NDArray[np.float32]) -> list[Event]:
+    def _hear(self, samples: npt.NDArray[np.float32], to_the_end: bool = False) -> list[Event]:
         self._append(samples)
         self._received += len(samples)
-        return self._run_full_windows()
+        return self._run_full_windows(to_the_end)
 
     def _end(self, ended_by: EndedBy, silence_ms: int = 0) -> Final:
         bundle = self._bundle
         audio_s = self._received / bundle.sample_rate
         if silence_ms and self._received:
-            self._hear(self._silence(bundle.sample_rate * silence_ms // 1000))
+            self._hear(self._silence(bundle.sample_rate * silence_ms // 1000), to_the_end=True)
         owed = bundle.encoder_frames(self._received) - self._steps * bundle.chunk_frames
         if owed > 0:
             self._append(self._silence(bundle.window_samples - self._filled))
@@ -196,7 +260,7 @@ class Stream:
             self._step(valid=mel_frames, frames=owed)
         self._decoder.finish()
         final = Final(self._decoder.text, self._decoder.tokens, audio_s, ended_by)
-        self.reset()
+        self._start()
         return final
 
     def _silence(self, samples: int) -> npt.NDArray[np.float32]:
@@ -212,11 +276,11 @@ class Stream:
         self._audio[self._filled : end] = samples
         self._filled = end
 
-    def _run_full_windows(self) -> list[Event]:
+    def _run_full_windows(self, to_the_end: bool) -> list[Event]:
         bundle = self._bundle
         partials: list[Event] = []
         consumed = 0
-        while self._filled - consumed >= bundle.window_samples:
+        while self._filled - consumed >= bundle.window_samples and (to_the_end or not self._interrupted):
             if self._step(ALL_VALID, bundle.chunk_frames, consumed):
                 heard = (self._steps - 1) * bundle.chunk_samples + bundle.first_step_samples
                 partials.append(Partial(self._decoder.text, self._decoder.tokens, heard / bundle.sample_rate))
@@ -235,7 +299,8 @@ class Stream:
         return self._decoder.push(getattr(result, self._decoder.fed)[:frames])
 
 
-def _checked(samples: object) -> npt.NDArray[np.float32]:
+def checked(samples: object) -> npt.NDArray[np.float32]:
+    """Mono samples [n] as FP32 in -1..1. Raises InputError for another type or shape than `push` takes, or values that are not finite."""
     if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
         found = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
         raise InputError(f"expected samples as a numpy array of float32 or int16, found {found}; convert them first")

@@ -10,9 +10,12 @@ import pytest
 DOCUMENTS = ["README.md", "DESIGN.md", "RESULTS.md", "data/sample/README.md"]
 
 
-def test_python_block_runs(bundle: Path) -> None:
+BLOCKS = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["stream", "conversation"])
+def test_python_block_runs(bundle: Path, block: str) -> None:
     assert bundle.is_dir()
-    (block,) = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", block], capture_output=True, text=True, check=False, env={}
     )  # no PATH: no GPU is found

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import weakref
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -15,7 +16,7 @@ from runtime.backends.base import StepResult
 from runtime.backends.engine import Engine, open_engine
 from runtime.bundle import Bundle
 from runtime.cuda import Device, Graph, Queue
-from runtime.errors import CudaError
+from runtime.errors import ClosedError, CudaError
 
 RESULTS = ("tokens", "log_probs", "encoded")
 CLOSED = "expected an open backend, found a closed one; open it again"
@@ -56,7 +57,7 @@ class TensorRtBackend:
     def new_state(self) -> "TensorRtState":
         """Zeros, in a lane of the pool or, where all are in use, in a new one. Raises CudaError where the GPU has no room for it."""
         if not self._free.alive:
-            raise RuntimeError(CLOSED)
+            raise ClosedError(CLOSED)
         try:
             lane = self._idle.pop()  # not `if`: another thread may take the last one in between
         except IndexError:
@@ -76,7 +77,7 @@ class TensorRtBackend:
         return StepResult(lane.tokens, lane.log_probs, lane.encoded, state)
 
     def close(self) -> None:
-        """Free every lane, those in use too, and the engine; safe to call twice."""
+        """Free every lane, those in use too once their step is done, and the engine; safe to call twice."""
         self._free()
 
     def _new_lane(self) -> "Lane":
@@ -136,6 +137,7 @@ class Lane:
             self._queue.wait()
             self._owned = made.pop_all()
         self._open = True
+        self._running = threading.Lock()  # memory is not freed under a step
         self._direction = 0
         """0: the next step reads the first set."""
 
@@ -155,21 +157,23 @@ class Lane:
 
     def run(self, window: npt.NDArray[np.float32], valid: int) -> None:
         """One step, its results in `tokens`, `log_probs` and `encoded`."""
-        if not self._open:
-            raise RuntimeError(CLOSED)
-        self._window[:] = window
-        self._valid[0] = valid
-        if self._graphs:
-            self._queue.launch(self._graphs[self._direction])
-        else:
-            self._enqueue(self._direction)
-        self._queue.wait()
-        self._direction ^= 1
+        with self._running:
+            if not self._open:
+                raise ClosedError(CLOSED)
+            self._window[:] = window
+            self._valid[0] = valid
+            if self._graphs:
+                self._queue.launch(self._graphs[self._direction])
+            else:
+                self._enqueue(self._direction)
+            self._queue.wait()
+            self._direction ^= 1
 
     def close(self) -> None:
         """Free everything; safe to call twice."""
-        self._open = False
-        self._owned.close()
+        with self._running:
+            self._open = False
+            self._owned.close()
 
     def _enqueue(self, direction: int) -> None:
         self._queue.upload(self._base, self._sent)

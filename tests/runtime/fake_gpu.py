@@ -110,7 +110,7 @@ class FakeGpu:
     def holds(self, kind: str, address: int, size: int) -> bool:
         return any(
             block.kind == kind and start <= address and address + size <= start + block.size
-            for start, block in self.blocks.items()
+            for start, block in list(self.blocks.items())  # other threads allocate meanwhile
         )
 
     def held(self) -> int:

@@ -1,0 +1,181 @@
+"""Barge-in: a stream that knows when the agent speaks, and hears a user who speaks meanwhile from the first word on."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.echo import TAIL_MS, Cleaned, EchoCanceller, EchoGate
+from runtime.errors import InputError
+from runtime.recognizer import Event, Final, Stream, checked
+from runtime.vad import SAMPLE_RATE, THRESHOLD, WINDOW_SAMPLES, Vad
+
+WINDOW_MS = 1000 * WINDOW_SAMPLES / SAMPLE_RATE
+
+Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BargeInRules:
+    """What makes the user's voice an interruption."""
+
+    minimum_voiced_ms: int = 64
+    """Voiced time, in windows of 32 ms; a window without voice takes one back. A clap has less; for coughs ask for more, or for a token."""
+    preroll_ms: int = 500
+    """Audio from before the decision that is recognised, in which the first word began."""
+    confirming_token: bool = False
+    """Whether recognition must also have found a token: later, and surer."""
+    echo_margin_db: float = 6.0
+    """How far what is left of the echo must be exceeded; counts with a reference only."""
+    echo_reference: bool = True
+    """Whether `agent_speaks` is given what is played. If not, echo that the device does not cancel itself is taken for a user."""
+
+    def __post_init__(self) -> None:
+        if not WINDOW_MS <= self.minimum_voiced_ms <= self.preroll_ms:
+            raise InputError(
+                f"expected minimum_voiced_ms from {WINDOW_MS:g} to preroll_ms ({self.preroll_ms}), "
+                f"found {self.minimum_voiced_ms}"
+            )
+
+
+@dataclass(frozen=True)
+class BargeIn:
+    """The user interrupts the agent: stop playing."""
+
+    audio_s: float
+    """When it was decided, in seconds of the microphone's audio."""
+
+
+class Conversation:
+    """The user's audio through a stream, and the agent's turns. Methods may be called from any thread.
+
+    While the agent speaks nothing is recognised and no partial comes, until the user interrupts: then a BargeIn comes, and the events of a
+    stream that starts with the audio of `preroll_ms` before it. Finals come by the stream's own rules and from `end_utterance`.
+    """
+
+    def __init__(self, stream: Stream, rules: BargeInRules = BargeInRules()) -> None:
+        """`stream`: at an utterance's start, of 16 kHz, and the conversation's from now on. Raises InputError for another rate."""
+        if stream.sample_rate != SAMPLE_RATE:
+            raise InputError(
+                f"expected a stream of {SAMPLE_RATE} Hz, found {stream.sample_rate} Hz; the detector takes no other"
+            )
+        self._stream, self._rules = stream, rules
+        self._canceller = EchoCanceller(SAMPLE_RATE) if rules.echo_reference else None
+        self._gate = EchoGate(rules.echo_margin_db)
+        self._vad = Vad()
+        self._one_at_a_time = threading.Lock()
+        self._received = 0
+        self._agent_speaks = False
+        self._tail = 0  # samples that may still hold echo
+        self._listen()
+
+    def agent_speaks(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16] | None = None) -> None:
+        """The agent begins to speak, or goes on: `samples` [n] is what is played next, the echo's reference.
+
+        An utterance that was not ended is forgotten. Raises InputError for bad samples, and for samples where the rules say no reference.
+        """
+        played = None if samples is None else checked(samples)
+        if played is not None and self._canceller is None:
+            raise InputError("expected no samples with echo_reference=False, found some; set it in the rules")
+        with self._one_at_a_time:
+            if not self._agent_speaks:
+                self._agent_speaks = True
+                self._listen()
+            if played is not None and self._canceller is not None:
+                self._canceller.play(played)
+
+    def agent_stops(self) -> None:
+        """The agent was heard to the end, or stopped: recognition goes on with what comes next."""
+        with self._one_at_a_time:
+            if self._agent_speaks:
+                self._stop()
+                self._stream.reset()
+
+    def push(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16]) -> list[Event | BargeIn]:
+        """Take the microphone's samples [n], as Stream.push does; return what became known.
+
+        Raises InputError, and changes nothing, for bad samples; ClosedError once the stream is closed.
+        """
+        heard = checked(samples)
+        with self._one_at_a_time:
+            cleaned = self._cleaned(heard)
+            self._received += len(heard)
+            if not self._agent_speaks:
+                return [*self._stream.push(cleaned.samples)]
+            return self._watch(cleaned)
+
+    def end_utterance(self, silence_ms: int = 0) -> Final:
+        """See Stream.end_utterance."""
+        with self._one_at_a_time:
+            if self._canceller is not None and self._tail > 0:
+                self._stream.push(self._canceller.flush())
+            return self._stream.end_utterance(silence_ms)
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+
+    def _listen(self) -> None:
+        """Nothing is known yet of the user's voice."""
+        self._vad.reset()
+        self._voiced = 0  # windows, those without voice taken off
+        self._confirming = False
+        self._preroll: Samples = np.zeros(0, np.float32)
+        self._unseen = Cleaned(*(np.zeros(0, np.float32) for _ in range(2)))  # less than a window
+        self._stream.reset()
+
+    def _stop(self) -> None:
+        self._agent_speaks = False
+        if self._canceller is not None:
+            self._canceller.silence()
+            self._tail = SAMPLE_RATE * TAIL_MS // 1000
+
+    def _cleaned(self, heard: Samples) -> Cleaned:
+        """The canceller runs while there may be echo; else audio is as it came."""
+        if self._canceller is None or not (self._agent_speaks or self._tail > 0):
+            return Cleaned(heard, np.zeros_like(heard))
+        cleaned = self._canceller.push(heard)
+        if not self._agent_speaks:
+            self._tail -= len(heard)
+            if self._tail <= 0:
+                rest = self._canceller.flush()
+                cleaned += Cleaned(rest, np.zeros_like(rest))
+        return cleaned
+
+    def _watch(self, cleaned: Cleaned) -> list[Event | BargeIn]:
+        heard = cleaned.samples
+        self._preroll = np.concatenate([self._preroll, heard])[-SAMPLE_RATE * self._rules.preroll_ms // 1000 :]
+        self._unseen = self._unseen + cleaned
+        while len(self._unseen.samples) >= WINDOW_SAMPLES:
+            self._count(self._unseen[:WINDOW_SAMPLES])
+            self._unseen = self._unseen[WINDOW_SAMPLES:]
+        enough = self._voiced * WINDOW_MS >= self._rules.minimum_voiced_ms
+        if self._confirming:
+            return self._confirm(heard)
+        if not enough:
+            return []
+        if self._rules.confirming_token:
+            self._confirming = True
+            return self._confirm(self._preroll)
+        return self._interrupted(self._stream.push(self._preroll))
+
+    def _count(self, window: Cleaned) -> None:
+        (probability,) = self._vad.push(window.samples)
+        voiced = probability >= THRESHOLD
+        explained = self._canceller is not None and self._gate.explains(window, voiced)
+        self._voiced = self._voiced + 1 if voiced and not explained else max(0, self._voiced - 1)
+
+    def _confirm(self, samples: Samples) -> list[Event | BargeIn]:
+        events = self._stream.push(samples)
+        if any(each.text for each in events):
+            return self._interrupted(events)
+        if self._voiced == 0:
+            self._confirming = False
+            self._stream.reset()
+        return []
+
+    def _interrupted(self, events: Sequence[Event]) -> list[Event | BargeIn]:
+        self._stop()
+        return [BargeIn(self._received / SAMPLE_RATE), *events]

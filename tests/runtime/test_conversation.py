@@ -1,0 +1,192 @@
+"""Conversation: an interruption's transcript is a fresh stream's, nothing of before remains, echo and claps do not interrupt."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime import (
+    BargeIn,
+    BargeInRules,
+    ClosedError,
+    Conversation,
+    EndpointRules,
+    Event,
+    Final,
+    InputError,
+    Partial,
+    Recognizer,
+    Stream,
+)
+from runtime.echo import Cleaned, EchoCanceller, EchoGate
+
+FRAME = 320
+NO_REFERENCE = BargeInRules(echo_reference=False)
+
+
+@pytest.fixture(scope="module")
+def recognizer(bundle: Path) -> Iterator[Recognizer]:
+    with Recognizer(bundle, backend="onnxruntime-cpu") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def speech(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    """Half a second of silence, then a clip."""
+    return np.concatenate([np.zeros(8_000, np.float32), sample[1][1]])
+
+
+@pytest.fixture(scope="module")
+def agent(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    played: np.ndarray = np.concatenate([audio for _, audio in sample[2:6]])
+    played *= 0.1 / np.sqrt(np.mean(played**2))
+    return played
+
+
+def echo_of(played: np.ndarray, delay: int = 1600) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    response = 0.1 * rng.standard_normal(800) * np.exp(-np.arange(800) / 130) / np.sqrt(65)
+    echo: np.ndarray = np.convolve(np.pad(played, (delay, 0)), response)[: len(played)].astype(np.float32)
+    return echo
+
+
+class Recorded(Stream):
+    """Keeps what it was given since its last reset."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.pieces: list[np.ndarray] = []
+        super().__init__(recognizer)
+
+    def push(self, samples: np.ndarray) -> list[Event]:
+        self.pieces.append(samples.copy())
+        return super().push(samples)
+
+    def reset(self) -> None:
+        self.pieces.clear()
+        super().reset()
+
+
+def talk(conversation: Conversation, audio: np.ndarray, frame: int = FRAME) -> list[Event | BargeIn]:
+    return [event for start in range(0, len(audio), frame) for event in conversation.push(audio[start : start + frame])]
+
+
+@pytest.mark.parametrize("token", [False, True])
+@pytest.mark.parametrize("frame", [160, 320, 333])
+def test_an_interruption_is_a_fresh_stream(recognizer: Recognizer, speech: np.ndarray, frame: int, token: bool) -> None:
+    stream = Recorded(recognizer)
+    conversation = Conversation(stream, BargeInRules(confirming_token=token))
+    assert any(isinstance(each, Partial) for each in talk(conversation, speech[:30_000], frame))
+    conversation.agent_speaks()  # what was recognised so far is of before
+    events = talk(conversation, speech, frame)
+    assert [place for place, each in enumerate(events) if isinstance(each, BargeIn)] == [0]
+    final = conversation.end_utterance()
+    fresh = recognizer.stream()
+    expected = [event for piece in stream.pieces for event in fresh.push(piece)]
+    clean = recognizer.stream()
+    clean.push(speech)
+    stream.pieces.clear()
+    assert (events[1:], final) == (expected, fresh.end_utterance())
+    assert final.text.split()[0] == clean.end_utterance().text.split()[0]
+
+
+def test_finals_come_by_the_stream_s_rules(recognizer: Recognizer, speech: np.ndarray) -> None:
+    conversation = Conversation(recognizer.stream(EndpointRules()), NO_REFERENCE)
+    conversation.agent_speaks()
+    events = talk(conversation, np.concatenate([speech, np.zeros(48_000, np.float32)]))
+    assert isinstance(events[0], BargeIn)
+    assert [each.text for each in events if isinstance(each, Final) and each.text] == [
+        [each for each in events if isinstance(each, Partial)][-1].text
+    ]
+
+
+def test_without_an_agent_it_is_the_stream(recognizer: Recognizer, speech: np.ndarray) -> None:
+    conversation, stream = Conversation(recognizer.stream()), recognizer.stream()
+    assert talk(conversation, speech) == stream.push(speech)
+    assert conversation.end_utterance() == stream.end_utterance()
+
+
+def test_silence_and_claps_do_not_interrupt_and_are_not_recognised(recognizer: Recognizer) -> None:
+    conversation = Conversation(recognizer.stream(), NO_REFERENCE)
+    conversation.agent_speaks()
+    rng = np.random.default_rng(0)
+    audio = (1e-4 * rng.standard_normal(80_000)).astype(np.float32)
+    for start in range(8_000, 80_000, 16_000):
+        audio[start : start + 480] += (0.3 * rng.standard_normal(480)).astype(np.float32)
+    assert talk(conversation, audio) == []
+    conversation.agent_stops()
+    assert conversation.end_utterance().tokens == ()
+
+
+def test_echo_interrupts_only_without_the_reference(recognizer: Recognizer, agent: np.ndarray) -> None:
+    heard = echo_of(agent)
+    conversation = Conversation(recognizer.stream())
+    conversation.agent_speaks(agent)
+    assert talk(conversation, heard) == []
+    conversation = Conversation(recognizer.stream(), NO_REFERENCE)
+    conversation.agent_speaks()
+    assert any(isinstance(each, BargeIn) for each in talk(conversation, heard))
+
+
+def test_a_user_over_the_echo_is_heard(recognizer: Recognizer, agent: np.ndarray, speech: np.ndarray) -> None:
+    heard = echo_of(agent)
+    start = 6 * 16_000
+    length = min(len(heard) - start, len(speech))
+    heard[start : start + length] += 2 * speech[:length]
+    conversation = Conversation(recognizer.stream())
+    conversation.agent_speaks(agent)
+    events = talk(conversation, heard)
+    assert isinstance(events[0], BargeIn)
+    assert start / 16_000 + 0.5 < events[0].audio_s < start / 16_000 + 1.5  # half a second of silence comes first
+    assert sum(isinstance(each, BargeIn) for each in events) == 1
+
+
+def test_the_canceller_subtracts_and_the_gate_follows(agent: np.ndarray) -> None:
+    canceller, gate = EchoCanceller(16_000), EchoGate(margin_db=6)
+    canceller.play(agent)
+    cleaned = canceller.push(echo_of(agent))
+    late = cleaned[len(agent) // 2 : len(agent) // 2 + 32_000]
+    left, played = (float(np.mean(each.astype(np.float64) ** 2)) for each in (late.samples, late.reference))
+    assert left < 0.002 * played  # the echo alone has 0.01
+    steady = np.full(512, 0.1, np.float32)
+    for _ in range(100):  # 40 dB below what is played: learned at 0.3 dB a window
+        assert gate.explains(Cleaned(0.01 * steady, steady), voiced=True)
+    assert gate.explains(Cleaned(0.05 * steady, steady), voiced=True)
+    for _ in range(20):  # a user, who is not learned
+        assert not gate.explains(Cleaned(0.5 * steady, steady), voiced=True)
+    for _ in range(10):
+        found = gate.explains(Cleaned(0.01 * steady, 0 * steady), voiced=True)
+    assert not found  # nothing was played for so long: nothing is explained
+
+
+def test_bad_input(recognizer: Recognizer) -> None:
+    conversation = Conversation(recognizer.stream(), NO_REFERENCE)
+    with pytest.raises(InputError, match="echo_reference=False"):
+        conversation.agent_speaks(np.zeros(3, np.float32))
+    with pytest.raises(InputError, match="float32 or int16"):
+        conversation.push(np.zeros(3, np.int32))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="minimum_voiced_ms"):
+        BargeInRules(minimum_voiced_ms=900)
+    conversation.close()
+    with pytest.raises(ClosedError):
+        conversation.push(np.zeros(3, np.float32))
+
+
+def test_turns_from_another_thread(recognizer: Recognizer, speech: np.ndarray, agent: np.ndarray) -> None:
+    conversation = Conversation(recognizer.stream())
+    done = threading.Event()
+
+    def turns() -> None:
+        while not done.is_set():
+            conversation.agent_speaks(agent[:4_000])
+            conversation.agent_stops()
+
+    thread = threading.Thread(target=turns, daemon=True)
+    thread.start()
+    talk(conversation, speech[:40_000])
+    done.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    conversation.agent_stops()
+    assert conversation.end_utterance().text is not None

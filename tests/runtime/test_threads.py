@@ -1,0 +1,205 @@
+"""Cancel, reset and close from other threads while a step runs: no deadlock, no leak, nothing after close or of what was cancelled."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime import Recognizer, Stream
+from runtime.backends import StepResult
+from runtime.backends.tensorrt import TensorRtState
+from runtime.errors import ClosedError
+from tests.runtime.rig import Host, Rig, windows
+
+TIMEOUT_S = 30.0
+AUDIO = np.concatenate([window for window, _ in windows(20)])
+
+
+@pytest.fixture(autouse=True)
+def _threads_that_take_turns_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+def finish(*threads: threading.Thread) -> None:
+    for each in threads:
+        each.join(TIMEOUT_S)
+    assert not any(each.is_alive() for each in threads), "a deadlock"
+
+
+class Worker(threading.Thread):
+    """Calls a stream's methods at random until it is closed; keeps any other error."""
+
+    def __init__(self, stream: Stream, closed: threading.Event, seed: int, longest: int) -> None:
+        super().__init__(daemon=True)
+        self._stream, self._closed, self._random, self._longest = stream, closed, np.random.default_rng(seed), longest
+        self.error: BaseException | None = None
+        self.calls = 0
+
+    def run(self) -> None:
+        try:
+            while True:
+                late = self._closed.is_set()
+                self._call()
+                self.calls += 1
+                assert not late, "a call after close returned"
+        except ClosedError:
+            pass
+        except BaseException as error:  # noqa: BLE001 -- shown by the main thread
+            self.error = error
+
+    def _call(self) -> None:
+        choice = self._random.random()
+        if choice < 0.7:
+            self._stream.push(np.resize(AUDIO, int(self._random.integers(self._longest))))
+        elif choice < 0.85:
+            self._stream.end_utterance()
+        else:
+            self._stream.reset()
+
+
+def hammer(recognizer: Recognizer, seed: int, longest: int, running_s: float) -> int:
+    """Three streams with two threads each, closed one by one or by the recogniser; return the calls that were made."""
+    pace = np.random.default_rng(seed)
+    streams = [(recognizer.stream(), threading.Event()) for _ in range(3)]
+    workers = [Worker(*each, seed * 10 + place, longest) for place, each in enumerate(streams * 2)]
+    for worker in workers:
+        worker.start()
+
+    def close() -> None:
+        for stream, closed in streams[: int(pace.integers(3))]:
+            time.sleep(running_s * pace.random())
+            stream.close()
+            closed.set()
+        time.sleep(running_s)
+        recognizer.close()
+        for _, closed in streams:
+            closed.set()
+
+    closers = [threading.Thread(target=close, daemon=True), threading.Thread(target=close, daemon=True)]
+    for each in closers:
+        each.start()
+    finish(*closers, *workers)
+    assert [each.error for each in workers if each.error] == []
+    return sum(each.calls for each in workers)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_hammering_on_the_gpu(rig: Rig, seed: int) -> None:
+    recognizer = Recognizer(rig.folder, "fp32", rig.open())
+    assert hammer(recognizer, seed, longest=300, running_s=0.05) > 20
+    assert rig.gpu.live == {}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_hammering_onnxruntime(bundle: Path, seed: int) -> None:
+    assert hammer(Recognizer(bundle, backend="onnxruntime-cpu"), seed, longest=6_000, running_s=0.2) > 5
+
+
+def test_streams_that_are_closed_give_their_lanes_back(rig: Rig) -> None:
+    recognizer = Recognizer(rig.folder, "fp32", rig.open())
+    for _ in range(5):
+        streams = [recognizer.stream() for _ in range(3)]
+        for each in streams:
+            each.push(AUDIO)
+            each.close()
+            each.close()
+    assert rig.lanes() == 3
+
+
+def test_the_lane_outlives_its_step(rig: Rig) -> None:
+    backend = rig.open()
+    started: list[int] = []
+    ended: list[ClosedError] = []
+
+    def step(state: TensorRtState) -> None:
+        try:
+            for number, (window, valid) in enumerate(windows(5000)):
+                backend.step(window, valid, state)
+                if number == 0:
+                    started.append(number)
+        except ClosedError as error:
+            ended.append(error)
+
+    running = [threading.Thread(target=step, args=(backend.new_state(),), daemon=True) for _ in range(3)]
+    for each in running:
+        each.start()
+    while len(started) < 3:
+        time.sleep(0.001)
+    backend.close()  # under three steps: with no stream above it to wait for them
+    finish(*running)
+    assert len(ended) == 3
+    assert rig.gpu.live == {}
+
+
+def expect_closed(work: Callable[[], Any]) -> None:
+    with pytest.raises(ClosedError):
+        work()
+
+
+class Gate(Host):
+    """The toy step on the host; its third step waits until it is let through."""
+
+    def __init__(self) -> None:
+        self.reached, self.passed = threading.Event(), threading.Event()
+        self.steps = 0
+        self.closed_in_step: bool | None = None
+        self._in_step = False
+
+    def step(self, window: np.ndarray, valid: int, state: Any) -> StepResult:  # noqa: ANN401
+        self.steps += 1
+        self._in_step = True
+        if self.steps == 3:
+            self.reached.set()
+            assert self.passed.wait(TIMEOUT_S)
+        result = super().step(window, valid, state)
+        self._in_step = False
+        return result
+
+    def close(self) -> None:
+        self.closed_in_step = self._in_step
+
+
+@pytest.mark.parametrize("how", ["reset", "close", "recognizer.close"])
+def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
+    gate = Gate()
+    recognizer = Recognizer(rig.folder, "fp32", gate)
+    stream = recognizer.stream()
+    returned: list[object] = []
+
+    def push() -> None:
+        try:
+            returned.append(stream.push(AUDIO))
+        except ClosedError as error:
+            returned.append(str(error))
+
+    interrupt = recognizer.close if how == "recognizer.close" else getattr(stream, how)
+    pushing, interrupting = (threading.Thread(target=work, daemon=True) for work in (push, interrupt))
+    pushing.start()
+    assert gate.reached.wait(TIMEOUT_S)
+    interrupting.start()
+    while not (stream._cancelled or stream._closed):
+        time.sleep(0.001)
+    assert interrupting.is_alive(), "it does not wait for the step in progress"
+    gate.passed.set()
+    finish(pushing, interrupting)
+    assert gate.steps == 3
+    if how == "reset":
+        assert returned == [[]]
+        fresh = Recognizer(rig.folder, "fp32", Host()).stream()
+        assert (stream.push(AUDIO), stream.end_utterance()) == (fresh.push(AUDIO), fresh.end_utterance())
+        return
+    assert returned == ["expected an open stream, found a closed one; make another"]
+    for late in (lambda: stream.push(AUDIO), stream.end_utterance, stream.reset):
+        expect_closed(late)
+    stream.close()
+    if how == "recognizer.close":
+        assert gate.closed_in_step is False
+        expect_closed(recognizer.stream)
