@@ -28,7 +28,7 @@ NO_REFERENCE = BargeInRules(echo_reference=False)
 
 @pytest.fixture(scope="module")
 def recognizer(bundle: Path) -> Iterator[Recognizer]:
-    with Recognizer(bundle, backend="onnxruntime-cpu") as opened:
+    with Recognizer(bundle, backend="onnxruntime-cpu", lm=None) as opened:
         yield opened
 
 
