@@ -28,6 +28,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--backend", help="tensorrt, onnxruntime-cuda or onnxruntime-cpu (default: TensorRT where there is a GPU)"
     )
+    parser.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
     parser.add_argument("--frame-ms", type=int, default=20, help="length of the pushed frames in ms (default: 20)")
     return parser.parse_args(argv)
 
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     """Stream each input through one recogniser and print its events."""
     if not 1 <= args.frame_ms <= 1000:
         raise InputError(f"expected --frame-ms in 1..1000, found {args.frame_ms}; 20 is usual")
-    with Recognizer(args.bundle, args.precision, args.backend) as recognizer:
+    with Recognizer(args.bundle, args.precision, args.backend, args.decoder) as recognizer:
         frame = recognizer.bundle.sample_rate * args.frame_ms // 1000
         for file in args.files:
             stream = recognizer.stream()

@@ -14,6 +14,7 @@ from runtime.bundle import read_bundle
 from runtime.ctc import GreedyCtc
 from runtime.decoder import Decoder
 from runtime.errors import InputError
+from runtime.rnnt import GreedyRnnt
 
 ALL_VALID = 1 << 30  # mel frames: the end of the audio is not known yet
 INT16_FULL_SCALE = 32768.0
@@ -46,18 +47,27 @@ Event = Partial | Final
 class Recognizer:
     """A bundle opened on a backend; makes any number of streams. A context manager: leaving it frees the backend."""
 
-    def __init__(self, bundle: Path, precision: str | None = None, backend: str | Backend | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        precision: str | None = None,
+        backend: str | Backend | None = None,
+        decoder: str | None = None,
+    ) -> None:
         """Open the bundle in the folder `bundle`.
 
         `backend` is a name, an open backend, or None for this machine's best; `precision` None is the named backend's usual one, and
-        an open backend has its own.
+        an open backend has its own. `decoder` is ctc, rnnt or None for the bundle's best; an open backend's is ctc unless named.
 
         Raises InputError for a bundle that is missing, broken or not for this backend.
         """
         self.bundle = read_bundle(bundle)
         if backend is None or isinstance(backend, str):
             name = backend or default_backend()
-            backend = open_backend(name, bundle, self.bundle, precision or default_precision(name))
+            self.decoder = self.bundle.decoder(decoder)
+            backend = open_backend(name, bundle, self.bundle, precision or default_precision(name), self.decoder)
+        else:
+            self.decoder = self.bundle.decoder(decoder or "ctc")
         self.backend = backend
 
     def stream(self) -> "Stream":
@@ -66,7 +76,8 @@ class Recognizer:
 
     def new_decoder(self) -> Decoder:
         """A decoder at an utterance's start."""
-        return GreedyCtc(self.bundle.vocabulary, self.bundle.blank)
+        kind = GreedyRnnt if self.decoder == "rnnt" else GreedyCtc
+        return kind(self.bundle.vocabulary, self.bundle.blank)
 
     def close(self) -> None:
         """Free the backend."""
