@@ -28,8 +28,22 @@ FRONT_END: dict[str, tuple[object, ...]] = {
 
 
 @dataclass(frozen=True)
+class Transducer:
+    """Sizes of an RNN-T's prediction network (an LSTM) and joint."""
+
+    layers: int
+    """Of the LSTM."""
+    width: int
+    """Of its hidden state, and of the embedding."""
+    activation: str
+    """Of the joint: relu, tanh or sigmoid."""
+    output: int
+    """Place of the joint's last product in its joint_net: 1, or 2 behind a dropout."""
+
+
+@dataclass(frozen=True)
 class Architecture:
-    """Sizes of a cache-aware FastConformer with a CTC head."""
+    """Sizes of a cache-aware FastConformer with a CTC head, and with a transducer where the checkpoint is a hybrid."""
 
     layers: int
     width: int
@@ -49,6 +63,8 @@ class Architecture:
     lookaheads_ms: tuple[int, ...]
     """Trained look-aheads, ascending."""
     left_context_frames: int
+    transducer: Transducer | None = None
+    """None where there is none, or none that this exporter implements."""
     norm_epsilon: float = 1e-5
 
     @property
@@ -107,4 +123,28 @@ def read_architecture(name: str, config: Mapping[str, Any], vocabulary: int) -> 
         vocabulary=vocabulary,
         lookaheads_ms=tuple(sorted(right * ENCODER_FRAME_MS for _, right in contexts)),
         left_context_frames=lefts.pop(),
+        transducer=read_transducer(config),
+    )
+
+
+def read_transducer(config: Mapping[str, Any]) -> Transducer | None:
+    """The transducer of a NeMo model configuration (`decoder` and `joint` parts).
+
+    None for a model without one, and for what is no RNN-T over a plain LSTM: TDT and multi-blank, which have outputs beside the tokens,
+    a stateless or normalised prediction network, one with a projection.
+    """
+    decoder, joint = config.get("decoder") or {}, config.get("joint") or {}
+    network = decoder.get("prednet") or {}
+    plain = str(decoder.get("_target_", "")).endswith(".RNNTDecoder") and str(joint.get("_target_", "")).endswith(
+        ".RNNTJoint"
+    )
+    if not plain or decoder.get("normalization_mode") or joint.get("num_extra_outputs"):
+        return None
+    if network.get("rnn_hidden_size", -1) > 0:
+        return None
+    return Transducer(
+        layers=int(network["pred_rnn_layers"]),
+        width=int(network["pred_hidden"]),
+        activation=str(joint["jointnet"]["activation"]).lower(),
+        output=2 if joint["jointnet"].get("dropout") else 1,
     )

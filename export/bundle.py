@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -10,7 +11,8 @@ from export.architecture import ENCODER_FRAME_MS
 from export.checkpoint import Checkpoint, checkpoint_hash, checkpoint_name, load_checkpoint
 from export.geometry import Geometry
 from export.graph import Floating
-from export.parity import measure_parity
+from export.parity import measure_parity, measure_rnnt
+from export.rnnt import build_evaluation
 from export.step import build_step
 from runtime.bundle import (
     MANIFEST,
@@ -18,7 +20,9 @@ from runtime.bundle import (
     CheckpointEntry,
     DType,
     FileEntry,
+    GraphEntry,
     Precision,
+    RnntEntry,
     StepEntry,
     TensorSpec,
     read_bundle,
@@ -29,6 +33,8 @@ from runtime.files import sha256, written_whole
 
 PRECISIONS: dict[Precision, Floating] = {"fp32": np.float32, "fp16": np.float16}
 TOLERANCE = 1e-3  # encoded frames, FP32 step against NeMo; a thousand times what rounding gives
+
+Entry = TypeVar("Entry", bound=GraphEntry)
 
 _DTYPES: dict[int, DType] = {
     onnx.TensorProto.FLOAT: "float32",
@@ -59,7 +65,7 @@ def is_current(folder: Path, model: str) -> bool:
         bundle = read_bundle(folder)
     except InputError:
         return False
-    files = [*bundle.steps.values(), *([bundle.tokenizer] if bundle.tokenizer else [])]
+    files = [*bundle.steps.values(), *(bundle.rnnt or {}).values(), *([bundle.tokenizer] if bundle.tokenizer else [])]
     whole = all((folder / each.file).is_file() for each in files)
     return whole and bundle.exporter == exporter_hash() and wanted in (None, bundle.checkpoint.sha256)
 
@@ -92,12 +98,13 @@ def write_bundle(checkpoint: Checkpoint, lookahead_ms: int, folder: Path) -> Bun
             (partial / "tokenizer.model").write_bytes(checkpoint.tokenizer)
             bundle = bundle.model_copy(update={"tokenizer": _entry(partial / "tokenizer.model")})
         for precision, compute in PRECISIONS.items():
-            step = _write_step(
-                partial,
-                precision,
-                build_step(checkpoint.architecture, geometry, checkpoint.mel, checkpoint.weights, compute),
-            )
+            model = build_step(checkpoint.architecture, geometry, checkpoint.mel, checkpoint.weights, compute)
+            step = _write_graph(partial / f"step.{precision}.onnx", model, StepEntry)
             bundle = bundle.model_copy(update={"steps": {**bundle.steps, precision: step}})
+            if checkpoint.architecture.transducer:
+                model = build_evaluation(checkpoint.architecture, geometry.chunk_frames, checkpoint.weights, compute)
+                evaluation = _write_graph(partial / f"rnnt.{precision}.onnx", model, RnntEntry)
+                bundle = bundle.model_copy(update={"rnnt": {**(bundle.rnnt or {}), precision: evaluation}})
             write_manifest(partial, bundle)
             parity = measure_parity(checkpoint, partial, precision, lookahead)
             print(
@@ -109,6 +116,17 @@ def write_bundle(checkpoint: Checkpoint, lookahead_ms: int, folder: Path) -> Bun
                     f"expected the step within {TOLERANCE} of NeMo's offline forward, found {parity.encoded:.1e} for {checkpoint.name}; "
                     f"this checkpoint has something that the exporter does not know: please report it"
                 )
+            if checkpoint.architecture.transducer:
+                parity = measure_rnnt(checkpoint, partial, precision, lookahead, parity)
+                same = "the same" if parity.rnnt_identical else "not the same"
+                print(
+                    f"export: rnnt.{precision}.onnx: {same} tokens as NeMo's greedy RNN-T, which gives {parity.rnnt_tokens}"
+                )
+                if precision == "fp32" and not parity.rnnt_identical:
+                    raise InputError(
+                        f"expected the tokens of NeMo's greedy RNN-T, found others for {checkpoint.name}; "
+                        f"this transducer has something that the exporter does not know: please report it"
+                    )
             bundle = bundle.model_copy(update={"parity": {**bundle.parity, precision: parity}})
         write_manifest(partial, bundle)
     return bundle
@@ -132,15 +150,16 @@ def _describe(checkpoint: Checkpoint, geometry: Geometry, lookahead_ms: int) -> 
         preemphasis=checkpoint.mel.preemphasis,
         vocabulary=list(checkpoint.vocabulary),
         blank=len(checkpoint.vocabulary),
-        decoders=["ctc"],
+        decoders=["rnnt", "ctc"]
+        if checkpoint.architecture.transducer
+        else ["ctc"],  # as NeMo: a hybrid's CTC is auxiliary
         tokenizer=None,
         steps={},
         parity={},
     )
 
 
-def _write_step(folder: Path, precision: Precision, model: onnx.ModelProto) -> StepEntry:
-    path = folder / f"step.{precision}.onnx"
+def _write_graph(path: Path, model: onnx.ModelProto, kind: type[Entry]) -> Entry:
     onnx.save(model, path)
     inputs, outputs = (
         [
@@ -154,7 +173,7 @@ def _write_step(folder: Path, precision: Precision, model: onnx.ModelProto) -> S
         for values in (model.graph.input, model.graph.output)
     )
     parameters = sum(int(np.prod(each.dims)) for each in model.graph.initializer)
-    return StepEntry(
+    return kind(
         **_entry(path).model_dump(),
         inputs=inputs,
         outputs=outputs,

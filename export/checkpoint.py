@@ -59,13 +59,22 @@ RANDOM_CONFIG: dict[str, dict[str, Any]] = {
         "conv_norm_type": "layer_norm",
         "conv_context_size": "causal",
     },
+    "decoder": {
+        "_target_": "nemo.collections.asr.modules.RNNTDecoder",
+        "prednet": {"pred_hidden": 640, "pred_rnn_layers": 1},
+    },
+    "joint": {
+        "_target_": "nemo.collections.asr.modules.RNNTJoint",
+        "jointnet": {"joint_hidden": 640, "activation": "relu"},
+    },
 }
 RANDOM_VOCABULARY = 1024
+RANDOM_BLANK_BIAS = 0.7  # added to the joint's blank: random weights then emit a token at some frames, as speech does
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A streaming FastConformer with a CTC head, as NeMo's modules and as arrays."""
+    """A streaming FastConformer with a CTC head, and a hybrid's transducer, as NeMo's modules and as arrays."""
 
     name: str
     sha256: str
@@ -82,6 +91,9 @@ class Checkpoint:
     """NeMo's module, as `encoder` and `ctc_head`; NeMo is untyped."""
     encoder: Any
     ctc_head: Any
+    prediction: Any = None
+    """NeMo's RNNTDecoder, and `joint` its RNNTJoint: None where the architecture has no transducer."""
+    joint: Any = None
 
 
 def checkpoint_name(model: str) -> str:
@@ -150,24 +162,33 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
         )
     tokenizer = restored.tokenizer.tokenizer
     vocabulary = tuple(tokenizer.id_to_piece(index) for index in range(tokenizer.get_piece_size()))
+    architecture = read_architecture(name, config, len(vocabulary))
+    transducer = {"prediction": restored.decoder, "joint": restored.joint} if architecture.transducer else {}
     return Checkpoint(
         name=name,
         sha256=digest or _state_hash(restored.state_dict()),
         trained=True,
-        architecture=read_architecture(name, config, len(vocabulary)),
+        architecture=architecture,
         mel=_mel(restored.preprocessor.featurizer),
-        weights=read_weights(restored.encoder, head),
+        weights=read_weights(restored.encoder, head, **transducer),
         vocabulary=vocabulary,
         tokenizer=tokenizer.serialized_model_proto(),
         preprocessor=restored.preprocessor,
         encoder=restored.encoder,
         ctc_head=head,
+        **transducer,
     )
 
 
 def random_checkpoint(name: str, digest: str, config: Mapping[str, dict[str, Any]], vocabulary_size: int) -> Checkpoint:
-    """NeMo's modules of a configuration (`preprocessor` and `encoder` parts), with weights from a fixed seed."""
-    from nemo.collections.asr.modules import AudioToMelSpectrogramPreprocessor, ConformerEncoder, ConvASRDecoder
+    """NeMo's modules of a configuration (`preprocessor`, `encoder`, `decoder` and `joint` parts), with weights from a fixed seed."""
+    from nemo.collections.asr.modules import (
+        AudioToMelSpectrogramPreprocessor,
+        ConformerEncoder,
+        ConvASRDecoder,
+        RNNTDecoder,
+        RNNTJoint,
+    )
 
     vocabulary = tuple(f"▁{index}" for index in range(vocabulary_size))
     architecture = read_architecture(name, config, vocabulary_size)
@@ -175,18 +196,27 @@ def random_checkpoint(name: str, digest: str, config: Mapping[str, dict[str, Any
     preprocessor = AudioToMelSpectrogramPreprocessor(**config["preprocessor"]).eval()
     encoder = ConformerEncoder(**{key: value for key, value in config["encoder"].items() if key != "_target_"}).eval()
     head = ConvASRDecoder(feat_in=architecture.width, num_classes=vocabulary_size, vocabulary=list(vocabulary)).eval()
+    # After the others, whose weights stay what they were before there was a transducer.
+    network, joint_sizes = config["decoder"]["prednet"], config["joint"]["jointnet"]
+    prediction = RNNTDecoder(prednet=network, vocab_size=vocabulary_size).eval()
+    hidden = {"encoder_hidden": architecture.width, "pred_hidden": network["pred_hidden"]}
+    joint = RNNTJoint(jointnet=joint_sizes | hidden, num_classes=vocabulary_size).eval()
+    with torch.no_grad():
+        joint.joint_net[-1].bias[vocabulary_size] += RANDOM_BLANK_BIAS
     return Checkpoint(
         name=name,
         sha256=digest,
         trained=False,
         architecture=architecture,
         mel=_mel(preprocessor.featurizer),
-        weights=read_weights(encoder, head),
+        weights=read_weights(encoder, head, prediction, joint),
         vocabulary=vocabulary,
         tokenizer=None,
         preprocessor=preprocessor,
         encoder=encoder,
         ctc_head=head,
+        prediction=prediction,
+        joint=joint,
     )
 
 
@@ -200,11 +230,17 @@ def _mel(featurizer: Any) -> MelFrontEnd:  # noqa: ANN401 -- NeMo's FilterbankFe
     )
 
 
-def read_weights(encoder: torch.nn.Module, head: torch.nn.Module) -> Weights:
-    """State dicts of NeMo's encoder and CTC head as float64, under `encoder.` and `ctc.`."""
+def read_weights(
+    encoder: torch.nn.Module,
+    head: torch.nn.Module,
+    prediction: torch.nn.Module | None = None,
+    joint: torch.nn.Module | None = None,
+) -> Weights:
+    """State dicts of NeMo's encoder, CTC head and transducer as float64, under `encoder.`, `ctc.`, `decoder.` and `joint.`."""
     tensors = {
         f"{part}.{key}": value
-        for part, module in (("encoder", encoder), ("ctc", head))
+        for part, module in (("encoder", encoder), ("ctc", head), ("decoder", prediction), ("joint", joint))
+        if module is not None
         for key, value in module.state_dict().items()
     }
     return {key: value.numpy().astype(np.float64) for key, value in tensors.items()}

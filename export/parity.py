@@ -11,7 +11,9 @@ import torch
 from export.checkpoint import Checkpoint
 from runtime import Recognizer
 from runtime.backends import Backend, StepResult, open_backend
-from runtime.bundle import Parity, read_bundle
+from runtime.backends.onnxruntime import Evaluations
+from runtime.bundle import MAX_SYMBOLS, Parity, read_bundle
+from runtime.rnnt import GreedyRnnt
 
 Samples = npt.NDArray[np.float32]
 
@@ -92,15 +94,55 @@ def compare(reference: Reference, found: Reference) -> Parity:
     )
 
 
-def measure_parity(checkpoint: Checkpoint, folder: Path, precision: str, lookahead_frames: int) -> Parity:
-    """Parity of a bundle's step on ten seconds of seeded noise whose loudness comes and goes; no length is a multiple of a chunk."""
+def seeded_noise() -> Samples:
+    """Ten seconds of noise whose loudness comes and goes; no length is a multiple of a chunk."""
     generator = np.random.default_rng(0)
     samples = 160_077
     loudness = 0.1 * np.sin(np.arange(samples) * (2 * np.pi / 24_000)) ** 2
-    audio = (generator.standard_normal(samples) * loudness).astype(np.float32)
+    noise: Samples = (generator.standard_normal(samples) * loudness).astype(np.float32)
+    return noise
+
+
+def measure_parity(checkpoint: Checkpoint, folder: Path, precision: str, lookahead_frames: int) -> Parity:
+    """Parity of a bundle's step on seeded noise."""
+    audio = seeded_noise()
     bundle = read_bundle(folder)
     recorder = Recorder(open_backend("onnxruntime-cpu", folder, bundle, precision))
     with Recognizer(folder, precision, recorder, lm=None) as recognizer:
         return compare(
             nemo_offline(checkpoint, lookahead_frames, audio), stream_frames(recognizer, recorder, audio, 320)
         )
+
+
+def nemo_greedy_rnnt(checkpoint: Checkpoint, encoded: npt.NDArray[np.float32]) -> tuple[int, ...]:
+    """Tokens of NeMo's greedy RNN-T over a whole utterance's encoded frames [frames, D]."""
+    from nemo.collections.asr.parts.submodules.rnnt_greedy_decoding import GreedyRNNTInfer
+
+    greedy = GreedyRNNTInfer(
+        checkpoint.prediction, checkpoint.joint, checkpoint.architecture.vocabulary, max_symbols_per_step=MAX_SYMBOLS
+    )
+    frames = torch.from_numpy(np.ascontiguousarray(encoded.T))[None]
+    with torch.inference_mode():
+        (hypotheses,) = greedy(encoder_output=frames, encoded_lengths=torch.tensor([len(encoded)]))
+    return tuple(int(each) for each in hypotheses[0].y_sequence)
+
+
+def evaluated_rnnt(folder: Path, precision: str, encoded: npt.NDArray[np.float32]) -> tuple[int, ...]:
+    """Tokens of a bundle's evaluation over the same frames, chunk by chunk."""
+    bundle = read_bundle(folder)
+    evaluations = Evaluations(folder, bundle, precision, "onnxruntime-cpu")
+    state, decoder = evaluations.new_state(), GreedyRnnt(bundle.vocabulary, bundle.blank)
+    for start in range(0, len(encoded), bundle.chunk_frames):
+        chunk = encoded[start : start + bundle.chunk_frames]
+        padded = np.pad(chunk, ((0, bundle.chunk_frames - len(chunk)), (0, 0)))
+        symbols, state = evaluations.decode(padded, state)
+        decoder.push(symbols[: len(chunk)])
+    return decoder.tokens
+
+
+def measure_rnnt(checkpoint: Checkpoint, folder: Path, precision: str, lookahead_frames: int, parity: Parity) -> Parity:
+    """`parity` with that of the bundle's RNN-T evaluation, over NeMo's own frames: the encoder's rounding is not in it."""
+    encoded = nemo_offline(checkpoint, lookahead_frames, seeded_noise()).encoded
+    expected = nemo_greedy_rnnt(checkpoint, encoded)
+    same = evaluated_rnnt(folder, precision, encoded) == expected
+    return parity.model_copy(update={"rnnt_tokens": len(expected), "rnnt_identical": same})

@@ -39,6 +39,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--backend", help="tensorrt, onnxruntime-cuda or onnxruntime-cpu (default: TensorRT where there is a GPU)"
     )
+    parser.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
     parser.add_argument(
         "--lm",
         type=lm_choice,
@@ -59,7 +60,10 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"expected --frame-ms in 1..1000, found {args.frame_ms}; 20 is usual")
     if bool(args.files) == args.mic:
         raise InputError(f"expected files or --mic, found {'both' if args.mic else 'neither'}; give one of them")
-    with Recognizer(args.bundle, args.precision, args.backend, args.lm) as recognizer, Display(Console()) as display:
+    with (
+        Recognizer(args.bundle, args.precision, args.backend, args.lm, args.decoder) as recognizer,
+        Display(Console()) as display,
+    ):
         for source in ["--mic"] if args.mic else args.files:
             frames = UntilInterrupted(_frames(source, recognizer.bundle.sample_rate, args.frame_ms, args.realtime))
             stream = recognizer.stream(EndpointRules() if args.endpoints else None)

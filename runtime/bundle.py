@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
 
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
@@ -14,12 +15,19 @@ from runtime.files import sha256, written_whole
 MANIFEST = "bundle.json"
 
 Precision = Literal["fp32", "fp16", "int8"]
+Decoding = Literal["ctc", "rnnt"]
 DType = Literal["float32", "float16", "int32"]
 Positive = Annotated[int, Field(gt=0)]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 STATE = ("length", "kv_cache", "time_cache")
 """Inputs that carry state; the output of the same name with `next_` before it is the next step's. All zero at an utterance's start."""
+
+CHUNK_STATE = ("frame", "emitted", "symbols")
+RNNT_STATE = ("last", "hidden", "cell", *CHUNK_STATE)
+"""The same of an RNN-T evaluation; CHUNK_STATE is zero at each chunk's start too."""
+MAX_SYMBOLS = 10
+"""Tokens that a transducer may emit at one frame, as NeMo's greedy decoding has it by default."""
 
 
 class _Strict(BaseModel):
@@ -45,8 +53,13 @@ class FileEntry(_Strict):
     sha256: Hash
 
 
-class StepEntry(FileEntry):
-    """One precision's step graph."""
+class GraphEntry(FileEntry):
+    """One graph in one precision, whose outputs next_NAME are the next run's inputs NAME."""
+
+    state: ClassVar[tuple[str, ...]]
+    """Names of the inputs that carry state."""
+    others: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]]
+    """Names of the other inputs, and of the other outputs, that a runtime uses."""
 
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
@@ -56,13 +69,14 @@ class StepEntry(FileEntry):
     """Of the file, which is little else than those numbers."""
 
     @model_validator(mode="after")
-    def _state_returns(self) -> "StepEntry":
+    def _state_returns(self) -> Self:
         inputs, outputs = ({each.name: each for each in specs} for specs in (self.inputs, self.outputs))
-        if missing := {"audio", "valid", *STATE} - inputs.keys():
-            raise ValueError(f"step lacks the inputs {sorted(missing)}")
-        if missing := {"tokens", "log_probs", "encoded"} - outputs.keys():
-            raise ValueError(f"step lacks the outputs {sorted(missing)}")
-        for name in STATE:
+        kind = self.file.partition(".")[0]
+        if missing := {*self.others[0], *self.state} - inputs.keys():
+            raise ValueError(f"{kind} lacks the inputs {sorted(missing)}")
+        if missing := {*self.others[1]} - outputs.keys():
+            raise ValueError(f"{kind} lacks the outputs {sorted(missing)}")
+        for name in self.state:
             back = outputs.get(f"next_{name}")
             if back is None or (back.dtype, back.shape) != (inputs[name].dtype, inputs[name].shape):
                 raise ValueError(f"output next_{name} does not match input {name}")
@@ -71,6 +85,24 @@ class StepEntry(FileEntry):
     def input(self, name: str) -> TensorSpec:
         """The input of that name."""
         return next(each for each in self.inputs if each.name == name)
+
+    def new_state(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Zeros on the host: the state at an utterance's start."""
+        return {name: self.input(name).zeros() for name in self.state}
+
+
+class StepEntry(GraphEntry):
+    """The streaming step."""
+
+    state = STATE
+    others = (("audio", "valid"), ("tokens", "log_probs", "encoded"))
+
+
+class RnntEntry(GraphEntry):
+    """One evaluation of RNN-T greedy decoding over a chunk's encoded frames."""
+
+    state = RNNT_STATE
+    others = (("encoded",), ())
 
 
 class CheckpointEntry(_Strict):
@@ -89,6 +121,10 @@ class Parity(_Strict):
     encoded: float
     log_probs: float
     tokens_identical: bool
+    rnnt_tokens: Annotated[int, Field(ge=0)] | None = None
+    """Tokens of NeMo's greedy RNN-T over its own encoded frames; None without a transducer."""
+    rnnt_identical: bool | None = None
+    """Whether the evaluation gives the same over the same frames."""
 
 
 class Quantisation(_Strict):
@@ -129,7 +165,8 @@ class Bundle(_Strict):
     vocabulary: Annotated[list[str], Field(min_length=1)]
     """SentencePiece pieces by token id."""
     blank: Annotated[int, Field(ge=0)]
-    decoders: list[Literal["ctc"]]
+    decoders: Annotated[list[Decoding], Field(min_length=1)]
+    """Those that the checkpoint was trained for, the best first."""
     tokenizer: FileEntry | None
     """The SentencePiece model, where the checkpoint has one."""
     steps: dict[Precision, StepEntry]
@@ -137,6 +174,8 @@ class Bundle(_Strict):
     """Of what `make export` made, by precision; empty only while the bundle is being made."""
     quantisation: Quantisation | None = None
     """None until `make calibrate` adds the INT8 step."""
+    rnnt: dict[Precision, RnntEntry] | None = None
+    """A transducer's evaluation by precision; None without one. The INT8 step has that of FP16."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Bundle":
@@ -147,7 +186,24 @@ class Bundle(_Strict):
                 raise ValueError(
                     f"step {precision} takes audio {step.input('audio').shape}, not [1, {self.window_samples}]"
                 )
+        if ("rnnt" in self.decoders) != bool(self.rnnt) and self.steps:
+            raise ValueError(f"decoders {', '.join(self.decoders)} with {len(self.rnnt or {})} evaluations of RNN-T")
+        for precision, each in (self.rnnt or {}).items():
+            frames, symbols = each.input("encoded").shape[1], each.input("symbols").shape
+            if frames != self.chunk_frames or symbols != [1, self.chunk_frames, MAX_SYMBOLS]:
+                raise ValueError(
+                    f"rnnt {precision} takes {frames} frames and symbols {symbols}, not {self.chunk_frames}"
+                )
         return self
+
+    def decoder(self, asked: str | None) -> Decoding:
+        """The decoder of that name, or the best one for None; raises InputError for one that the bundle lacks."""
+        for each in self.decoders:
+            if asked in (each, None):
+                return each
+        raise InputError(
+            f"expected a decoder of the bundle ({', '.join(self.decoders)}), found {asked}; choose one of them with DECODER="
+        )
 
     def step(self, precision: str) -> StepEntry:
         """The step of `precision`; raises InputError for one that the bundle lacks."""
@@ -158,6 +214,20 @@ class Bundle(_Strict):
                 f"{found}; {'make it with `make calibrate`' if precision == 'int8' else 'choose one of them'}"
             )
         return entry
+
+    def evaluation(self, precision: str) -> tuple[Precision, RnntEntry]:
+        """The RNN-T evaluation that goes with the step of `precision`, and its own precision.
+
+        Raises InputError for a precision or a decoder that the bundle lacks.
+        """
+        self.decoder("rnnt")
+        own: Precision = "fp32" if precision == "fp32" else "fp16"
+        entry = (self.rnnt or {}).get(own)
+        if entry is None:
+            raise InputError(
+                f"expected the RNN-T evaluation in {own}, found none; make the bundle again with `make export`"
+            )
+        return own, entry
 
     def encoder_frames(self, samples: int) -> int:
         """Encoder frames of an utterance of `samples` samples, as NeMo counts them."""

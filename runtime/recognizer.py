@@ -21,6 +21,7 @@ from runtime.decoder import Decoder
 from runtime.endpoint import EndedBy, Endpointer, EndpointRules
 from runtime.errors import ClosedError, InputError
 from runtime.ngram import LmChoice, open_language_model
+from runtime.rnnt import GreedyRnnt
 from runtime.vad import SAMPLE_RATE, WINDOW_SAMPLES, Vad
 
 ALL_VALID = 1 << 30  # mel frames: the end of the audio is not known yet
@@ -61,20 +62,28 @@ class Recognizer:
         precision: str | None = None,
         backend: str | Backend | None = None,
         lm: LmChoice = "default",
+        decoder: str | None = None,
     ) -> None:
         """Open the bundle in the folder `bundle`.
 
         `backend` is a name, an open backend, or None for this machine's best; `precision` None is the named backend's usual one, and
         an open backend has its own. `lm` is a KenLM file with its word list beside it, "default" for the one that ships with the
-        bundle's checkpoint (the embedded one has one, another has none), or None for greedy decoding.
+        bundle's checkpoint (the embedded one has one, another has none), or None for none; it goes with CTC. `decoder` is ctc, rnnt or
+        None for the bundle's best (CTC where `lm` is a file); an open backend's is ctc unless named.
 
         Raises InputError for a bundle that is missing, broken or not for this backend, and for a language model that is so.
         """
         self.bundle = read_bundle(bundle)
-        self.ngram = open_language_model(lm, self.bundle)
+        given = backend is not None and not isinstance(backend, str)
+        self.decoder = self.bundle.decoder(decoder or ("ctc" if given or isinstance(lm, Path) else None))
+        if self.decoder == "rnnt" and isinstance(lm, Path):
+            raise InputError(
+                f"expected the decoder ctc with a language model, found rnnt and {lm}; leave one of them out"
+            )
+        self.ngram = None if self.decoder == "rnnt" else open_language_model(lm, self.bundle)
         if backend is None or isinstance(backend, str):
             name = backend or default_backend()
-            backend = open_backend(name, bundle, self.bundle, precision or default_precision(name))
+            backend = open_backend(name, bundle, self.bundle, precision or default_precision(name), self.decoder)
         self.backend = backend
         self._opening = threading.Lock()  # no stream is made while the streams are closed
         self._closed = False
@@ -95,6 +104,8 @@ class Recognizer:
 
     def new_decoder(self) -> Decoder:
         """A decoder at an utterance's start."""
+        if self.decoder == "rnnt":
+            return GreedyRnnt(self.bundle.vocabulary, self.bundle.blank)
         if self.ngram:
             return BeamCtc(self.bundle.vocabulary, self.bundle.blank, self.ngram)
         return GreedyCtc(self.bundle.vocabulary, self.bundle.blank)

@@ -7,7 +7,7 @@ from pathlib import Path
 from runtime.backends.base import Backend, StepResult
 from runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeBackend
 from runtime.backends.tensorrt import TensorRtBackend
-from runtime.bundle import Bundle
+from runtime.bundle import Bundle, Decoding
 from runtime.errors import InputError
 
 __all__ = ["Backend", "StepResult", "default_backend", "default_precision", "open_backend"]
@@ -26,12 +26,17 @@ def default_precision(backend: str) -> str:
     return "fp16" if backend == "tensorrt" else "fp32"
 
 
-def open_backend(name: str, folder: Path, bundle: Bundle, precision: str) -> Backend:
-    """The backend of that name on the bundle's step; raises InputError for an unknown name or a bundle it cannot run."""
+def open_backend(name: str, folder: Path, bundle: Bundle, precision: str, decoder: Decoding = "ctc") -> Backend:
+    """The backend of that name on the bundle's step, and on what `decoder` needs beside it.
+
+    Raises InputError for an unknown name or a bundle it cannot run.
+    """
     if name == "tensorrt":
+        if decoder == "rnnt":
+            raise InputError("expected the decoder ctc on TensorRT, found rnnt; take ctc, or a backend of onnxruntime")
         return TensorRtBackend(folder, bundle, precision)
     if name not in PROVIDERS:
         raise InputError(
             f"expected a backend out of tensorrt, {', '.join(PROVIDERS)}, found {name}; choose one of them"
         )
-    return OnnxRuntimeBackend(folder, bundle, precision, name)
+    return OnnxRuntimeBackend(folder, bundle, precision, name, decoder)

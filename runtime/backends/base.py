@@ -19,6 +19,8 @@ class StepResult:
     """[T, D]."""
     state: Any
     """The next step's; its kind is the backend's own (arrays on the host, buffers on the device)."""
+    symbols: npt.NDArray[np.int32] | None = None
+    """Tokens of greedy RNN-T by frame [T, S], blanks behind each frame's; None from a backend that was opened for CTC."""
 
 
 class Backend(Protocol):
@@ -36,3 +38,8 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free everything; safe to call twice."""
+
+
+def symbols_of(written: npt.NDArray[np.int32], blank: int) -> npt.NDArray[np.int32]:
+    """StepResult's symbols [T, S] from an evaluation's, which are each token + 1, and 0 where there is none."""
+    return np.where(written == 0, np.int32(blank), written - 1)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.backends.base import StepResult
-from runtime.bundle import STATE, Bundle, step_file
+from runtime.backends.base import StepResult, symbols_of
+from runtime.bundle import CHUNK_STATE, RNNT_STATE, STATE, Bundle, Decoding, checked_file, step_file
 from runtime.errors import InputError
 
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
@@ -43,24 +43,53 @@ def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noq
     return session
 
 
-class OnnxRuntimeBackend:
-    """Runs step.PRECISION.onnx with one execution provider; the state is a dict of host arrays."""
+class Evaluations:
+    """RNN-T greedy decoding of chunks of encoded frames, one run of rnnt.PRECISION.onnx a symbol."""
 
     def __init__(self, folder: Path, bundle: Bundle, precision: str, name: str) -> None:
+        """Raises InputError for a bundle that is not whole, or has no transducer."""
+        _, self._entry = bundle.evaluation(precision)
+        self._session = open_session(str(checked_file(folder, self._entry)), name)
+        self._frames, self._blank = bundle.chunk_frames, bundle.blank
+
+    def new_state(self) -> State:
+        """Zeros."""
+        return self._entry.new_state()
+
+    def decode(self, encoded: npt.NDArray[np.float32], state: State) -> tuple[npt.NDArray[np.int32], State]:
+        """Each frame's tokens [T, S], blanks behind them, of a chunk [T, D]; and the next chunk's state."""
+        names = self._entry.state
+        state = state | {name: self._entry.input(name).zeros() for name in CHUNK_STATE}
+        while state["frame"][0] < self._frames:
+            made = self._session.run([f"next_{name}" for name in names], {"encoded": encoded[None], **state})
+            state = dict(zip(names, made, strict=True))
+        return symbols_of(state["symbols"][0], self._blank), state
+
+
+class OnnxRuntimeBackend:
+    """Runs step.PRECISION.onnx with one execution provider, and the evaluations of RNN-T; the state is a dict of host arrays."""
+
+    def __init__(self, folder: Path, bundle: Bundle, precision: str, name: str, decoder: Decoding = "ctc") -> None:
         path, self._step = step_file(folder, bundle, precision)
         self.name = name
         self._session = open_session(str(path), name)
         self._outputs = ["tokens", "log_probs", "encoded", *(f"next_{name}" for name in STATE)]
+        self._evaluations = Evaluations(folder, bundle, precision, name) if decoder == "rnnt" else None
 
     def new_state(self) -> State:
         """Zeros."""
-        return {name: self._step.input(name).zeros() for name in STATE}
+        return self._step.new_state() | (self._evaluations.new_state() if self._evaluations else {})
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: State) -> StepResult:
         """See Backend.step."""
-        feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **state}
-        tokens, log_probs, encoded, *following = self._session.run(self._outputs, feeds)
-        return StepResult(tokens[0], log_probs[0], encoded[0], dict(zip(STATE, following, strict=True)))
+        feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **{name: state[name] for name in STATE}}
+        tokens, log_probs, encoded, *made = self._session.run(self._outputs, feeds)
+        following = dict(zip(STATE, made, strict=True))
+        if self._evaluations is None:
+            return StepResult(tokens[0], log_probs[0], encoded[0], following)
+        decoding = {name: state[name] for name in RNNT_STATE}
+        symbols, decoding = self._evaluations.decode(encoded[0], decoding)
+        return StepResult(tokens[0], log_probs[0], encoded[0], following | decoding, symbols)
 
     def close(self) -> None:
-        """The session is freed with the object."""
+        """The sessions are freed with the object."""

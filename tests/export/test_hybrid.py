@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from export.bundle import write_bundle
 from export.checkpoint import EMBEDDED, RANDOM_CONFIG, load_checkpoint
+from export.parity import evaluated_rnnt
 from runtime.errors import InputError
 
 WIDTH, HIDDEN = 64, 32
+BLANK_BIAS = 1.0  # so that the transducer emits blanks and tokens
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def configuration(tokenizer: Path) -> dict[str, Any]:
     }
 
 
-def test_hybrid_gives_its_ctc_head(tokenizer: Path, tmp_path: Path) -> None:
+def test_hybrid_gives_its_ctc_head_and_its_transducer(tokenizer: Path, tmp_path: Path) -> None:
     from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
 
     decoder = {
@@ -68,15 +71,28 @@ def test_hybrid_gives_its_ctc_head(tokenizer: Path, tmp_path: Path) -> None:
         "decoding": {"strategy": "greedy"},
     }
     model = EncDecHybridRNNTCTCBPEModel(cfg=OmegaConf.create(configuration(tokenizer) | {"aux_ctc": auxiliary}))
+    with torch.no_grad():
+        model.joint.enc.weight.mul_(4)
+        model.joint.joint_net[-1].bias[-1] += BLANK_BIAS
     model.save_to(str(tmp_path / "hybrid.nemo"))
 
     checkpoint = load_checkpoint(str(tmp_path / "hybrid.nemo"))
     head = model.ctc_decoder.state_dict()["decoder_layers.0.weight"].numpy()
     assert np.array_equal(checkpoint.weights["ctc.decoder_layers.0.weight"], head)
     assert len(checkpoint.vocabulary) == checkpoint.architecture.vocabulary == 256
-    parity = write_bundle(checkpoint, 80, tmp_path / "bundle").parity["fp32"]
-    print(f"encoded frames within {parity.encoded:.1e}")
-    assert parity.encoded <= 1e-4
+    bundle = write_bundle(checkpoint, 80, tmp_path / "bundle")
+    print(f"encoded frames within {bundle.parity['fp32'].encoded:.1e}")
+    assert bundle.parity["fp32"].encoded <= 1e-4
+
+    assert bundle.decoders == ["rnnt", "ctc"]
+    frames = torch.randn(1, WIDTH, 60, generator=torch.Generator().manual_seed(0))
+    model.eval()
+    with torch.inference_mode():
+        (expected,) = model.decoding.rnnt_decoder_predictions_tensor(frames, torch.tensor([60]), return_hypotheses=True)
+    found = evaluated_rnnt(tmp_path / "bundle", "fp32", frames[0].T.numpy())
+    print(f"{len(found)} tokens, {len(set(found))} of them different")
+    assert found == tuple(expected.y_sequence.tolist())
+    assert 30 < len(found) < 600
 
 
 def test_a_transducer_alone_is_refused(tokenizer: Path, tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""RNN-T greedy decoding through the runtime against NeMo's own over whole utterances: small random hybrids, every token."""
+
+import copy
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from export.architecture import read_transducer
+from export.bundle import write_bundle
+from export.checkpoint import RANDOM_CONFIG, Checkpoint, random_checkpoint, read_weights
+from export.parity import evaluated_rnnt, nemo_greedy_rnnt, nemo_offline
+from runtime import InputError, Recognizer
+from runtime.bundle import MAX_SYMBOLS, read_bundle
+
+SMALL = {"n_layers": 2, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
+VOCABULARY = 20
+
+
+def hybrid(network: dict[str, Any], joint: dict[str, Any], blank_bias: float | None = None) -> Checkpoint:
+    """Two Conformer layers and a transducer whose choice depends on the frame and on every token before it.
+
+    `blank_bias` None: as much as leaves a token at about every other frame.
+    """
+    config = copy.deepcopy(RANDOM_CONFIG)
+    config["encoder"] |= SMALL
+    config["decoder"]["prednet"] |= {"pred_hidden": 48} | network
+    config["joint"]["jointnet"] |= {"joint_hidden": 32} | joint
+    made = random_checkpoint("hybrid", "0" * 64, config, VOCABULARY)
+    with torch.no_grad():
+        encoded = nemo_offline(made, 1, noise(40_000, 0)).encoded
+        heard = torch.from_numpy(encoded) @ made.joint.enc.weight.T
+        made.joint.enc.weight.mul_(3 / heard.std(0)[:, None])  # noise sounds much the same everywhere
+        made.joint.enc.bias.copy_(-3 * heard.mean(0) / heard.std(0))
+        made.joint.pred.weight.mul_(10)
+        *activation, out = made.joint.joint_net
+        out.weight.mul_(8)
+        bias = out.bias
+        bias -= out.weight @ activation[0](made.joint.enc(torch.from_numpy(encoded))).mean(0)
+        bias[VOCABULARY] += blank_bias or 0.0
+        while blank_bias is None and len(nemo_greedy_rnnt(made, encoded)) > len(encoded):
+            bias[VOCABULARY] += 0.1
+    weights = read_weights(made.encoder, made.ctc_head, made.prediction, made.joint)
+    return Checkpoint(**{**vars(made), "weights": weights})
+
+
+def noise(samples: int, seed: int) -> np.ndarray:
+    loudness = 0.1 * np.sin(np.arange(samples) * (2 * np.pi / 20_000)) ** 2
+    audio: np.ndarray = (np.random.default_rng(seed).standard_normal(samples) * loudness).astype(np.float32)
+    return audio
+
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], float | None, int]] = {
+    "as published": ({}, {}, None, 80),
+    "one frame a chunk": ({}, {}, None, 0),
+    "seven frames a chunk": ({}, {}, None, 480),
+    "two layers, tanh, dropout": ({"pred_rnn_layers": 2}, {"activation": "tanh", "dropout": 0.2}, None, 80),
+    "three layers, sigmoid": ({"pred_rnn_layers": 3}, {"activation": "sigmoid"}, None, 80),
+    "as many tokens as may be": ({}, {}, -100.0, 80),
+    "blanks alone": ({}, {}, 100.0, 80),
+}
+
+
+@pytest.mark.parametrize(("network", "joint", "blank_bias", "lookahead_ms"), CASES.values(), ids=CASES)
+def test_tokens_are_nemo_s(
+    network: dict[str, Any], joint: dict[str, Any], blank_bias: float | None, lookahead_ms: int, tmp_path: Path
+) -> None:
+    checkpoint = hybrid(network, joint, blank_bias)
+    bundle = write_bundle(checkpoint, lookahead_ms, tmp_path / "bundle")
+    assert read_bundle(tmp_path / "bundle") == bundle
+    assert bundle.decoders == ["rnnt", "ctc"]
+    assert bundle.parity["fp32"].rnnt_identical
+    emitted, frames = 0, 0
+    kinds: set[int] = set()
+    generator = np.random.default_rng(7)
+    with Recognizer(tmp_path / "bundle", "fp32", "onnxruntime-cpu") as recognizer:
+        stream = recognizer.stream()
+        # From none to 40 chunks and more, one utterance after the other on one stream.
+        for samples in [0, 1, 1_481, 2_960, 16_000, 48_000, 80_485, 40 * bundle.chunk_samples + 777]:
+            audio = noise(samples, samples)
+            pushed = int(generator.integers(100, 5_000))
+            for start in range(0, samples, pushed):
+                stream.push(audio[start : start + pushed])
+            final = stream.end_utterance()
+            if samples == 0:
+                assert final.tokens == ()
+                continue
+            encoded = nemo_offline(checkpoint, lookahead_ms // 80, audio).encoded
+            assert final.tokens == nemo_greedy_rnnt(checkpoint, encoded), samples
+            emitted, frames, kinds = emitted + len(final.tokens), frames + len(encoded), kinds | set(final.tokens)
+    print(f"{emitted} tokens, {len(kinds)} of them different, in {frames} frames")
+    if blank_bias is None:
+        assert 0.1 * frames < emitted < 3 * frames, "no mix of blanks and tokens"
+        assert len(kinds) > VOCABULARY // 4
+    else:
+        assert emitted == (MAX_SYMBOLS * frames if blank_bias < 0 else 0)
+
+
+def test_fp16_and_what_is_not_of_the_bundle(tmp_path: Path) -> None:
+    checkpoint = hybrid({}, {})
+    folder = tmp_path / "bundle"
+    parity = write_bundle(checkpoint, 80, folder).parity["fp16"]
+    assert parity.rnnt_tokens
+    encoded = nemo_offline(checkpoint, 1, noise(160_000, 3)).encoded
+    found, expected = evaluated_rnnt(folder, "fp16", encoded), nemo_greedy_rnnt(checkpoint, encoded)
+    alike = SequenceMatcher(None, found, expected, autojunk=False).ratio()
+    print(f"FP16: {100 * alike:.1f} % of {len(expected)} tokens as in FP32")
+    assert alike > 0.8  # with random weights a token that rounding decides changes those behind it
+    events = {}
+    for decoder in ("ctc", "rnnt"):
+        with Recognizer(folder, "fp32", "onnxruntime-cpu", decoder=decoder) as recognizer:
+            stream = recognizer.stream()
+            partials = stream.push(noise(48_000, 1))
+            events[decoder] = (partials, stream.end_utterance())
+            assert partials
+    assert events["ctc"] != events["rnnt"]
+    with pytest.raises(InputError, match=r"expected a decoder of the bundle \(rnnt, ctc\), found beam"):
+        Recognizer(folder, "fp32", "onnxruntime-cpu", decoder="beam")
+    (folder / "rnnt.fp32.onnx").write_bytes(b"another")
+    with pytest.raises(InputError, match=r"rnnt\.fp32\.onnx with sha256"):
+        Recognizer(folder, "fp32", "onnxruntime-cpu")
+    Recognizer(folder, "fp32", "onnxruntime-cpu", decoder="ctc").close()  # which needs no transducer
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("decoder", {"_target_": "nemo.collections.asr.modules.StatelessTransducerDecoder"}),
+        ("decoder", {"normalization_mode": "layer"}),
+        ("decoder", {"prednet": {"pred_hidden": 64, "pred_rnn_layers": 1, "rnn_hidden_size": 128}}),
+        ("joint", {"num_extra_outputs": 5}),  # TDT's durations
+        ("joint", {"_target_": "nemo.collections.asr.modules.HATJoint"}),
+        ("decoder", {"_target_": "nemo.collections.asr.modules.ConvASRDecoder"}),
+    ],
+)
+def test_another_transducer_is_none(part: str, changes: dict[str, Any]) -> None:
+    config = copy.deepcopy(RANDOM_CONFIG)
+    assert read_transducer(config) is not None
+    config[part] |= changes
+    assert read_transducer(config) is None
+
+
+def test_ctc_bundle_has_no_rnnt(bundle: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a decoder of the bundle \(ctc\), found rnnt; choose one"):
+        Recognizer(bundle, "fp32", "onnxruntime-cpu", decoder="rnnt")
