@@ -73,7 +73,8 @@ def test_tokens_are_nemo_s(
     assert read_bundle(tmp_path / "bundle") == bundle
     assert bundle.decoders == ["rnnt", "ctc"]
     assert bundle.parity["fp32"].rnnt_identical
-    emitted, frames, kinds = 0, 0, set()
+    emitted, frames = 0, 0
+    kinds: set[int] = set()
     generator = np.random.default_rng(7)
     with Recognizer(tmp_path / "bundle", "fp32", "onnxruntime-cpu") as recognizer:
         stream = recognizer.stream()
