@@ -34,6 +34,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     run.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
     run.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
     run.add_argument("--precision", default="fp32")
+    run.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
     run.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
     run.add_argument("--mode", choices=tuple(MODES), default="both", help="clip by clip, as one stream, or both")
     run.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
@@ -44,6 +45,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     steps.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
     steps.add_argument("--backend", default="tensorrt")
     steps.add_argument("--precision", default="fp16")
+    steps.add_argument("--decoder", default="ctc", help="rnnt: its evaluations are in the step (default: ctc)")
     steps.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
     steps.add_argument("--name", help="of the result file (default: named after what is measured)")
     _add_ladder(
