@@ -13,6 +13,8 @@ MODEL ?= data/checkpoint/streaming_fastconformer_ctc_en_small.nemo
 LOOKAHEAD ?= 80
 # fp32, fp16 or int8; by default what the hardware is there for.
 PRECISION ?= $(if $(filter gpu,$(HARDWARE)),fp16,fp32)
+# ctc or rnnt; by default the checkpoint's best.
+DECODER ?=
 # Milliseconds of audio in one push, 20 to 40.
 FRAME_MS ?= 20
 # A KenLM file with its word list beside it, or none; by default the checkpoint's own.
@@ -76,15 +78,15 @@ export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD) to a bundle in build/bundles
 calibrate: export ## calibration speech (CALIB, none of it in EVAL) to INT8 thresholds in build/calibration and the INT8 step (METHOD, KEEP)
 	$(call calibrated,$(LOOKAHEAD))
 
-engines: $(STEP) ## the bundle's step to a TensorRT plan (PRECISION) in build/plans, where an NVIDIA GPU is
+engines: $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans (PRECISION) in build/plans, where an NVIDIA GPU is
 	$(RUN) engines --bundle "$(BUNDLE)" --precision $(PRECISION)
 
 inspect: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
 	$(RUN) engines.inspect --bundle "$(BUNDLE)" --precision $(PRECISION)
 
-bench: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluation speech (EVAL, PRECISION, LM, FRAME_MS, PACE, LIMIT) and print the figures
+bench: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluation speech (EVAL, PRECISION, DECODER, LM, FRAME_MS, PACE, LIMIT) and print the figures
 	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) --precision $(PRECISION) \
-		--frame-ms $(FRAME_MS) $(call option,--lm,$(LM)) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
+		--frame-ms $(FRAME_MS) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
 
 ablation: $(STAMP) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms (ABLATED), CUDA graph on and off: table and plots in bench/results
 	$(foreach each,$(ABLATED),$(call exported,$(each)) && $(call calibrated,$(each)) && ) \

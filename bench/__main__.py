@@ -38,6 +38,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     fed.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
     fed.add_argument("--precision", default="fp32")
     fed.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
+    fed.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
     fed.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
     lm = "KenLM file, or none for greedy decoding (default: the checkpoint's own, if any)"
     fed.add_argument("--lm", type=lm_choice, default="default", metavar="FILE|none", help=lm)
@@ -53,6 +54,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     steps.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
     steps.add_argument("--backend", default="tensorrt")
     steps.add_argument("--precision", default="fp16")
+    steps.add_argument("--decoder", default="ctc", help="rnnt: its evaluations are in the step (default: ctc)")
     steps.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
     steps.add_argument("--name", help="of the result file (default: named after what is measured)")
     _add_ladder(
@@ -63,12 +65,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     )
     about = "a user who interrupts the agent: time, misses, false alarms"
     _add_bargein(commands.add_parser("bargein", parents=[out], help=about))
-    project = commands.add_parser("project", parents=[out], help="the step's range on a GPU that is not at hand")
-    project.add_argument("--gpu", required=True, help="t4")
-    project.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
-    project.add_argument("--precision", default="fp16")
-    files = "of `bench steps` for this bundle on another GPU, with a graph and, if there, without"
-    project.add_argument("--measured", type=Path, nargs="+", required=True, metavar="FILE", help=files)
+    _add_project(commands.add_parser("project", parents=[out], help="the step's range on a GPU that is not at hand"))
     comparison = commands.add_parser("compare", help="two result files: what differs between them beyond noise")
     comparison.add_argument("first", type=Path, metavar="A.json")
     comparison.add_argument("second", type=Path, metavar="B.json")
@@ -89,6 +86,14 @@ def _add_ladder(ladder: argparse.ArgumentParser) -> None:
     config = "of NeMo's encoder, made by `python -m bench.encoder_config` (default: read with NeMo)"
     ladder.add_argument("--encoder-config", type=Path, metavar="FILE", help=f"JSON {config}")
     ladder.add_argument("--name", help="of the result file (default: named after what is measured)")
+
+
+def _add_project(project: argparse.ArgumentParser) -> None:
+    project.add_argument("--gpu", required=True, help="t4")
+    project.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    project.add_argument("--precision", default="fp16")
+    files = "of `bench steps` for this bundle on another GPU, with a graph and, if there, without"
+    project.add_argument("--measured", type=Path, nargs="+", required=True, metavar="FILE", help=files)
 
 
 def _add_ablation(ablation: argparse.ArgumentParser) -> None:

@@ -155,18 +155,9 @@ class Ablation:
 
     def _speech(self, trial: Trial, folder: Path, measured: list[UtteranceRecord]) -> _Figures:
         data, minutes = self.data
-        words = [
-            "run",
-            "--bundle",
-            str(folder),
-            "--backend",
-            self.backend,
-            "--precision",
-            trial.precision,
-            "--lm",
-            "none",
-        ]
-        words += ["--eval", str(data), "--lang", self.options.lang, "--pace", "fast", "--mode", "utterance"]
+        words = ["run", "--bundle", str(folder), "--backend", self.backend, "--precision", trial.precision]
+        words += ["--decoder", "ctc", "--lm", "none", "--pace", "fast", "--mode", "utterance"]
+        words += ["--eval", str(data), "--lang", self.options.lang]
         words += ["--out", str(self.folder), "--name", "speech"]
         words += [] if self.options.limit is None else ["--limit", str(self.options.limit)]
         run_child(_python("bench", words), START_S + 60 * minutes)

@@ -51,6 +51,7 @@ class EndpointOptions:
     pace: Literal["auto", "realtime", "fast"] = "auto"  # auto: real time on a GPU, fast without one
     frame_ms: int = FRAME_MS
     lm: LmChoice = "default"
+    decoder: str | None = None  # ctc or rnnt; None: the bundle's best
     seed: int = 0  # of the silences
     min_silence_ms: int = EndpointRules.min_silence_ms
     limit: int | None = None  # first clips of each data set; None: all
@@ -107,9 +108,10 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
     pace: Pace = options.pace if options.pace != "auto" else "realtime" if on_gpu(backend) else "fast"
     rows: list[Row] = []
     records: list[UtteranceRecord] = []
-    with TimedRecognizer(options.bundle, options.precision, backend, options.lm) as recognizer:
+    with TimedRecognizer(options.bundle, options.precision, backend, options.lm, options.decoder) as recognizer:
         bundle, timed = recognizer.bundle, recognizer.timed
         parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.precision, backend]
+        parts += ["rnnt"] if recognizer.decoder == "rnnt" else []
         parts += [*([] if recognizer.ngram is None else ["lm"]), "endpoint"]
         name = options.name or default_name(parts, data=folder, lang=options.lang, limit=options.limit)
         path = result_path(options.out, name)
@@ -139,7 +141,7 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
             measured = {
                 "model": bundle.checkpoint.name,
                 "weights": bundle.checkpoint.weights,
-                "decoder": "ctc",
+                "decoder": recognizer.decoder,
                 "lm": None if recognizer.ngram is None else recognizer.ngram.name,
                 "precision": options.precision,
                 "calibration": calibration_of(bundle, options.precision),

@@ -72,7 +72,7 @@ class Bench:
             row(
                 model=bundle.checkpoint.name,
                 weights=bundle.checkpoint.weights,
-                decoder="ctc",
+                decoder=self.recognizer.decoder,
                 precision=setting.precision,
                 calibration=calibration_of(bundle, setting.precision),
                 backend=timed.name,

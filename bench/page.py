@@ -163,10 +163,11 @@ def _markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _labels(row: Row, provenance: Provenance) -> tuple[str, ...]:
     weights = "" if row.weights == "trained" else ", random weights"
+    decoder = "" if row.decoder == "ctc" else ", RNN-T"
     version = {"tensorrt": f"TensorRT {provenance.tensorrt}", "torch": "NeMo in PyTorch"}.get(row.backend, row.backend)
     graph = {True: ", CUDA graph", False: ", no graph", None: ""}[row.cuda_graph]
     return (
-        f"{row.model}, {row.lookahead_ms} ms{weights}",
+        f"{row.model}, {row.lookahead_ms} ms{decoder}{weights}",
         row.precision,
         f"{version}{graph}",
         provenance.cpu if row.functional_check or provenance.gpu is None else provenance.gpu,

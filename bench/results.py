@@ -42,6 +42,7 @@ DEFINITIONS = {
     "churn": churn.DEFINITION,
     "floor_ms": "the weights' bytes over the bandwidth of copies within the GPU's memory (read and written) in the same run",
     "launches_per_step": "kernels in the step, counted in the captured graph",
+    "further_turns_per_step": "launches of two more RNN-T evaluations, each waited for, where those in the step were too few",
     "first_result_s": "seconds from the process's start to its first step's result, with a built plan",
     "engine_version": "what ran the steps, with its version",
     "step_sm_clock_mhz": "median SM clock while the steps ran; step_power_draw_w: median power drawn",
@@ -137,6 +138,7 @@ class Row(_Record):
     steps: int | None = None
     peak_host_memory_mb: Figure | None = None
     copy_gb_s: Figure | None = None
+    further_turns_per_step: Figure | None = None
     first_result_s: Figure | None = None
     step_sm_clock_mhz: Figure | None = None
     step_power_draw_w: Figure | None = None

@@ -35,6 +35,7 @@ class RunOptions:
     lang: str = "en"
     backend: str = "auto"  # auto: this machine's best
     precision: str = "fp32"
+    decoder: str | None = None  # ctc or rnnt; None: the bundle's best
     pace: Literal["auto", "realtime", "fast"] = "auto"  # auto: real time on a GPU, fast without one
     mode: Literal["both", "utterance", "continuous"] = "both"
     frame_ms: int = 20
@@ -61,8 +62,9 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
     described = [clips.provenance(data_set) for data_set in data_sets]
     backend = default_backend() if options.backend == "auto" else options.backend
     pace: Pace = options.pace if options.pace != "auto" else "realtime" if on_gpu(backend) else "fast"
-    with TimedRecognizer(options.bundle, options.precision, backend, options.lm) as recognizer:
+    with TimedRecognizer(options.bundle, options.precision, backend, options.lm, options.decoder) as recognizer:
         parts = [recognizer.bundle.checkpoint.name, f"{recognizer.bundle.lookahead_ms}ms", options.precision, backend]
+        parts += ["rnnt"] if recognizer.decoder == "rnnt" else []
         parts += [] if recognizer.ngram is None else ["lm"]
         name = options.name or default_name(parts, data=folder, lang=options.lang, limit=options.limit)
         path = result_path(options.out, name)

@@ -27,13 +27,15 @@ COPY_BYTES, COPIES = 1 << 30, 10  # of the bandwidth measurement
 def measure_backend(backend: Backend, bundle: Bundle, precision: str, steps: int, paced: int | None = None) -> Measured:
     """Time the steps of an open backend, `paced` of them at the pace of speech, and the GPU's copies where it has one."""
     windows = np.random.default_rng(0).standard_normal((WINDOWS, bundle.window_samples)).astype(np.float32) * 0.05
-    state = backend.new_state()
+    state, taken = backend.new_state(), 0
 
     def step(index: int) -> None:
-        nonlocal state
+        nonlocal state, taken
+        taken += 1
         state = backend.step(windows[index % WINDOWS], ALL_VALID, state).state
 
     timings = measure(step, steps, bundle.chunk_samples / bundle.sample_rate, paced)
+    turns = getattr(backend, "further_turns", None)
     engine = backend.name.partition("-")[0]
     return Measured(
         timings=timings,
@@ -42,6 +44,7 @@ def measure_backend(backend: Backend, bundle: Bundle, precision: str, steps: int
         launches_per_step=getattr(backend, "kernels_per_step", None),
         weights_bytes=bundle.step(precision).bytes,
         copy_bandwidth=None if backend.name.endswith("-cpu") else copy_bandwidth(Device()),
+        further_turns_per_step=None if turns is None else turns / taken,
     )
 
 

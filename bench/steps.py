@@ -13,7 +13,7 @@ from bench.results import DEFINITIONS, ResultFile, Row, calibration_of, result_p
 from bench.rung import measure_backend
 from bench.timing import Measured
 from runtime import InputError, Recognizer
-from runtime.bundle import Bundle
+from runtime.bundle import Bundle, Decoding
 
 PACES: tuple[Literal["fast", "realtime"], ...] = ("fast", "realtime")
 
@@ -25,6 +25,7 @@ class StepOptions:
     bundle: Path
     backend: str = "tensorrt"
     precision: str = "fp16"
+    decoder: str = "ctc"  # rnnt: its evaluations are in the step
     steps: int = 1000  # back to back; a fifth of them at the pace of speech
     name: str | None = None  # of the result file; None: made of what is measured
     out: Path = Path("bench/results")
@@ -33,14 +34,15 @@ class StepOptions:
 def run_steps(options: StepOptions, argv: Sequence[str], console: Console) -> Path:
     """Measure, print, write the result file and return its path. Raises InputError for bad options or a bundle that can't be opened."""
     check_steps(options.steps)
-    with Recognizer(options.bundle, options.precision, options.backend, lm=None) as recognizer:
-        backend, bundle = recognizer.backend, recognizer.bundle
+    with Recognizer(options.bundle, options.precision, options.backend, None, options.decoder) as recognizer:
+        backend, bundle, decoder = recognizer.backend, recognizer.bundle, recognizer.decoder
         parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.precision, backend.name]
+        parts += ["rnnt"] if decoder == "rnnt" else []
         parts += ["nograph", "steps"] if getattr(backend, "cuda_graph", None) is False else ["steps"]
         path = result_path(options.out, options.name or "-".join(parts))
         measured = measure_backend(backend, bundle, options.precision, options.steps)
         provenance = collect(argv, [])
-    rows = step_rows(options.bundle, bundle, options.precision, backend.name, measured)
+    rows = step_rows(options.bundle, bundle, options.precision, backend.name, measured, decoder)
     for each in rows:
         console.print(line(each), highlight=False)
     write_result(path, ResultFile(provenance=provenance, rows=rows, definitions=DEFINITIONS))
@@ -54,7 +56,9 @@ def check_steps(steps: int) -> None:
         raise InputError(f"--steps: expected at least 100 for a 99th percentile, found {steps}")
 
 
-def step_rows(folder: Path, bundle: Bundle, precision: str, backend: str, measured: Measured) -> list[Row]:
+def step_rows(  # noqa: PLR0917
+    folder: Path, bundle: Bundle, precision: str, backend: str, measured: Measured, decoder: Decoding = "ctc"
+) -> list[Row]:
     """A row back to back and one at the pace of speech; `folder` is the bundle's."""
     chunk_ms = 1e3 * bundle.chunk_samples / bundle.sample_rate
     bandwidth = measured.copy_bandwidth
@@ -66,7 +70,7 @@ def step_rows(folder: Path, bundle: Bundle, precision: str, backend: str, measur
             row(
                 model=bundle.checkpoint.name,
                 weights=bundle.checkpoint.weights,
-                decoder="ctc",
+                decoder=decoder,
                 precision=precision,
                 calibration=calibration_of(bundle, precision),
                 backend=backend,
@@ -80,6 +84,7 @@ def step_rows(folder: Path, bundle: Bundle, precision: str, backend: str, measur
                 step_ms_p95=step.p95,
                 step_ms_p99=step.p99,
                 launches_per_step=measured.launches_per_step,
+                further_turns_per_step=measured.further_turns_per_step,
                 floor_ms=None if bandwidth is None else 1e3 * measured.weights_bytes / bandwidth,
                 peak_gpu_memory_mb=measured.timings.peak_gpu_memory_mb,
                 **plan_figures(folder, precision, backend),
@@ -99,7 +104,7 @@ def step_rows(folder: Path, bundle: Bundle, precision: str, backend: str, measur
 def line(row: Row) -> str:
     """A row on the terminal."""
     floor = "" if row.floor_ms is None else f", floor {row.floor_ms:.3f} ms"
+    step = f"{row.step_ms_p50:.3f} / {row.step_ms_p95:.3f} / {row.step_ms_p99:.3f} ms"
     return (
-        f"{row.precision} {row.backend} {row.pace}: step {row.step_ms_p50:.3f} / {row.step_ms_p95:.3f} / {row.step_ms_p99:.3f} ms "
-        f"(p50 / p95 / p99 of {row.steps}){floor}"
+        f"{row.precision} {row.backend} {row.decoder} {row.pace}: step {step} (p50 / p95 / p99 of {row.steps}){floor}"
     )

@@ -82,8 +82,15 @@ class TimedDecoder:
 class TimedRecognizer(Recognizer):
     """A recogniser whose steps are timed in `timed.step_s` and whose decoding, a chunk at a time, in `decode_s`."""
 
-    def __init__(self, bundle: Path, precision: str | None, backend: str | Backend | None, lm: LmChoice) -> None:
-        super().__init__(bundle, precision, backend, lm)
+    def __init__(
+        self,
+        bundle: Path,
+        precision: str | None,
+        backend: str | Backend | None,
+        lm: LmChoice,
+        decoder: str | None = None,
+    ) -> None:
+        super().__init__(bundle, precision, backend, lm, decoder)
         self.backend = self.timed = TimedBackend(self.backend)
         self.decode_s: list[float] = []
 

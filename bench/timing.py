@@ -51,6 +51,7 @@ class Measured:
     launches_per_step: int | None  # kernels
     weights_bytes: int
     copy_bandwidth: float | None  # bytes read and written per second by large copies within the GPU's memory
+    further_turns_per_step: float | None = None  # launches of RNN-T evaluations behind the step's own
 
     def write(self, path: Path) -> None:
         """Write it as JSON, for the process that started this one."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from runtime.bundle import Precision
+from runtime.bundle import Graph, Precision
 from runtime.errors import exit_code
 
 
@@ -32,23 +32,28 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Build unless the plan is there already, whole and built from this bundle with these options."""
+    """Build the step, and a transducer's evaluation, unless its plan is there already: whole, of this bundle, with these options."""
     from engines.build import BuildOptions, build_plan, is_current
     from engines.target import this_gpu, turing_without_gpu
+    from runtime.bundle import read_bundle
     from runtime.stamp import plan_path, read_stamp
 
     target = turing_without_gpu(args.precision) if args.build_for == "sm75" else this_gpu()
     options = BuildOptions(level=args.level, cublas=not args.no_cublas)
-    plan = target.named(plan_path(args.bundle, args.precision))
-    if is_current(plan, args.bundle, args.precision, target, options):
-        print(f"engines: {plan} is up to date")
-        return
-    build_plan(plan, args.bundle, args.precision, target, options)
-    stamp = read_stamp(plan)
-    print(
-        f"engines: wrote {plan}: {plan.stat().st_size / 1e6:.0f} MB in {stamp.build_s:.0f} s, "
-        f"TensorRT {stamp.tensorrt}, {stamp.gpu}"
-    )
+    bundle = read_bundle(args.bundle)
+    graphs: list[Graph] = ["step", "rnnt"] if bundle.rnnt else ["step"]
+    for graph in graphs:
+        own, _ = bundle.graph(args.precision, graph)
+        plan = target.named(plan_path(args.bundle, own, graph))
+        if is_current(plan, args.bundle, args.precision, target, options, graph):
+            print(f"engines: {plan} is up to date")
+            continue
+        build_plan(plan, args.bundle, args.precision, target, options, graph)
+        stamp = read_stamp(plan)
+        print(
+            f"engines: wrote {plan}: {plan.stat().st_size / 1e6:.0f} MB in {stamp.build_s:.0f} s, "
+            f"TensorRT {stamp.tensorrt}, {stamp.gpu}"
+        )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from engines.precision import set_flags, with_fp32_scales
 from engines.progress import Interrupt, MessageLog, make_logger, shown
 from engines.target import Target
 from engines.versions import configure, network_flags, strongly_typed
-from runtime.bundle import Precision, read_bundle, step_file
+from runtime.bundle import Graph, Precision, checked_file, read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 from runtime.stamp import Stamp, check_stamp, read_stamp, stamp_path
@@ -31,15 +31,18 @@ class BuildOptions:
         return {"library": str(target.trt.__name__), **asdict(self)}
 
 
-def is_current(plan: Path, folder: Path, precision: str, target: Target, options: BuildOptions) -> bool:
+def is_current(  # noqa: PLR0917
+    plan: Path, folder: Path, precision: Precision, target: Target, options: BuildOptions, graph: Graph = "step"
+) -> bool:
     """Whether `plan` is whole and was built from this bundle for this target with these options."""
     try:
         stamp = read_stamp(plan)
+        own, entry = read_bundle(folder).graph(precision, graph)
         check_stamp(
             stamp,
             plan,
-            read_bundle(folder).step(precision),
-            precision,
+            entry,
+            own,
             tensorrt_version=target.version,
             gpu=target.gpu,
             compute_capability=target.compute_capability,
@@ -49,19 +52,24 @@ def is_current(plan: Path, folder: Path, precision: str, target: Target, options
     return stamp.options == options.recorded(target)
 
 
-def build_plan(plan: Path, folder: Path, precision: Precision, target: Target, options: BuildOptions) -> None:
-    """Build the bundle's step of `precision` into `plan` and write its stamp; the timing cache is kept in build/timing.
+def build_plan(  # noqa: PLR0917
+    plan: Path, folder: Path, precision: Precision, target: Target, options: BuildOptions, graph: Graph = "step"
+) -> None:
+    """Build the bundle's step of `precision`, or the evaluation that goes with it, into `plan` and write its stamp.
+
+    The timing cache is kept in build/timing.
 
     Raises InputError, and writes nothing, for a bundle that is not whole, a graph that TensorRT does not parse or a build
     that fails; raises KeyboardInterrupt, and writes nothing, after Ctrl-C.
     """
     bundle = read_bundle(folder)
-    source, step = step_file(folder, bundle, precision)
+    own, entry = bundle.graph(precision, graph)
+    source = checked_file(folder, entry)
     flagged = not strongly_typed(target.trt)
-    content = with_fp32_scales(folder, bundle) if flagged and precision == "int8" else source.read_bytes()
+    content = with_fp32_scales(folder, bundle) if flagged and own == "int8" else source.read_bytes()
     timing = plan.parent.parent / "timing" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', target.gpu)}-{target.version}.cache"
     started = time.perf_counter()
-    serialized, cache = _build(source, content, precision if flagged else None, target, options, timing)
+    serialized, cache = _build(source, content, own if flagged else None, target, options, timing)
     built = time.perf_counter() - started
     stamp_path(plan).unlink(missing_ok=True)  # a plan without a stamp is never read
     with written_whole(plan) as partial:
@@ -70,8 +78,8 @@ def build_plan(plan: Path, folder: Path, precision: Precision, target: Target, o
         with written_whole(timing) as partial:
             partial.write_bytes(cache)
     stamp = Stamp(
-        step_sha256=step.sha256,
-        precision=precision,
+        step_sha256=entry.sha256,
+        precision=own,
         plan_sha256=sha256(plan),
         tensorrt=target.version,
         gpu=target.gpu,

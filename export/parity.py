@@ -141,7 +141,7 @@ def evaluated_rnnt(folder: Path, precision: str, encoded: npt.NDArray[np.float32
 
 
 def measure_rnnt(checkpoint: Checkpoint, folder: Path, precision: str, lookahead_frames: int, parity: Parity) -> Parity:
-    """`parity` with that of the bundle's RNN-T evaluation, over NeMo's own frames: the encoder's rounding is not in it."""
+    """`parity` with that of the bundle's evaluation over NeMo's own frames of the same noise: the encoder's rounding is not in it."""
     encoded = nemo_offline(checkpoint, lookahead_frames, seeded_noise()).encoded
     expected = nemo_greedy_rnnt(checkpoint, encoded)
     same = evaluated_rnnt(folder, precision, encoded) == expected

@@ -1,8 +1,9 @@
 """bundle.json: the contract between export and everything after it, checked whole before anything is loaded."""
 
 import json
+import math
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ MANIFEST = "bundle.json"
 
 Precision = Literal["fp32", "fp16", "int8"]
 Decoding = Literal["ctc", "rnnt"]
+Graph = Literal["step", "rnnt"]
+"""What a plan is built from: the step, or the evaluation that RNN-T needs beside it."""
 DType = Literal["float32", "float16", "int32"]
 Positive = Annotated[int, Field(gt=0)]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -44,6 +47,15 @@ class TensorSpec(_Strict):
     def zeros(self) -> npt.NDArray[np.generic]:
         """An array of this type and shape, all zero."""
         return np.zeros(self.shape, self.dtype)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
+
+    def view(self, content: npt.NDArray[np.uint8], start: int) -> npt.NDArray[Any]:
+        """The array that lies in `content` from byte `start` on."""
+        return content[start : start + self.size].view(self.dtype).reshape(self.shape)
 
 
 class FileEntry(_Strict):
@@ -215,11 +227,14 @@ class Bundle(_Strict):
             )
         return entry
 
-    def evaluation(self, precision: str) -> tuple[Precision, RnntEntry]:
-        """The RNN-T evaluation that goes with the step of `precision`, and its own precision.
+    def graph(self, precision: str, graph: Graph) -> tuple[Precision, GraphEntry]:
+        """The step of `precision`, or the evaluation that goes with it, and that graph's own precision.
 
         Raises InputError for a precision or a decoder that the bundle lacks.
         """
+        step = self.step(precision)
+        if graph == "step":
+            return next(key for key, each in self.steps.items() if key == precision), step
         self.decoder("rnnt")
         own: Precision = "fp32" if precision == "fp32" else "fp16"
         entry = (self.rnnt or {}).get(own)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from runtime.bundle import Hash, Precision, StepEntry
+from runtime.bundle import Graph, GraphEntry, Hash, Precision
 from runtime.errors import InputError
 from runtime.files import sha256
 
@@ -37,10 +37,11 @@ class Stamp(BaseModel):
     """ISO date."""
 
 
-def plan_path(bundle_folder: Path, precision: str) -> Path:
-    """Where the plan of a bundle lies: BUNDLES/../plans/NAME.PRECISION.plan."""
+def plan_path(bundle_folder: Path, precision: str, graph: Graph = "step") -> Path:
+    """Where the plan of a bundle's step lies: BUNDLES/../plans/NAME.PRECISION.plan; that of its evaluation: NAME.rnnt.PRECISION.plan."""
     plans = Path(os.path.normpath(bundle_folder / ".." / ".." / "plans"))
-    return plans / f"{bundle_folder.absolute().name}.{precision}.plan"
+    kind = "" if graph == "step" else f".{graph}"
+    return plans / f"{bundle_folder.absolute().name}{kind}.{precision}.plan"
 
 
 def stamp_path(plan: Path) -> Path:
@@ -70,21 +71,21 @@ def read_stamp(plan: Path) -> Stamp:
 def check_stamp(
     stamp: Stamp,
     plan: Path,
-    step: StepEntry,
+    graph: GraphEntry,
     precision: str,
     *,
     tensorrt_version: str,
     gpu: str,
     compute_capability: str,
 ) -> None:
-    """Raise InputError, one line, unless `plan` is whole and was built from this step for this TensorRT and GPU."""
+    """Raise InputError, one line, unless `plan` is whole and was built from this graph for this TensorRT and GPU."""
     make = f"make it again with `make engines PRECISION={precision}`"
     expectations = [
         ("in precision", precision, stamp.precision, make),
         ("for TensorRT", tensorrt_version, stamp.tensorrt, f"{make}, or install TensorRT {stamp.tensorrt}"),
         ("for compute capability", compute_capability, stamp.compute_capability, f"{make} on this GPU"),
         ("for the GPU", gpu, stamp.gpu, f"{make} on this GPU"),
-        (f"from a {step.file} with sha256", _short(step.sha256), _short(stamp.step_sha256), make),
+        (f"from a {graph.file} with sha256", _short(graph.sha256), _short(stamp.step_sha256), make),
         ("of sha256", _short(stamp.plan_sha256), _short(sha256(plan)), f"it is truncated or changed: {make}"),
     ]
     for what, expected, found, remedy in expectations:

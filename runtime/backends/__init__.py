@@ -32,9 +32,7 @@ def open_backend(name: str, folder: Path, bundle: Bundle, precision: str, decode
     Raises InputError for an unknown name or a bundle it cannot run.
     """
     if name == "tensorrt":
-        if decoder == "rnnt":
-            raise InputError("expected the decoder ctc on TensorRT, found rnnt; take ctc, or a backend of onnxruntime")
-        return TensorRtBackend(folder, bundle, precision)
+        return TensorRtBackend(folder, bundle, precision, decoder=decoder)
     if name not in PROVIDERS:
         raise InputError(
             f"expected a backend out of tensorrt, {', '.join(PROVIDERS)}, found {name}; choose one of them"

@@ -1,14 +1,12 @@
-"""A TensorRT plan, loaded and found to be the bundle's step, on TensorRT 8.6 to 11."""
+"""A TensorRT plan, loaded and found to be the bundle's step or evaluation, on TensorRT 8.6 to 11."""
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from runtime.bundle import STATE, Bundle, StepEntry, TensorSpec
+from runtime.bundle import Bundle, Graph, GraphEntry, TensorSpec
 from runtime.cuda import Bytes, Device
 from runtime.errors import CudaError, InputError
 from runtime.stamp import check_stamp, plan_path, read_stamp
@@ -25,7 +23,7 @@ class Region:
         self.offsets: dict[str, int] = {}
         for spec in specs:
             self.offsets[spec.name] = self.end
-            self.end += -(-_bytes(spec) // ALIGNMENT) * ALIGNMENT
+            self.end += -(-spec.size // ALIGNMENT) * ALIGNMENT
 
     def addresses(self, base: int, prefix: str = "") -> dict[str, int]:
         """Address of each tensor, its name behind `prefix`, where the block lies at `base`."""
@@ -35,7 +33,7 @@ class Region:
 class Engine:
     """A loaded plan, its tensors found to be the bundle's, and where a lane's block holds each of them."""
 
-    def __init__(self, tensorrt: Any, plan: Path, step: StepEntry) -> None:  # noqa: ANN401 -- a module without types
+    def __init__(self, tensorrt: Any, plan: Path, entry: GraphEntry) -> None:  # noqa: ANN401 -- a module without types
         self._tensorrt = tensorrt
         self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
@@ -46,14 +44,15 @@ class Engine:
             )
         names = map(self._engine.get_tensor_name, range(self._engine.num_io_tensors))
         self.tensors = {name: self._spec(name) for name in names}
-        self._check(plan, step)
+        self._check(plan, entry)
         self.scratch_bytes = activation_bytes(self._engine)
-        """Activations of one step."""
-        of = self.tensors
-        self.inputs = Region(0, [of[each.name] for each in step.inputs if each.name not in STATE])
-        self.outputs = Region(self.inputs.end, [of[each.name] for each in step.outputs if not _is_state(each.name)])
-        first = Region(self.outputs.end, [of[name] for name in STATE])
-        second = Region(first.end, [of[name] for name in STATE])
+        """Activations of one run."""
+        of, state = self.tensors, entry.state
+        written = {f"next_{name}" for name in state}
+        self.inputs = Region(0, [of[each.name] for each in entry.inputs if each.name not in state])
+        self.outputs = Region(self.inputs.end, [of[each.name] for each in entry.outputs if each.name not in written])
+        first = Region(self.outputs.end, [of[name] for name in state])
+        second = Region(first.end, [of[name] for name in state])
         self.sets = (first, second)
         """The state is read from one and written to the other, never to the address it is read from."""
 
@@ -64,8 +63,8 @@ class Engine:
             name=name, dtype=DTYPES.get(dtype, dtype), shape=list(self._engine.get_tensor_shape(name))
         )
 
-    def _check(self, plan: Path, step: StepEntry) -> None:
-        expected = {spec.name: (spec.dtype, spec.shape) for spec in (*step.inputs, *step.outputs)}
+    def _check(self, plan: Path, entry: GraphEntry) -> None:
+        expected = {spec.name: (spec.dtype, spec.shape) for spec in (*entry.inputs, *entry.outputs)}
         found = {name: (spec.dtype, spec.shape) for name, spec in self.tensors.items()}
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
@@ -77,10 +76,13 @@ class Engine:
     def view(self, staging: Bytes, name: str) -> npt.NDArray[Any]:
         """An input or output in pinned memory."""
         spec, start = self.tensors[name], {**self.inputs.offsets, **self.outputs.offsets}[name]
-        return staging[start : start + _bytes(spec)].view(spec.dtype).reshape(spec.shape)
+        return spec.view(staging, start)
 
-    def context(self, base: int, reads: Region, writes: Region) -> Any:  # noqa: ANN401 -- TensorRT's
-        """An execution context on the block at `base`, bound for good: from one state set to the other."""
+    def context(self, base: int, reads: Region, writes: Region, **elsewhere: int) -> Any:  # noqa: ANN401 -- TensorRT's
+        """An execution context on the block at `base`, bound for good: from one state set to the other.
+
+        `elsewhere`: addresses of tensors that lie in another block.
+        """
         scratch = base + self.sets[1].end
         # Scratch is ours, so that a lane's two contexts, which never run at once, share it.
         if hasattr(self._tensorrt, "ExecutionContextAllocationStrategy"):  # TensorRT 10 and later
@@ -99,6 +101,7 @@ class Engine:
             **self.outputs.addresses(base),
             **reads.addresses(base),
             **writes.addresses(base, "next_"),
+            **elsewhere,
         }
         for name, address in addresses.items():
             if not context.set_tensor_address(name, address):
@@ -110,27 +113,27 @@ class Engine:
         self._engine = self._runtime = None
 
 
-def open_engine(folder: Path, bundle: Bundle, precision: str) -> tuple[Device, Engine]:
-    """The GPU, and the plan of the bundle in `folder` loaded on it.
+def open_engine(folder: Path, bundle: Bundle, precision: str, graph: Graph = "step") -> tuple[Device, Engine]:
+    """The GPU, and the plan of the bundle in `folder`, its step's or its evaluation's, loaded on it.
 
     Raises InputError for a plan that is missing, broken or of another bundle, precision, TensorRT or GPU, before loading it;
     CudaError where the GPU has no room.
     """
-    plan = plan_path(folder, precision)
+    own, entry = bundle.graph(precision, graph)
+    plan = plan_path(folder, own, graph)
     stamp = read_stamp(plan)
-    step = bundle.step(precision)
     tensorrt = import_tensorrt()
     device = Device()
     check_stamp(
         stamp,
         plan,
-        step,
-        precision,
+        entry,
+        own,
         tensorrt_version=tensorrt.__version__,
         gpu=device.name,
         compute_capability=device.compute_capability,
     )
-    return device, Engine(tensorrt, plan, step)
+    return device, Engine(tensorrt, plan, entry)
 
 
 def activation_bytes(engine: Any) -> int:  # noqa: ANN401 -- TensorRT's
@@ -149,11 +152,3 @@ def import_tensorrt() -> Any:  # noqa: ANN401 -- a module without types
             f"expected TensorRT, found {error!r}; run `make setup` on a machine with an NVIDIA GPU, or choose another backend"
         ) from error
     return tensorrt
-
-
-def _bytes(spec: TensorSpec) -> int:
-    return np.dtype(spec.dtype).itemsize * math.prod(spec.shape)
-
-
-def _is_state(name: str) -> bool:
-    return name.removeprefix("next_") in STATE

@@ -48,7 +48,7 @@ class Evaluations:
 
     def __init__(self, folder: Path, bundle: Bundle, precision: str, name: str) -> None:
         """Raises InputError for a bundle that is not whole, or has no transducer."""
-        _, self._entry = bundle.evaluation(precision)
+        _, self._entry = bundle.graph(precision, "rnnt")
         self._session = open_session(str(checked_file(folder, self._entry)), name)
         self._frames, self._blank = bundle.chunk_frames, bundle.blank
 

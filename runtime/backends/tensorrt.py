@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.backends.base import StepResult
+from runtime.backends.base import StepResult, symbols_of
 from runtime.backends.engine import Engine, open_engine
-from runtime.bundle import Bundle
+from runtime.backends.evaluations import Evaluations
+from runtime.bundle import Bundle, Decoding
 from runtime.cuda import Device, Graph, Queue
 from runtime.errors import ClosedError, CudaError
 
@@ -32,23 +33,33 @@ class TensorRtBackend:
 
     name = "tensorrt"
 
-    def __init__(self, folder: Path, bundle: Bundle, precision: str, cuda_graph: bool = True) -> None:
-        """Open the plan of the bundle in `folder`. Without `cuda_graph`, or with CUDA_GRAPH=0, kernels are launched one by one.
+    def __init__(
+        self, folder: Path, bundle: Bundle, precision: str, cuda_graph: bool = True, decoder: Decoding = "ctc"
+    ) -> None:
+        """Open the plan of the bundle in `folder`, for RNN-T that of its evaluation too.
+
+        Without `cuda_graph`, or with CUDA_GRAPH=0, kernels are launched one by one.
 
         Raises InputError for a plan that is missing, broken or of another bundle, precision, TensorRT or GPU, before loading it;
         CudaError where the GPU has no room.
         """
         self.device, self._engine = open_engine(folder, bundle, precision)
+        self._evaluation = open_engine(folder, bundle, precision, "rnnt")[1] if decoder == "rnnt" else None
+        self._blank = bundle.blank
         self.cuda_graph = cuda_graph and os.environ.get("CUDA_GRAPH") != "0"
         """Whether a step is one graph launch; False from a failed capture on."""
         self.kernels_per_step: int | None = None
         """Kernels of one step, counted in the captured graph; None without one."""
+        self.further_turns = 0
+        """Launches of two more evaluations of RNN-T behind a step, where those in it were too few; over all streams."""
         self._idle: list[Lane] = []
         owned = ExitStack()
         self._owned = owned
         # Also when the backend is dropped, or the process ends, without close(): CUDA and TensorRT are still there then.
         self._free = weakref.finalize(self, owned.close)
         owned.callback(self._engine.close)
+        if self._evaluation:
+            owned.callback(self._evaluation.close)
         with ExitStack() as opening:
             opening.callback(self.close)
             self._idle.append(self._new_lane())  # now, so that the first stream finds it ready
@@ -73,15 +84,16 @@ class TensorRtBackend:
         The results are views of pinned memory: not to be read after the next step of that state, nor after `close`.
         """
         lane = state.lane
-        lane.run(window, valid)
-        return StepResult(lane.tokens, lane.log_probs, lane.encoded, state)
+        self.further_turns += lane.run(window, valid)
+        symbols = None if lane.symbols is None else symbols_of(lane.symbols, self._blank)
+        return StepResult(lane.tokens, lane.log_probs, lane.encoded, state, symbols)
 
     def close(self) -> None:
         """Free every lane, those in use too once their step is done, and the engine; safe to call twice."""
         self._free()
 
     def _new_lane(self) -> "Lane":
-        lane = Lane(self.device, self._engine)
+        lane = Lane(self.device, self._engine, self._evaluation)
         self._owned.callback(lane.close)
         if self.cuda_graph:
             try:
@@ -110,8 +122,10 @@ class Lane:
     TensorRT asks for a context of its own for each live graph.
     """
 
-    def __init__(self, device: Device, engine: Engine) -> None:
+    def __init__(self, device: Device, engine: Engine, evaluation: Engine | None = None) -> None:
+        """`evaluation`: where the lane decodes RNN-T too. Raises CudaError."""
         self._graphs: list[Graph] = []
+        """Of either direction, and behind them that of more evaluations."""
         first, second = engine.sets
         with ExitStack() as made:
             self._queue = made.enter_context(Queue(device))
@@ -129,6 +143,11 @@ class Lane:
                 engine.context(self._base, first, second),
                 engine.context(self._base, second, first),
             ]
+            self._evaluations = None
+            if evaluation is not None:
+                encoded = engine.outputs.addresses(self._base)["encoded"]
+                self._evaluations = Evaluations(self._queue, evaluation, encoded, made)
+                self._evaluations.clear()
             # Both run once, on silence: TensorRT and CUDA finish here what they put off to the first run, which a capture
             # may not hold and a stream's first step should not wait for.
             self._queue.clear(self._base, second.end)
@@ -141,10 +160,18 @@ class Lane:
         self._direction = 0
         """0: the next step reads the first set."""
 
+    @property
+    def symbols(self) -> npt.NDArray[np.int32] | None:
+        """As Evaluations has them; None without."""
+        return None if self._evaluations is None else self._evaluations.symbols
+
     def capture(self) -> int:
         """Record both directions, copies included; return the kernels of a step. After a CudaError the lane runs without graphs."""
-        self._graphs = [self._queue.capture(partial(self._enqueue, direction)) for direction in (0, 1)]
-        return self._graphs[0].kernels
+        graphs = [self._queue.capture(partial(self._enqueue, direction)) for direction in (0, 1)]
+        if self._evaluations:
+            graphs.append(self._queue.capture(self._evaluations.enqueue_more))
+        self._graphs = graphs
+        return graphs[0].kernels
 
     def recorded(self) -> AbstractContextManager[Any]:
         """A step as `capture` records it, as a cudaGraph_t, which lives until the block is left."""
@@ -154,9 +181,11 @@ class Lane:
         """Zero the set that is read next; the step writes the other one whole before that is read."""
         self._direction = 0
         self._queue.clear(self._base + self._first.start, self._first.end - self._first.start)
+        if self._evaluations:
+            self._evaluations.clear()
 
-    def run(self, window: npt.NDArray[np.float32], valid: int) -> None:
-        """One step, its results in `tokens`, `log_probs` and `encoded`."""
+    def run(self, window: npt.NDArray[np.float32], valid: int) -> int:
+        """One step, its results in `tokens`, `log_probs`, `encoded` and `symbols`; return how often evaluations were added to it."""
         with self._running:
             if not self._open:
                 raise ClosedError(CLOSED)
@@ -168,6 +197,20 @@ class Lane:
                 self._enqueue(self._direction)
             self._queue.wait()
             self._direction ^= 1
+            return self._finish(self._evaluations) if self._evaluations else 0
+
+    def _finish(self, evaluations: Evaluations) -> int:
+        for turns in range(evaluations.most_turns + 1):
+            if evaluations.done:
+                return turns
+            if self._graphs:
+                self._queue.launch(self._graphs[2])
+            else:
+                evaluations.enqueue_more()
+            self._queue.wait()
+        raise CudaError(
+            "the RNN-T evaluation did not end within the most symbols that a chunk may have; build its plan again"
+        )
 
     def close(self) -> None:
         """Free everything; safe to call twice."""
@@ -179,4 +222,6 @@ class Lane:
         self._queue.upload(self._base, self._sent)
         if not self._contexts[direction].execute_async_v3(self._queue.handle):
             raise CudaError("execute_async_v3: TensorRT did not run the step; its reason is logged above")
+        if self._evaluations:
+            self._evaluations.enqueue()
         self._queue.download(self._fetched, self._base + self._outputs.start)

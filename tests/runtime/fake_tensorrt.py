@@ -1,13 +1,17 @@
-"""TensorRT over the fake CUDA runtime, by its own names, with a tiny stateful step that really runs."""
+"""TensorRT over the fake CUDA runtime, by its own names, with a tiny stateful step and an evaluation behind it that really run."""
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from runtime.bundle import RNNT_STATE
+from tests.runtime import fake_rnnt
 from tests.runtime.fake_gpu import FakeGpu, FakeKernel
 
 Arrays = dict[str, np.ndarray]
@@ -50,19 +54,41 @@ def toy_step(of: Arrays) -> Arrays:
     }
 
 
+@dataclass(frozen=True)
+class Program:
+    """What a plan runs."""
+
+    shapes: dict[str, tuple[str, list[int]]]
+    inputs: tuple[str, ...]
+    function: Callable[[Arrays], Arrays]
+
+
+PROGRAMS = {
+    b"a plan": Program(SHAPES, INPUTS, toy_step),
+    b"an evaluation": Program(fake_rnnt.SHAPES, fake_rnnt.INPUTS, fake_rnnt.toy_evaluation),
+    b"an eager evaluation": Program(fake_rnnt.SHAPES, fake_rnnt.INPUTS, partial(fake_rnnt.toy_evaluation, eager=True)),
+    b"an endless evaluation": Program(
+        fake_rnnt.SHAPES, fake_rnnt.INPUTS, lambda of: {f"next_{name}": of[name] for name in RNNT_STATE}
+    ),
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel(FakeKernel):
-    """The toy step over device memory, at the addresses that were bound when it was enqueued."""
+    """A program over device memory, at the addresses that were bound when it was enqueued."""
 
+    program: Program
     addresses: dict[str, int]
     scratch: tuple[int, int]
 
     def __call__(self) -> None:
-        of = {name: _at(self.addresses[name], *SHAPES[name]) for name in SHAPES}
+        shapes, inputs = self.program.shapes, self.program.inputs
+        of = {name: _at(self.addresses[name], *shapes[name]) for name in shapes}
         ctypes.memset(self.scratch[0], 0xAB, self.scratch[1])
-        assert of["length"][0] >= 0, "a step read memory that nothing was written to"
-        assert all(np.isfinite(of[name]).all() for name in INPUTS), "a step read memory that nothing was written to"
-        result = toy_step({name: of[name].copy() for name in INPUTS})
+        for name in inputs:
+            written = of[name] >= 0 if shapes[name][0] == "int32" else np.isfinite(of[name])
+            assert written.all(), f"a run read {name} where nothing was written"
+        result = self.program.function({name: of[name].copy() for name in inputs})
         for name, values in result.items():
             of[name][:] = values
 
@@ -75,8 +101,8 @@ def _at(address: int, dtype: str, shape: list[int]) -> np.ndarray:
 class FakeContext:
     """What every version's IExecutionContext has."""
 
-    def __init__(self, gpu: FakeGpu) -> None:
-        self._gpu, self._addresses, self._scratch = gpu, dict[str, int](), (0, 0)
+    def __init__(self, gpu: FakeGpu, program: Program) -> None:
+        self._gpu, self._program, self._addresses, self._scratch = gpu, program, dict[str, int](), (0, 0)
         self._handle = gpu.make("context")
 
     def __del__(self) -> None:
@@ -91,13 +117,16 @@ class FakeContext:
         if self._gpu.counted("execute_async_v3") or (queue.recording is not None and not self._gpu.capturable):
             return False
         ranges = sorted(
-            [(self._addresses[name], _at(self._addresses[name], *SHAPES[name]).nbytes) for name in SHAPES]
+            [
+                (self._addresses[name], _at(self._addresses[name], *shape).nbytes)
+                for name, shape in self._program.shapes.items()
+            ]
             + [self._scratch]
         )
         apart = all(start + size <= after for (start, size), (after, _) in pairwise(ranges))
         assert apart, "two tensors share bytes"
         assert all(self._gpu.holds("device", *each) for each in ranges), "a tensor outside of the device's memory"
-        queue.enqueue(Kernel(dict(self._addresses), self._scratch))
+        queue.enqueue(Kernel(self._program, dict(self._addresses), self._scratch))
         return True
 
 
@@ -120,8 +149,8 @@ class FakeContext10(FakeContext):
 class FakeEngine:
     """What every version's ICudaEngine has."""
 
-    def __init__(self, gpu: FakeGpu, shapes: dict[str, tuple[str, list[int]]]) -> None:
-        self._gpu, self._shapes = gpu, shapes
+    def __init__(self, gpu: FakeGpu, program: Program, shapes: dict[str, tuple[str, list[int]]]) -> None:
+        self._gpu, self._program, self._shapes = gpu, program, shapes
         self._handle = gpu.make("engine")
 
     def __del__(self) -> None:
@@ -148,7 +177,7 @@ class FakeEngine8(FakeEngine):
     device_memory_size = SCRATCH
 
     def create_execution_context_without_device_memory(self) -> FakeContext | None:
-        return None if self._gpu.counted("create_execution_context") else FakeContext8(self._gpu)
+        return None if self._gpu.counted("create_execution_context") else FakeContext8(self._gpu, self._program)
 
 
 class FakeEngine10(FakeEngine):
@@ -156,7 +185,7 @@ class FakeEngine10(FakeEngine):
 
     def create_execution_context(self, strategy: str) -> FakeContext | None:
         assert strategy == "user managed"
-        return None if self._gpu.counted("create_execution_context") else FakeContext10(self._gpu)
+        return None if self._gpu.counted("create_execution_context") else FakeContext10(self._gpu, self._program)
 
 
 class FakeTensorRt:
@@ -185,8 +214,9 @@ class FakeTensorRt:
                 pass
 
             def deserialize_cuda_engine(self, serialized: bytes) -> FakeEngine | None:
-                if gpu.counted("deserialize_cuda_engine") or serialized != b"a plan":
+                if gpu.counted("deserialize_cuda_engine") or serialized not in PROGRAMS:
                     return None
-                return engine(gpu, shapes or SHAPES)
+                program = PROGRAMS[serialized]
+                return engine(gpu, program, shapes or program.shapes)
 
         self.Runtime = Runtime

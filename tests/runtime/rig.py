@@ -11,9 +11,10 @@ import pytest
 
 from runtime.backends.base import StepResult
 from runtime.backends.tensorrt import TensorRtBackend
-from runtime.bundle import STATE, read_bundle
+from runtime.bundle import STATE, Decoding, Graph, RnntEntry, read_bundle, write_manifest
 from runtime.files import sha256
 from runtime.stamp import plan_path, stamp_path
+from tests.runtime import fake_rnnt
 from tests.runtime.fake_cuda import FakeCuda
 from tests.runtime.fake_driver import FakeDriver
 from tests.runtime.fake_gpu import FakeGpu
@@ -37,10 +38,10 @@ class Host:
         pass
 
 
-def write_stamp(folder: Path, **changes: object) -> None:
-    plan = plan_path(folder, "fp32")
+def write_stamp(folder: Path, graph: Graph = "step", **changes: object) -> None:
+    plan = plan_path(folder, "fp32", graph)
     stamp = {
-        "step_sha256": read_bundle(folder).step("fp32").sha256,
+        "step_sha256": read_bundle(folder).graph("fp32", graph)[1].sha256,
         "precision": "fp32",
         "plan_sha256": sha256(plan),
         "tensorrt": "10.16.1.11",
@@ -52,6 +53,18 @@ def write_stamp(folder: Path, **changes: object) -> None:
         "created": "2026-01-01",
     }
     stamp_path(plan).write_text(json.dumps(stamp | changes), encoding="utf-8")
+
+
+def add_transducer(folder: Path, plan: bytes) -> None:
+    """Make the toy bundle a hybrid's, with that plan of its evaluation."""
+    specs = [{"name": name, "dtype": dtype, "shape": shape} for name, (dtype, shape) in fake_rnnt.SHAPES.items()]
+    inputs, outputs = specs[: len(fake_rnnt.INPUTS)], specs[len(fake_rnnt.INPUTS) :]
+    file = {"file": "rnnt.fp32.onnx", "sha256": "a" * 64, "parameters": 1, "bytes": 4}
+    entry = RnntEntry.model_validate(file | {"inputs": inputs, "outputs": outputs})
+    bundle = read_bundle(folder).model_copy(update={"decoders": ["rnnt", "ctc"], "rnnt": {"fp32": entry}})
+    write_manifest(folder, bundle)
+    plan_path(folder, "fp32", "rnnt").write_bytes(plan)
+    write_stamp(folder, "rnnt")
 
 
 class Rig:
@@ -68,8 +81,8 @@ class Rig:
         self._monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRt(self.gpu, version, shapes))
         return self.gpu
 
-    def open(self, *, cuda_graph: bool = True) -> TensorRtBackend:
-        return TensorRtBackend(self.folder, read_bundle(self.folder), "fp32", cuda_graph)
+    def open(self, *, cuda_graph: bool = True, decoder: Decoding = "ctc") -> TensorRtBackend:
+        return TensorRtBackend(self.folder, read_bundle(self.folder), "fp32", cuda_graph, decoder)
 
     def lanes(self) -> int:
         return Counter(self.gpu.live.values())["stream"]

@@ -234,7 +234,7 @@ def test_closing(rig: Rig, how: str) -> None:
     ],
 )
 def test_a_stamp_of_something_else_is_refused_before_loading(rig: Rig, stamp: dict[str, str], message: str) -> None:
-    write_stamp(rig.folder, **stamp)
+    write_stamp(rig.folder, "step", **stamp)
     with pytest.raises(InputError) as error:
         rig.open()
     assert message in str(error.value)

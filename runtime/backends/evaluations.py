@@ -1,0 +1,66 @@
+"""RNN-T greedy decoding behind the step in TensorRT: evaluations on the frames where the step left them, on the lane's own queue."""
+
+from contextlib import ExitStack
+from typing import Any
+
+from runtime.backends.engine import Engine
+from runtime.bundle import CHUNK_STATE, MAX_SYMBOLS
+from runtime.cuda import Queue
+from runtime.errors import CudaError
+
+
+class Evaluations:
+    """A lane's decoding state, read from one set and written to the other by turns; an even number of evaluations ends where it began.
+
+    A chunk of T frames needs an evaluation for each token and one for each frame without room for more. So many as usual speech has
+    are enqueued with the step, unseen; where they were too few, the host asks for two more until the chunk is done.
+    """
+
+    def __init__(self, queue: Queue, engine: Engine, encoded: int, made: ExitStack) -> None:
+        """`encoded`: where on the device the step leaves the chunk's frames; `made` frees what is made here. Raises CudaError."""
+        self._queue, (self._first, second) = queue, engine.sets
+        self._end = second.end
+        self._base = queue.allocate(second.end + engine.scratch_bytes)
+        self._frames = engine.tensors["encoded"].shape[1]
+        self._usual = (self._frames + 3) // 2 * 2  # a token or two more than there are blanks
+        self._chunk = self._first.offsets[CHUNK_STATE[0]]
+        self._fetched = queue.pinned(self._first.end - self._chunk)
+        places = {name: self._first.offsets[name] - self._chunk for name in CHUNK_STATE}
+        self._frame = engine.tensors["frame"].view(self._fetched, places["frame"])
+        self.symbols = engine.tensors["symbols"].view(self._fetched, places["symbols"])[0]
+        """Each token + 1 by frame [T, S], 0 where there is none: of the last chunk, in pinned memory."""
+        self._contexts: list[Any] = []
+        made.callback(self._contexts.clear)  # before the block that they use is freed
+        for reads, writes in ((self._first, second), (second, self._first)):
+            self._contexts.append(engine.context(self._base, reads, writes, encoded=encoded))
+
+    @property
+    def done(self) -> bool:
+        """Whether the chunk that was fetched last is decoded to its end."""
+        return int(self._frame[0]) >= self._frames
+
+    @property
+    def most_turns(self) -> int:
+        """Calls of `enqueue_more` that any chunk is done after."""
+        return MAX_SYMBOLS * self._frames // 2
+
+    def clear(self) -> None:
+        """Enqueue zeroing of both sets."""
+        self._queue.clear(self._base + self._first.start, self._end - self._first.start)
+
+    def enqueue(self) -> None:
+        """Enqueue a chunk's usual evaluations, and the copy of what they decided."""
+        self._queue.clear(self._base + self._chunk, self._first.end - self._chunk)
+        self._run(self._usual)
+
+    def enqueue_more(self) -> None:
+        """Enqueue two evaluations, and the copy."""
+        self._run(2)
+
+    def _run(self, count: int) -> None:
+        for index in range(count):
+            if not self._contexts[index % 2].execute_async_v3(self._queue.handle):
+                raise CudaError(
+                    "execute_async_v3: TensorRT did not run the RNN-T evaluation; its reason is logged above"
+                )
+        self._queue.download(self._fetched, self._base + self._chunk)
