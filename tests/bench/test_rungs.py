@@ -23,7 +23,7 @@ from runtime.backends.engine import Region
 from runtime.bundle import STATE, read_bundle
 from runtime.errors import CudaError, InputError, exit_code
 from tests.runtime.fake_tensorrt import SHAPES
-from tests.runtime.rig import Host, Rig, assert_same, windows, write_stamp
+from tests.runtime.rig import Host, Rig, add_transducer, assert_same, windows, write_stamp
 
 SWITCHES = [(False, False), (False, True), (True, False), (True, True)]
 switched = pytest.mark.parametrize(("cuda_graph", "pinned"), SWITCHES)
@@ -163,6 +163,19 @@ def test_a_graph_that_fails_is_no_figure(
     assert exit_code(lambda: rung.run(rung.parse_args(argv))) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
     assert not (tmp_path / "out.json").exists()
+    assert rig.gpu.live == {}
+
+
+@pytest.mark.usefixtures("quick")
+def test_bench_steps_with_the_evaluations_of_rnnt(rig: Rig, tmp_path: Path) -> None:
+    add_transducer(rig.folder, b"an eager evaluation")
+    options = StepOptions(rig.folder, precision="fp32", decoder="rnnt", steps=100, out=tmp_path)
+    path = run_steps(options, ["steps"], Console(file=io.StringIO()))
+    assert path.name == "toy-0ms-fp32-tensorrt-rnnt-steps.json"
+    for row in read_result(path).rows:
+        assert row.decoder == "rnnt"
+        assert row.launches_per_step == 1 + 4  # the step and its evaluations
+        assert row.further_turns_per_step
     assert rig.gpu.live == {}
 
 

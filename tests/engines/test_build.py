@@ -1,5 +1,6 @@
 """Real builds for SM 7.5 by TensorRT-RTX, which needs no GPU, and what a failed one leaves: nothing."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -19,6 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.__main__ import parse_args, run
 from engines.build import BuildOptions, build_plan, is_current
 from engines.target import Target, this_gpu, turing_without_gpu
+from export.bundle import write_bundle
+from export.checkpoint import RANDOM_CONFIG, random_checkpoint
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256
@@ -272,3 +275,22 @@ def test_this_gpu(monkeypatch: pytest.MonkeyPatch, error: str | None, expected: 
         target = this_gpu()
         assert (target.gpu, target.compute_capability, target.offline) == ("Tesla T4", "7.5", False)
         assert target.named(Path("a.fp16.plan")) == Path("a.fp16.plan")
+
+
+def test_a_transducer_s_evaluation_is_compiled_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = copy.deepcopy(RANDOM_CONFIG)
+    config["encoder"] |= {"n_layers": 1, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
+    folder = tmp_path / "bundles" / "hybrid-80ms"
+    write_bundle(random_checkpoint("hybrid", "0" * 64, config, 1024), 80, folder)
+    capsys.readouterr()
+    arguments = ["--bundle", str(folder), "--precision", "fp16", "--for", "sm75", "--level", "0"]
+    run(parse_args(arguments))
+    assert capsys.readouterr().out.count("wrote") == 2
+    plan = tmp_path / "plans" / "hybrid-80ms.rnnt.fp16.sm75.plan"
+    stamp, bundle = read_stamp(plan), read_bundle(folder)
+    assert (stamp.step_sha256, stamp.precision) == (sha256(folder / "rnnt.fp16.onnx"), "fp16")
+    parameters = bundle.graph("fp16", "rnnt")[1].parameters
+    print(f"{plan.stat().st_size} bytes of plan for {parameters} numbers")
+    assert plan.stat().st_size > 1.5 * parameters, "the weights are in it"
+    run(parse_args(arguments))
+    assert capsys.readouterr().out.count("up to date") == 2

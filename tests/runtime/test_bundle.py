@@ -63,6 +63,9 @@ def unlink(name: str) -> Change:
         (change("steps", "fp32", "file", to="../step.onnx"), "found at steps.fp32.file: "),
         (change("steps", "fp32", "inputs", 0, "shape", to=[1, 7]), "takes audio [1, 7]"),
         (change("steps", "fp32", "outputs", to=[]), "step lacks the outputs"),
+        (change("decoders", to=["beam"]), "found at decoders.0: "),
+        (change("decoders", to=["rnnt", "ctc"]), "decoders rnnt, ctc with 0 evaluations of RNN-T"),
+        (change("rnnt", to={"fp32": {}}), "found at rnnt.fp32.file: Field required"),
         (unlink("step.fp32.onnx"), "expected step.fp32.onnx in the bundle"),
         (write("step.fp32.onnx", b"not the step"), "with sha256"),
     ],
@@ -75,6 +78,12 @@ def test_broken_bundle(broken: Change, message: str, bundle: Path, tmp_path: Pat
         Recognizer(folder, backend="onnxruntime-cpu")
     assert message.format(folder=folder) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_bundle_from_before_there_was_rnnt(bundle: Path, tmp_path: Path) -> None:
+    content = json.loads((bundle / "bundle.json").read_text())
+    remove("rnnt")(tmp_path, content)
+    assert read_bundle(tmp_path) == read_bundle(bundle)
 
 
 @pytest.mark.parametrize("samples", [*range(0, 6_000, 37), 100_000])

@@ -12,11 +12,12 @@ import pytest
 
 from data.audio import load_audio
 from runtime.backends import default_backend
-from runtime.backends.onnxruntime import OnnxRuntimeBackend
+from runtime.backends.onnxruntime import Evaluations, OnnxRuntimeBackend
 from runtime.backends.tensorrt import TensorRtBackend, TensorRtState
 from runtime.bundle import STATE, Bundle, read_bundle
 from runtime.cuda import Device, Queue
 from runtime.recognizer import ALL_VALID
+from runtime.rnnt import GreedyRnnt
 from runtime.stamp import plan_path
 
 TOLERANCE = 1e-3
@@ -107,6 +108,28 @@ def test_fp32_equals_onnxruntime(folder: Path) -> None:
     print(f"\n{folder.name}: largest differences over {STEPS} steps {largest}, {flipped} tokens flipped")
     backend.close()
     assert max(largest[name] for name in ("encoded", *STATE)) < TOLERANCE, largest
+
+
+@on_every_bundle
+@pytest.mark.parametrize("cuda_graph", [True, False])
+def test_fp32_rnnt_equals_onnxruntime(folder: Path, cuda_graph: bool) -> None:
+    """Tokens by the evaluations on the GPU, and by those on the CPU over the frames that the GPU computed."""
+    bundle = read_bundle(folder)
+    if not bundle.rnnt or not plan_path(folder, "fp32", "rnnt").is_file():
+        pytest.skip(f"no fp32 plan of {folder.name}'s RNN-T in build/plans: run `make engines PRECISION=fp32`")
+    backend = TensorRtBackend(folder, bundle, "fp32", cuda_graph, "rnnt")
+    reference = Evaluations(folder, bundle, "fp32", "onnxruntime-cpu")
+    state, decoding = backend.new_state(), reference.new_state()
+    found, expected = (GreedyRnnt(bundle.vocabulary, bundle.blank) for _ in range(2))
+    for window, valid in windows(bundle, 200):
+        result = backend.step(window, valid, state)
+        symbols, decoding = reference.decode(result.encoded, decoding)
+        assert result.symbols is not None
+        found.push(result.symbols)
+        expected.push(symbols)
+    print(f"\n{folder.name}: {len(found.tokens)} tokens, {backend.further_turns} further turns in 200 steps")
+    backend.close()
+    assert found.tokens == expected.tokens
 
 
 @on_every_bundle

@@ -47,7 +47,7 @@ def assert_follows_loop(rig: Rig, plan: str, *, cuda_graph: bool, utterances: in
             seen += Counter({turns: 1})
         del state, found
     assert rig.lanes() == 1
-    assert seen[0], "no chunk was done in one launch"
+    assert seen[0] or plan == "eager", "no chunk was done in one launch"
     assert len(seen) > 1, "no chunk needed further turns"
     backend.close()
     assert rig.gpu.live == {}
