@@ -83,7 +83,7 @@ def test_streams_of_both_decoders(rig: Rig) -> None:
     audio = np.concatenate([window for window, _ in windows(20)])
     finals = {}
     for decoder in ("ctc", "rnnt", None):
-        with Recognizer(rig.folder, "fp32", "tensorrt", decoder) as recognizer:
+        with Recognizer(rig.folder, "fp32", "tensorrt", decoder=decoder) as recognizer:
             stream = recognizer.stream()
             partials, finals[decoder] = stream.push(audio), stream.end_utterance()
             assert partials
