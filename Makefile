@@ -62,7 +62,7 @@ install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c r
 supported = $(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is \
 	$(or $(VERSION),not there): name one, as in `make setup PYTHON=python3.12`))
 
-.PHONY: help setup data export calibrate engines inspect bench ablation results test lint clean
+.PHONY: help setup data export calibrate engines triton inspect bench ablation results test lint clean
 
 help:
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -80,6 +80,9 @@ calibrate: export ## calibration speech (CALIB, none of it in EVAL) to INT8 thre
 
 engines: $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans (PRECISION) in build/plans, where an NVIDIA GPU is
 	$(RUN) engines --bundle "$(BUNDLE)" --precision $(PRECISION)
+
+triton: engines ## the plan and the decoder to a Triton model repository in build/triton (PRECISION)
+	$(RUN) serving --bundle "$(BUNDLE)" --precision $(PRECISION) --out build/triton
 
 inspect: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
 	$(RUN) engines.inspect --bundle "$(BUNDLE)" --precision $(PRECISION)
@@ -114,8 +117,9 @@ $(STAMP): requirements/constraints.txt requirements/vad.txt $(GROUPS:%=requireme
 	touch $@
 	echo "Set up in $$SECONDS s"
 
-$(STAMP)-dev: $(STAMP) requirements/dev.txt
+$(STAMP)-dev: $(STAMP) requirements/dev.txt requirements/triton.txt
 	@echo "Adding what the tests need: about a minute"
 	$(call install,$(GROUPS) dev)
+	$(call install,triton,--no-deps)
 	touch $@
 	echo "Added in $$SECONDS s"

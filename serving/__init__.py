@@ -1,0 +1,1 @@
+"""A bundle served by Triton: the model repository and a client."""

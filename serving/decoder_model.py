@@ -1,0 +1,44 @@
+"""The decoder in Triton's Python backend, as model.py; `runtime` beside it holds the project's own files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from runtime.ctc import GreedyCtc
+
+
+class TritonPythonModel:
+    """One greedy decoder per correlation id, made at START and forgotten at END."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the vocabulary; called by Triton."""
+        folder = Path(args["model_repository"]) / args["model_version"]
+        bundle = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+        self._vocabulary, self._blank = bundle["vocabulary"], bundle["blank"]
+        self._decoders: dict[int, GreedyCtc] = {}
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Decode the tokens [frames] of each request; called by Triton."""
+        return [self._respond(each) for each in requests]
+
+    def _respond(self, request: Any) -> Any:  # noqa: ANN401 -- Triton's
+        def value(name: str) -> Any:  # noqa: ANN401
+            return pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+
+        sequence = int(value("CORRID").item())
+        if value("START").item():
+            # One instance serves one sequence: those before it are over, ended or idle too long.
+            self._decoders = {sequence: GreedyCtc(self._vocabulary, self._blank)}
+        decoder = self._decoders[sequence]
+        decoder.push(value("tokens"))
+        if value("END").item():
+            del self._decoders[sequence]
+        return pb_utils.InferenceResponse(
+            [
+                pb_utils.Tensor("text", np.array([decoder.text.encode()], np.object_)),
+                pb_utils.Tensor("token_ids", np.array(decoder.tokens, np.int32)),
+            ]
+        )

@@ -1,0 +1,138 @@
+"""A Triton model repository of a bundle: the step with its state kept by the server, and the greedy decoder as a model of its own.
+
+Source: Triton's user guide, `implicit_state_management` and `model_configuration`. No server has run what is written here: the
+tests parse it with Triton's protobuf and run the decoder in its place.
+
+The batch dimension is static (1) in the plan, so max_batch_size is 0 and every shape below is whole. No ensemble: one would put the
+decoder between the step and its client at every chunk and hand on the frames of a flush that count for nothing; the client calls both.
+"""
+
+import shutil
+from pathlib import Path
+
+from runtime import ctc, transcript
+from runtime.bundle import MANIFEST, STATE, StepEntry, TensorSpec, read_bundle
+from runtime.errors import InputError
+from runtime.files import sha256, written_whole
+from runtime.stamp import check_stamp, plan_path, read_stamp
+
+TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "int32": "TYPE_INT32"}
+IDLE_S = 60
+"""Without a request for so long a sequence is forgotten, its slot given to the next."""
+
+
+def step_model(bundle_folder: Path) -> str:
+    """Name of the step's model."""
+    return f"{bundle_folder.absolute().name}_step"
+
+
+def decoder_model(bundle_folder: Path) -> str:
+    """Name of the decoder's model."""
+    return f"{bundle_folder.absolute().name}_decoder"
+
+
+def write_repository(bundle_folder: Path, precision: str, out: Path) -> None:
+    """Write the repository `out`, whole or not at all, replacing what it held.
+
+    Raises InputError for a bundle or plan that is missing, broken or not of one another, and for an `out` that is no repository.
+    """
+    bundle = read_bundle(bundle_folder)
+    step = bundle.step(precision)
+    plan = plan_path(bundle_folder, precision)
+    stamp = read_stamp(plan)
+    # The server's TensorRT and GPU are not known here: the stamp's own, which the README names.
+    check_stamp(
+        stamp,
+        plan,
+        step,
+        precision,
+        tensorrt_version=stamp.tensorrt,
+        gpu=stamp.gpu,
+        compute_capability=stamp.compute_capability,
+    )
+    if out.exists() and not _is_repository(out):
+        raise InputError(f"expected {out} to be absent or a model repository, found something else; name another --out")
+    with written_whole(out) as partial:
+        version = partial / step_model(bundle_folder) / "1"
+        version.mkdir(parents=True)
+        shutil.copyfile(plan, version / "model.plan")
+        if sha256(version / "model.plan") != stamp.plan_sha256:
+            raise InputError(f"expected {plan} to stay as it was, found it changed while it was copied; try again")
+        (version.parent / "config.pbtxt").write_text(step_config(step_model(bundle_folder), step), encoding="utf-8")
+        write_decoder(bundle_folder, partial)
+        (partial / "README.md").write_text(
+            f"For TensorRT {stamp.tensorrt} on {stamp.gpu} (compute capability {stamp.compute_capability}): a plan runs on no "
+            f"other.\nThe batch dimension of 1 is in the plan, so `max_batch_size` is 0: one sequence at a time, others wait.\n"
+            f"Never run on a real server by the project's tests.\n",
+            encoding="utf-8",
+        )
+
+
+def write_decoder(bundle_folder: Path, out: Path) -> None:
+    """Write the decoder's model into the repository `out`: model.py, the two runtime files that it imports and the vocabulary."""
+    version = out / decoder_model(bundle_folder) / "1"
+    (version / "runtime").mkdir(parents=True)
+    for module in (ctc, transcript):
+        shutil.copy(str(module.__file__), version / "runtime")
+    shutil.copyfile(Path(__file__).with_name("decoder_model.py"), version / "model.py")
+    shutil.copyfile(bundle_folder / MANIFEST, version / MANIFEST)
+    (version.parent / "config.pbtxt").write_text(decoder_config(decoder_model(bundle_folder)), encoding="utf-8")
+
+
+def step_config(name: str, step: StepEntry) -> str:
+    """config.pbtxt of the step: inputs audio and valid, the state zero at a sequence's start, one instance in CUDA graphs."""
+    inputs = [each for each in step.inputs if each.name not in STATE]
+    # Encoded is listed though no client asks for it: TensorRT must be given an address for each output.
+    outputs = [each for each in step.outputs if each.name not in {f"next_{name}" for name in STATE}]
+    states = [_state(step.input(each)) for each in STATE]
+    return "\n".join(
+        [
+            f'name: "{name}"',
+            'platform: "tensorrt_plan"',
+            "max_batch_size: 0",
+            *(f"input {{ {_tensor(each)} }}" for each in inputs),
+            *(f"output {{ {_tensor(each)} }}" for each in outputs),
+            "sequence_batching {",
+            f"  max_sequence_idle_microseconds: {IDLE_S * 1_000_000}",
+            "  direct { }",  # a sequence has the one instance until it ends
+            *(f"  state {{ {each} }}" for each in states),
+            "}",
+            "instance_group { count: 1 kind: KIND_GPU gpus: 0 }",
+            "optimization { cuda { graphs: true } }",
+            "",
+        ]
+    )
+
+
+def decoder_config(name: str) -> str:
+    """config.pbtxt of the decoder: best tokens [frames] in, the utterance's text [1] and token ids [n] out."""
+    controls = "".join(
+        f'  control_input {{ name: "{each}" control {{ kind: CONTROL_SEQUENCE_{each} int32_false_true: [ 0, 1 ] }} }}\n'
+        for each in ("START", "END")
+    )
+    return (
+        f'name: "{name}"\nbackend: "python"\nmax_batch_size: 0\n'
+        'input { name: "tokens" data_type: TYPE_INT32 dims: [ -1 ] }\n'
+        'output { name: "text" data_type: TYPE_STRING dims: [ 1 ] }\n'
+        'output { name: "token_ids" data_type: TYPE_INT32 dims: [ -1 ] }\n'
+        f"sequence_batching {{\n  max_sequence_idle_microseconds: {IDLE_S * 1_000_000}\n  direct {{ }}\n{controls}"
+        '  control_input { name: "CORRID" control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 } }\n}\n'
+        "instance_group { count: 1 kind: KIND_CPU }\n"
+    )
+
+
+def _is_repository(out: Path) -> bool:
+    return out.is_dir() and all(each.name == "README.md" or (each / "config.pbtxt").is_file() for each in out.iterdir())
+
+
+def _tensor(spec: TensorSpec) -> str:
+    return f'name: "{spec.name}" {_type(spec)}'
+
+
+def _type(spec: TensorSpec) -> str:
+    return f"data_type: {TYPES[spec.dtype]} dims: [ {', '.join(map(str, spec.shape))} ]"
+
+
+def _state(spec: TensorSpec) -> str:
+    zero = f'initial_state {{ name: "zero" {_type(spec)} zero_data: true }}'
+    return f'input_name: "{spec.name}" output_name: "next_{spec.name}" {_type(spec)} {zero}'

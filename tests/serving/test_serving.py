@@ -1,0 +1,192 @@
+"""The repository read by Triton's own protobuf; its decoder and the client against the runtime, with the server's part faked."""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.backends import open_backend
+from runtime.bundle import STATE, read_bundle
+from runtime.errors import InputError, exit_code
+from runtime.files import sha256
+from runtime.recognizer import Recognizer
+from runtime.stamp import Stamp, plan_path, stamp_path
+from serving import __main__ as main
+from serving.client import TritonRecognizer
+from serving.repository import decoder_config, decoder_model, step_config, write_decoder, write_repository
+
+NUMPY_OF = {"TYPE_FP32": "float32", "TYPE_INT32": "int32", "TYPE_FP16": "float16"}
+
+
+def parsed(text: str) -> Any:  # noqa: ANN401
+    model_config = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+    from google.protobuf import text_format
+
+    return text_format.Parse(text, model_config.ModelConfig())
+
+
+def shape_of(message: Any) -> tuple[str, list[int]]:  # noqa: ANN401
+    model_config = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+    return NUMPY_OF[model_config.DataType.Name(message.data_type)], list(message.dims)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_step_is_described_as_the_bundle_does(bundle: Path, precision: str) -> None:
+    step = read_bundle(bundle).step(precision)
+    config = parsed(step_config("some", step))
+    inputs = {each.name: (each.dtype, each.shape) for each in step.inputs}
+    outputs = {each.name: (each.dtype, each.shape) for each in step.outputs}
+    states = {each.input_name: each for each in config.sequence_batching.state}
+    assert {each.name: shape_of(each) for each in config.input} | {
+        name: shape_of(each) for name, each in states.items()
+    } == inputs
+    assert {each.name: shape_of(each) for each in config.output} | {
+        each.output_name: shape_of(each) for each in states.values()
+    } == outputs
+    assert set(states) == set(STATE)
+    for each in states.values():
+        (initial,) = each.initial_state
+        assert initial.zero_data
+        assert shape_of(initial) == shape_of(each)
+    assert (config.platform, config.max_batch_size, config.optimization.cuda.graphs) == ("tensorrt_plan", 0, True)
+    assert [(each.count, list(each.gpus)) for each in config.instance_group] == [(1, [0])]
+    assert not config.HasField("dynamic_batching")
+
+
+def test_the_decoder_is_told_of_the_sequence() -> None:
+    config = parsed(decoder_config("some"))
+    assert [each.name for each in config.sequence_batching.control_input] == ["START", "END", "CORRID"]
+    assert config.backend == "python"
+
+
+class FakeServer(ModuleType):
+    """tritonclient.grpc and the server behind it: the step in onnxruntime, the repository's own model.py."""
+
+    def __init__(self, bundle: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__("tritonclient.grpc")
+        self._backend = open_backend("onnxruntime-cpu", bundle, read_bundle(bundle), "fp32")
+        utils: Any = ModuleType("triton_python_backend_utils")
+        utils.get_input_tensor_by_name = lambda request, name: SimpleNamespace(as_numpy=lambda: request[name])
+        utils.Tensor = lambda name, value: (name, value)
+        utils.InferenceResponse = dict
+        monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
+        folder = repository / decoder_model(bundle)
+        spec = importlib.util.spec_from_file_location("served_decoder", folder / "1" / "model.py")
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self._decoder = module.TritonPythonModel()
+        self._decoder.initialize({"model_repository": str(folder), "model_version": "1"})
+        self._state: Any = None
+
+    def InferenceServerClient(self, url: str) -> "FakeServer":  # noqa: N802, ARG002
+        return self
+
+    def InferRequestedOutput(self, name: str) -> str:  # noqa: N802
+        return name
+
+    def InferInput(self, name: str, shape: list[int], kind: str) -> Any:  # noqa: N802, ANN401, ARG002
+        made = SimpleNamespace(name=name)
+        made.set_data_from_numpy = lambda value: setattr(made, "value", value.copy())
+        return made
+
+    def infer(self, model: str, inputs: list[Any], outputs: Any = None, **sequence: Any) -> Any:  # noqa: ANN401, ARG002
+        sent = {each.name: each.value for each in inputs}
+        start, end = sequence["sequence_start"], sequence["sequence_end"]
+        if model.endswith("_step"):
+            state = self._backend.new_state() if start else self._state
+            result = self._backend.step(sent["audio"][0], int(sent["valid"][0]), state)
+            self._state = None if end else result.state
+            reply = {"tokens": result.tokens[None], "log_probs": result.log_probs[None]}
+        else:
+            sent |= {"START": np.array([start]), "END": np.array([end]), "CORRID": np.array([sequence["sequence_id"]])}
+            (reply,) = self._decoder.execute([sent])
+        return SimpleNamespace(as_numpy=reply.get)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture
+def served(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TritonRecognizer]:
+    write_decoder(bundle, tmp_path)
+    fake = FakeServer(bundle, tmp_path, monkeypatch)
+    package: Any = ModuleType("tritonclient")
+    package.grpc = fake
+    monkeypatch.setitem(sys.modules, "tritonclient", package)
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc", fake)
+    with TritonRecognizer(bundle, "nowhere:0") as recognizer:
+        yield recognizer
+
+
+def test_the_client_recognises_what_the_runtime_does(
+    bundle: Path, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
+) -> None:
+    with Recognizer(bundle, "fp32", "onnxruntime-cpu", lm=None) as recognizer:
+        streams = recognizer.stream(), served.stream()
+        for _, samples in sample[:2]:
+            ours, theirs = ([*each.push(samples), each.end_utterance()] for each in streams)
+            assert theirs == ours
+            assert ours[-1].text
+
+
+def test_a_missing_plan_is_refused(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = main.parse_args(["--bundle", str(bundle), "--precision", "fp16", "--out", str(tmp_path / "out")])
+    assert exit_code(lambda: main.run(arguments)) == 2
+    assert "expected a plan at" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def planned(bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle's manifest with a plan of its own, whose bytes are no engine."""
+    folder = tmp_path / "bundles" / "some"
+    folder.mkdir(parents=True)
+    shutil.copy(bundle / "bundle.json", folder)
+    plan = plan_path(folder, "fp16")
+    plan.parent.mkdir()
+    plan.write_bytes(b"plan")
+    stamp = Stamp(
+        step_sha256=read_bundle(bundle).step("fp16").sha256,
+        precision="fp16",
+        plan_sha256=sha256(plan),
+        tensorrt="10.16.1.11",
+        gpu="some GPU",
+        compute_capability="9.0",
+        options={},
+        weights_typed="strong",
+        build_s=1.0,
+        created="2026-01-01",
+    )
+    stamp_path(plan).write_text(stamp.model_dump_json(), encoding="utf-8")
+    return folder
+
+
+def test_the_repository_is_whole_and_made_again_over_itself(planned: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):
+        write_repository(planned, "fp16", out)
+        assert (out / "some_step/1/model.plan").read_bytes() == b"plan"
+        assert parsed((out / "some_step/config.pbtxt").read_text()).name == "some_step"
+        assert parsed((out / "some_decoder/config.pbtxt").read_text()).name == "some_decoder"
+
+
+def test_a_changed_plan_is_refused(planned: Path, tmp_path: Path) -> None:
+    plan_path(planned, "fp16").write_bytes(b"other")
+    with pytest.raises(InputError, match="truncated or changed"):
+        write_repository(planned, "fp16", tmp_path / "out")
+
+
+def test_a_folder_of_something_else_is_left_alone(planned: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="something else"):
+        write_repository(planned, "fp16", tmp_path / "out")
+    assert (tmp_path / "out" / "mine.txt").read_text(encoding="utf-8") == "mine"
