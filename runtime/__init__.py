@@ -3,7 +3,8 @@
 from runtime.conversation import BargeIn, BargeInRules, Conversation
 from runtime.endpoint import EndpointRules
 from runtime.errors import ClosedError, InputError
-from runtime.recognizer import Event, Final, Partial, Recognizer, Stream
+from runtime.events import Event, Final, Partial
+from runtime.recognizer import Recognizer, Stream
 
 __all__ = [
     "BargeIn",

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from runtime.echo import TAIL_MS, Cleaned, EchoCanceller, EchoGate
 from runtime.errors import InputError
-from runtime.recognizer import Event, Final, Stream, checked
+from runtime.events import Event, Final
+from runtime.recognizer import Stream, checked
 from runtime.vad import SAMPLE_RATE, THRESHOLD, WINDOW_SAMPLES, Vad
 
 WINDOW_MS = 1000 * WINDOW_SAMPLES / SAMPLE_RATE

@@ -5,26 +5,16 @@ from collections.abc import Iterable, Sequence
 from runtime.transcript import Transcript
 
 
-class GreedyCtc:
+class GreedyCtc(Transcript):
     """Collapses repeats and blanks (Graves et al. 2006); a repeat may span two chunks. A Decoder."""
 
     fed = "tokens"
 
     def __init__(self, vocabulary: Sequence[str], blank: int) -> None:
-        self._transcript = Transcript(vocabulary)
+        super().__init__(vocabulary)
         self._blank = blank
         self._last = blank
         self.blank_frames = 0
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """Token ids of the utterance so far."""
-        return self._transcript.tokens
-
-    @property
-    def text(self) -> str:
-        """Text of the utterance so far."""
-        return self._transcript.text
 
     def push(self, frames: Iterable[int]) -> bool:
         """Take the best token of each new frame; return whether the text grew."""
@@ -32,7 +22,7 @@ class GreedyCtc:
         for best in frames:
             token = int(best)
             if token not in (self._last, self._blank):
-                self._transcript.add(token)
+                self.add(token)
                 grew = True
             self.blank_frames = self.blank_frames + 1 if token == self._blank else 0
             self._last = token

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,37 +19,13 @@ from runtime.ctc import GreedyCtc
 from runtime.decoder import Decoder
 from runtime.endpoint import EndedBy, Endpointer, EndpointRules
 from runtime.errors import ClosedError, InputError
+from runtime.events import Event, Final, Partial
 from runtime.ngram import LmChoice, open_language_model
 from runtime.rnnt import GreedyRnnt
 from runtime.vad import SAMPLE_RATE, WINDOW_SAMPLES, Vad
 
 ALL_VALID = 1 << 30  # mel frames: the end of the audio is not known yet
 INT16_FULL_SCALE = 32768.0
-
-
-@dataclass(frozen=True)
-class Partial:
-    """The hypothesis changed: it grew, or with a language model its last words became others."""
-
-    text: str
-    """The whole utterance so far."""
-    tokens: tuple[int, ...]
-    audio_s: float
-    """Audio that the hypothesis accounts for, from the utterance's start, in seconds."""
-
-
-@dataclass(frozen=True)
-class Final:
-    """The utterance ended."""
-
-    text: str
-    tokens: tuple[int, ...]
-    audio_s: float
-    """Length of the utterance, in seconds."""
-    ended_by: EndedBy = "caller"
-
-
-Event = Partial | Final
 
 
 class Recognizer:

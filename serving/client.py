@@ -4,6 +4,7 @@ The windows, the flush and its `valid` are runtime.recognizer's own: the server'
 """
 
 import argparse
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,9 @@ from data.audio import load_audio
 from runtime.backends.base import StepResult
 from runtime.bundle import read_bundle
 from runtime.errors import InputError, exit_code
-from runtime.recognizer import ALL_VALID, Partial, Recognizer
+from runtime.events import Partial
+from runtime.recognizer import ALL_VALID, Recognizer
 from serving.repository import decoder_model, step_model
-
-SEQUENCE = 1
-"""Correlation id. A START on it begins anew, so an utterance that was left open holds no slot."""
 
 
 class TritonStep:
@@ -28,8 +27,8 @@ class TritonStep:
 
     name = "triton"
 
-    def __init__(self, client: Any, grpc: Any, model: str) -> None:  # noqa: ANN401 -- tritonclient's
-        self._client, self._grpc, self._model = client, grpc, model
+    def __init__(self, client: Any, grpc: Any, model: str, sequence: int) -> None:  # noqa: ANN401 -- tritonclient's
+        self._client, self._grpc, self._model, self._sequence = client, grpc, model, sequence
 
     def new_state(self) -> bool:
         """Not begun."""
@@ -45,7 +44,7 @@ class TritonStep:
             self._model,
             inputs,
             outputs=[self._grpc.InferRequestedOutput(each) for each in ("tokens", "log_probs")],
-            sequence_id=SEQUENCE,
+            sequence_id=self._sequence,
             sequence_start=not state,
             sequence_end=valid != ALL_VALID,
         )
@@ -62,8 +61,8 @@ class TritonDecoder:
 
     fed = "tokens"
 
-    def __init__(self, client: Any, grpc: Any, model: str, blank: int) -> None:  # noqa: ANN401 -- tritonclient's
-        self._client, self._grpc, self._model, self._blank = client, grpc, model, blank
+    def __init__(self, client: Any, grpc: Any, model: str, sequence: int, blank: int) -> None:  # noqa: ANN401 -- tritonclient's
+        self._client, self._grpc, self._model, self._sequence, self._blank = client, grpc, model, sequence, blank
         self._begun = False
         self.text = ""
         self.tokens: tuple[int, ...] = ()
@@ -82,7 +81,7 @@ class TritonDecoder:
         reply = self._client.infer(
             self._model,
             [tensor(self._grpc, "tokens", frames.astype(np.int32), "INT32")],
-            sequence_id=SEQUENCE,
+            sequence_id=self._sequence,
             sequence_start=not self._begun,
             sequence_end=end,
         )
@@ -107,8 +106,10 @@ class TritonRecognizer(Recognizer):
             ) from error
         blank = read_bundle(bundle).blank
         client = grpc.InferenceServerClient(url)
-        self._remote = (client, grpc, decoder_model(bundle), blank)
-        super().__init__(bundle, backend=TritonStep(client, grpc, step_model(bundle)), lm=None)
+        # A correlation id of this client's own, for all its utterances: a START on it begins anew, so one that was left open holds no slot.
+        sequence = secrets.randbits(63) | 1
+        self._remote = (client, grpc, decoder_model(bundle), sequence, blank)
+        super().__init__(bundle, backend=TritonStep(client, grpc, step_model(bundle), sequence), lm=None)
 
     def new_decoder(self) -> TritonDecoder:
         """A decoder at an utterance's start."""

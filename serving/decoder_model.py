@@ -32,7 +32,10 @@ class TritonPythonModel:
         if value("START").item():
             # One instance serves one sequence: those before it are over, ended or idle too long.
             self._decoders = {sequence: GreedyCtc(self._vocabulary, self._blank)}
-        decoder = self._decoders[sequence]
+        decoder = self._decoders.get(sequence)
+        if decoder is None:
+            reason = f"expected START before other requests of sequence {sequence}, found none; begin the sequence anew"
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(reason))
         decoder.push(value("tokens"))
         if value("END").item():
             del self._decoders[sequence]

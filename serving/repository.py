@@ -1,6 +1,6 @@
 """A Triton model repository of a bundle: the step with its state kept by the server, and the greedy decoder as a model of its own.
 
-Source: Triton's user guide, `implicit_state_management` and `model_configuration`. No server has run what is written here: the
+Source: Triton's user guide, `implicit_state_management`. No server has run what is written here: the
 tests parse it with Triton's protobuf and run the decoder in its place.
 
 The batch dimension is static (1) in the plan, so max_batch_size is 0 and every shape below is whole. No ensemble: one would put the
