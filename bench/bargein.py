@@ -26,7 +26,7 @@ from bench.results import Figure, Provenance, result_path
 from bench.table import CHECK, figures
 from runtime import BargeIn, BargeInRules, Conversation, Event, Recognizer, Stream
 from runtime.backends import default_backend, default_precision
-from runtime.errors import InputError
+from runtime.errors import InputError, what_is_wrong
 from runtime.files import written_whole
 
 DEFINITIONS = {
@@ -341,6 +341,4 @@ def _read(path: Path) -> BargeInFile:
     try:
         return BargeInFile.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{path}: no barge-in of schema 1: {where}: {first['msg']}; measure again") from error
+        raise InputError(f"{path}: no barge-in of schema 1: {what_is_wrong(error)}; measure again") from error

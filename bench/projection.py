@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.results import Figure
-from runtime.errors import InputError
+from runtime.errors import InputError, what_is_wrong
 from runtime.files import written_whole
 
 LABEL = "projection, not measured"
@@ -164,8 +164,6 @@ def _read(path: Path) -> Projection:
     try:
         return Projection.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise InputError(
-            f"{path}: no projection of schema 1: {where}: {first['msg']}; project again with `python -m bench project`"
+            f"{path}: no projection of schema 1: {what_is_wrong(error)}; project again with `python -m bench project`"
         ) from error

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from bench import churn, normalise, onset, talk
 from bench.waterfall import STAGES
 from runtime.bundle import Bundle
-from runtime.errors import InputError
+from runtime.errors import InputError, what_is_wrong
 from runtime.files import written_whole
 
 LATENCY = "ms; frames arrive at the pace of speech, pace `fast` simulates their arrival on a virtual clock"
@@ -251,9 +251,7 @@ def read_result(path: Path) -> ResultFile:
     except OSError as error:
         raise InputError(f"{path}: cannot read the result file: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{path}: no result file of schema 1: {where}: {first['msg']}; measure again") from error
+        raise InputError(f"{path}: no result file of schema 1: {what_is_wrong(error)}; measure again") from error
 
 
 def read_results(folder: Path) -> dict[str, ResultFile]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from runtime.bundle import Bundle, Hash, Positive
-from runtime.errors import InputError
+from runtime.errors import InputError, what_is_wrong
 from runtime.files import written_whole
 
 AGAIN = "make it again with `make calibrate`"
@@ -96,9 +96,7 @@ def read_calibration(path: Path, bundle: Bundle) -> Calibration:
     try:
         calibration = Calibration.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"expected a valid {path}, found at {where}: {first['msg']}; {AGAIN}") from error
+        raise InputError(f"expected a valid {path}, found at {what_is_wrong(error)}; {AGAIN}") from error
     expectations = [
         ("a step.fp32.onnx", bundle.step("fp32").sha256, calibration.step_sha256),
         ("a checkpoint", bundle.checkpoint.sha256, calibration.checkpoint_sha256),

@@ -71,12 +71,9 @@ def build_plan(  # noqa: PLR0917
     started = time.perf_counter()
     serialized, cache = _build(source, content, own if flagged else None, target, options, timing)
     built = time.perf_counter() - started
-    stamp_path(plan).unlink(missing_ok=True)  # a plan without a stamp is never read
     with written_whole(plan) as partial:
         partial.write_bytes(serialized)
-    if cache is not None:
-        with written_whole(timing) as partial:
-            partial.write_bytes(cache)
+        stamp_path(plan).unlink(missing_ok=True)  # a plan without a stamp is never read
     stamp = Stamp(
         step_sha256=entry.sha256,
         precision=own,
@@ -91,6 +88,9 @@ def build_plan(  # noqa: PLR0917
     )
     with written_whole(stamp_path(plan)) as partial:
         partial.write_text(stamp.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if cache is not None:
+        with written_whole(timing) as partial:
+            partial.write_bytes(cache)
 
 
 def _build(  # noqa: PLR0917

@@ -25,6 +25,7 @@ from runtime.bundle import (
     RnntEntry,
     StepEntry,
     TensorSpec,
+    checked_file,
     read_bundle,
     write_manifest,
 )
@@ -65,9 +66,15 @@ def is_current(folder: Path, model: str) -> bool:
         bundle = read_bundle(folder)
     except InputError:
         return False
-    files = [*bundle.steps.values(), *(bundle.rnnt or {}).values(), *([bundle.tokenizer] if bundle.tokenizer else [])]
-    whole = all((folder / each.file).is_file() for each in files)
-    return whole and bundle.exporter == exporter_hash() and wanted in (None, bundle.checkpoint.sha256)
+    # Not the INT8 step, which `make calibrate` writes and looks after.
+    files: list[FileEntry] = [entry for precision, entry in bundle.steps.items() if precision in PRECISIONS]
+    files += [*(bundle.rnnt or {}).values(), *([bundle.tokenizer] if bundle.tokenizer else [])]
+    try:
+        for each in files:
+            checked_file(folder, each)
+    except InputError:
+        return False
+    return bundle.exporter == exporter_hash() and wanted in (None, bundle.checkpoint.sha256)
 
 
 def export_bundle(model: str, lookahead_ms: int, out: Path) -> Path:

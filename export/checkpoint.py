@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from export.archive import check_archive, guarded_connector
 from export.architecture import Architecture, read_architecture
 from export.conformer import Weights
 from export.mel import MelFrontEnd
@@ -138,16 +138,15 @@ def quiet_nemo() -> Iterator[None]:
 
 def _restored(model: str, digest: str | None) -> Checkpoint:
     name = checkpoint_name(model)
-    if digest is not None and not tarfile.is_tarfile(model):
-        raise InputError(f"expected a .nemo archive, found no tar file in {model}; fetch the checkpoint again")
+    if digest is not None:
+        check_archive(Path(model))  # before NeMo, which takes seconds to import
     from nemo.collections.asr.models import ASRModel
 
+    restore = ASRModel.restore_from if digest else ASRModel.from_pretrained
     try:
-        restored = (
-            ASRModel.restore_from(model, map_location="cpu")
-            if digest
-            else ASRModel.from_pretrained(model, map_location="cpu")
-        )
+        restored = restore(model, map_location="cpu", save_restore_connector=guarded_connector())
+    except InputError:
+        raise
     except Exception as error:  # NeMo raises whatever the archive's part it trips over raises
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         hint = "fetch the checkpoint again" if digest else "check the name and the network, or give a .nemo file"

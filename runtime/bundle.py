@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from runtime.errors import InputError
+from runtime.errors import InputError, what_is_wrong
 from runtime.files import sha256, written_whole
 
 MANIFEST = "bundle.json"
@@ -98,6 +99,20 @@ class GraphEntry(FileEntry):
         """The input of that name."""
         return next(each for each in self.inputs if each.name == name)
 
+    def output(self, name: str) -> TensorSpec:
+        """The output of that name."""
+        return next(each for each in self.outputs if each.name == name)
+
+    def check_tensors(self, found: Iterable[TensorSpec], where: str, remedy: str) -> None:
+        """Raise InputError unless the inputs and outputs of a loaded graph, `where` in the message, are these."""
+        expected = {each.name: (each.dtype, each.shape) for each in (*self.inputs, *self.outputs)}
+        loaded = {each.name: (each.dtype, each.shape) for each in found}
+        for name in sorted(expected.keys() | loaded.keys()):
+            if expected.get(name) != loaded.get(name):
+                raise InputError(
+                    f"expected {where} with {name} {expected.get(name)}, found {loaded.get(name)}; {remedy}"
+                )
+
     def new_state(self) -> dict[str, npt.NDArray[np.generic]]:
         """Zeros on the host: the state at an utterance's start."""
         return {name: self.input(name).zeros() for name in self.state}
@@ -162,7 +177,7 @@ class Bundle(_Strict):
     hop_samples: Positive
     """Samples between mel frames."""
     encoder_frame_ms: Positive
-    subsampling_stages: Positive
+    subsampling_stages: Annotated[int, Field(gt=0, le=8)]
     """Stride-2 convolutions: n frames in, n // 2 + 1 out, each."""
     chunk_frames: Positive
     """Encoder frames out per step."""
@@ -172,7 +187,7 @@ class Bundle(_Strict):
     """Samples fed per step; it overlaps the previous step's window."""
     first_step_samples: Positive
     """Samples of an utterance that must have arrived before its first step."""
-    preemphasis: float
+    preemphasis: Annotated[float, Field(ge=0, lt=1)]
     """The flush continues the audio as x[n] = preemphasis * x[n-1], which the front end sees as silence."""
     vocabulary: Annotated[list[str], Field(min_length=1)]
     """SentencePiece pieces by token id."""
@@ -193,11 +208,24 @@ class Bundle(_Strict):
     def _consistent(self) -> "Bundle":
         if self.blank != len(self.vocabulary):
             raise ValueError(f"blank {self.blank} is not the id after the {len(self.vocabulary)} vocabulary pieces")
+        frame_samples = self.hop_samples << self.subsampling_stages
+        if self.sample_rate * self.encoder_frame_ms != 1000 * frame_samples:
+            raise ValueError(
+                f"{frame_samples} samples at {self.sample_rate} Hz are no encoder frame of {self.encoder_frame_ms} ms"
+            )
+        if self.chunk_samples != self.chunk_frames * frame_samples:
+            raise ValueError(f"{self.chunk_samples} samples are no chunk of {self.chunk_frames} encoder frames")
+        if self.window_samples < max(self.chunk_samples, self.first_step_samples):
+            raise ValueError(f"a window of {self.window_samples} samples is shorter than what a step waits for")
         for precision, step in self.steps.items():
-            if step.input("audio").shape != [1, self.window_samples]:
-                raise ValueError(
-                    f"step {precision} takes audio {step.input('audio').shape}, not [1, {self.window_samples}]"
-                )
+            shapes = {
+                "audio": (step.input("audio").shape, [1, self.window_samples]),
+                "tokens": (step.output("tokens").shape, [1, self.chunk_frames]),
+                "log_probs": (step.output("log_probs").shape, [1, self.chunk_frames, self.blank + 1]),
+            }
+            for name, (found, expected) in shapes.items():
+                if found != expected:
+                    raise ValueError(f"step {precision} has {name} {found}, not {expected}")
         if ("rnnt" in self.decoders) != bool(self.rnnt) and self.steps:
             raise ValueError(f"decoders {', '.join(self.decoders)} with {len(self.rnnt or {})} evaluations of RNN-T")
         for precision, each in (self.rnnt or {}).items():
@@ -260,10 +288,8 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         return Bundle.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
         raise InputError(
-            f"expected a valid {path}, found at {where}: {first['msg']}; make it again with `make export`"
+            f"expected a valid {path}, found at {what_is_wrong(error)}; make it again with `make export`"
         ) from error
 
 

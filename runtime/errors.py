@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable
 
+from pydantic import ValidationError
+
 
 class InputError(ValueError):
     """Bad input from the user: one line that says what was expected, what was found and what to do."""
@@ -14,6 +16,19 @@ class CudaError(RuntimeError):
 
 class ClosedError(RuntimeError):
     """Something was used after it was closed: one line that says what."""
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """The first thing wrong with a file's JSON, as `where: what`: one printable line, whatever the file holds."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"])) or "the file"
+    line = f"{_shown(where, 100)}: {first['msg']}"
+    return _shown(line, 400)
+
+
+def _shown(text: str, most: int) -> str:
+    text = "".join(each if each.isprintable() else "?" for each in text)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def exit_code(run: Callable[[], None]) -> int:

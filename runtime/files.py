@@ -1,5 +1,6 @@
 """Files that are either whole or absent, and their hashes."""
 
+import glob
 import hashlib
 import os
 import shutil
@@ -7,25 +8,61 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from runtime.errors import InputError
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path` for a file or folder; rename it to `path` on success, remove it on failure.
 
-    A folder replaces an existing folder of that name. A reader never sees a part of what is written.
+    A folder replaces an existing folder of that name, which is absent between two renames and never a mixture. A reader never sees a
+    part of what is written, wherever the writer is killed; what it leaves is removed by the next one.
+
+    Raises InputError where it cannot be written: a full disk, a folder of someone else's.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary, aside = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("part", "old.part"))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         yield temporary
-        if temporary.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+        if temporary.is_dir() and path.is_dir():
+            path.replace(aside)
         temporary.replace(path)
+    except OSError as error:
+        reason = " ".join(str(each) for each in (error.strerror or error, error.filename or "") if each)
+        raise InputError(
+            f"expected to write {path}, found: {reason}; make room there, or name a folder that can be written to"
+        ) from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        if aside.exists() and not path.exists():  # interrupted between the renames
+            aside.replace(path)
+        _remove(temporary)
+        _remove(aside)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what writers of `path` left that were killed, or that had this process's number in another container."""
+    for each in path.parent.glob(f"{glob.escape(f'.{path.name}.')}*.part"):
+        pid = each.name.removeprefix(f".{path.name}.").partition(".")[0]
+        if pid.isdecimal() and (int(pid) == os.getpid() or not _is_running(int(pid))):
+            _remove(each)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

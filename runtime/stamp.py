@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runtime.bundle import Graph, GraphEntry, Hash, Precision
-from runtime.errors import InputError
+from runtime.errors import InputError, what_is_wrong
 from runtime.files import sha256
 
 
@@ -61,10 +61,8 @@ def read_stamp(plan: Path) -> Stamp:
     try:
         return Stamp.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
         raise InputError(
-            f"expected a valid {path}, found at {where}: {first['msg']}; make the plan again with {make}"
+            f"expected a valid {path}, found at {what_is_wrong(error)}; make the plan again with {make}"
         ) from error
 
 

@@ -44,7 +44,7 @@ class Engine:
             )
         names = map(self._engine.get_tensor_name, range(self._engine.num_io_tensors))
         self.tensors = {name: self._spec(name) for name in names}
-        self._check(plan, entry)
+        entry.check_tensors(self.tensors.values(), f"the plan {plan}", "make it again with `make engines`")
         self.scratch_bytes = activation_bytes(self._engine)
         """Activations of one run."""
         of, state = self.tensors, entry.state
@@ -62,16 +62,6 @@ class Engine:
         return TensorSpec.model_construct(
             name=name, dtype=DTYPES.get(dtype, dtype), shape=list(self._engine.get_tensor_shape(name))
         )
-
-    def _check(self, plan: Path, entry: GraphEntry) -> None:
-        expected = {spec.name: (spec.dtype, spec.shape) for spec in (*entry.inputs, *entry.outputs)}
-        found = {name: (spec.dtype, spec.shape) for name, spec in self.tensors.items()}
-        for name in sorted(expected.keys() | found.keys()):
-            if expected.get(name) != found.get(name):
-                raise InputError(
-                    f"expected the plan {plan} with {name} {expected.get(name)}, found {found.get(name)}; "
-                    f"make it again with `make engines`"
-                )
 
     def view(self, staging: Bytes, name: str) -> npt.NDArray[Any]:
         """An input or output in pinned memory."""

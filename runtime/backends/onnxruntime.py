@@ -7,10 +7,21 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.backends.base import StepResult, symbols_of
-from runtime.bundle import CHUNK_STATE, RNNT_STATE, STATE, Bundle, Decoding, checked_file, step_file
+from runtime.bundle import (
+    CHUNK_STATE,
+    RNNT_STATE,
+    STATE,
+    Bundle,
+    Decoding,
+    GraphEntry,
+    TensorSpec,
+    checked_file,
+    step_file,
+)
 from runtime.errors import InputError
 
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
+DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32"}  # onnxruntime's names
 
 State = dict[str, npt.NDArray[np.generic]]
 
@@ -43,13 +54,24 @@ def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noq
     return session
 
 
+def open_graph(path: Path, entry: GraphEntry, name: str) -> Any:  # noqa: ANN401 -- onnxruntime's
+    """A session of a bundle's graph. Raises InputError as `open_session` does, and where its tensors are not those of the manifest."""
+    session = open_session(str(path), name)
+    found = [
+        TensorSpec.model_construct(name=each.name, dtype=DTYPES.get(each.type, each.type), shape=each.shape)
+        for each in (*session.get_inputs(), *session.get_outputs())
+    ]
+    entry.check_tensors(found, f"the graph {path}", "make the bundle again with `make export`")
+    return session
+
+
 class Evaluations:
     """RNN-T greedy decoding of chunks of encoded frames, one run of rnnt.PRECISION.onnx a symbol."""
 
     def __init__(self, folder: Path, bundle: Bundle, precision: str, name: str) -> None:
         """Raises InputError for a bundle that is not whole, or has no transducer."""
         _, self._entry = bundle.graph(precision, "rnnt")
-        self._session = open_session(str(checked_file(folder, self._entry)), name)
+        self._session = open_graph(checked_file(folder, self._entry), self._entry, name)
         self._frames, self._blank = bundle.chunk_frames, bundle.blank
 
     def new_state(self) -> State:
@@ -72,7 +94,7 @@ class OnnxRuntimeBackend:
     def __init__(self, folder: Path, bundle: Bundle, precision: str, name: str, decoder: Decoding = "ctc") -> None:
         path, self._step = step_file(folder, bundle, precision)
         self.name = name
-        self._session = open_session(str(path), name)
+        self._session = open_graph(path, self._step, name)
         self._outputs = ["tokens", "log_probs", "encoded", *(f"next_{name}" for name in STATE)]
         self._evaluations = Evaluations(folder, bundle, precision, name) if decoder == "rnnt" else None
 

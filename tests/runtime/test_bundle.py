@@ -61,7 +61,7 @@ def unlink(name: str) -> Change:
             "expected {folder}/step.fp32.onnx with sha256 000000000000...",
         ),
         (change("steps", "fp32", "file", to="../step.onnx"), "found at steps.fp32.file: "),
-        (change("steps", "fp32", "inputs", 0, "shape", to=[1, 7]), "takes audio [1, 7]"),
+        (change("steps", "fp32", "inputs", 0, "shape", to=[1, 7]), "has audio [1, 7]"),
         (change("steps", "fp32", "outputs", to=[]), "step lacks the outputs"),
         (change("decoders", to=["beam"]), "found at decoders.0: "),
         (change("decoders", to=["rnnt", "ctc"]), "decoders rnnt, ctc with 0 evaluations of RNN-T"),

@@ -1,0 +1,151 @@
+"""One stream that does not end: speech comes back the same, silence and noise stay quiet, state and memory stay flat.
+
+Short by default; an hour each, on real speech where it is there, with `pytest -m soak -s tests/faults/test_soak.py`.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.metrics import error_rates
+from data.audio import SAMPLE_RATE, load_audio
+from data.manifest import find_manifests, read_manifest
+from runtime import Recognizer
+from runtime.beam import LONG, BeamCtc, _chain
+from runtime.transcript import Transcript
+
+FRAME = 320  # samples, 20 ms
+SILENCE = 2 * SAMPLE_RATE  # samples at a block's end, so that no word spans two
+EVALUATION = [Path("data/asr_eval"), Path("../shared/data/asr_eval"), Path("data/sample")]
+WORDS_PER_MINUTE = 1.0  # of text that nobody said
+# Seconds of a block, blocks, and MB by which memory may grow from the second block to the last: the text itself is some MB an hour.
+LENGTHS = pytest.mark.parametrize(
+    ("block_s", "blocks", "growth_mb"),
+    [pytest.param(20, 3, 5, id="a minute"), pytest.param(600, 6, 20, id="an hour", marks=pytest.mark.soak)],
+)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a block of the stream came to, and what was held at its end."""
+
+    text: str
+    words: int
+    state_bytes: int  # of the encoder, and the samples kept for the next window
+    memory_mb: float  # resident, of this process
+    step_ms: float  # mean of the pushes that ran a step, decoding included
+
+
+@pytest.fixture(params=["default", None], ids=["beam", "greedy"])
+def recognizer(request: pytest.FixtureRequest, bundle: Path) -> Iterator[Recognizer]:
+    with Recognizer(bundle, "fp32", "onnxruntime-cpu", request.param) as recognizer:
+        assert (recognizer.ngram is not None) == (request.param == "default")
+        yield recognizer
+
+
+def speech(seconds: int) -> tuple[np.ndarray, str]:
+    """As many clips as fit end to end, then silence; and what is said in them."""
+    folder = next(each for each in EVALUATION if each.is_dir())
+    utterances = [each for manifest in find_manifests(folder, "en").values() for each in read_manifest(manifest)]
+    block, said, filled = np.zeros(seconds * SAMPLE_RATE, np.float32), [], 0
+    for each in utterances:
+        samples = load_audio(each.audio)
+        if filled + len(samples) <= len(block) - SILENCE:
+            block[filled : filled + len(samples)] = samples
+            filled += len(samples)
+            said.append(each.text)
+    assert filled > 0.7 * len(block), "too few clips"
+    return block, " ".join(said)
+
+
+def white(rng: np.random.Generator, samples: int) -> np.ndarray:
+    return rng.standard_normal(samples)
+
+
+def pink(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """Equal power in each octave, as rooms have it."""
+    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    coloured = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), samples)
+    return np.asarray(coloured / coloured.std())
+
+
+def noise(seconds: int, blocks: int) -> Iterator[np.ndarray]:
+    """Blocks of white and pink noise by turns, from -60 to -10 dBFS."""
+    rng = np.random.default_rng(7)
+    for number, level in enumerate(np.linspace(-60, -10, blocks)):
+        kind = pink if number % 2 else white
+        yield np.clip(kind(rng, seconds * SAMPLE_RATE) * 10 ** (level / 20), -1, 1).astype(np.float32)
+
+
+def listen(recognizer: Recognizer, blocks: Iterable[np.ndarray]) -> list[Heard]:
+    """Push the blocks as one utterance. Numbers must be finite at the end of each, and the beam's open hypotheses short."""
+    heard: list[Heard] = []
+    tokens: tuple[int, ...] = ()
+    done, samples, stream = 0, 0, recognizer.stream()
+    for block in blocks:
+        spent: list[float] = []
+        for start in range(0, len(block), FRAME):
+            steps, begin = stream._steps, time.perf_counter()
+            events = stream.push(block[start : start + FRAME])
+            spent += [time.perf_counter() - begin] * (stream._steps - steps)
+            tokens = events[-1].tokens if events else tokens
+        samples += len(block)
+        state = list(stream._state.values())
+        assert all(np.isfinite(each).all() for each in state)
+        if isinstance(stream._decoder, BeamCtc):
+            assert all(np.isfinite(score) for score, _ in stream._decoder._beam.values())
+            assert max(len(_chain(each)) for _, each in stream._decoder._beam.values()) <= 2 * LONG
+        transcript = Transcript(recognizer.bundle.vocabulary)
+        for token in tokens[done:]:
+            transcript.add(token)
+        done = len(tokens)
+        size = sum(each.nbytes for each in state) + stream._audio.nbytes
+        resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        words = len(transcript.text.split())
+        heard.append(Heard(transcript.text, words, size, resident / 1e6, 1e3 * float(np.mean(spent))))
+        print(
+            f"{samples / SAMPLE_RATE / 60:5.1f} min: {words} words, {size / 1e6:.2f} MB of state, "
+            f"{heard[-1].memory_mb:.1f} MB resident, {heard[-1].step_ms:.2f} ms a step"
+        )
+    assert stream.end_utterance().audio_s == samples / SAMPLE_RATE
+    return heard
+
+
+def assert_flat(heard: list[Heard], growth_mb: float) -> None:
+    assert len({each.state_bytes for each in heard}) == 1
+    grown = heard[-1].memory_mb - heard[1].memory_mb
+    assert grown <= growth_mb, f"memory grew by {grown:.1f} MB from the second block to the last"
+
+
+@LENGTHS
+def test_speech_at_the_end_is_heard_as_at_the_start(
+    recognizer: Recognizer, block_s: int, blocks: int, growth_mb: float
+) -> None:
+    samples, said = speech(block_s)
+    heard = listen(recognizer, [samples] * blocks)
+    first, last = (error_rates([said], [each.text], "en").wer for each in (heard[0], heard[-1]))
+    print(f"WER of the first {block_s} s {first:.2f} %, of the last {last:.2f} %, {len(said.split())} words each")
+    assert [each.text == heard[1].text for each in heard[1:]] == [True] * (blocks - 1), "it depends on what was long ago"
+    # The first block's first words have nothing before them.
+    assert first is not None
+    assert last is not None
+    assert abs(last - first) <= 100 * 2 / len(said.split())
+    assert_flat(heard, growth_mb)
+
+
+@LENGTHS
+@pytest.mark.parametrize("kind", ["silence", "noise"])
+def test_nothing_said_is_nothing_heard(  # noqa: PLR0917
+    recognizer: Recognizer, kind: str, block_s: int, blocks: int, growth_mb: float
+) -> None:
+    silent = np.zeros(block_s * SAMPLE_RATE, np.float32)
+    heard = listen(recognizer, noise(block_s, blocks) if kind == "noise" else [silent] * blocks)
+    words = sum(each.words for each in heard)
+    print(f"{words} words in {block_s * blocks / 60:.0f} min of {kind}: {' '.join(each.text for each in heard)[:200]}")
+    assert words <= WORDS_PER_MINUTE * block_s * blocks / 60
+    assert_flat(heard, growth_mb)
