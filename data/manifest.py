@@ -125,11 +125,18 @@ def _utterance(manifest: Path, number: int, line: bytes, check_audio: bool) -> U
     except ValidationError as error:
         raise InputError(f"{manifest}:{number}: {_explain(error)}") from error
     audio = manifest.parent / entry.audio_filepath
-    if check_audio and not audio.is_file():
+    if check_audio and not _is_file(audio):
         raise InputError(
-            f"{manifest}:{number}: no audio file {str(audio)!r}; audio_filepath is relative to the manifest"
+            f"{manifest}:{number}: no audio file {str(audio)!r:.300}; audio_filepath is relative to the manifest"
         )
     return Utterance(audio, entry.text, entry.duration, entry.lang, entry.speaker)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that the system does not take, as one too long
+        return False
 
 
 def _explain(error: ValidationError) -> str:

@@ -28,7 +28,9 @@ def check_archive(path: Path) -> None:
     members = total = 0
     try:
         with tarfile.open(path, "r:") as archive:
-            for member in archive:  # one header at a time: what is refused is not skipped over, for its size may be a lie
+            for (
+                member
+            ) in archive:  # one header at a time: what is refused is not skipped over, for its size may be a lie
                 members += 1
                 total += member.size
                 if fault := _fault(member) or _excess(members, total):

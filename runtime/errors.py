@@ -32,11 +32,17 @@ def _shown(text: str, most: int) -> str:
 
 
 def exit_code(run: Callable[[], None]) -> int:
-    """Run a command; return its exit code: 0, 2 for bad input, 1 for a GPU that fails (one line on stderr), 130 when interrupted."""
+    """Run a command; return its exit code: 0, 2 for bad input, 1 for a GPU that fails, 130 when interrupted.
+
+    Whatever fails is one line on stderr, also where the system refuses: a file of someone else's, a name too long, a closed pipe.
+    """
     try:
         run()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {' '.join(str(error)[:400].split())}", file=sys.stderr)
         return 2
     except CudaError as error:
         print(f"error: {error}", file=sys.stderr)

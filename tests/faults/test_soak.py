@@ -130,11 +130,13 @@ def test_speech_at_the_end_is_heard_as_at_the_start(
     heard = listen(recognizer, [samples] * blocks)
     first, last = (error_rates([said], [each.text], "en").wer for each in (heard[0], heard[-1]))
     print(f"WER of the first {block_s} s {first:.2f} %, of the last {last:.2f} %, {len(said.split())} words each")
-    assert [each.text == heard[1].text for each in heard[1:]] == [True] * (blocks - 1), "it depends on what was long ago"
-    # The first block's first words have nothing before them.
+    assert [each.text == heard[1].text for each in heard[1:]] == [True] * (blocks - 1), (
+        "it depends on what was long ago"
+    )
     assert first is not None
     assert last is not None
-    assert abs(last - first) <= 100 * 2 / len(said.split())
+    # The first block's first words have nothing before them: a few others.
+    assert abs(last - first) <= max(0.5, 100 * 2 / len(said.split()))
     assert_flat(heard, growth_mb)
 
 

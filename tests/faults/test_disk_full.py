@@ -1,0 +1,37 @@
+"""A full disk under export, calibration, build and bench: one line, exit code 2, no partial file, and what was whole stays so."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.stages import STAGES, Processes
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    return {each.relative_to(root): each.read_bytes() for each in root.rglob("*") if each.is_file()}
+
+
+@pytest.mark.parametrize("start", ["nothing", "an earlier run"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_disk_full(stage: str, start: str, processes: Processes, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    for action in ["before"] if start == "nothing" else ["before", "run", "outdate"]:
+        done = processes.run(stage, action, base)
+        assert done.code == 0, done.said
+    was = contents(base)
+    for room in STAGES[stage].rooms:
+        root = Path(shutil.copytree(base, tmp_path / str(room)))
+        done = processes.run(stage, "run", root, room=room)
+        assert done.code == 2, done.said
+        assert "Traceback" not in done.said
+        *_, error = done.said.splitlines()
+        print(error)
+        assert error.startswith("error: expected to write ")
+        assert "found: File too large; make room there" in error
+        found = contents(root)
+        assert sorted(found) == sorted(was)
+        assert found == was
+    assert processes.run(stage, "run", root).code == 0
+    assert processes.run(stage, "read", root).code == 0

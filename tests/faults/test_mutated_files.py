@@ -1,0 +1,182 @@
+"""Files that were damaged or made up: refused in one line, or what they say holds; never a traceback, a hang or NaN."""
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.bargein import _read as read_bargein
+from bench.projection import _read as read_projection
+from bench.results import read_result
+from calibration.record import calibration_path, read_calibration
+from data.manifest import read_manifest
+from runtime.bundle import read_bundle
+from runtime.errors import InputError
+from runtime.recognizer import Recognizer
+from runtime.stamp import plan_path, read_stamp, stamp_path
+from tests.bench.toys import calibrated_toy
+from tests.runtime.rig import write_stamp
+
+SECONDS = 2.0  # that one file may take
+RESULTS = Path("bench/results")
+# The same files in every run, and no clock of hypothesis's own: the machine may be busy.
+OPTIONS = {"derandomize": True, "database": None, "deadline": None, "suppress_health_check": list(HealthCheck)}
+thousand = settings(max_examples=1000, **OPTIONS)
+hundred = settings(max_examples=100, **OPTIONS)
+
+TEXTS = [
+    "",
+    " ",
+    "..",
+    "../x",
+    "/etc/passwd",
+    "a\nb",
+    "\0",
+    "\x1b[31m",
+    "x" * 5000,
+    "\u2028",
+    "\ud800",
+    "ctc",
+    "fp32",
+    "0" * 64,
+]
+NUMBERS = [0, -1, 1, 2, 80, 2**31, 2**63, 2**64, 10**30, 1e308, -1e308, 5e-324, float("nan"), float("inf"), 0.5]
+OTHERS = [None, True, [], {}, [[[[1]]]], {"a": 1}]
+
+
+def places(node: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where a JSON value holds others."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [path, *(place for key, child in children for place in places(child, (*path, key)))]
+
+
+def damaged(value: dict[str, Any], rng: Random) -> bytes:
+    """JSON of the value with a few values replaced, removed, doubled or given other names, and now and then broken bytes."""
+    value = copy.deepcopy(value)
+    for _ in range(rng.choice([0, 1, 1, 1, 2, 3, 5])):
+        inner = [place for place in places(value) if place]
+        if not inner:
+            break
+        *path, last = rng.choice(inner)
+        parent: Any = value
+        for key in path:
+            parent = parent[key]
+        how = rng.choice(["replace", "replace", "replace", "remove", "rename", "double"])
+        if how == "replace":
+            same_kind = TEXTS if isinstance(parent[last], str) else NUMBERS
+            parent[last] = copy.deepcopy(rng.choice([*same_kind, *same_kind, *rng.choice([TEXTS, NUMBERS, OTHERS])]))
+        elif how == "remove":
+            del parent[last]
+        elif how == "rename" and isinstance(parent, dict):
+            parent[rng.choice(TEXTS)] = parent.pop(last)
+        elif isinstance(parent, list):
+            parent.append(copy.deepcopy(parent[last]))
+    content = json.dumps(value, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
+    how, place = rng.choice(["whole"] * 12 + ["cut", "bytes", "deep"]), rng.randint(0, len(content))
+    if how == "cut":
+        return content[:place]
+    if how == "bytes":
+        return content[:place] + rng.randbytes(rng.randint(0, 4)) + content[place + rng.randint(0, 4) :]
+    return b"[" * 100_000 + content if how == "deep" else content
+
+
+def refused(read: Callable[[], object]) -> bool:
+    """Whether it is: then in one line of what a terminal shows. Any other error is the test's failure."""
+    begin = time.perf_counter()
+    try:
+        read()
+    except InputError as error:
+        assert str(error).isprintable(), repr(str(error))
+        assert len(str(error)) < 1500
+        return True
+    finally:
+        assert time.perf_counter() - begin < SECONDS
+    return False
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mutated") / "bundles" / "toy-80ms"
+    return calibrated_toy(folder)
+
+
+def test_bundles(toy: Path) -> None:
+    """A manifest that is taken must do: a second of audio is recognised, with numbers for the decoder."""
+    path, seen = toy / "bundle.json", {True: 0, False: 0}
+    whole = path.read_bytes()
+    audio = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+
+    def use() -> None:
+        with Recognizer(toy, "fp32", "onnxruntime-cpu", None, "ctc") as recognizer:
+            stream = recognizer.stream()
+            stream.push(audio)
+            assert stream.end_utterance().audio_s > 0
+
+    @thousand
+    @given(st.randoms(use_true_random=True))
+    def check(rng: Random) -> None:
+        path.write_bytes(damaged(json.loads(whole), rng))
+        seen[refused(lambda: read_bundle(toy))] += 1
+        refused(use)
+
+    check()
+    path.write_bytes(whole)
+    print(f"{seen[True]} of {sum(seen.values())} refused")
+    assert min(seen.values()) > 50
+
+
+@pytest.mark.parametrize("check_audio", [True, False])
+def test_manifests(tmp_path: Path, check_audio: bool) -> None:
+    path, seen = tmp_path / "manifest_en.jsonl", {True: 0, False: 0}
+    (tmp_path / "a.wav").write_bytes(b"")
+    line = {"audio_filepath": "a.wav", "text": "some words", "duration": 1.5, "lang": "en", "speaker": "s", "offset": 0}
+
+    @settings(thousand, max_examples=500)
+    @given(st.randoms(use_true_random=True))
+    def check(rng: Random) -> None:
+        path.write_bytes(b"\n".join([json.dumps(line).encode(), damaged(line, rng)]))
+        seen[refused(lambda: read_manifest(path, check_audio))] += 1
+
+    check()
+    print(f"{seen[True]} of {sum(seen.values())} refused")
+    assert min(seen.values()) > 25
+
+
+def readers(toy: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
+    """Whole files of other kinds, and what reads them."""
+    bundle, plan = read_bundle(toy), plan_path(toy, "fp32")
+    plan.parent.mkdir(exist_ok=True)
+    plan.write_bytes(b"a plan")
+    write_stamp(toy)
+    return {
+        "result": (min(RESULTS.glob("*.json"), key=lambda each: each.stat().st_size), read_result),
+        "barge-in": (next((RESULTS / "bargein").glob("*.json")), read_bargein),
+        "projection": (next((RESULTS / "projections").glob("*.json")), read_projection),
+        "calibration": (calibration_path(toy), lambda path: read_calibration(path, bundle)),
+        "stamp": (stamp_path(plan), lambda path: read_stamp(path.with_name(plan.name))),
+    }
+
+
+@pytest.mark.parametrize("kind", ["result", "barge-in", "projection", "calibration", "stamp"])
+def test_other_files(toy: Path, tmp_path: Path, kind: str) -> None:
+    path, read = readers(toy)[kind]
+    copied, seen = tmp_path / path.name, {True: 0, False: 0}
+    (tmp_path / copied.stem).write_bytes(b"the plan of a stamp")
+
+    @hundred
+    @given(st.randoms(use_true_random=True))
+    def check(rng: Random) -> None:
+        copied.write_bytes(damaged(json.loads(path.read_bytes()), rng))
+        seen[refused(lambda: read(copied))] += 1
+
+    check()
+    print(f"{kind}: {seen[True]} of {sum(seen.values())} refused")
+    assert min(seen.values()) > 5

@@ -1,0 +1,126 @@
+"""Files and folders that are whole or absent, whatever strikes."""
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import InputError
+from runtime.files import written_whole
+
+
+def write_file(path: Path, text: str) -> None:
+    with written_whole(path) as partial:
+        partial.write_text(text)
+
+
+def write_folder(path: Path, text: str) -> None:
+    with written_whole(path) as partial:
+        partial.mkdir()
+        for name in ("a", "b"):
+            (partial / name).write_text(text)
+
+
+def held(path: Path) -> set[str]:
+    return {each.read_text() for each in path.iterdir()} if path.is_dir() else {path.read_text()}
+
+
+WRITERS = pytest.mark.parametrize("write", [write_file, write_folder])
+Write = Callable[[Path, str], None]
+
+
+@WRITERS
+@pytest.mark.parametrize(
+    ("failure", "raised", "said"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), InputError, "found: No space left on device; make room"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/a/file"),
+            InputError,
+            "found: Permission denied /a/file;",
+        ),
+        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (InputError("bad"), InputError, "bad"),
+    ],
+)
+def test_a_failed_write_keeps_what_was(  # noqa: PLR0917
+    write: Write, failure: BaseException, raised: type, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "made" / "it.json", Path.write_text
+
+    def half(partial: Path, text: str) -> int:
+        real(partial, text[: len(text) // 2])
+        raise failure
+
+    for before in (None, "old"):
+        if before:
+            write(path, before)
+        with monkeypatch.context() as patch, pytest.raises(raised) as error:
+            patch.setattr(Path, "write_text", half)
+            write(path, "new")
+        assert said in str(error.value)
+        assert "\n" not in str(error.value)
+        assert [each.name for each in path.parent.iterdir()] == (["it.json"] if before else [])
+    assert held(path) == {"old"}
+
+
+def test_a_folder_in_a_file_s_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(InputError, match=r"expected to write .*file/it\.json, found: File exists .*file; make room"):
+        write_file(tmp_path / "file" / "it.json", "new")
+
+
+@pytest.mark.parametrize("strikes_at", [1, 2])
+def test_interrupted_between_the_renames(strikes_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "it", "old")
+    renames, real = 0, Path.replace
+
+    def interrupted(source: Path, target: Path) -> Path:
+        nonlocal renames
+        renames += 1
+        if renames == strikes_at:
+            raise KeyboardInterrupt
+        return real(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", interrupted)
+        write_folder(tmp_path / "it", "new")
+    assert held(tmp_path / "it") == {"old"}
+    assert [each.name for each in tmp_path.iterdir()] == ["it"]
+
+
+def test_a_folder_is_removed_only_once_the_new_one_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "it", "old")
+    seen, real = [], shutil.rmtree
+
+    def removing(folder: Path, ignore_errors: bool) -> None:
+        seen.append((held(tmp_path / "it"), held(Path(folder))))
+        real(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", removing)
+    write_folder(tmp_path / "it", "new")
+    assert seen == [({"new"}, {"old"})]
+
+
+@WRITERS
+def test_what_a_killed_writer_left_is_removed(write: Write, tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    kept = [
+        f".it.{os.getppid()}.part",
+        ".it.json.1.part",
+        ".it.notes.part",
+        "it.part",
+    ]  # another's that runs, of other names
+    for name in kept:
+        (tmp_path / name).write_text("half")
+    for name in (f".it.{dead.pid}.part", f".it.{dead.pid}.old.part", f".it.{os.getpid()}.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("half")
+    write(tmp_path / "it", "new")
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(["it", *kept])
+    assert held(tmp_path / "it") == {"new"}
