@@ -25,14 +25,15 @@ class Device:
     def __init__(self) -> None:
         """Raises InputError where cuda-python or the GPU is missing."""
         self.api = _bindings()
+        self.name = "the GPU"
+        """As nvidia-smi gives it."""
         try:
             properties = self.call("cudaGetDeviceProperties", 0)
         except CudaError as error:
             raise InputError(
                 f"expected an NVIDIA GPU and its driver, found {error}; choose the backend onnxruntime-cpu where there is none"
             ) from error
-        self.name: str = properties.name.decode()
-        """As nvidia-smi gives it."""
+        self.name = properties.name.decode()
         self.compute_capability = f"{properties.major}.{properties.minor}"
 
     def memory(self) -> tuple[int, int]:
@@ -40,12 +41,21 @@ class Device:
         free, total = self.call("cudaMemGetInfo")
         return free, total
 
+    def room(self) -> str:
+        """How much memory is free and what to do where that is too little, for a message."""
+        with suppress(CudaError):
+            free, total = self.memory()
+            return f"{free / 1e6:.0f} of {total / 1e6:.0f} MB are free on {self.name}: end what else uses it, see nvidia-smi"
+        return "end what else uses the GPU, see nvidia-smi"
+
     def call(self, name: str, *args: object) -> Any:  # noqa: ANN401 -- each call's own: None, a value or a list of them
         """Call `name` of the CUDA runtime and return what it gives beside its code; raises CudaError for any but success."""
         code, *values = getattr(self.api, name)(*args)
         if code != self.api.cudaError_t.cudaSuccess:
             self.api.cudaGetLastError()  # clears the code, which the next call would return otherwise
-            raise CudaError(f"{name}: {self._text('cudaGetErrorName', code)}, {self._text('cudaGetErrorString', code)}")
+            found = f"{name}: {self._text('cudaGetErrorName', code)}, {self._text('cudaGetErrorString', code)}"
+            full = code == self.api.cudaError_t.cudaErrorMemoryAllocation and name != "cudaMemGetInfo"
+            raise CudaError(f"{found}; {self.room()}" if full else found)
         return values[0] if len(values) == 1 else values or None
 
     def _text(self, name: str, code: object) -> str:

@@ -33,14 +33,14 @@ class Region:
 class Engine:
     """A loaded plan, its tensors found to be the bundle's, and where a lane's block holds each of them."""
 
-    def __init__(self, tensorrt: Any, plan: Path, entry: GraphEntry) -> None:  # noqa: ANN401 -- a module without types
-        self._tensorrt = tensorrt
+    def __init__(self, tensorrt: Any, device: Device, plan: Path, entry: GraphEntry) -> None:  # noqa: ANN401 -- a module without types
+        self._tensorrt, self._device = tensorrt, device
         self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
         if self._engine is None:
             raise InputError(
-                f"expected a plan that TensorRT {tensorrt.__version__} loads, found that it refuses {plan}; "
-                f"make it again with `make engines`"
+                f"expected a plan that TensorRT {tensorrt.__version__} loads, found that it refuses {plan} for a reason logged above; "
+                f"{device.room()}, or make the plan again with `make engines`"
             )
         names = map(self._engine.get_tensor_name, range(self._engine.num_io_tensors))
         self.tensors = {name: self._spec(name) for name in names}
@@ -81,7 +81,9 @@ class Engine:
         else:
             context = self._engine.create_execution_context_without_device_memory()
         if context is None:
-            raise CudaError("create_execution_context: TensorRT made none; its reason is logged above")
+            raise CudaError(
+                f"create_execution_context: TensorRT made none; its reason is logged above; {self._device.room()}"
+            )
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(scratch, self.scratch_bytes)
         else:
@@ -123,7 +125,7 @@ def open_engine(folder: Path, bundle: Bundle, precision: str, graph: Graph = "st
         gpu=device.name,
         compute_capability=device.compute_capability,
     )
-    return device, Engine(tensorrt, plan, entry)
+    return device, Engine(tensorrt, device, plan, entry)
 
 
 def activation_bytes(engine: Any) -> int:  # noqa: ANN401 -- TensorRT's

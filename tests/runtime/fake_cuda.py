@@ -85,6 +85,8 @@ class FakeCuda:
 
     @_call
     def cudaMalloc(self, size: int) -> tuple[Any, ...]:
+        if not self._gpu.fits("device", size):
+            return Error.cudaErrorMemoryAllocation, None
         return Error.cudaSuccess, self._gpu.allocate("device", size)
 
     @_call
@@ -103,6 +105,8 @@ class FakeCuda:
     def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
         if flags != self.cudaStreamNonBlocking:
             return Error.cudaErrorInvalidValue, None
+        if not self._gpu.fits("stream"):
+            return Error.cudaErrorMemoryAllocation, None
         stream = FakeStream(self._gpu.make("stream"))
         self._gpu.streams[stream.handle] = stream
         return Error.cudaSuccess, stream

@@ -118,6 +118,10 @@ class FakeGpu:
         blocks = sum(block.size for block in self.blocks.values() if block.kind == "device")
         return self.costs.get("cuda", 0) + blocks + sum(self.costs.get(kind, 0) for kind in self.live.values())
 
+    def fits(self, kind: str, size: int = 0) -> bool:
+        """Whether the device has room for one more of a kind, or for a block."""
+        return self.held() + self.costs.get(kind, 0) + size <= TOTAL
+
     def run(self, ops: Iterable[Op]) -> None:
         """Run them now; what is in neither of these kinds takes no time."""
         for op in ops:

@@ -177,7 +177,8 @@ class FakeEngine8(FakeEngine):
     device_memory_size = SCRATCH
 
     def create_execution_context_without_device_memory(self) -> FakeContext | None:
-        return None if self._gpu.counted("create_execution_context") else FakeContext8(self._gpu, self._program)
+        failing = self._gpu.counted("create_execution_context") or not self._gpu.fits("context")
+        return None if failing else FakeContext8(self._gpu, self._program)
 
 
 class FakeEngine10(FakeEngine):
@@ -185,7 +186,8 @@ class FakeEngine10(FakeEngine):
 
     def create_execution_context(self, strategy: str) -> FakeContext | None:
         assert strategy == "user managed"
-        return None if self._gpu.counted("create_execution_context") else FakeContext10(self._gpu, self._program)
+        failing = self._gpu.counted("create_execution_context") or not self._gpu.fits("context")
+        return None if failing else FakeContext10(self._gpu, self._program)
 
 
 class FakeTensorRt:
@@ -214,7 +216,7 @@ class FakeTensorRt:
                 pass
 
             def deserialize_cuda_engine(self, serialized: bytes) -> FakeEngine | None:
-                if gpu.counted("deserialize_cuda_engine") or serialized not in PROGRAMS:
+                if gpu.counted("deserialize_cuda_engine") or serialized not in PROGRAMS or not gpu.fits("engine"):
                     return None
                 program = PROGRAMS[serialized]
                 return engine(gpu, program, shapes or program.shapes)
