@@ -144,6 +144,7 @@ class UtteranceResult:
     final_ms: float  # Final, from the arrival of the last frame
     final_speech_end_ms: float | None  # Final, from the end of speech; None where no end is known
     backlog_ms: float  # longest time that an arrived frame waited to be pushed
+    catch_up_ms: float  # longest time from the arrival of a frame that the next one overtook until no other was waiting
     partials: tuple[tuple[float, str], ...]  # (seconds, hypothesis) of every non-empty partial
     speech: Speech | None
 
@@ -185,13 +186,21 @@ def feed(
     step = clip.sample_rate * check_frame_ms(frame_ms) // 1000
     frame_s: list[float] = []
     partials: list[tuple[float, str]] = []
-    backlog = arrival = 0.0
+    backlog = catch_up = arrival = 0.0
+    behind_since: float | None = None  # arrival of the first of the frames that the next one overtook
     clock.start()
     for begin in range(0, len(clip.samples), step):
         frame = clip.samples[begin : begin + step]
         arrival = (begin + len(frame)) / clip.sample_rate
         clock.wait_until(arrival)
-        backlog = max(backlog, clock.now() - arrival)
+        waited = clock.now() - arrival
+        backlog = max(backlog, waited)
+        if behind_since is not None:
+            catch_up = max(catch_up, arrival + waited - behind_since)
+        if waited < frame_ms / 1e3:
+            behind_since = None
+        elif behind_since is None:
+            behind_since = arrival
         events, seconds = clock.timed(partial(stream.push, frame))
         frame_s.append(seconds)
         partials.extend((clock.now(), event.text) for event in events if event.text)
@@ -212,6 +221,7 @@ def feed(
         final_ms=(end - arrival) * 1e3,
         final_speech_end_ms=None if clip.speech is None else (end - clip.speech.end_s) * 1e3,
         backlog_ms=backlog * 1e3,
+        catch_up_ms=catch_up * 1e3,
         partials=tuple(partials),
         speech=clip.speech,
     )

@@ -105,6 +105,7 @@ class Bench:
                 limit=setting.limit,
                 audio_minutes=_seconds(clips) / 60,
                 backlog_ms_max=max(result.backlog_ms for result in results),
+                catch_up_ms_max=max(result.catch_up_ms for result in results),
                 steps=len(timed.step_s),
             ),
             [_record(result, data_set.name, mode) for result in results],
@@ -146,7 +147,7 @@ def together(rows: Sequence[Row], records: Sequence[UtteranceRecord], lang: str)
     update = {"data": SEVERAL.join(each.data for each in rows), "wer": rates.wer, "cer": rates.cer}
     update |= {"rtf_p50": rtf.p50, "rtf_p95": rtf.p95, "step_ms_p50": None, "step_ms_p95": None, "step_ms_p99": None}
     update |= {"decode_ms_p50": None, "decode_ms_p95": None, "churn": None}
-    update |= {"backlog_ms_max": max(each.backlog_ms_max or 0.0 for each in rows)}
+    update |= {name: max(getattr(each, name) or 0.0 for each in rows) for name in ("backlog_ms_max", "catch_up_ms_max")}
     return [Row.model_validate(rows[-1].model_dump() | update | latencies | summed)]
 
 
@@ -172,6 +173,7 @@ def _record(result: UtteranceResult, data: str, mode: Mode) -> UtteranceRecord:
         final_ms=result.final_ms,
         final_speech_end_ms=result.final_speech_end_ms,
         backlog_ms=result.backlog_ms,
+        catch_up_ms=result.catch_up_ms,
         onset_s=None if result.speech is None else result.speech.onset_s,
         speech_end_s=None if result.speech is None else result.speech.end_s,
     )

@@ -34,6 +34,7 @@ DEFINITIONS = {
     + "; ".join(f"{stage}: {what}" for stage, what in STAGES.items())
     + "; total_ms: their sum, the first text from speech onset; system_ms: without evidence_ms",
     "backlog_ms": "longest time that an arrived frame waited to be pushed",
+    "catch_up_ms": "longest time from the arrival of a frame that still waited when the next one arrived until no other was waiting",
     "peak_gpu_memory_mb": "10**6 bytes that the process holds on the GPU after the last clip, CUDA context included",
     "peak_host_memory_mb": "10**6 bytes, largest resident memory of the process up to the end of the row",
     "power_w": "the GPU's power limit; sm_clock_mhz is its SM clock right after the last clip",
@@ -135,6 +136,7 @@ class Row(_Record):
     limit: int | None = None  # only the first clips of the data set, at most so many; None: all of it
     audio_minutes: Figure | None = None
     backlog_ms_max: Figure | None = None
+    catch_up_ms_max: Figure | None = None
     steps: int | None = None
     peak_host_memory_mb: Figure | None = None
     copy_gb_s: Figure | None = None
@@ -192,6 +194,7 @@ class UtteranceRecord(_Record):
     final_ms: Figure | None = None
     final_speech_end_ms: Figure | None = None
     backlog_ms: Figure | None = None
+    catch_up_ms: Figure | None = None
     onset_s: Figure | None = None
     speech_end_s: Figure | None = None
     start_s: Figure | None = None  # of endpoints: the clip's start in the stream; marks are in the stream as well

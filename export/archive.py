@@ -44,7 +44,7 @@ def check_archive(path: Path) -> None:
 
 
 def guarded_connector() -> Any:  # noqa: ANN401 -- NeMo's, untyped
-    """NeMo's way to restore a checkpoint, which looks through each archive first and unpickles weights alone, whatever the environment says.
+    """NeMo's way to restore, which looks through each archive first and unpickles weights alone, whatever the environment says.
 
     To be given to `restore_from` and `from_pretrained`, which unpack with it what they fetched.
     """

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.archive import check_archive, guarded_connector
 from export.architecture import Architecture, read_architecture
+from export.archive import check_archive, guarded_connector
 from export.conformer import Weights
 from export.mel import MelFrontEnd
 from runtime.errors import InputError

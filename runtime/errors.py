@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class InputError(ValueError):
@@ -18,7 +20,7 @@ class ClosedError(RuntimeError):
     """Something was used after it was closed: one line that says what."""
 
 
-def what_is_wrong(error: ValidationError) -> str:
+def what_is_wrong(error: "ValidationError") -> str:
     """The first thing wrong with a file's JSON, as `where: what`: one printable line, whatever the file holds."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"])) or "the file"

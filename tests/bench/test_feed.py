@@ -44,6 +44,7 @@ class Case:
     first_partial: float
     final: float
     backlog: float
+    catch_up: float = 0
 
 
 @pytest.mark.parametrize("kind", ["real", "virtual"])
@@ -52,7 +53,8 @@ class Case:
     [  # 1000 samples, 62.5 ms: frames arrive at 20, 40, 60 and 62.5 ms; the second push brings the first text
         Case([0, 0, 0, 0], 0, first_partial=40, final=0, backlog=0),
         Case([5, 5, 5, 5], 10, first_partial=45, final=17.5, backlog=2.5),  # the last waits for the third, 60 to 65
-        Case([50, 1, 1, 1], 1, first_partial=71, final=11.5, backlog=30),  # the second waits from 40 to 70
+        # The second waits from 40 to 70, when the third has arrived too; at 71 no other waits.
+        Case([50, 1, 1, 1], 1, first_partial=71, final=11.5, backlog=30, catch_up=31),
         Case([15, 15, 15, 15], 30, first_partial=55, final=57.5, backlog=12.5),
     ],
     ids=str,
@@ -71,6 +73,7 @@ def test_latencies(make_time: Make, make_stream: Make, kind: str, case: Case) ->
         "final_ms": case.final,
         "final_speech_end_ms": case.final + 62.5 - 50,
         "backlog_ms": case.backlog,
+        "catch_up_ms": case.catch_up,
         "busy_s": (sum(case.push) + case.finish) * MS,
     }
     assert {key: getattr(result, key) for key in expected} == pytest.approx(expected, abs=1e-6)

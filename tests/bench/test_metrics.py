@@ -21,7 +21,7 @@ def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
 
 
 def utterance(audio_s: float, frame_s: Sequence[float], finish_s: float) -> UtteranceResult:
-    return UtteranceResult("", "", "", audio_s, tuple(frame_s), finish_s, None, None, 0, None, 0, (), None)
+    return UtteranceResult("", "", "", audio_s, tuple(frame_s), finish_s, None, None, 0, None, 0, 0, (), None)
 
 
 @pytest.mark.parametrize(

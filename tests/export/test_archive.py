@@ -91,7 +91,7 @@ def test_size_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
 def test_compressed_archives_are_not_unpacked_to_be_looked_at(mode: str, tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "bomb.nemo", mode) as made:  # type: ignore[call-overload] -- the mode is one of its
+    with tarfile.open(tmp_path / "bomb.nemo", mode) as made:  # type: ignore[call-overload]
         info = tarfile.TarInfo("model_weights.ckpt")
         info.size = 50_000_000
         made.addfile(info, io.BytesIO(bytes(info.size)))
@@ -109,9 +109,10 @@ def test_damaged_headers(tmp_path: Path) -> None:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             made.addfile(info, io.BytesIO(content))
-    whole, refused, begin = (tmp_path / "a.nemo").read_bytes()[:6000], 0, time.perf_counter()
+    whole, begin, said = (tmp_path / "a.nemo").read_bytes()[:6000], time.perf_counter(), []
     for number in range(1000):
-        rng, content = Random(number), bytearray(whole)
+        rng = Random(number)
+        content = bytearray(whole)
         for _ in range(rng.choice([1, 2, 8])):
             start = rng.randrange(len(content))
             content[start : start + rng.choice([1, 12])] = rng.randbytes(rng.choice([1, 12]))
@@ -123,11 +124,11 @@ def test_damaged_headers(tmp_path: Path) -> None:
         try:
             check_archive(tmp_path / "b.nemo")
         except InputError as error:
-            refused += 1
-            assert str(error).isprintable(), repr(str(error))
+            said.append(str(error))
     seconds = time.perf_counter() - begin
-    print(f"{refused} of 1000 refused in {seconds:.1f} s")
-    assert 50 < refused < 1000
+    print(f"{len(said)} of 1000 refused in {seconds:.1f} s")
+    assert 50 < len(said) < 1000
+    assert [each for each in said if not each.isprintable()] == []
     assert seconds < 20
 
 
@@ -154,7 +155,9 @@ def test_weights_are_never_more_than_weights(tmp_path: Path, forced: bool, monke
             else:
                 made.addfile(member, good.extractfile(member))
     words = ["--model", str(tmp_path / "evil.nemo"), "--out", str(tmp_path / "bundles")]
-    with pytest.raises(InputError, match=r"expected a checkpoint that NeMo restores, found .*: Weights only load failed") as error:
+    with pytest.raises(
+        InputError, match=r"expected a checkpoint that NeMo restores, found .*: Weights only load failed"
+    ) as error:
         run(parse_args(words))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "mark").exists()

@@ -1,4 +1,4 @@
-"""Each stage that writes, at a toy size, in a process forked from one that has imported everything: to be killed, or to find the disk full."""
+"""Each stage that writes, at a toy size, in a process of its own: to be killed, or to find the disk full."""
 
 import json
 import multiprocessing
@@ -51,7 +51,7 @@ def _toy_bundle(root: Path) -> Path:
 
 
 def _export(root: Path) -> None:
-    export.bundle.load_checkpoint = _toy_checkpoint  # in the forked process alone
+    vars(export.bundle)["load_checkpoint"] = _toy_checkpoint  # in this process alone
     export_main.run(export_main.parse_args(["--model", "toy", "--out", str(root / "bundles")]))
 
 
@@ -204,7 +204,7 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        forkserver._forkserver._stop()
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
     def run(  # noqa: PLR0917
         self, stage: str, action: str, root: Path, kill_at: int = 0, kill_after_s: float | None = None, room: int = 0

@@ -142,7 +142,7 @@ def test_speech_at_the_end_is_heard_as_at_the_start(
 
 @LENGTHS
 @pytest.mark.parametrize("kind", ["silence", "noise"])
-def test_nothing_said_is_nothing_heard(  # noqa: PLR0917
+def test_nothing_said_is_nothing_heard(
     recognizer: Recognizer, kind: str, block_s: int, blocks: int, growth_mb: float
 ) -> None:
     silent = np.zeros(block_s * SAMPLE_RATE, np.float32)

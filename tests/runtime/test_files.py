@@ -59,9 +59,10 @@ def test_a_failed_write_keeps_what_was(  # noqa: PLR0917
     for before in (None, "old"):
         if before:
             write(path, before)
-        with monkeypatch.context() as patch, pytest.raises(raised) as error:
+        with monkeypatch.context() as patch:
             patch.setattr(Path, "write_text", half)
-            write(path, "new")
+            with pytest.raises(raised) as error:
+                write(path, "new")
         assert said in str(error.value)
         assert "\n" not in str(error.value)
         assert [each.name for each in path.parent.iterdir()] == (["it.json"] if before else [])
@@ -86,9 +87,10 @@ def test_interrupted_between_the_renames(strikes_at: int, tmp_path: Path, monkey
             raise KeyboardInterrupt
         return real(source, target)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", interrupted)
-        write_folder(tmp_path / "it", "new")
+        with pytest.raises(KeyboardInterrupt):
+            write_folder(tmp_path / "it", "new")
     assert held(tmp_path / "it") == {"old"}
     assert [each.name for each in tmp_path.iterdir()] == ["it"]
 

@@ -23,7 +23,7 @@ FILLED = [  # MB that the other process leaves, what fails there, what it says
 
 
 @pytest.mark.parametrize(("left_mb", "call", "message"), FILLED)
-def test_no_room_to_open(  # noqa: PLR0917
+def test_no_room_to_open(
     rig: Rig, capsys: pytest.CaptureFixture[str], left_mb: int, call: str, message: str
 ) -> None:
     gpu = rig.install(costs=COSTS | {"cuda": TOTAL - left_mb * MB})
@@ -33,7 +33,14 @@ def test_no_room_to_open(  # noqa: PLR0917
     assert message in said
     assert f"of {TOTAL / MB:.0f} MB are free on Fake GPU: end what else uses it, see nvidia-smi" in said
     assert said.isprintable()
-    assert gpu.calls[-1] in (call, "cudaStreamSynchronize", "cudaFree", "cudaFreeHost", "cudaEventDestroy", "cudaStreamDestroy")
+    assert gpu.calls[-1] in (
+        call,
+        "cudaStreamSynchronize",
+        "cudaFree",
+        "cudaFreeHost",
+        "cudaEventDestroy",
+        "cudaStreamDestroy",
+    )
     del error
     gc.collect()
     assert gpu.live == {}
