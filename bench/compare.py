@@ -35,8 +35,8 @@ OF_A_CLIP: dict[str, Callable[[UtteranceRecord], float | None]] = {
 """What a row's key of FIGURES, without its percentile, is a percentile of."""
 
 NOISE = (
-    f"Intervals: the middle 95 % of {RESAMPLES:,} paired bootstrap resamples of the clips, for what these clips happen to be. A machine that "
-    "is slower today shifts all of them: for that measure twice, and compare A with A."
+    f"Intervals: the middle 95 % of {RESAMPLES:,} paired bootstrap resamples of the clips: chance in which clips they are. A slower day of "
+    "the machine shifts them all: for that measure twice, and compare A with A."
 )
 
 ANSWERS = {True: "yes", False: "no", None: "-"}
