@@ -107,16 +107,17 @@ def _tables(results: Sequence[ResultFile], projections: Sequence[Projection], dr
 def _ablation(results: Sequence[ResultFile]) -> str:
     if not results:
         return ""
-    cells: list[tuple[str, ...]] = []
+    measured = [(each, result.provenance) for result in results for each in combinations(result)]
+    measured.sort(key=lambda each: each[0].bundle)
     engines: dict[str, None] = {}
     data: dict[str, None] = {}
-    for result in results:
-        for each in combinations(result):
-            engine = engine_label(each.row.model_copy(update={"cuda_graph": None}), result.provenance)
-            engines[f"{engine} on {where_label(each.row, result.provenance)}"] = None
-            data |= {each.speech.data: None} if each.speech is not None else {}
-            labels = (model_label(each.row), each.precision)
-            cells.append((*labels, *(COLUMNS[name](each) for name in ABLATION)))
+    cells = []
+    for each, provenance in measured:
+        engine = engine_label(each.row.model_copy(update={"cuda_graph": None}), provenance)
+        engines[f"{engine} on {where_label(each.row, provenance)}"] = None
+        data |= {each.speech.data: None} if each.speech is not None else {}
+        labels = (model_label(each.row), each.precision)
+        cells.append((*labels, *(COLUMNS[name](each) for name in ABLATION)))
     title = f"**Ablation**, {_and(engines)}; WER over {_and(data)}:"
     return f"{title}\n\n{markdown.table(('Model', 'Precision', *ABLATION), cells)}"
 

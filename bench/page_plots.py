@@ -114,11 +114,14 @@ def _steps(figure: "Figure", shown: Sequence[Measured]) -> str:
     for row, _ in shown:
         precision = row.precision if row.calibration is None else f"{row.precision} {row.calibration}"
         lines.setdefault((model_label(row), precision, row.cuda_graph is not False), row)
-    panels = list(dict.fromkeys(model for model, _, _ in sorted(lines)))
+    in_order = sorted(lines.items(), key=lambda line: (line[1].model, line[1].lookahead_ms, line[1].decoder))
+    panels = list(dict.fromkeys(key[0] for key, _ in in_order))
     precisions = sorted({precision for _, precision, _ in lines}, key=lambda each: (ORDER.index(each[:4]), each))
-    figure.set_size_inches(max(7.0, 3.6 * len(panels)), 4.2)
+    beside = min(len(panels), 2)
+    below = -(-len(panels) // beside)
+    figure.set_size_inches(7, 1.6 + 2.6 * below)
     for place, panel in enumerate(panels, 1):
-        axes = figure.add_subplot(1, len(panels), place)
+        axes = figure.add_subplot(below, beside, place)
         for (_, precision, graph), row in ((key, row) for key, row in lines.items() if key[0] == panel):
             percents, values = _distribution(row)
             axes.plot(
@@ -133,7 +136,7 @@ def _steps(figure: "Figure", shown: Sequence[Measured]) -> str:
         axes.set_ylim(bottom=0)
         axes.set_title(panel, fontsize=9)
         axes.set_xlabel("percent of steps")
-        axes.set_ylabel("take at most ms" if place == 1 else "")
+        axes.set_ylabel("take at most ms" if place % beside == 1 or beside == 1 else "")
     _legend(figure)
     return f"Step time's distribution, back to back{_measured(shown)}"
 
@@ -186,7 +189,7 @@ def _legend(figure: "Figure") -> None:
     named = {
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(named.values(), named, loc="outside lower center", ncols=4, fontsize=9)
+    figure.legend(named.values(), named, loc="outside lower center", ncols=3, fontsize=9)
 
 
 def _measured(shown: Sequence[Measured]) -> str:

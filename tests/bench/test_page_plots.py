@@ -72,6 +72,17 @@ def test_more_of_the_distribution_where_the_row_has_it(on_gpu: ResultFile, tmp_p
     assert len(re.findall("<use ", known)) == len(re.findall("<use ", unknown)) + 2 * 2  # 75 and 99.9, in two lines
 
 
+def test_a_panel_for_each_model_look_ahead_and_decoder(on_gpu: ResultFile, tmp_path: Path) -> None:
+    rows = [
+        row.model_copy(update=update)
+        for update in ({"lookahead_ms": 480}, {}, {"decoder": "rnnt"})
+        for row in on_gpu.rows
+    ]
+    steps = page_plots(tmp_path, [on_gpu.model_copy(update={"rows": rows})])[tmp_path / "plots" / "steps.svg"]
+    titles = [each for each in texts(steps) if each.startswith("m, ")]
+    assert titles == ["m, 80 ms", "m, 80 ms, RNN-T", "m, 480 ms"]
+
+
 def test_a_cpu_s_first_texts_say_so_and_give_way(on_gpu: ResultFile, a_result: ResultFile, tmp_path: Path) -> None:
     rows = [row.model_copy(update={"functional_check": True}) for row in on_gpu.rows]
     on_cpu = a_result.model_copy(update={"rows": rows})
