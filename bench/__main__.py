@@ -17,6 +17,7 @@ from bench.ladder import LadderOptions, run_ladder
 from bench.offline import OfflineOptions, run_offline
 from bench.page import refresh
 from bench.run import MODES, RunOptions, run_bench
+from bench.slo import KEYS
 from bench.steps import StepOptions, run_steps
 from runtime.errors import exit_code
 from runtime.ngram import lm_choice
@@ -44,6 +45,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     fed.add_argument("--lm", type=lm_choice, default="default", metavar="FILE|none", help=lm)
     run = commands.add_parser("run", parents=[fed], help="measure a bundle (the default)")
     run.add_argument("--mode", choices=tuple(MODES), default="both", help="clip by clip, as one stream, or both")
+    slo = f"exit 1 where a figure is over its limit, as first_partial_p95=300,final_p95=150; keys: {', '.join(KEYS)}"
+    run.add_argument("--slo", metavar="KEY=LIMIT,...", help=slo)
     endpoint = commands.add_parser("endpoint", parents=[fed], help="utterances that end themselves in one stream")
     endpoint.add_argument("--seed", type=int, default=EndpointOptions.seed, help="of the silences between clips")
     endpoint.add_argument("--min-silence-ms", type=int, default=EndpointOptions.min_silence_ms, metavar="MS")
@@ -127,7 +130,7 @@ def _comma_separated(text: str) -> tuple[str, ...]:
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    """Do what was asked. Raises InputError for bad input, SystemExit(1) for a stale table."""
+    """Do what was asked. Raises InputError for bad input, SystemExit(1) for a stale page or a missed bound."""
     console = Console(width=None if sys.stdout.isatty() else 120)  # a log is no terminal: it has room for the tables
     given = vars(args)
     if args.command == "run":

@@ -10,7 +10,7 @@ from typing import Literal
 import jiwer
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -22,11 +22,11 @@ from bench.measure import on_gpu
 from bench.metrics import percentiles
 from bench.normalise import normalise
 from bench.provenance import collect
-from bench.results import Figure, Provenance, result_path
+from bench.results import Figure, Provenance, read_record, result_path
 from bench.table import CHECK, figures
 from runtime import BargeIn, BargeInRules, Conversation, Event, Recognizer, Stream
 from runtime.backends import default_backend, default_precision
-from runtime.errors import InputError, what_is_wrong
+from runtime.errors import InputError
 from runtime.files import written_whole
 
 DEFINITIONS = {
@@ -334,11 +334,5 @@ def cells_of(result: BargeInFile) -> list[tuple[str, ...]]:
 
 def read_bargein(folder: Path) -> dict[str, BargeInFile]:
     """Name -> result among the result files of `folder`, sorted; raises InputError for a broken one."""
-    return {path.stem: _read(path) for path in sorted((folder / "bargein").glob("*.json"))}
-
-
-def _read(path: Path) -> BargeInFile:
-    try:
-        return BargeInFile.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"{path}: no barge-in of schema 1: {what_is_wrong(error)}; measure again") from error
+    paths = sorted((folder / "bargein").glob("*.json"))
+    return {path.stem: read_record(BargeInFile, path, "barge-in", "measure again") for path in paths}

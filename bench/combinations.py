@@ -53,6 +53,11 @@ def combinations(result: ResultFile) -> list[Combination]:
     return found
 
 
+def is_ablation(result: ResultFile) -> bool:
+    """Whether it is an ablation, and of whole data sets."""
+    return bool(combinations(result)) and all(row.limit is None for row in result.rows)
+
+
 def _of(row: Row | None, keys: str, digits: int) -> str:
     return "-" if row is None else figures([getattr(row, key) for key in keys.split()], digits)
 

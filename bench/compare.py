@@ -1,13 +1,16 @@
 """`python -m bench compare`: two result files side by side, and what differs between them beyond noise."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.paired import Difference, label, paired_difference
-from bench.results import ResultFile, Row, read_result, records_of
+from bench.metrics import percentiles
+from bench.paired import RESAMPLES, Difference, Interval, label, paired_difference, pairs_of, percentile_interval
+from bench.results import ResultFile, Row, UtteranceRecord, read_result, records_of
 from bench.table import CHECK, data_label
 from runtime.errors import InputError
 
@@ -25,7 +28,34 @@ FIGURES = {
     "plan, MB": "plan_mb",
 }
 
+OF_A_CLIP: dict[str, Callable[[UtteranceRecord], float | None]] = {
+    "rtf": lambda each: None if each.busy_s is None else each.busy_s / each.audio_s,
+    **{key: attrgetter(key) for key in ("first_partial_onset_ms", "final_ms")},
+}
+"""What a row's key of FIGURES, without its percentile, is a percentile of."""
+
+NOISE = (
+    f"Intervals: the middle 95 % of {RESAMPLES:,} paired bootstrap resamples of the clips: chance in which clips they are. A slower day of "
+    "the machine shifts them all: for that measure twice, and compare A with A."
+)
+
+ANSWERS = {True: "yes", False: "no", None: "-"}
+
 _Kind = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure of both files."""
+
+    a: float
+    b: float
+    interval: Interval | None  # of B less A; None: of a figure that is no percentile over clips, or of too few
+
+    @property
+    def beyond_noise(self) -> bool | None:
+        """Whether the interval leaves out no change; None without one."""
+        return None if self.interval is None else _leaves_out_zero(*self.interval)
 
 
 @dataclass(frozen=True)
@@ -34,7 +64,7 @@ class Comparison:
 
     data: str  # as the tables call it
     difference: Difference | None  # of B's WER from A's; None where one of them has none
-    figures: dict[str, tuple[float, float]]  # A's and B's of FIGURES, those that both have
+    figures: dict[str, Change]  # of FIGURES, those that both have
 
 
 def compare(a: ResultFile, b: ResultFile) -> list[Comparison]:
@@ -43,18 +73,27 @@ def compare(a: ResultFile, b: ResultFile) -> list[Comparison]:
     Raises:
         InputError: the files have no row in common, one has rows that cannot be told apart, or their clips differ.
     """
-    left, right = _by_kind(a), _by_kind(b)
-    pairs = [(row, right[kind]) for kind, row in left.items() if kind in right]
+    rows_a, rows_b = _by_kind(a), _by_kind(b)
+    pairs = [(row, rows_b[kind]) for kind, row in rows_a.items() if kind in rows_b]
     if not pairs:
         raise InputError("expected two result files of the same data sets and modes, found nothing that both measured")
-    compared = [
-        Comparison(_name(row), _difference((a, [row]), (b, [other])), _figures(row, other)) for row, other in pairs
-    ]
+    compared = []
+    for row, other in pairs:
+        left, right = records_of(a.utterances, row), records_of(b.utterances, other)
+        compared.append(
+            Comparison(_name(row), _difference([row, other], left, right), _figures(row, other, left, right))
+        )
     # The ablation has a row for all data sets together.
     spoken = [pair for pair in pairs if pair[0].mode == "utterance" and pair[0].combination is None]
     if len(spoken) > 1:
-        rows, others = ([pair[side] for pair in spoken] for side in (0, 1))
-        compared.append(Comparison("all of them, utterances", _difference((a, rows), (b, others)), {}))
+        left, right = (
+            [record for pair in spoken for record in records_of(result.utterances, pair[side])]
+            for side, result in enumerate((a, b))
+        )
+        rows = [row for pair in spoken for row in pair]
+        compared.append(
+            Comparison("all of them, utterances", _difference(rows, left, right), _figures(None, None, left, right))
+        )
     return compared
 
 
@@ -64,18 +103,26 @@ def run_compare(first: Path, second: Path, console: Console) -> None:
     compared = compare(a, b)
     for side, path, result in (("A", first, a), ("B", second, b)):
         console.print(f"{side}: {path}: {_measured(result)}", highlight=False, markup=False, soft_wrap=True)
-    wer = _table("Data", "WER % of A", "of B", "B - A, points (95 %)", "Words")
-    figures = _table("Data", "Figure", "A", "B", "Change")
+    wer = _table("Data", "WER % of A", "of B", "B - A, points (95 %)", "Beyond noise", "Words")
+    figures = _table("Data", "Figure", "A", "B", "Change", "B - A, 95 %", "Beyond noise")
     for each in compared:
         if (found := each.difference) is not None:
             change = label(found.points, found.low, found.high)
-            wer.add_row(each.data, f"{found.wer_a:.2f}", f"{found.wer_b:.2f}", change, str(found.words))
-        for name, (before, after) in each.figures.items():
-            change = f"{100 * (after / before - 1):+.1f} %" if before else "-"
-            figures.add_row(each.data, name, f"{before:.4g}", f"{after:.4g}", change)
+            beyond = None if found.low is None or found.high is None else _leaves_out_zero(found.low, found.high)
+            wer.add_row(
+                each.data, f"{found.wer_a:.2f}", f"{found.wer_b:.2f}", change, ANSWERS[beyond], str(found.words)
+            )
+        figures.add_section()
+        for place, (name, pair) in enumerate(each.figures.items()):
+            data = "" if place else each.data
+            change = f"{100 * (pair.b / pair.a - 1):+.1f} %" if pair.a else "-"
+            span = "-" if pair.interval is None else " to ".join(f"{bound:+.3g}" for bound in pair.interval)
+            figures.add_row(data, name, f"{pair.a:.4g}", f"{pair.b:.4g}", change, span, ANSWERS[pair.beyond_noise])
     for table in (wer, figures):
         if table.row_count:
             console.print(table)
+    if any(pair.interval for each in compared for pair in each.figures.values()):
+        console.print(NOISE, highlight=False)
     if any(row.functional_check for row in (*a.rows, *b.rows)):
         console.print(CHECK, style="bold yellow")
 
@@ -95,19 +142,35 @@ def _by_kind(result: ResultFile) -> dict[_Kind, Row]:
     return rows
 
 
-def _difference(a: tuple[ResultFile, list[Row]], b: tuple[ResultFile, list[Row]]) -> Difference | None:
-    """Over all clips of these rows of the two files."""
-    if any(row.wer is None for row in (*a[1], *b[1])):
-        return None
-    first, second = (
-        [record for row in rows for record in records_of(result.utterances, row)] for result, rows in (a, b)
-    )
-    return paired_difference(first, second)
+def _difference(
+    rows: Sequence[Row], left: Sequence[UtteranceRecord], right: Sequence[UtteranceRecord]
+) -> Difference | None:
+    """Of the error rates over all clips of these rows."""
+    return None if any(row.wer is None for row in rows) else paired_difference(left, right)
 
 
-def _figures(a: Row, b: Row) -> dict[str, tuple[float, float]]:
-    both = {name: (getattr(a, key), getattr(b, key)) for name, key in FIGURES.items()}
-    return {name: pair for name, pair in both.items() if None not in pair}
+def _figures(
+    a: Row | None, b: Row | None, left: Sequence[UtteranceRecord], right: Sequence[UtteranceRecord]
+) -> dict[str, Change]:
+    """What two rows of the same clips both have; without rows what the clips say of themselves."""
+    pairs = pairs_of(left, right) if left and right else []
+    found = {}
+    for name, key in FIGURES.items():
+        figure, _, percent = key.rpartition("_p")
+        of_a_clip = OF_A_CLIP.get(figure)
+        sides = [] if of_a_clip is None else [[of_a_clip(pair[side]) for pair in pairs] for side in (0, 1)]
+        if a is not None and b is not None:
+            values = [getattr(a, key), getattr(b, key)]
+        else:
+            values = [getattr(percentiles(side), f"p{percent}") for side in sides]
+        if values and None not in values:
+            interval = percentile_interval(sides[0], sides[1], float(percent)) if sides else None
+            found[name] = Change(values[0], values[1], interval)
+    return found
+
+
+def _leaves_out_zero(low: float, high: float) -> bool:
+    return low > 0 or high < 0
 
 
 def _name(row: Row) -> str:

@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,17 @@ def encoder_config(model: str) -> dict[str, Any]:
     return {str(key): value for key, value in encoder.items()}
 
 
-def main() -> None:
-    """Print a model's."""
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Command line: a model."""
     parser = argparse.ArgumentParser(prog="python -m bench.encoder_config", description=__doc__)
     parser.add_argument("model", metavar="MODEL")
-    print(json.dumps(encoder_config(parser.parse_args().model), indent=1))
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a model's."""
+    print(json.dumps(encoder_config(args.model), indent=1))
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))

@@ -132,18 +132,22 @@ class Bench:
 
 
 def together(rows: Sequence[Row], records: Sequence[UtteranceRecord], lang: str) -> list[Row]:
-    """A row of several data sets as one, all fed clip by clip with trained weights; none for a single one.
+    """A row of several data sets as one, all clip by clip; none for a single one.
 
     What the records do not say of it, as the steps' times, is None.
     """
     if len(rows) < 2:
         return []
-    rates = error_rates([each.reference for each in records], [each.hypothesis for each in records], lang)
+    scored = [each for each in records if all(row.wer is not None for row in rows)]  # not of random weights
+    rates = error_rates([each.reference for each in scored], [each.hypothesis for each in scored], lang)
     rtf = percentiles(each.busy_s / each.audio_s for each in records if each.busy_s is not None)
     latencies: dict[str, float | None] = {}
     for key in ("first_partial_ms", "first_partial_onset_ms", "final_ms", "final_speech_end_ms"):
         latencies |= _latency(key, percentiles(getattr(each, key) for each in records))
-    summed = {key: sum(getattr(each, key) for each in rows) for key in ("clips", "left_out", "audio_minutes", "steps")}
+    summed = {}
+    for key in ("clips", "left_out", "audio_minutes", "steps"):
+        values = [getattr(each, key) for each in rows]
+        summed[key] = None if None in values else sum(values)
     update = {"data": SEVERAL.join(each.data for each in rows), "wer": rates.wer, "cer": rates.cer}
     update |= {"rtf_p50": rtf.p50, "rtf_p95": rtf.p95, "step_ms_p50": None, "step_ms_p95": None, "step_ms_p99": None}
     update |= {"decode_ms_p50": None, "decode_ms_p95": None, "churn": None}

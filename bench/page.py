@@ -1,60 +1,34 @@
-"""RESULTS.md's tables and plots, made from the result files and the projections, between two markers."""
+"""RESULTS.md's tables between two markers, the page of all figures, and the plots: made from the result files and the projections."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.bargein import COLUMNS as BARGE_IN
-from bench.bargein import BargeInFile, cells_of, read_bargein
-from bench.combinations import COLUMNS, combinations
-from bench.plots import plot_paths, plots
+from bench import markdown
+from bench.appendix import appendix
+from bench.combinations import COLUMNS, combinations, is_ablation
+from bench.markdown import engine_label, model_label, where_label
+from bench.overview import NOTE, overview
+from bench.page_plots import page_plots
+from bench.plots import plots
 from bench.projection import LABEL, Projection, memory_span, read_projections, rtf_span, step_span
-from bench.results import Provenance, ResultFile, Row, read_results
-from bench.table import ENDPOINTS, data_label, figures, memory_label, waterfall_cells
+from bench.results import ResultFile, read_results
+from bench.rungs import measured_rungs
+from bench.table import figures
 from runtime.errors import InputError
 from runtime.files import written_whole
 
 START = "<!-- results:start -->"
 END = "<!-- results:end -->"
-SPEECH = (
-    "Model",
-    "Precision",
-    "Engine",
-    "GPU or CPU",
-    "Data",
-    "Language model",
+APPENDIX = "README.md"  # among the result files
+ABLATION = (
     "WER %",
-    "RTF p50 / p95",
-    "Step ms p50 / p95",
-    "Decoding ms p50 / p95",
-    "Words taken back per word",
-    "First partial ms, from speech onset p50 / p95",
-    "Finalization ms p50 / p95",
+    "Change from FP32, points (95 %)",
+    "Step ms p50 / p95 / p99, CUDA graph",
+    "the same, no graph",
     "Peak memory MB",
-)
-STEPS = (
-    "Model",
-    "Precision",
-    "Engine",
-    "GPU or CPU",
-    "Pace",
-    "Step ms p50 / p95 / p99",
-    "Floor ms",
-    "Kernels a step",
-    "GPU memory MB",
     "Plan MB",
-    "Start to first result s",
-)
-LADDER = (
-    "Model",
-    "Rung",
-    "Precision",
-    "GPU",
-    "Step ms p50 / p99, back to back",
-    "Step ms p50, real time",
-    "Floor ms",
-    "Kernels a step",
-    "GPU memory MB",
-    "Times the runtime's",
+    "Build s",
 )
 PROJECTED = (
     "Model",
@@ -65,194 +39,113 @@ PROJECTED = (
     "GPU memory MB (projection)",
     "From",
 )
-WATERFALL = ("Model", "Precision", "Engine", "GPU or CPU", "Data", "Stage", "Mean ms", "p50 ms", "p95 ms")
-ABLATION = ("Model", "Precision", "Engine", "GPU or CPU", *COLUMNS)
-PACES = {"fast": "back to back", "realtime": "real time"}
 BOUNDS = (
     "Low: the bytes at the best bandwidth. High: nothing fused or overlapped, the clock throttled, the measured cost of every "
     "kernel on top. `bench/results/projections/*.json` list the assumptions and their sources."
 )
-NOTE = "Rows measured on a CPU are functional checks: their error rates hold, their times and memory are no result."
 
 
-def page_text(page: Path, results: Path) -> str:
-    """What the page should hold: its text with the tables of the folder's result files and projections between the markers.
+def refresh(page: Path, results: Path, check: bool) -> None:
+    """Write the page, the one of all figures and the plots among the result files anew, or only check them.
 
     Raises:
-        InputError: a missing page, markers missing or out of order, a missing folder, a broken result file or projection.
+        InputError: a missing page, markers missing or out of order, a missing folder, a broken file in it, or no matplotlib.
+        SystemExit: code 1, where `check` finds one of them stale.
     """
+    for path, text in texts(page, results).items():
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            print(f"{path} is up to date")
+        elif check:
+            raise SystemExit(f"{path} is stale: run `make results`")  # its text goes to stderr, with code 1
+        else:
+            path.parent.mkdir(exist_ok=True)
+            with written_whole(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            print(f"wrote {path}")
+
+
+def texts(page: Path, results: Path) -> dict[Path, str]:
+    """Path -> text of all that is made from the result files. Raises InputError as `refresh` does."""
+    before, after = _around(page)
+    found = read_results(results)
+    drawn = page_plots(results, list(found.values()))
+    link = os.path.relpath(results, page.parent)
+    tables = _tables(list(found.values()), read_projections(results), [path.name for path in drawn], link)
+    made = {page: f"{before}{START}\n{tables}\n{END}{after}", results / APPENDIX: appendix(results)} | drawn
+    for name, result in found.items():
+        made |= plots(results / f"{name}.json", result)
+    return made
+
+
+def _around(page: Path) -> tuple[str, str]:
+    """What the page has before its markers and behind them."""
     if not page.is_file():
         raise InputError(f"{page}: no such page; it needs the lines {START} and {END}")
     before, start, rest = page.read_text(encoding="utf-8").partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
         raise InputError(f"{page}: expected the lines {START} and {END}, in this order; put them where the table goes")
-    return f"{before}{START}\n{tables(results, os.path.relpath(results, page.parent))}\n{END}{after}"
+    return before, after
 
 
-def tables(results: Path, link: str) -> str:
-    """The tables of a folder's result files and projections, in Markdown; `link`: that folder as the page sees it."""
-    measured, projections = table(read_results(results), link), read_projections(results)
-    projected = [_projections(gpu, projections) for gpu in sorted({each.gpu for each in projections})]
-    return "\n\n".join([measured, *projected, *map(_bargein, read_bargein(results).values())])
-
-
-def refresh(page: Path, results: Path, check: bool) -> None:
-    """Write the page's tables and the plots among the result files anew, or only check them.
-
-    Raises:
-        InputError: as `page_text` does.
-        SystemExit: code 1, where `check` finds the page stale.
-    """
-    texts = {page: page_text(page, results)}
-    for name, result in read_results(results).items():
-        texts |= plots(results / f"{name}.json", result)
-    for path, text in texts.items():
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            print(f"{path} is up to date")
-        elif check:
-            raise SystemExit(f"{path} is stale: run `make results`")  # its text goes to stderr, with code 1
-        else:
-            with written_whole(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-            print(f"wrote {path}")
-
-
-def table(results: dict[str, ResultFile], link: str) -> str:
-    """Tables in Markdown: speech recognised, the step alone, the ladder to it, the ablation with its plots, and what was left out.
-
-    Rows of a part of a data set (`--limit`) are in none.
-    """
-    rows = [
-        (row, result.provenance)
-        for result in results.values()
-        for row in result.rows
-        if row.limit is None and row.combination is None
+def _tables(results: Sequence[ResultFile], projections: Sequence[Projection], drawn: Sequence[str], link: str) -> str:
+    """In Markdown; `link`: the folder of the result files as the page sees it."""
+    images = [f"![{Path(name).stem}]({link}/plots/{name})" for name in drawn]
+    pairs = [(*images[place : place + 2], "")[:2] for place in range(0, len(images), 2)]
+    parts = [
+        overview(results),
+        NOTE,
+        _ablation([each for each in results if is_ablation(each) and each.provenance.gpu]),
+        _ladder([each for each in results if measured_rungs(each)]),
+        *(_projected(gpu, projections) for gpu in sorted({each.gpu for each in projections})),
+        markdown.table(pairs[0], pairs[1:]) if pairs else "",
+        f"All figures, with endpoints, barge-in and what was left out: [{link}/{APPENDIX}]({link}/{APPENDIX}).",
     ]
-    speech = [_speech(row, provenance) for row, provenance in rows if row.mode not in ("steps", "endpoint")]
-    steps = [_step(row, provenance) for row, provenance in rows if row.mode == "steps" and row.rung is None]
-    parts = [_markdown(SPEECH, speech), NOTE]
-    ended = [(row, provenance) for row, provenance in rows if row.mode == "endpoint"]
-    if ended:
-        columns = ("Model", "Precision", "Engine", "GPU or CPU", *ENDPOINTS)
-        cells = [(*_labels(*each), *(cell(each[0]) for cell in ENDPOINTS.values())) for each in ended]
-        parts += ["Endpoints, latencies in ms, p50 / p95:", _markdown(columns, cells)]
-        parts += [
-            "From speech onset to the first text:",
-            _markdown(WATERFALL, [each for one in ended for each in _waterfall(*one)]),
-        ]
-    parts += [_markdown(STEPS, steps)] if steps else []
-    rungs = [each for result in results.values() for each in _rungs(result)]
-    parts += [_markdown(LADDER, rungs)] if rungs else []
-    ablations = {name: each for name, each in results.items() if _is_ablation(each)}
-    combined = [each for result in ablations.values() for each in _combinations(result)]
-    parts += [_markdown(ABLATION, combined)] if combined else []
-    for name, result in ablations.items():
-        parts += [f"![{path.stem}]({link}/{path.name})" for path in plot_paths(Path(f"{name}.json"), result)]
-    parts += [
-        f"Left out of {'' if name in ablations else 'the ladder of '}{name}:\n{_left_out(result)}"
-        for name, result in results.items()
-        if result.left_out and (name in ablations or not combinations(result))
-    ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
-def _markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, ("---",) * len(columns), *rows))
+def _ablation(results: Sequence[ResultFile]) -> str:
+    if not results:
+        return ""
+    measured = [(each, result.provenance) for result in results for each in combinations(result)]
+    measured.sort(key=lambda each: each[0].bundle)
+    engines: dict[str, None] = {}
+    data: dict[str, None] = {}
+    cells = []
+    for each, provenance in measured:
+        engine = engine_label(each.row.model_copy(update={"cuda_graph": None}), provenance)
+        engines[f"{engine} on {where_label(each.row, provenance)}"] = None
+        data |= {each.speech.data: None} if each.speech is not None else {}
+        labels = (model_label(each.row), each.precision)
+        cells.append((*labels, *(COLUMNS[name](each) for name in ABLATION)))
+    title = f"**Ablation**, {_and(engines)}; WER over {_and(data)}:"
+    return f"{title}\n\n{markdown.table(('Model', 'Precision', *ABLATION), cells)}"
 
 
-def _labels(row: Row, provenance: Provenance) -> tuple[str, ...]:
-    weights = "" if row.weights == "trained" else ", random weights"
-    decoder = "" if row.decoder == "ctc" else ", RNN-T"
-    version = {"tensorrt": f"TensorRT {provenance.tensorrt}", "torch": "NeMo in PyTorch"}.get(row.backend, row.backend)
-    graph = {True: ", CUDA graph", False: ", no graph", None: ""}[row.cuda_graph]
-    return (
-        f"{row.model}, {row.lookahead_ms} ms{decoder}{weights}",
-        row.precision,
-        f"{version}{graph}",
-        provenance.cpu if row.functional_check or provenance.gpu is None else provenance.gpu,
-    )
+def _ladder(results: Sequence[ResultFile]) -> str:
+    """A row per rung, a column per ladder."""
+    if not results:
+        return ""
+    columns: dict[str, dict[tuple[str, str], str]] = {}
+    wheres: dict[str, None] = {}
+    for result in results:
+        # A ladder's NeMo has random weights, whatever the bundle's are.
+        fast = [row for row, _ in measured_rungs(result)]
+        own = min(fast, key=lambda row: row.backend == "torch")
+        wheres |= {where_label(own, result.provenance): None}
+        columns[f"{model_label(own)}: p50 (times the runtime's)"] = {
+            (row.rung or "", row.precision): f"{figures([row.step_ms_p50], 2)} ({figures([row.times_runtime], 1)})"
+            for row in fast
+        }
+    rungs = dict.fromkeys(rung for column in columns.values() for rung in column)
+    cells = [(*rung, *(column.get(rung, "-") for column in columns.values())) for rung in rungs]
+    title = f"**From NeMo's encoder to the runtime**, step ms back to back, {_and(wheres)}; NeMo's has random weights:"
+    return f"{title}\n\n{markdown.table(('Rung', 'Precision', *columns), cells)}"
 
 
-def _speech(row: Row, provenance: Provenance) -> tuple[str, ...]:
-    return (
-        *_labels(row, provenance),
-        data_label(row),
-        row.lm or "none",
-        figures([row.wer], 2),
-        figures([row.rtf_p50, row.rtf_p95], 4),
-        figures([row.step_ms_p50, row.step_ms_p95], 2),
-        figures([row.decode_ms_p50, row.decode_ms_p95], 2),
-        figures([row.churn], 2),
-        figures([row.first_partial_onset_ms_p50, row.first_partial_onset_ms_p95], 0),
-        figures([row.final_ms_p50, row.final_ms_p95], 1),
-        memory_label(row),
-    )
-
-
-def _waterfall(row: Row, provenance: Provenance) -> list[tuple[str, ...]]:
-    return [(*_labels(row, provenance), row.data, stage, *values) for stage, values in waterfall_cells(row).items()]
-
-
-def _step(row: Row, provenance: Provenance) -> tuple[str, ...]:
-    return (
-        *_labels(row, provenance),
-        PACES[row.pace or "fast"],
-        figures([row.step_ms_p50, row.step_ms_p95, row.step_ms_p99], 2),
-        figures([row.floor_ms], 3),
-        figures([row.launches_per_step], 0),
-        figures([row.peak_gpu_memory_mb], 0),
-        figures([row.plan_mb], 0),
-        figures([row.first_result_s], 1),
-    )
-
-
-def _rungs(result: ResultFile) -> list[tuple[str, ...]]:
-    paced = {(row.rung, row.precision): row for row in result.rows if row.pace == "realtime"}
-    return [
-        _rung(row, paced[row.rung, row.precision], result.provenance)
-        for row in result.rows
-        if row.rung is not None and row.pace == "fast"
-    ]
-
-
-def _rung(row: Row, paced: Row, provenance: Provenance) -> tuple[str, ...]:
-    model, precision, _, gpu = _labels(row, provenance)
-    return (
-        model,
-        row.rung or "",
-        precision,
-        gpu,
-        figures([row.step_ms_p50, row.step_ms_p99], 2),
-        figures([paced.step_ms_p50], 2),
-        figures([row.floor_ms], 3),
-        figures([row.launches_per_step], 0),
-        figures([row.peak_gpu_memory_mb], 0),
-        figures([row.times_runtime], 1),
-    )
-
-
-def _is_ablation(result: ResultFile) -> bool:
-    """Whether it is an ablation, and of whole data sets."""
-    return bool(combinations(result)) and all(row.limit is None for row in result.rows)
-
-
-def _combinations(result: ResultFile) -> list[tuple[str, ...]]:
-    rows = []
-    for each in combinations(result):
-        model, _, _, where = _labels(each.row, result.provenance)
-        engine = f"TensorRT {result.provenance.tensorrt}" if each.row.backend == "tensorrt" else each.row.backend
-        rows.append((model, each.precision, engine, where, *(cell(each) for cell in COLUMNS.values())))
-    return rows
-
-
-def _left_out(result: ResultFile) -> str:
-    return "\n".join(f"- {rung}: {reason}" for rung, reason in result.left_out.items())
-
-
-def _projections(gpu: str, projections: list[Projection]) -> str:
+def _projected(gpu: str, projections: Sequence[Projection]) -> str:
     rows = [_projection(each) for each in projections if each.gpu == gpu]
-    return "\n\n".join([f"**{gpu} ({LABEL})**", _markdown(PROJECTED, rows), BOUNDS])
+    return "\n\n".join([f"**{gpu} ({LABEL})**", markdown.table(PROJECTED, rows), BOUNDS])
 
 
 def _projection(projection: Projection) -> tuple[str, ...]:
@@ -269,13 +162,5 @@ def _projection(projection: Projection) -> tuple[str, ...]:
     )
 
 
-def _bargein(result: BargeInFile) -> str:
-    token = ", a confirming token" if result.rules["confirming_token"] else ""
-    title = f"**Barge-in: {result.model}, {result.lookahead_ms} ms, {result.precision} on {result.backend}{token}**"
-    note = (
-        "Without the reference an alarm by the echo up to 200 ms before the onset passes for a detection. "
-        "Stale: partials from before the cut. Leaks: transcripts that differ from a fresh stream's."
-    )
-    return "\n\n".join(
-        [title, _markdown(BARGE_IN, cells_of(result)), f"Scenes: {result.definitions['scenes']}. {note}"]
-    )
+def _and(names: Mapping[str, None]) -> str:
+    return ", ".join(names)

@@ -1,36 +1,20 @@
 """The ablation's plots, from its result file alone: the same file gives the same bytes."""
 
-import io
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.combinations import Combination, combinations
+from bench.drawing import COLOURS, MARKERS, svg
 from bench.results import ResultFile, Row
-from runtime.errors import InputError
 from runtime.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE = {
-    "svg.hashsalt": "ablation",  # or ids in the file are random
-    "svg.fonttype": "none",  # text stays text: a fifth of the bytes, and it can be searched
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-}
-COLOURS = ("#5c6370", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6000")  # by precision
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FADED = 0.45  # opacity of what runs without a graph
 WER_SPAN = 1.0  # points that the axis shows at least: a difference of one word is no slope
 
@@ -46,7 +30,11 @@ def write_plots(path: Path, result: ResultFile) -> list[Path]:
 
 def plots(path: Path, result: ResultFile) -> dict[Path, str]:
     """Path -> SVG of the plots of the result file at `path`. Raises InputError where matplotlib is missing."""
-    return {_path(path, name): _svg(name, shown, _subtitle(result)) for name, shown in _shown(result).items()}
+    drawn = {}
+    for name, shown in _shown(result).items():
+        draw = {"wer": wer_against_step, "steps": _step_by_precision}[name]
+        drawn[_path(path, name)] = svg(partial(draw, shown=shown, subtitle=_subtitle(result)))
+    return drawn
 
 
 def plot_paths(path: Path, result: ResultFile) -> list[Path]:
@@ -65,27 +53,8 @@ def _shown(result: ResultFile) -> dict[str, list[Combination]]:
     return {name: shown for name, shown in (("wer", spoken), ("steps", stepped)) if shown}
 
 
-def _svg(name: str, shown: list[Combination], subtitle: str) -> str:
-    try:
-        import matplotlib as mpl  # heavy, and a machine that only measures may lack it
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "expected matplotlib for the ablation's plots, found none; `make results` where `make setup` was run"
-        ) from error
-    with mpl.rc_context():
-        mpl.rcdefaults()  # whatever the user's own settings are
-        mpl.rcParams.update(STYLE)
-        figure = Figure()
-        title = {"wer": _wer_against_step, "steps": _step_by_precision}[name](figure, shown)
-        figure.suptitle(f"{title}\n{subtitle}", fontsize=10)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return "".join(f"{each.rstrip()}\n" for each in text.getvalue().splitlines())
-
-
-def _wer_against_step(figure: "Figure", shown: list[Combination]) -> str:
-    """A panel per bundle: they differ by more than their precisions do."""
+def wer_against_step(figure: "Figure", shown: list[Combination], subtitle: str) -> str:
+    """A panel per bundle: they differ by more than their precisions do. Returns the title."""
     names, precisions = _bundles(shown), _precisions(shown)
     groups = [list(group) for _, group in groupby(shown, lambda each: each.bundle)]
     figure.set_size_inches(max(7.0, 4.5 * len(groups)), 4.6)
@@ -100,9 +69,11 @@ def _wer_against_step(figure: "Figure", shown: list[Combination]) -> str:
         axes.set(xlim=(0, 1.05 * right), ylim=(low - margin, high + margin), title=names[group[0].bundle])
         axes.set_xlabel("step p50, ms")
         axes.set_ylabel("WER, %" if place == 1 else "")
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3 if len(groups) == 1 else 4)
-    return "WER against step time; bars: 95 % interval of the difference from FP32"
+    named = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(named.values(), named, loc="outside lower center", ncols=3 if len(groups) == 1 else 4)
+    return f"WER against step time; bars: 95 % interval of the difference from FP32\n{subtitle}"
 
 
 def _point(axes: "Axes", speech: Row, steps: Row, place: int, name: str) -> None:
@@ -122,7 +93,7 @@ def _point(axes: "Axes", speech: Row, steps: Row, place: int, name: str) -> None
     )
 
 
-def _step_by_precision(figure: "Figure", shown: list[Combination]) -> str:
+def _step_by_precision(figure: "Figure", shown: list[Combination], subtitle: str) -> str:
     """A bar to p50 with a whisker to p99 for each combination, with its graph and without, from top to bottom."""
     bars = [(each, row) for each in shown for row in (each.graph, each.plain) if row is not None]
     figure.set_size_inches(9, 1.6 + 0.36 * len(bars))
@@ -142,7 +113,7 @@ def _step_by_precision(figure: "Figure", shown: list[Combination]) -> str:
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.15, y=0.02)
     axes.set_xlabel("step, ms: bar to p50, whisker to p99")
-    return "Step time by precision"
+    return f"Step time by precision\n{subtitle}"
 
 
 def _how(row: Row) -> str:

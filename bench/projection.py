@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from bench.results import Figure
-from runtime.errors import InputError, what_is_wrong
+from bench.results import Figure, read_record
 from runtime.files import written_whole
 
 LABEL = "projection, not measured"
@@ -138,7 +137,8 @@ def write_projection(folder: Path, gpu: str, projection: Projection) -> Path:
 
 def read_projections(folder: Path) -> list[Projection]:
     """The projections among the result files of `folder`, sorted by name; raises InputError for a broken one."""
-    return [_read(path) for path in sorted(_folder(folder).glob("*.json"))]
+    again = "project again with `python -m bench project`"
+    return [read_record(Projection, path, "projection", again) for path in sorted(_folder(folder).glob("*.json"))]
 
 
 def step_span(step: StepRange) -> str:
@@ -158,12 +158,3 @@ def memory_span(projection: Projection) -> str:
 
 def _folder(results: Path) -> Path:
     return results / "projections"
-
-
-def _read(path: Path) -> Projection:
-    try:
-        return Projection.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(
-            f"{path}: no projection of schema 1: {what_is_wrong(error)}; project again with `python -m bench project`"
-        ) from error

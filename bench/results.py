@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -41,6 +41,7 @@ DEFINITIONS = {
     "lm": "the word n-gram's name; null: greedy",
     "decode_ms": "ms of one CPU core; decoding the frames of one chunk, after its step",
     "churn": churn.DEFINITION,
+    "step_ms_percentiles": "ms by percent of the steps that take at most so long",
     "floor_ms": "the weights' bytes over the bandwidth of copies within the GPU's memory (read and written) in the same run",
     "launches_per_step": "kernels in the step, counted in the captured graph",
     "further_turns_per_step": "launches of two more RNN-T evaluations, each waited for, where those in the step were too few",
@@ -53,6 +54,8 @@ DEFINITIONS = {
 }
 
 SEVERAL = " + "  # between data sets in a row of all of them together
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 Figure = Annotated[float, AfterValidator(lambda value: round(value, 5))]  # more digits are noise
 
@@ -142,6 +145,7 @@ class Row(_Record):
     copy_gb_s: Figure | None = None
     further_turns_per_step: Figure | None = None
     first_result_s: Figure | None = None
+    step_ms_percentiles: dict[str, Figure] | None = None  # of steps: percent -> ms, for the distribution's plot
     step_sm_clock_mhz: Figure | None = None
     step_power_draw_w: Figure | None = None
     engine_version: str | None = None
@@ -249,12 +253,17 @@ def default_name(parts: list[str], *, data: Path, lang: str, limit: int | None) 
 
 def read_result(path: Path) -> ResultFile:
     """Read a result file. Raises InputError where it is missing or is none."""
+    return read_record(ResultFile, path, "result file", "measure again")
+
+
+def read_record(kind: type[_Model], path: Path, name: str, advice: str) -> _Model:
+    """A file of schema 1 that holds such a record, called `name`; raises InputError, with the advice, where it is missing or is none."""
     try:
-        return ResultFile.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot read the result file: {error.strerror}") from error
+        raise InputError(f"{path}: cannot read the {name}: {error.strerror}") from error
     except ValidationError as error:
-        raise InputError(f"{path}: no result file of schema 1: {what_is_wrong(error)}; measure again") from error
+        raise InputError(f"{path}: no {name} of schema 1: {what_is_wrong(error)}; {advice}") from error
 
 
 def read_results(folder: Path) -> dict[str, ResultFile]:

@@ -13,7 +13,8 @@ from bench.feed import Clip, VirtualClock, check_frame_ms, feed
 from bench.measure import Bench, Mode, Pace, Setting, on_gpu
 from bench.provenance import collect, plan_figures
 from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord, default_name, result_path
-from bench.table import report
+from bench.slo import missed, read_bounds
+from bench.table import CHECK, report
 from bench.timed import TimedRecognizer
 from runtime.backends import default_backend
 from runtime.ngram import LmChoice
@@ -41,6 +42,7 @@ class RunOptions:
     frame_ms: int = 20
     lm: LmChoice = "default"
     limit: int | None = None  # first clips of each data set; None: all
+    slo: str | None = None  # bounds to keep, as bench.slo.read_bounds has them
     name: str | None = None  # of the result file; None: made of what is measured
     out: Path = Path("bench/results")
 
@@ -55,8 +57,10 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
 
     Raises:
         InputError: bad options, data or bundle; nothing is written then.
+        SystemExit: code 1 with a line for each missed bound of `slo`; the result file is there.
     """
     check_frame_ms(options.frame_ms)
+    bounds = [] if options.slo is None else read_bounds(options.slo)
     folder = clips.eval_folder(options.eval, console.print)
     data_sets = clips.data_sets(folder, options.lang, options.limit)
     described = [clips.provenance(data_set) for data_set in data_sets]
@@ -83,6 +87,11 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
                 records.extend(measured.records)
         provenance = collect(argv, described)
     report(path, ResultFile(provenance=provenance, rows=rows, definitions=DEFINITIONS, utterances=records), console)
+    if lines := missed(bounds, rows):
+        raise SystemExit("\n".join(lines))  # they go to stderr, with code 1
+    if bounds:
+        where = "" if on_gpu(backend) else f"; {CHECK}"
+        console.print(f"kept {options.slo}{where}", highlight=False, markup=False, soft_wrap=True)
     return path
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.results import ResultFile, Row
+
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 
@@ -81,3 +83,15 @@ RUNGS = (
         for precision in PRECISIONS
     ),
 )
+
+
+def measured_rungs(result: ResultFile) -> list[tuple[Row, Row]]:
+    """A ladder's rows: each rung back to back, and at the pace of speech."""
+    paced = {(row.rung, row.precision): row for row in result.rows if row.pace == "realtime"}
+    return [(row, paced[row.rung, row.precision]) for row in result.rows if row.rung is not None and row.pace == "fast"]
+
+
+def of_the_runtime(row: Row) -> bool:
+    """Whether a row of steps is of the runtime itself, not of a lower rung of the ladder."""
+    lower = {each.label for each in RUNGS if each.backend != "tensorrt" or each.host_state}
+    return row.rung not in lower

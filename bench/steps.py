@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from rich.console import Console
 
 from bench.metrics import percentiles
@@ -14,6 +15,8 @@ from bench.rung import measure_backend
 from bench.timing import Measured
 from runtime import InputError, Recognizer
 from runtime.bundle import Bundle, Decoding
+
+PERCENTS = (0, 5, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.9, 100)  # of a step's distribution
 
 PACES: tuple[Literal["fast", "realtime"], ...] = ("fast", "realtime")
 
@@ -91,6 +94,7 @@ def step_rows(  # noqa: PLR0917
                 mode="steps",
                 functional_check=backend.endswith("-cpu"),
                 steps=len(timed.seconds),
+                step_ms_percentiles={f"{each:g}": 1e3 * float(np.percentile(timed.seconds, each)) for each in PERCENTS},
                 copy_gb_s=None if bandwidth is None else bandwidth / 1e9,
                 first_result_s=measured.timings.first_result_s,
                 step_sm_clock_mhz=timed.sm_clock_mhz,

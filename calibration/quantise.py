@@ -55,6 +55,7 @@ def quantised(model: onnx.ModelProto, amax: Mapping[str, float], kept: Collectio
         del result.opset_import[:]
         result.opset_import.append(helper.make_opsetid("", OPSET))
         result.ir_version = IR_VERSION
+        _axes_as_inputs(result.graph)
     onnx.checker.check_model(result, full_check=True)
     return result
 
@@ -65,6 +66,16 @@ def thresholds_of(model: onnx.ModelProto) -> dict[str, float]:
     return {
         name.removesuffix(INPUT_SCALE): LEVELS * float(numpy_helper.to_array(each)) for name, each in scales.items()
     }
+
+
+def _axes_as_inputs(graph: onnx.GraphProto) -> None:
+    """ReduceMax and ReduceMin as opset 18 and later write them: their axes were an attribute before."""
+    for node in graph.node:
+        if node.op_type in ("ReduceMax", "ReduceMin"):
+            axes = next(each for each in node.attribute if each.name == "axes")
+            graph.initializer.append(numpy_helper.from_array(np.array(axes.ints, np.int64), f"{node.name}.axes"))
+            node.input.append(f"{node.name}.axes")
+            node.attribute.remove(axes)
 
 
 class _Pair:

@@ -28,18 +28,25 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--no-cublas", action="store_true", help="the cuBLAS and cuDNN installed are stubs: use TensorRT's own kernels"
     )
+    parser.add_argument(
+        "--products",
+        choices=["matrix", "sum"],
+        help="those of one or two rows as matrix products or as sums (default: sum with TensorRT 8.6, matrix with others)",
+    )
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
     """Build the step, and a transducer's evaluation, unless its plan is there already: whole, of this bundle, with these options."""
-    from engines.build import BuildOptions, build_plan, is_current
+    from engines.build import BuildOptions, Products, build_plan, is_current
     from engines.target import this_gpu, turing_without_gpu
+    from engines.versions import strongly_typed
     from runtime.bundle import read_bundle
     from runtime.stamp import plan_path, read_stamp
 
     target = turing_without_gpu(args.precision) if args.build_for == "sm75" else this_gpu()
-    options = BuildOptions(level=args.level, cublas=not args.no_cublas)
+    products: Products = args.products or ("matrix" if strongly_typed(target.trt) else "sum")
+    options = BuildOptions(level=args.level, cublas=not args.no_cublas, products=products)
     bundle = read_bundle(args.bundle)
     graphs: list[Graph] = ["step", "rnnt"] if bundle.rnnt else ["step"]
     for graph in graphs:

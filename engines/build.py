@@ -5,16 +5,19 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from engines.precision import set_flags, with_fp32_scales
 from engines.progress import Interrupt, MessageLog, make_logger, shown
+from engines.sums import products_as_sums
 from engines.target import Target
 from engines.versions import configure, network_flags, strongly_typed
 from runtime.bundle import Graph, Precision, checked_file, read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 from runtime.stamp import Stamp, check_stamp, read_stamp, stamp_path
+
+Products = Literal["matrix", "sum"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class BuildOptions:
     """TensorRT's optimisation level, 0 to 5: higher tries more kernels for longer."""
     cublas: bool = True
     """Whether kernels of cuBLAS and cuDNN may be used; False where those libraries are stubs."""
+    products: Products = "matrix"
+    """sum: products of few rows as sums, see engines/sums.py; they are the faster ones in TensorRT 8.6."""
 
     def recorded(self, target: Target) -> dict[str, str | int | bool]:
         """The stamp's options."""
@@ -67,6 +72,8 @@ def build_plan(  # noqa: PLR0917
     source = checked_file(folder, entry)
     flagged = not strongly_typed(target.trt)
     content = with_fp32_scales(folder, bundle) if flagged and own == "int8" else source.read_bytes()
+    if options.products == "sum":
+        content = products_as_sums(content)
     timing = plan.parent.parent / "timing" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', target.gpu)}-{target.version}.cache"
     started = time.perf_counter()
     serialized, cache = _build(source, content, own if flagged else None, target, options, timing)

@@ -50,14 +50,14 @@ def guarded_connector() -> Any:  # noqa: ANN401 -- NeMo's, untyped
     """
     from nemo.core.connectors.save_restore_connector import SaveRestoreConnector
 
-    class Guarded(SaveRestoreConnector):  # type: ignore[misc] -- untyped
+    class Guarded(SaveRestoreConnector):  # type: ignore[misc]  # untyped
         @staticmethod
         def _unpack_nemo_file(path2file: str, out_folder: str, members: list[str] | None = None) -> str:
             check_archive(Path(path2file))
             return str(SaveRestoreConnector._unpack_nemo_file(path2file, out_folder, members))  # noqa: SLF001 -- its own base
 
         @staticmethod
-        def _load_state_dict_from_disk(model_weights: str, map_location: object = "cpu") -> Any:  # noqa: ANN401
+        def _load_state_dict_from_disk(model_weights: str, map_location: Any = "cpu") -> Any:  # noqa: ANN401
             # NeMo leaves weights_only to torch's default, which TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD turns off.
             return torch.load(model_weights, map_location=map_location, weights_only=True)
 

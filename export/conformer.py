@@ -100,21 +100,18 @@ class ConformerLayers:
     def scores(self, query: str, key: str, cached_keys: str, layer: int, bias: str) -> str:
         """Of content and of relative position, with `bias`: FP32 [1, keys, T, H, 1].
 
-        One product gives both: the positions lie behind the keys.
+        One sum gives both, over query * (key + position): the table holds the position of each key as each query sees it, so that no
+        scores are moved to their keys afterwards, which TensorRT would do in a kernel of its own.
         """
         g, a = self.graph, self.architecture
         shape = [1, 1, self.frames, a.heads, a.width // a.heads]
         query = g.cast(g.reshape(query, shape, "attention.query"), np.float32)
-        table = self.projected_positions(layer).transpose(1, 0, 2)[None, :, None]  # [1, keys + T - 1, 1, H, D/H]
-        positions = g.constant("attention.positions", table)
-        keys = g.one("Concat", [cached_keys, key, positions], "attention.keys", axis=1)
-        products = g.sum_of_products(query, g.cast(keys, np.float32), [4], "attention.products", keepdims=1)
-        content, position = g.split(products, [self.keys, table.shape[1]], 1, "attention.terms")
-        if self.frames > 1:  # for one query, row j is key j already
-            rows = self.relative_columns().T[None, :, :, None, None]
-            shared = g.shared("relative_rows", np.broadcast_to(rows, (1, *rows.shape[1:3], a.heads, 1)), np.int64)
-            position = g.one("GatherElements", [position, shared], "attention.shifted", axis=1)
-        return g.one("Sum", [content, position, bias], "attention.scores")
+        seen = self.projected_positions(layer)[:, self.relative_columns()]  # [H, T, keys, D/H]
+        positions = g.constant("attention.positions", seen.transpose(2, 1, 0, 3)[None], np.float32)
+        keys = g.cast(g.one("Concat", [cached_keys, key], "attention.keys", axis=1), np.float32)
+        placed = g.one("Add", [keys, positions], "attention.placed")  # [1, keys, T, H, D/H]
+        products = g.sum_of_products(query, placed, [4], "attention.products", keepdims=1)
+        return g.one("Add", [products, bias], "attention.scores")
 
     def qkv(self, attention: str) -> tuple[Array, Array]:
         """Weight [3D, D] and bias [3D] of the joint projection; the query scaled by 1/sqrt(D/H), with pos_bias_u in its bias.

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17  # the highest that TensorRT 8.6 parses; the first with LayerNormalization
 IR_VERSION = 8
+TENSOR_CORE_COLUMNS = 8  # a multiple of this, for FP16
 
 _DTYPES: dict[type[np.generic], int] = {
     np.float32: TensorProto.FLOAT,
@@ -123,10 +124,37 @@ class GraphBuilder:
             inputs.append(self.constant(f"{name}.bias", bias))
         return self.one("Gemm", inputs, name, transA=int(transposed))
 
+    def logits(self, x: str, weight: Array, bias: Array | None, name: str) -> str:
+        """x [T, in] times weight [N, in] plus bias [N]: FP32 [T, N]. The product is as wide as tensor cores ask for."""
+        classes = len(weight)
+        unused = -classes % TENSOR_CORE_COLUMNS
+        wide = None if bias is None else np.pad(bias, (0, unused))
+        padded = self.linear(x, np.pad(weight, ((0, unused), (0, 0))), wide, f"{name}.padded")
+        return self.cast(self.split(padded, [classes, unused], 1, name)[0] if unused else padded, np.float32)
+
     def sum_of_products(self, x: str, y: str, axes: Sequence[int], name: str, keepdims: int = 0) -> str:
         """x * y, broadcast, summed over `axes`."""
         over = self.shared(f"axes/{'x'.join(map(str, axes))}", axes, np.int64)
         return self.one("ReduceSum", [self.one("Mul", [x, y], f"{name}.terms"), over], name, keepdims=keepdims)
+
+    def first_maximum(self, x: str, otherwise: int, name: str) -> tuple[str, str]:
+        """Along rows [T, N] of FP32: the index of the first that reaches the maximum, INT32 [T], and the maximum, FP32 [T, 1].
+
+        Written as a minimum of numbers, which fuses with what stands around it, where TensorRT runs ArgMax as three kernels of its own.
+        The numbers end at `otherwise`, which is what a row of NaN gives.
+        """
+        most = self.one("ReduceMax", [x], f"{name}.maximum", axes=[1])
+        reached = self.one("GreaterOrEqual", [x, most], f"{name}.reached")
+        numbers = self.constant(f"{name}.numbers", np.arange(otherwise + 1)[None], np.float32)
+        last = self.constant(f"{name}.otherwise", [otherwise], np.float32)
+        first = self.one(
+            "ReduceMin",
+            [self.one("Where", [reached, numbers, last], f"{name}.candidates")],
+            f"{name}.first",
+            axes=[1],
+            keepdims=0,
+        )
+        return self.one("Cast", [first], name, to=TensorProto.INT32), most
 
     def layer_norm(self, x: str, scale: Array, bias: Array, epsilon: float, name: str) -> str:
         """Layer normalisation over the last axis, in FP32."""

@@ -11,11 +11,9 @@ import onnx
 from export.architecture import Architecture, Transducer
 from export.conformer import Weights
 from export.graph import Array, Floating, GraphBuilder
-from export.step import TENSOR_CORE_COLUMNS
 from runtime.bundle import MAX_SYMBOLS
 
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
-NEVER = -1e4  # bias of a class that is none
 
 
 def build_evaluation(architecture: Architecture, frames: int, weights: Weights, compute: Floating) -> onnx.ModelProto:
@@ -121,7 +119,7 @@ class _Evaluation:
     def join(self, encoded: str, frame: str, predicted: str) -> str:
         """The best class of the frame with the prediction [1, P]: INT32 [1].
 
-        One product takes both; the classes are as many as the next multiple of 8, which tensor cores ask for.
+        One product takes both.
         """
         g, a = self.graph, self.architecture
         place = g.one("Min", [frame, self.integer("last_frame", self.frames - 1)], "place")
@@ -133,12 +131,8 @@ class _Evaluation:
         weight = np.concatenate([heard_weight, said_weight], axis=1)
         x = g.linear(both, weight, heard_bias + said_bias, "in")
         x = g.one(ACTIVATIONS[self.transducer.activation], [x], "activation")
-        weight, bias = self.linear_weights(f"joint.joint_net.{self.transducer.output}")
-        unused = -len(bias) % TENSOR_CORE_COLUMNS
-        weight, bias = np.pad(weight, ((0, unused), (0, 0))), np.pad(bias, (0, unused), constant_values=NEVER)
-        logits = g.cast(g.linear(x, weight, bias, "out"), np.float32)
-        best = g.one("ArgMax", [logits], "best", axis=-1, keepdims=0)
-        return g.one("Cast", [best], "best.int32", to=onnx.TensorProto.INT32)
+        logits = g.logits(x, *self.linear_weights(f"joint.joint_net.{self.transducer.output}"), "logits")
+        return g.first_maximum(logits, a.vocabulary, "best")[0]
 
     def layers_of(self, state: str, name: str) -> list[str]:
         """[1, P] of each layer."""

@@ -15,8 +15,6 @@ from export.geometry import Geometry
 from export.graph import Floating, GraphBuilder
 from export.mel import MelFrontEnd
 
-TENSOR_CORE_COLUMNS = 8  # FP16
-
 
 def build_step(
     architecture: Architecture, geometry: Geometry, mel: MelFrontEnd, weights: Weights, compute: Floating
@@ -121,17 +119,15 @@ class _Step:
     def decode(self, x: str) -> None:
         """CTC head over encoded frames [T, D]: the outputs log_probs [1, T, V+1] and tokens [1, T].
 
-        Its product is as wide as the next multiple of 8, which tensor cores ask for.
+        The log-softmax is written out, so that it shares its maximum with the best class.
         """
         g, classes = self.graph, self.architecture.vocabulary + 1
-        weight, bias = self.layers.linear_weights("ctc.decoder_layers.0")
-        unused = -classes % TENSOR_CORE_COLUMNS
-        bias = None if bias is None else np.pad(bias, (0, unused))
-        padded = g.linear(x, np.pad(weight, ((0, unused), (0, 0))), bias, "padded")
-        logits = g.cast(g.split(padded, [classes, unused], 1, "logits")[0] if unused else padded, np.float32)
-        log_probs = g.one("LogSoftmax", [logits], "log_softmax", axis=-1)
-        best = g.one("ArgMax", [logits], "best", axis=-1, keepdims=0)
-        tokens = g.one("Cast", [best], "best.int32", to=onnx.TensorProto.INT32)
+        logits = g.logits(x, *self.layers.linear_weights("ctc.decoder_layers.0"), "logits")
+        tokens, most = g.first_maximum(logits, self.architecture.vocabulary, "best")
+        below = g.one("Sub", [logits, most], "below")
+        exponentials = g.one("Exp", [below], "exponentials")
+        total = g.one("ReduceSum", [exponentials, g.shared("axes/1", [1], np.int64)], "total")
+        log_probs = g.one("Sub", [below, g.one("Log", [total], "log_total")], "log_softmax")
         shape = [1, self.frames, classes]
         g.output("log_probs", g.reshape(log_probs, shape, "frames"), np.float32, shape)
         g.output("tokens", g.reshape(tokens, shape[:2], "tokens"), np.int32, shape[:2])

@@ -1,16 +1,208 @@
-"""The README's Python runs as it stands, and every link and make verb in the documents is there."""
+"""The README works as it stands: its Python runs, its commands run or are parsed, its links and verbs are there.
+
+An indented block is commands and nothing else. Each is parsed by the parser that it is for, make's by a dry run whose own commands are
+parsed in turn; what needs neither a GPU, a server, a microphone nor a download is run, on the sample.
+"""
 
 import re
+import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-DOCUMENTS = ["README.md", "DESIGN.md", "RESULTS.md", "data/sample/README.md"]
+from data.audio import load_audio
+
+DOCUMENTS = ["README.md", "DESIGN.md", "RESULTS.md", "bench/results/README.md", "data/sample/README.md"]
+README = Path("README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PROSE = re.sub(r"```(?:python|text)\n.*?```\n", "", README, flags=re.DOTALL)
+
+PYTHON = ("build/venv/bin/python", "python")
+FOREIGN = ("pip", "pytest", "ruff", "mypy")  # modules whose parsers are not ours
+NOT_HERE = {
+    "engines": "TensorRT",
+    "bench steps": "a GPU",
+    "bench ladder": "a GPU",
+    "bench endpoint": "the 114 M bundle, minutes to export",
+    "bench project": "the 114 M bundle, minutes to export",
+    "runtime --mic": "a microphone",
+    "serving.client": "a Triton server",
+}
+"""Commands that hold these words are only parsed, as what they need is missing here."""
+RESULT = "bench/results/streaming_fastconformer_ctc_en_small-80ms-{}-tensorrt-h100-asr_eval-en.json"
+STAND_INS = {"A.json": RESULT.format("fp32"), "B.json": RESULT.format("fp16")}
 
 
-BLOCKS = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(encoding="utf-8"), re.DOTALL)
+@dataclass(frozen=True)
+class Program:
+    """One program of a command line."""
+
+    words: tuple[str, ...]
+
+    @property
+    def module(self) -> str | None:
+        """What Python runs; None for another program."""
+        return self.words[2] if self.words[0] in PYTHON and self.words[1:2] == ("-m",) else None
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of the module."""
+        return list(self.words[3:])
+
+    @property
+    def missing_here(self) -> str | None:
+        """What it needs that is not here."""
+        said = {self.module, *self.words}
+        return next((needs for words, needs in NOT_HERE.items() if said >= set(words.split())), None)
+
+
+def programs(text: str) -> list[Program]:
+    """The programs of a command line, between `|`, `&&` and `;`; comments are none. Fails for one that a shell would not read."""
+    reader = shlex.shlex(text, posix=True, punctuation_chars="|&;")
+    reader.whitespace_split = True
+    found: list[list[str]] = [[]]
+    for word in reader:
+        if set(word) <= set("|&;"):
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [Program(tuple(words)) for words in found if words]
+
+
+def indented() -> list[str]:
+    lines = re.findall(r"^    (.+)$", PROSE.replace("\\\n", " "), re.MULTILINE)
+    return [" ".join(line.split()) for line in lines]
+
+
+def inline() -> list[str]:
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", PROSE)]
+    return [span for span in spans if span.split()[0] in ("make", *PYTHON)]
+
+
+def parse(program: Program) -> None:
+    """Fails where the module is not there, or its parser refuses."""
+    assert program.module is not None
+    if program.module in FOREIGN:
+        assert find_spec(program.module)
+        return
+    spec = find_spec(program.module)
+    assert spec, f"no module {program.module}"
+    module = import_module(f"{program.module}.__main__" if spec.submodule_search_locations else program.module)
+    code: object = 0
+    try:
+        module.parse_args(program.arguments)
+    except SystemExit as ended:
+        code = ended.code  # 0: --help
+    assert code == 0, f"{program.module} refuses {program.arguments}"
+
+
+@cache
+def made(words: tuple[str, ...]) -> list[Program]:
+    """The Python commands that make would run. Fails for a verb or a knob that the Makefile has not."""
+    knobs = set(re.findall(r"^([A-Z_]+) \??= ?", Path("Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    given = {word.partition("=")[0] for word in words if "=" in word}
+    assert given <= knobs, given - knobs
+    command = ["make", "-n", "--no-print-directory", f"PYTHON={sys.executable}", *words[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.replace("\\\n", " ").splitlines()
+    return [
+        program
+        for line in lines
+        if line.startswith(f"{PYTHON[0]} -m ")
+        for program in programs(line.partition(" | sed ")[0])
+    ]
+
+
+def check(line: str) -> list[Program]:
+    """A line's programs, make's resolved into Python's; each parsed."""
+    found = []
+    for program in programs(line):
+        for word in program.words:
+            path = word.partition("=")[2] or word
+            tracked = Path(path).parts[0] in ("data", "bench", "requirements", "tests")
+            assert not tracked or Path(path).exists(), f"no such file: {path}"
+        if program.words[0] == "make":
+            found += made(program.words)
+        elif program.module is not None or program.words[0] == "arecord":
+            found.append(program)
+        else:
+            pytest.fail(f"no command that this test knows: {line}")
+    for program in found:
+        if program.module is not None:
+            parse(program)
+    return found
+
+
+def run(program: Program, given: bytes) -> "subprocess.CompletedProcess[bytes]":
+    arguments = [STAND_INS.get(word, word) for word in program.arguments]
+    command = [sys.executable, "-m", str(program.module), *arguments]
+    return subprocess.run(command, input=given, capture_output=True, check=False, env={})  # no PATH: no GPU is found
+
+
+@pytest.mark.parametrize("line", indented())
+def test_commands_are_read(line: str) -> None:
+    assert check(line)
+
+
+@pytest.mark.parametrize("line", inline())
+def test_commands_within_the_text_are_read(line: str) -> None:
+    check(line)
+
+
+def runnable() -> list[str]:
+    """Lines of this project's Python, and `make bench` of the embedded checkpoint."""
+    lines = []
+    for line in indented():
+        last = programs(line)[-1]
+        if last.words[:2] == ("make", "bench"):
+            lines += [] if "MODEL=" in line else [line]
+        elif last.module not in (None, *FOREIGN) and not last.missing_here:
+            lines.append(line)
+    return lines
+
+
+@pytest.mark.parametrize("line", runnable())
+def test_commands_run(bundle: Path, tmp_path: Path, line: str) -> None:
+    assert bundle.is_dir()
+    program = check(line)[-1]
+    if line.startswith("make"):
+        sample = ["--eval", "data/sample", "--limit", "1", "--backend", "onnxruntime-cpu", "--out", str(tmp_path)]
+        program = Program((*program.words, *sample))
+    speech = (load_audio(Path("data/sample/clips/01.mp3")) * 32767).astype("<i2").tobytes() if "|" in line else b""
+    done = run(program, speech)
+    error = done.stderr.decode()
+    if "--slo" in program.words and done.returncode == 1:  # a CPU may be that slow
+        assert all(each.startswith("missed ") for each in error.splitlines())
+    else:
+        assert done.returncode == 0, error
+    assert len(done.stdout.splitlines()) > 3
+    assert not line.startswith("make") or list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "make bnech",
+        "make bench LIMITS=3",
+        "make bench METHOD='",
+        "build/venv/bin/python -m runtime --bundel B FILE.wav",
+        "build/venv/bin/python -m bench compare A.json",
+        "build/venv/bin/python -m bench.nothing",
+        "build/venv/bin/python -m runtime --bundle B data/sample/clips/none.mp3",
+        "python -m bench run --bundle B --pace slow | tee log",
+        "triton --serve",
+    ],
+)
+def test_a_command_that_does_not_work_fails(line: str) -> None:
+    with pytest.raises((AssertionError, ValueError, pytest.fail.Exception)):
+        check(line)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["stream", "conversation"])

@@ -280,18 +280,23 @@ def test_the_page_has_its_table_and_plots(toys: tuple[Path, Path], tmp_path: Pat
     result, _ = measured(toys, results, methods=("max",))
     page.write_text(f"{START}\n{END}\n")
     refresh(page, results, check=False)
-    assert "int8 max" not in page.read_text()  # a part of the data sets: not in RESULTS.md
+    assert "int8 max" not in page.read_text() + (results / "README.md").read_text()  # a part of the data sets
     whole = [row.model_copy(update={"limit": None}) for row in result.rows]
-    write_result(results / "ablation-toys.json", result.model_copy(update={"rows": whole}))
+    on_gpu = result.provenance.model_copy(update={"gpu": "NVIDIA X", "tensorrt": "8.6.0"})
+    write_result(results / "ablation-toys.json", result.model_copy(update={"rows": whole, "provenance": on_gpu}))
     refresh(page, results, check=False)
-    text = page.read_text()
-    change = "30.00 | +0.00 (+0.00 to +0.00) | 0.0500 / 0.0950 | 1.00 / 1.00 / 1.00 | - | - | 10.0 / 10.0 |"
-    assert f"{change} - | 2 | 30 |" in text
-    assert "| toy, 480 ms, random weights | int8 max |" in text
-    assert "![ablation-toys-wer](results/ablation-toys-wer.svg)" in text
-    assert "![ablation-toys-steps](results/ablation-toys-steps.svg)" in text
-    assert "- near fp16, steps without a graph: no room for it" in text
-    assert text.count("| toy, 80 ms |") == 3  # none of its rows is in another table
+    text, full = page.read_text(), (results / "README.md").read_text()
+    change = "30.00 | +0.00 (+0.00 to +0.00)"
+    assert f"| {change} | 1.00 / 1.00 / 1.00 | - | - | 2 | 30 |" in text
+    assert f"| {change} | 0.0500 / 0.0950 | 1.00 / 1.00 / 1.00 | - | - | 10.0 / 10.0 | - | 2 | 30 |" in full
+    for each in (text, full):
+        assert "| toy, 480 ms, random weights | int8 max |" in each
+        assert each.count("| toy, 80 ms |") == 3  # none of its rows is in another table
+    assert "**Ablation**, TensorRT 8.6.0 on NVIDIA X;" in text
+    assert "![ablation-toys-wer](ablation-toys-wer.svg)" in full
+    assert "![ablation-toys-steps](ablation-toys-steps.svg)" in full
+    assert "![wer](results/plots/wer.svg) | ![steps](results/plots/steps.svg)" in text
+    assert "- near fp16, steps without a graph: no room for it" in full
     refresh(page, results, check=True)
     (results / "ablation-toys-wer.svg").write_text("<svg/>")
     with pytest.raises(SystemExit, match="stale"):

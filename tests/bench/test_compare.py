@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.__main__ import parse_args, run
-from bench.compare import Comparison, compare
+from bench.compare import Change, Comparison, compare
+from bench.metrics import percentiles
 from bench.results import ResultFile, Row, UtteranceRecord, write_result
 from runtime.errors import InputError, exit_code
 
@@ -39,11 +41,58 @@ def test_every_data_set_and_all_of_them(a_result: ResultFile) -> None:
         assert found.difference.words == words
         assert found.difference.points == pytest.approx(100 * expected)
     assert one.figures == {
-        "RTF p50": (0.04, 0.01),
-        "final from last frame p50, ms": (7.5, 7.5),
-        "final from last frame p95, ms": (9.25, 9.25),
+        "RTF p50": Change(0.04, 0.01, None),  # without the clips' own no interval
+        "final from last frame p50, ms": Change(7.5, 7.5, None),
+        "final from last frame p95, ms": Change(9.25, 9.25, None),
     }
     assert both.figures == {}
+
+
+def timed(base: ResultFile, seed: int, slower_ms: float) -> ResultFile:
+    """40 clips in two data sets, whose finals take 50 ms and `slower_ms` more, with a spread of 2 ms; first partials in half of them."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for place, late in enumerate(rng.normal(50 + slower_ms, 2, 40)):
+        record = UtteranceRecord(
+            data=("one_en", "two_en")[place % 2],
+            mode="utterance",
+            audio=f"{place}.wav",
+            reference="a b",
+            hypothesis="a b",
+            audio_s=2.0,
+            busy_s=0.1,
+            final_ms=late,
+            first_partial_onset_ms=None if place % 4 < 2 else 300 + late,
+        )
+        records.append(record)
+    rows = []
+    for data in ("one_en", "two_en"):
+        found = percentiles(each.final_ms for each in records if each.data == data)
+        rows.append(
+            base.rows[0].model_copy(update={"data": data, "final_ms_p50": found.p50, "final_ms_p95": found.p95})
+        )
+    return base.model_copy(update={"rows": rows, "utterances": records})
+
+
+@pytest.mark.parametrize(("slower_ms", "beyond"), [(0.0, False), (10.0, True)])
+def test_latencies_beyond_noise(a_result: ResultFile, slower_ms: float, beyond: bool) -> None:
+    one, _, both = compare(timed(a_result, 1, 0.0), timed(a_result, 2, slower_ms))
+    for found in (one, both):
+        p50 = found.figures["final from last frame p50, ms"]
+        assert p50.interval is not None
+        assert p50.interval[0] < p50.b - p50.a < p50.interval[1]
+        assert p50.beyond_noise is beyond
+    assert one.figures["RTF p50"] == Change(0.04, 0.04, (0.0, 0.0))
+    assert one.figures["RTF p50"].beyond_noise is False
+    assert both.figures["RTF p50"] == Change(0.05, 0.05, (0.0, 0.0))  # of the clips: no row sums up both
+    assert both.figures["first partial from speech onset p95, ms"].beyond_noise is beyond
+    assert "first partial from speech onset p95, ms" not in one.figures  # its row has none
+
+
+def test_clips_of_random_weights_must_be_the_same_too(a_result: ResultFile) -> None:
+    a, b = result(a_result, 0, wer=None), result(a_result, 0, wer=None)
+    with pytest.raises(InputError, match="expected the same clips"):
+        compare(a, b.model_copy(update={"utterances": b.utterances[1:]}))
 
 
 def test_only_what_both_have(a_result: ResultFile) -> None:
@@ -68,7 +117,7 @@ def test_steps_are_told_apart_by_pace_and_rungs_by_name(a_row: Row, a_result: Re
     ]
     faster = [row.model_copy(update={"step_ms_p50": 0.5}) for row in steps[::-1]]
     found = compare(*(a_result.model_copy(update={"rows": rows}) for rows in (steps, faster)))
-    assert [each.figures["step p50, ms"] for each in found] == [(1.0, 0.5), (2.0, 0.5), (3.0, 0.5), (4.0, 0.5)]
+    assert [each.figures["step p50, ms"] for each in found] == [Change(a, 0.5, None) for a in (1.0, 2.0, 3.0, 4.0)]
     assert found[2] == Comparison("graph, fp32, set_en, steps, fast, CUDA graph", None, found[2].figures)
 
 

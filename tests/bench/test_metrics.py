@@ -41,7 +41,7 @@ def test_error_rates(references: list[str], hypotheses: list[str], wer: float, c
 
 
 def test_error_rates_against_a_plain_edit_distance() -> None:
-    draw = random.Random(0)  # noqa: S311 -- no secret
+    draw = random.Random(0)
     words = ["a", "bee", "cat", "dog", "eel's"]
     references = [" ".join(draw.choices(words, k=draw.randint(1, 12))) for _ in range(40)]
     hypotheses = [" ".join(draw.choices(words, k=draw.randint(0, 12))) for _ in range(40)]

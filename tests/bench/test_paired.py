@@ -7,7 +7,7 @@ from scipy.stats import bootstrap
 
 from bench import paired
 from bench.metrics import error_rates
-from bench.paired import Difference, label, paired_difference
+from bench.paired import Difference, label, paired_difference, percentile_interval
 from bench.results import UtteranceRecord
 from runtime.errors import InputError
 
@@ -133,3 +133,20 @@ def test_other_clips(a: list[UtteranceRecord], b: list[UtteranceRecord], message
 def test_label(difference: Difference, expected: str) -> None:
     assert label(difference.points, difference.low, difference.high) == expected
     assert label(None, None, None) == "-"
+
+
+@pytest.mark.parametrize(("percent", "missing"), [(50, 0), (95, 0), (50, 12), (95, 12)])
+def test_percentiles_are_numpy_s_of_the_same_draws(percent: int, missing: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paired, "RESAMPLES", 500)
+    rng = np.random.default_rng(3)
+    a, b = rng.gamma(2, 50, 30), rng.gamma(2, 60, 30)
+    b[rng.permutation(30)[:missing]] = np.nan
+    drawn = np.random.default_rng(paired.SEED).integers(30, size=(500, 30))
+    slow = [np.nanpercentile(b[each], percent) - np.nanpercentile(a[each], percent) for each in drawn]
+    found = percentile_interval(a.tolist(), [None if np.isnan(each) else each for each in b], percent)
+    assert found == pytest.approx(tuple(np.percentile(slow, paired.INTERVAL)), abs=1e-9)
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, None, None]])
+def test_too_few_values_have_no_interval(values: list[float | None]) -> None:
+    assert percentile_interval(values, [2.0] * len(values), 50) is None

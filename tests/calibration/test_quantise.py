@@ -29,6 +29,15 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
     }
 
 
+def axes_moved(before: onnx.NodeProto, after: onnx.NodeProto) -> bool:
+    """Whether a reduction has its axes as an input, as opset 19 asks for."""
+    old = onnx.NodeProto()
+    old.CopyFrom(before)
+    del old.attribute[:]
+    old.input.append(f"{before.name}.axes")
+    return before.op_type in ("ReduceMax", "ReduceMin") and old == after
+
+
 def test_only_the_products_are_touched(step: onnx.ModelProto) -> None:
     products = quantised_products(step)
     model = quantised(step, dict.fromkeys(products, AMAX))
@@ -38,7 +47,7 @@ def test_only_the_products_are_touched(step: onnx.ModelProto) -> None:
     before = {node.name: node for node in step.graph.node}
     for node in model.graph.node:
         if node.name in before and node.name not in products:
-            assert node == before[node.name], node.name
+            assert node == before[node.name] or (half and axes_moved(before[node.name], node)), node.name
     types = _types(model)
     for name in products:
         assert types[f"{name}.input"] == types[f"{name}.weight8"] == types[name], name

@@ -75,7 +75,7 @@ def test_sm75_plan_and_stamp_then_nothing_to_do(own_bundle: Path, capsys: pytest
         compute_capability="7.5",
     )
     assert stamp.step_sha256 == sha256(own_bundle / "step.fp16.onnx")
-    assert stamp.options == {"library": "tensorrt_rtx", "level": 0, "cublas": True}
+    assert stamp.options == {"library": "tensorrt_rtx", "level": 0, "cublas": True, "products": "matrix"}
     assert stamp.weights_typed == "strong"
     parameters = json.loads((own_bundle / "bundle.json").read_text())["steps"]["fp16"]["parameters"]
     print(f"{plan.stat().st_size} bytes of plan for {parameters} numbers, built in {stamp.build_s} s")

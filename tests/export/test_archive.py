@@ -112,15 +112,15 @@ def test_damaged_headers(tmp_path: Path) -> None:
     whole, begin, said = (tmp_path / "a.nemo").read_bytes()[:6000], time.perf_counter(), []
     for number in range(1000):
         rng = Random(number)
-        content = bytearray(whole)
+        damaged = bytearray(whole)
         for _ in range(rng.choice([1, 2, 8])):
-            start = rng.randrange(len(content))
-            content[start : start + rng.choice([1, 12])] = rng.randbytes(rng.choice([1, 12]))
-        header = rng.randrange(0, len(content) - 512, 512)
+            start = rng.randrange(len(damaged))
+            damaged[start : start + rng.choice([1, 12])] = rng.randbytes(rng.choice([1, 12]))
+        header = rng.randrange(0, len(damaged) - 512, 512)
         if rng.random() < 0.7:  # so that it is not the checksum that is wrong
-            block = content[header : header + 512]
-            content[header + 148 : header + 156] = b"%06o\0 " % (sum(block[:148]) + 256 + sum(block[156:]))
-        (tmp_path / "b.nemo").write_bytes(content)
+            block = damaged[header : header + 512]
+            damaged[header + 148 : header + 156] = b"%06o\0 " % (sum(block[:148]) + 256 + sum(block[156:]))
+        (tmp_path / "b.nemo").write_bytes(damaged)
         try:
             check_archive(tmp_path / "b.nemo")
         except InputError as error:

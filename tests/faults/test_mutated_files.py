@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.bargein import _read as read_bargein
-from bench.projection import _read as read_projection
+from bench.bargein import read_bargein
+from bench.projection import read_projections
 from bench.results import read_result
 from calibration.record import calibration_path, read_calibration
 from data.manifest import read_manifest
@@ -49,7 +49,23 @@ TEXTS: list[Any] = [
     "fp32",
     "0" * 64,
 ]
-NUMBERS: list[Any] = [0, -1, 1, 2, 80, 2**31, 2**63, 2**64, 10**30, 1e308, -1e308, 5e-324, float("nan"), float("inf"), 0.5]
+NUMBERS: list[Any] = [
+    0,
+    -1,
+    1,
+    2,
+    80,
+    2**31,
+    2**63,
+    2**64,
+    10**30,
+    1e308,
+    -1e308,
+    5e-324,
+    float("nan"),
+    float("inf"),
+    0.5,
+]
 OTHERS: list[Any] = [None, True, [], {}, [[[[1]]]], {"a": 1}]
 
 
@@ -158,8 +174,11 @@ def readers(toy: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     write_stamp(toy)
     return {
         "result": (min(RESULTS.glob("*.json"), key=lambda each: each.stat().st_size), read_result),
-        "barge-in": (next((RESULTS / "bargein").glob("*.json")), read_bargein),
-        "projection": (next((RESULTS / "projections").glob("*.json")), read_projection),
+        "barge-in": (next((RESULTS / "bargein").glob("*.json")), lambda path: read_bargein(path.parent.parent)),
+        "projection": (
+            next((RESULTS / "projections").glob("*.json")),
+            lambda path: read_projections(path.parent.parent),
+        ),
         "calibration": (calibration_path(toy), lambda path: read_calibration(path, bundle)),
         "stamp": (stamp_path(plan), lambda path: read_stamp(path.with_name(plan.name))),
     }
@@ -168,8 +187,9 @@ def readers(toy: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
 @pytest.mark.parametrize("kind", ["result", "barge-in", "projection", "calibration", "stamp"])
 def test_other_files(toy: Path, tmp_path: Path, kind: str) -> None:
     path, read = readers(toy)[kind]
-    copied, seen = tmp_path / path.name, {True: 0, False: 0}
-    (tmp_path / copied.stem).write_bytes(b"the plan of a stamp")
+    copied, seen = tmp_path / path.parent.name / path.name, {True: 0, False: 0}
+    copied.parent.mkdir()
+    copied.with_name(copied.stem).write_bytes(b"the plan of a stamp")
 
     @hundred
     @given(st.randoms(use_true_random=True))

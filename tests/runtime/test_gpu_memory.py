@@ -23,9 +23,7 @@ FILLED = [  # MB that the other process leaves, what fails there, what it says
 
 
 @pytest.mark.parametrize(("left_mb", "call", "message"), FILLED)
-def test_no_room_to_open(
-    rig: Rig, capsys: pytest.CaptureFixture[str], left_mb: int, call: str, message: str
-) -> None:
+def test_no_room_to_open(rig: Rig, capsys: pytest.CaptureFixture[str], left_mb: int, call: str, message: str) -> None:
     gpu = rig.install(costs=COSTS | {"cuda": TOTAL - left_mb * MB})
     with pytest.raises((CudaError, InputError)) as error:
         rig.open()
@@ -54,7 +52,8 @@ def test_no_room_to_open(
 def test_no_room_for_one_more_stream(rig: Rig) -> None:
     gpu = rig.install(costs=dict(COSTS))
     audio = np.concatenate([window for window, _ in windows(20)])
-    with Recognizer(rig.folder, "fp32", rig.open()) as recognizer:
+    backend = rig.open()
+    with Recognizer(rig.folder, "fp32", backend) as recognizer:
         stream = recognizer.stream()
         gpu.costs["cuda"] = TOTAL - gpu.held() + COSTS["cuda"] - MB  # another process takes all but 1 MB
         held = dict(gpu.live)
@@ -68,5 +67,5 @@ def test_no_room_for_one_more_stream(rig: Rig) -> None:
         other = recognizer.stream()
         assert (other.push(audio), other.end_utterance()) == events
         assert events[1].text
-        assert_follows_host(recognizer.backend)  # type: ignore[arg-type] -- the one that the rig opened
+        assert_follows_host(backend)
     assert gpu.live == {}
