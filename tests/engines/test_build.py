@@ -210,13 +210,19 @@ def test_interrupted_build_stops_and_leaves_nothing(own_bundle: Path) -> None:
     assert _left(own_bundle) == []
 
 
-def test_interrupted_writing_leaves_no_stamp(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_writing(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = _build(own_bundle)
+    before = {path: path.read_bytes() for path in (plan, stamp_path(plan))}
 
-    def interrupted(*_: object) -> int:
+    def interrupted(*_: object, **__: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", interrupted)  # of the plan
+        with pytest.raises(KeyboardInterrupt):
+            _build(own_bundle, options=BuildOptions(level=1))
+    assert {path: path.read_bytes() for path in before} == before
+    monkeypatch.setattr(Path, "write_text", interrupted)  # of its stamp
     with pytest.raises(KeyboardInterrupt):
         _build(own_bundle, options=BuildOptions(level=1))
     with pytest.raises(InputError, match="expected the stamp"):
