@@ -23,7 +23,8 @@ FRAME = 320  # samples, 20 ms
 SILENCE = 2 * SAMPLE_RATE  # samples at a block's end, so that no word spans two
 EVALUATION = [Path("data/asr_eval"), Path("../shared/data/asr_eval"), Path("data/sample")]
 WORDS_PER_MINUTE = 1.0  # of text that nobody said
-# Seconds of a block, blocks, and MB by which memory may grow from the second block to the last: the text itself is some MB an hour.
+# Seconds of a block, which are whole chunks so that each is cut as the last was; blocks; and MB by which memory may grow from the
+# second block to the last: the text itself is some MB an hour.
 LENGTHS = pytest.mark.parametrize(
     ("block_s", "blocks", "growth_mb"),
     [pytest.param(20, 3, 5, id="a minute"), pytest.param(600, 6, 20, id="an hour", marks=pytest.mark.soak)],
