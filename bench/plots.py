@@ -1,7 +1,7 @@
 """The ablation's plots, from its result file alone: the same file gives the same bytes."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,22 +66,30 @@ def _shown(result: ResultFile) -> dict[str, list[Combination]]:
 
 
 def _svg(name: str, shown: list[Combination], subtitle: str) -> str:
+    def draw(figure: "Figure") -> None:
+        title = {"wer": _wer_against_step, "steps": _step_by_precision}[name](figure, shown)
+        figure.suptitle(f"{title}\n{subtitle}", fontsize=10)
+
+    return "".join(f"{each.rstrip()}\n" for each in drawn(draw, STYLE).splitlines())
+
+
+def drawn(draw: Callable[["Figure"], None], style: Mapping[str, object]) -> str:
+    """The SVG of what `draw` puts on a figure of this style (matplotlib's keys). Raises InputError where matplotlib is missing."""
     try:
         import matplotlib as mpl  # heavy, and a machine that only measures may lack it
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError(
-            "expected matplotlib for the ablation's plots, found none; `make results` where `make setup` was run"
+            "expected matplotlib for the plots, found none; make them where `make setup` was run"
         ) from error
     with mpl.rc_context():
         mpl.rcdefaults()  # whatever the user's own settings are
-        mpl.rcParams.update(STYLE)
+        mpl.rcParams.update(style)
         figure = Figure()
-        title = {"wer": _wer_against_step, "steps": _step_by_precision}[name](figure, shown)
-        figure.suptitle(f"{title}\n{subtitle}", fontsize=10)
+        draw(figure)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return "".join(f"{each.rstrip()}\n" for each in text.getvalue().splitlines())
+    return text.getvalue()
 
 
 def _wer_against_step(figure: "Figure", shown: list[Combination]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bench import churn, normalise, onset, talk
+from bench.partials import Partials
 from bench.waterfall import STAGES
 from runtime.bundle import Bundle
 from runtime.errors import InputError
@@ -200,6 +201,7 @@ class UtteranceRecord(_Record):
     first_correct_onset_ms: Figure | None = None
     waterfall: dict[str, Figure] | None = None
     combination: str | None = None  # of the ablation, as its row has it
+    partials: Partials | None = None  # of a clip fed on its own; as text: bench/partials.py
 
 
 class ResultFile(_Record):

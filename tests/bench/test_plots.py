@@ -67,7 +67,7 @@ def test_other_files_have_none(a_result: ResultFile, monkeypatch: pytest.MonkeyP
 
 def test_without_matplotlib(ablation: ResultFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match="expected matplotlib for the ablation's plots, found none") as caught:
+    with pytest.raises(InputError, match="expected matplotlib for the plots, found none") as caught:
         write_plots(tmp_path / "a.json", ablation)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
