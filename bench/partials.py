@@ -7,6 +7,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
 
+DEFINITION = (
+    "texts of a clip fed on its own, each as 'SECONDS KEPT TEXT': when it came, from the capture of the first sample, how many "
+    "characters of the text before it stay, and what follows them"
+)
 _LINE = re.compile(r"(\d+\.\d\d) (\d+) (.*)", re.DOTALL)
 
 

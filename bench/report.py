@@ -67,13 +67,16 @@ def run_report(path: Path | None, out: Path | None) -> None:
     """Write the page of a result file, by default the newest, to `out`, by default build/reports/NAME.html.
 
     Raises:
-        InputError: no such file, no result file or one without transcripts, or no Jinja2 or matplotlib; nothing is written then.
+        InputError: no such file, no result file or one without transcripts, no Jinja2 or matplotlib, or an `out` that cannot be written.
     """
     path = path or newest()
     out = out or Path("build/reports") / f"{path.stem}.html"
     text = page(path.stem, read_result(path))
-    with written_whole(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    try:
+        with written_whole(out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out: expected a file that can be written, found {out}: {error.strerror}") from error
     print(f"wrote {out}")
 
 

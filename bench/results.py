@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from bench import churn, normalise, onset, talk
+from bench import churn, normalise, onset, partials, talk
 from bench.partials import Partials
 from bench.waterfall import STAGES
 from runtime.bundle import Bundle
@@ -41,6 +41,7 @@ DEFINITIONS = {
     "lm": "the word n-gram's name; null: greedy",
     "decode_ms": "ms of one CPU core; decoding the frames of one chunk, after its step",
     "churn": churn.DEFINITION,
+    "partials": partials.DEFINITION,
     "floor_ms": "the weights' bytes over the bandwidth of copies within the GPU's memory (read and written) in the same run",
     "launches_per_step": "kernels in the step, counted in the captured graph",
     "further_turns_per_step": "launches of two more RNN-T evaluations, each waited for, where those in the step were too few",

@@ -201,3 +201,7 @@ def test_bad_input(a_result: ResultFile, tmp_path: Path, capsys: pytest.CaptureF
         assert message in error
         assert (error[:7], error.count("\n")) == ("error: ", 1)
         assert not out.exists()
+    write_result(tmp_path / "good.json", of(a_result, said("a", "a")))
+    argv = ["report", str(tmp_path / "good.json"), "--out", str(tmp_path)]
+    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    assert "--out: expected a file that can be written" in capsys.readouterr().err
