@@ -1,4 +1,4 @@
-"""`python -m bench [run]`: measure a bundle; `offline`: NeMo's own reference; `results`: RESULTS.md."""
+"""`python -m bench [run]`: measure a bundle; `offline`: NeMo's own reference; `results`: RESULTS.md; `report`: a page of a run."""
 
 import argparse
 import sys
@@ -72,6 +72,11 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     comparison = commands.add_parser("compare", help="two result files: what differs between them beyond noise")
     comparison.add_argument("first", type=Path, metavar="A.json")
     comparison.add_argument("second", type=Path, metavar="B.json")
+    report = commands.add_parser("report", help="write one HTML page of a run: tables, plots, transcripts, partials")
+    report.add_argument(
+        "result", type=Path, nargs="?", metavar="RESULT", help="file (default: the newest with transcripts)"
+    )
+    report.add_argument("--out", type=Path, metavar="FILE", help="(default: build/reports/NAME.html)")
     results = commands.add_parser("results", parents=[out], help="write RESULTS.md's tables and plots")
     results.add_argument("--page", type=Path, default=Path("RESULTS.md"))
     results.add_argument("--check", action="store_true", help="write nothing; exit 1 where the table is stale")
@@ -157,6 +162,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
         run_bargein(BargeInOptions(**{each.name: given[each.name] for each in fields(BargeInOptions)}), argv, console)
     elif args.command == "compare":
         run_compare(args.first, args.second, console)
+    elif args.command == "report":
+        from bench.report import run_report  # Jinja2 is not where one only measures
+
+        run_report(args.result, args.out)
     else:
         refresh(args.page, args.out, args.check)
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from bench import churn, normalise, onset, talk
+from bench import churn, normalise, onset, partials, talk
+from bench.partials import Partials
 from bench.waterfall import STAGES
 from runtime.bundle import Bundle
 from runtime.errors import InputError
@@ -40,6 +41,7 @@ DEFINITIONS = {
     "lm": "the word n-gram's name; null: greedy",
     "decode_ms": "ms of one CPU core; decoding the frames of one chunk, after its step",
     "churn": churn.DEFINITION,
+    "partials": partials.DEFINITION,
     "step_ms_percentiles": "ms by percent of the steps that take at most so long",
     "floor_ms": "the weights' bytes over the bandwidth of copies within the GPU's memory (read and written) in the same run",
     "launches_per_step": "kernels in the step, counted in the captured graph",
@@ -204,6 +206,7 @@ class UtteranceRecord(_Record):
     first_correct_onset_ms: Figure | None = None
     waterfall: dict[str, Figure] | None = None
     combination: str | None = None  # of the ablation, as its row has it
+    partials: Partials | None = None  # of a clip fed on its own; as text: bench/partials.py
 
 
 class ResultFile(_Record):
