@@ -2,6 +2,7 @@
 """A GPU on host memory: what lives on it, what was called, and a clock that advances with what runs."""
 
 import ctypes
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -62,7 +63,7 @@ class FakeStream:
 class FakeEvent:
     handle: int
     stream: FakeStream | None = None
-    us: float | None = None
+    us: float = math.nan
 
     def __int__(self) -> int:
         return self.handle
