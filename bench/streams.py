@@ -51,7 +51,7 @@ class StreamsOptions:
     lm: LmChoice = "default"
     decoder: str | None = None  # ctc or rnnt; None: the bundle's best
     frame_ms: int = FRAME_MS
-    streams: str = "1,2,4,8,16,32,64"  # numbers of streams at once, ascending
+    streams: str = "1,2,4,8,16,32,64,128,256"  # numbers of streams at once, ascending
     seconds: float = 12.0  # of audio in each stream
     slo_ms: float = 150.0  # bound on the 95th percentile of chunks and of finals
     limit: int | None = None  # first clips of each data set; None: all
