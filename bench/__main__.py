@@ -19,6 +19,7 @@ from bench.page import refresh
 from bench.run import MODES, RunOptions, run_bench
 from bench.slo import KEYS
 from bench.steps import StepOptions, run_steps
+from bench.streams import StreamsOptions, run_streams
 from runtime.errors import exit_code
 from runtime.ngram import lm_choice
 
@@ -34,15 +35,16 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     data.add_argument("--lang", default="en")
     data.add_argument("--limit", type=int, metavar="N", help="a quick look at the first N clips of each data set")
     data.add_argument("--name", help="of the result file (default: named after what is measured)")
-    fed = argparse.ArgumentParser(add_help=False, parents=[data])
-    fed.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
-    fed.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
-    fed.add_argument("--precision", default="fp32")
-    fed.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
-    fed.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
-    fed.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
+    opened = argparse.ArgumentParser(add_help=False, parents=[data])
+    opened.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    opened.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
+    opened.add_argument("--precision", default="fp32")
+    opened.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
+    opened.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
     lm = "KenLM file, or none for greedy decoding (default: the checkpoint's own, if any)"
-    fed.add_argument("--lm", type=lm_choice, default="default", metavar="FILE|none", help=lm)
+    opened.add_argument("--lm", type=lm_choice, default="default", metavar="FILE|none", help=lm)
+    fed = argparse.ArgumentParser(add_help=False, parents=[opened])
+    fed.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
     run = commands.add_parser("run", parents=[fed], help="measure a bundle (the default)")
     run.add_argument("--mode", choices=tuple(MODES), default="both", help="clip by clip, as one stream, or both")
     slo = f"exit 1 where a figure is over its limit, as first_partial_p95=300,final_p95=150; keys: {', '.join(KEYS)}"
@@ -50,6 +52,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     endpoint = commands.add_parser("endpoint", parents=[fed], help="utterances that end themselves in one stream")
     endpoint.add_argument("--seed", type=int, default=EndpointOptions.seed, help="of the silences between clips")
     endpoint.add_argument("--min-silence-ms", type=int, default=EndpointOptions.min_silence_ms, metavar="MS")
+    _add_streams(commands.add_parser("streams", parents=[opened], help="latency against the number of streams at once"))
     offline = commands.add_parser("offline", parents=[data], help="NeMo's offline forward under the streaming mask")
     offline.add_argument("--model", required=True, help=".nemo file or a published checkpoint's name")
     offline.add_argument("--lookahead", type=int, default=80, metavar="MS")
@@ -82,6 +85,15 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     results.add_argument("--check", action="store_true", help="write nothing; exit 1 where the table is stale")
     named = bool(argv) and argv[0] in (*commands.choices, "-h", "--help")
     return parser.parse_args(argv if named else ["run", *argv])
+
+
+def _add_streams(streams: argparse.ArgumentParser) -> None:
+    numbers = f"ascending; ends with the first that misses the bound (default: {StreamsOptions.streams})"
+    streams.add_argument("--streams", default=StreamsOptions.streams, metavar="N,N,...", help=numbers)
+    seconds = "of audio in each stream, which is how long a number takes"
+    streams.add_argument("--seconds", type=float, default=StreamsOptions.seconds, metavar="S", help=seconds)
+    bound = "bound on the 95th percentile of chunks and of finals"
+    streams.add_argument("--slo-ms", type=float, default=StreamsOptions.slo_ms, metavar="MS", help=bound)
 
 
 def _add_ladder(ladder: argparse.ArgumentParser) -> None:
@@ -146,6 +158,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
         run_endpoint(
             EndpointOptions(**{each.name: given[each.name] for each in fields(EndpointOptions)}), argv, console
         )
+    elif args.command == "streams":
+        run_streams(StreamsOptions(**{each.name: given[each.name] for each in fields(StreamsOptions)}), argv, console)
     elif args.command == "steps":
         run_steps(StepOptions(**{each.name: given[each.name] for each in fields(StepOptions)}), argv, console)
     elif args.command == "ladder":

@@ -29,6 +29,7 @@ def data_label(row: Row) -> str:
         "offline": "whole clips",
         "steps": f"steps, {row.pace}",
         "endpoint": "endpoints",
+        "streams": f"{row.streams} streams",
     }[row.mode]
     return f"{row.data}, {how}" if row.limit is None else f"{row.data}, {how}, first {row.limit}"
 
