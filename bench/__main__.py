@@ -99,10 +99,9 @@ def _add_streams(streams: argparse.ArgumentParser) -> None:
 def _add_ladder(ladder: argparse.ArgumentParser) -> None:
     ladder.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
     ladder.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
-    with_torch = (
-        "with torch and NeMo's encoder (default: this one); may hold variables, as in `env -u PYTHONHOME python3`"
-    )
-    ladder.add_argument("--torch-python", metavar="PATH", help=f"command of an interpreter {with_torch}")
+    peers = "with torch, NeMo's encoder and onnxruntime-gpu (default: this one)"
+    variables = "may hold variables, as in `env -u PYTHONHOME python3`"
+    ladder.add_argument("--peer-python", metavar="PATH", help=f"command of an interpreter {peers}; {variables}")
     config = "of NeMo's encoder, made by `python -m bench.encoder_config` (default: read with NeMo)"
     ladder.add_argument("--encoder-config", type=Path, metavar="FILE", help=f"JSON {config}")
     ladder.add_argument("--name", help="of the result file (default: named after what is measured)")
