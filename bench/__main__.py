@@ -56,13 +56,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     offline = commands.add_parser("offline", parents=[data], help="NeMo's offline forward under the streaming mask")
     offline.add_argument("--model", required=True, help=".nemo file or a published checkpoint's name")
     offline.add_argument("--lookahead", type=int, default=80, metavar="MS")
-    steps = commands.add_parser("steps", parents=[out], help="time the step alone, beside its floor")
-    steps.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
-    steps.add_argument("--backend", default="tensorrt")
-    steps.add_argument("--precision", default="fp16")
-    steps.add_argument("--decoder", default="ctc", help="rnnt: its evaluations are in the step (default: ctc)")
-    steps.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
-    steps.add_argument("--name", help="of the result file (default: named after what is measured)")
+    _add_steps(commands.add_parser("steps", parents=[out], help="time the step alone, beside its floor"))
     _add_ladder(
         commands.add_parser("ladder", parents=[out], help="the step from NeMo's encoder to the runtime, on one GPU")
     )
@@ -75,11 +69,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     comparison = commands.add_parser("compare", help="two result files: what differs between them beyond noise")
     comparison.add_argument("first", type=Path, metavar="A.json")
     comparison.add_argument("second", type=Path, metavar="B.json")
-    report = commands.add_parser("report", help="write one HTML page of a run: tables, plots, transcripts, partials")
-    report.add_argument(
-        "result", type=Path, nargs="?", metavar="RESULT", help="file (default: the newest with transcripts)"
+    _add_report(
+        commands.add_parser("report", help="write one HTML page of a run: tables, plots, transcripts, partials")
     )
-    report.add_argument("--out", type=Path, metavar="FILE", help="(default: build/reports/NAME.html)")
     results = commands.add_parser("results", parents=[out], help="write RESULTS.md's tables and plots")
     results.add_argument("--page", type=Path, default=Path("RESULTS.md"))
     results.add_argument("--check", action="store_true", help="write nothing; exit 1 where the table is stale")
@@ -94,6 +86,21 @@ def _add_streams(streams: argparse.ArgumentParser) -> None:
     streams.add_argument("--seconds", type=float, default=StreamsOptions.seconds, metavar="S", help=seconds)
     bound = "bound on the 95th percentile of chunks and of finals"
     streams.add_argument("--slo-ms", type=float, default=StreamsOptions.slo_ms, metavar="MS", help=bound)
+
+
+def _add_steps(steps: argparse.ArgumentParser) -> None:
+    steps.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    steps.add_argument("--backend", default="tensorrt")
+    steps.add_argument("--precision", default="fp16")
+    steps.add_argument("--decoder", default="ctc", help="rnnt: its evaluations are in the step (default: ctc)")
+    steps.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
+    steps.add_argument("--name", help="of the result file (default: named after what is measured)")
+
+
+def _add_report(report: argparse.ArgumentParser) -> None:
+    newest = "file (default: the newest with transcripts)"
+    report.add_argument("result", type=Path, nargs="?", metavar="RESULT", help=newest)
+    report.add_argument("--out", type=Path, metavar="FILE", help="(default: build/reports/NAME.html)")
 
 
 def _add_ladder(ladder: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ from bench.results import (
     write_result,
 )
 from bench.run import WARM_UP_STEPS
-from bench.streams_page import STREAMS, sentence
+from bench.streams_table import STREAMS, sentence
 from bench.table import CHECK
 from bench.timed import TimedRecognizer
 from runtime import Event, Stream

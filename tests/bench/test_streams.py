@@ -10,11 +10,12 @@ import pytest
 from rich.console import Console
 
 from bench.__main__ import parse_args, run
+from bench.appendix import appendix
 from bench.feed import Clip
 from bench.parallel import GIVE_UP_S, Parallel, Piece, Told, pieces, play, steps_of
-from bench.results import Provenance, ResultFile, Row, read_result, row
+from bench.results import ResultFile, Row, read_result, row, write_result
 from bench.streams import StreamsBench, StreamsOptions, figures, print_streams
-from bench.streams_page import STREAMS, largest, streams_page
+from bench.streams_table import STREAMS, largest
 from bench.timed import TimedRecognizer
 from data.audio import load_audio
 from data.manifest import read_manifest
@@ -281,20 +282,14 @@ def test_the_largest_number_within_the_bound(met: list[bool], most: int | None, 
     ]
 
 
-def test_the_page(a_result: ResultFile) -> None:
-    def labels(row: Row, provenance: Provenance) -> tuple[str, ...]:
-        return row.model, row.precision, row.backend, provenance.cpu
-
-    def markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-        assert {len(each) for each in rows} == {len(columns)}
-        return f"{len(rows)} rows"
-
-    run_ = a_result.model_copy(update={"rows": rows_of(True, False)})
-    part = a_result.model_copy(update={"rows": [each.model_copy(update={"limit": 2}) for each in rows_of(True)]})
-    assert streams_page([a_result, part], labels, markdown) == []
-    title, table, said = streams_page([a_result, run_, part], labels, markdown)
-    assert (title, table) == ("Streams at once, a thread each:", "2 rows")
-    assert said == "- m, fp32, onnxruntime-cpu, A CPU, 2 cores: 1 met 250 ms at p95, 2 did not."
+def test_the_page(a_result: ResultFile, tmp_path: Path) -> None:
+    part = [each.model_copy(update={"limit": 2}) for each in rows_of(True)]
+    write_result(tmp_path / "part.json", a_result.model_copy(update={"rows": part}))
+    assert "Streams" not in appendix(tmp_path)
+    write_result(tmp_path / "whole.json", a_result.model_copy(update={"rows": rows_of(True, False)}))
+    page = appendix(tmp_path)
+    assert page.count("| m, 80 ms | fp32 | onnxruntime-cpu |") == 2
+    assert "- m, 80 ms, fp32, onnxruntime-cpu, A CPU, 2 cores: 1 met 250 ms at p95, 2 did not." in page
 
 
 def test_a_run_ends_with_the_first_number_that_misses_the_bound(bundle: Path, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Latency against the number of streams: the table's columns, on the terminal and in RESULTS.md, and the largest within the bound."""
+"""Latency against the number of streams: the table's columns, and the largest number within the bound."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
-from bench.results import Provenance, ResultFile, Row
+from bench.results import Row
 from bench.table import Cell, figures, memory_label
 
 STREAMS: dict[str, Cell] = {
@@ -32,26 +32,3 @@ def sentence(rows: Sequence[Row]) -> str:
     if rows[-1].slo_met:
         return f"{within} met {bound}: the most that were tried."
     return f"{within} met {bound}, {rows[-1].streams} did not."
-
-
-def streams_page(
-    results: Iterable[ResultFile],
-    labels: Callable[[Row, Provenance], tuple[str, ...]],
-    markdown: Callable[[tuple[str, ...], list[tuple[str, ...]]], str],
-) -> list[str]:
-    """RESULTS.md's table of all runs on whole data sets, and what each says of the bound; nothing where there is none.
-
-    Args:
-        results: of any kind.
-        labels: of a row: model, precision, engine, and GPU or CPU.
-        markdown: a table of these columns and rows.
-    """
-    runs = [result for result in results if result.rows[0].mode == "streams" and result.rows[0].limit is None]
-    columns = ("Model", "Precision", "Engine", "GPU or CPU", *STREAMS)
-    cells = [
-        (*labels(row, result.provenance), *(cell(row) for cell in STREAMS.values()))
-        for result in runs
-        for row in result.rows
-    ]
-    said = [f"- {', '.join(labels(each.rows[0], each.provenance))}: {sentence(each.rows)}" for each in runs]
-    return ["Streams at once, a thread each:", markdown(columns, cells), "\n".join(said)] if runs else []
