@@ -36,6 +36,8 @@ KEEP ?= none
 # The same for `make ablation`, several with commas between, and its look-aheads in ms.
 METHODS ?=
 ABLATED ?= 80 480
+# A result file for `make report`; by default the newest with transcripts.
+RESULT ?=
 # An unpacked Common Voice release, for `make data`.
 COMMON_VOICE ?=
 # Only from the command line: desktops and WSL export variables of these names.
@@ -64,7 +66,7 @@ install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c r
 supported = $(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is \
 	$(or $(VERSION),not there): name one, as in `make setup PYTHON=python3.12`))
 
-.PHONY: help setup data export calibrate engines triton inspect bench ablation results test lint clean
+.PHONY: help setup data export calibrate engines triton inspect bench ablation results report test lint clean
 
 help:
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -100,6 +102,9 @@ ablation: $(STAMP) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms 
 
 results: $(STAMP) ## make RESULTS.md and its plots from bench/results
 	$(RUN) bench results
+
+report: $(STAMP) ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, partials over time
+	$(RUN) bench report $(if $(RESULT),"$(RESULT)")
 
 test: $(STAMP)-dev ## the tests
 	$(RUN) pytest

@@ -1,4 +1,4 @@
-"""`python -m bench [run]`: measure a bundle; `offline`: NeMo's own reference; `results`: RESULTS.md."""
+"""`python -m bench [run]`: measure a bundle; `offline`: NeMo's own reference; `results`: RESULTS.md; `report`: a page of a run."""
 
 import argparse
 import sys
@@ -19,6 +19,7 @@ from bench.page import refresh
 from bench.run import MODES, RunOptions, run_bench
 from bench.slo import KEYS
 from bench.steps import StepOptions, run_steps
+from bench.streams import StreamsOptions, run_streams
 from runtime.errors import exit_code
 from runtime.ngram import lm_choice
 
@@ -34,15 +35,16 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     data.add_argument("--lang", default="en")
     data.add_argument("--limit", type=int, metavar="N", help="a quick look at the first N clips of each data set")
     data.add_argument("--name", help="of the result file (default: named after what is measured)")
-    fed = argparse.ArgumentParser(add_help=False, parents=[data])
-    fed.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
-    fed.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
-    fed.add_argument("--precision", default="fp32")
-    fed.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
-    fed.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
-    fed.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
+    opened = argparse.ArgumentParser(add_help=False, parents=[data])
+    opened.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    opened.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
+    opened.add_argument("--precision", default="fp32")
+    opened.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
+    opened.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
     lm = "KenLM file, or none for greedy decoding (default: the checkpoint's own, if any)"
-    fed.add_argument("--lm", type=lm_choice, default="default", metavar="FILE|none", help=lm)
+    opened.add_argument("--lm", type=lm_choice, default="default", metavar="FILE|none", help=lm)
+    fed = argparse.ArgumentParser(add_help=False, parents=[opened])
+    fed.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
     run = commands.add_parser("run", parents=[fed], help="measure a bundle (the default)")
     run.add_argument("--mode", choices=tuple(MODES), default="both", help="clip by clip, as one stream, or both")
     slo = f"exit 1 where a figure is over its limit, as first_partial_p95=300,final_p95=150; keys: {', '.join(KEYS)}"
@@ -50,16 +52,11 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     endpoint = commands.add_parser("endpoint", parents=[fed], help="utterances that end themselves in one stream")
     endpoint.add_argument("--seed", type=int, default=EndpointOptions.seed, help="of the silences between clips")
     endpoint.add_argument("--min-silence-ms", type=int, default=EndpointOptions.min_silence_ms, metavar="MS")
+    _add_streams(commands.add_parser("streams", parents=[opened], help="latency against the number of streams at once"))
     offline = commands.add_parser("offline", parents=[data], help="NeMo's offline forward under the streaming mask")
     offline.add_argument("--model", required=True, help=".nemo file or a published checkpoint's name")
     offline.add_argument("--lookahead", type=int, default=80, metavar="MS")
-    steps = commands.add_parser("steps", parents=[out], help="time the step alone, beside its floor")
-    steps.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
-    steps.add_argument("--backend", default="tensorrt")
-    steps.add_argument("--precision", default="fp16")
-    steps.add_argument("--decoder", default="ctc", help="rnnt: its evaluations are in the step (default: ctc)")
-    steps.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
-    steps.add_argument("--name", help="of the result file (default: named after what is measured)")
+    _add_steps(commands.add_parser("steps", parents=[out], help="time the step alone, beside its floor"))
     _add_ladder(
         commands.add_parser("ladder", parents=[out], help="the step from NeMo's encoder to the runtime, on one GPU")
     )
@@ -72,6 +69,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     comparison = commands.add_parser("compare", help="two result files: what differs between them beyond noise")
     comparison.add_argument("first", type=Path, metavar="A.json")
     comparison.add_argument("second", type=Path, metavar="B.json")
+    _add_report(
+        commands.add_parser("report", help="write one HTML page of a run: tables, plots, transcripts, partials")
+    )
     results = commands.add_parser("results", parents=[out], help="write RESULTS.md's tables and plots")
     results.add_argument("--page", type=Path, default=Path("RESULTS.md"))
     results.add_argument("--check", action="store_true", help="write nothing; exit 1 where the table is stale")
@@ -79,13 +79,36 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv if named else ["run", *argv])
 
 
+def _add_streams(streams: argparse.ArgumentParser) -> None:
+    numbers = f"ascending; ends with the first that misses the bound (default: {StreamsOptions.streams})"
+    streams.add_argument("--streams", default=StreamsOptions.streams, metavar="N,N,...", help=numbers)
+    seconds = "of audio in each stream, which is how long a number takes"
+    streams.add_argument("--seconds", type=float, default=StreamsOptions.seconds, metavar="S", help=seconds)
+    bound = "bound on the 95th percentile of chunks and of finals"
+    streams.add_argument("--slo-ms", type=float, default=StreamsOptions.slo_ms, metavar="MS", help=bound)
+
+
+def _add_steps(steps: argparse.ArgumentParser) -> None:
+    steps.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
+    steps.add_argument("--backend", default="tensorrt")
+    steps.add_argument("--precision", default="fp16")
+    steps.add_argument("--decoder", default="ctc", help="rnnt: its evaluations are in the step (default: ctc)")
+    steps.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
+    steps.add_argument("--name", help="of the result file (default: named after what is measured)")
+
+
+def _add_report(report: argparse.ArgumentParser) -> None:
+    newest = "file (default: the newest with transcripts)"
+    report.add_argument("result", type=Path, nargs="?", metavar="RESULT", help=newest)
+    report.add_argument("--out", type=Path, metavar="FILE", help="(default: build/reports/NAME.html)")
+
+
 def _add_ladder(ladder: argparse.ArgumentParser) -> None:
     ladder.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
     ladder.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
-    with_torch = (
-        "with torch and NeMo's encoder (default: this one); may hold variables, as in `env -u PYTHONHOME python3`"
-    )
-    ladder.add_argument("--torch-python", metavar="PATH", help=f"command of an interpreter {with_torch}")
+    peers = "with torch, NeMo's encoder and onnxruntime-gpu (default: this one)"
+    variables = "may hold variables, as in `env -u PYTHONHOME python3`"
+    ladder.add_argument("--peer-python", metavar="PATH", help=f"command of an interpreter {peers}; {variables}")
     config = "of NeMo's encoder, made by `python -m bench.encoder_config` (default: read with NeMo)"
     ladder.add_argument("--encoder-config", type=Path, metavar="FILE", help=f"JSON {config}")
     ladder.add_argument("--name", help="of the result file (default: named after what is measured)")
@@ -141,6 +164,8 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
         run_endpoint(
             EndpointOptions(**{each.name: given[each.name] for each in fields(EndpointOptions)}), argv, console
         )
+    elif args.command == "streams":
+        run_streams(StreamsOptions(**{each.name: given[each.name] for each in fields(StreamsOptions)}), argv, console)
     elif args.command == "steps":
         run_steps(StepOptions(**{each.name: given[each.name] for each in fields(StepOptions)}), argv, console)
     elif args.command == "ladder":
@@ -157,6 +182,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
         run_bargein(BargeInOptions(**{each.name: given[each.name] for each in fields(BargeInOptions)}), argv, console)
     elif args.command == "compare":
         run_compare(args.first, args.second, console)
+    elif args.command == "report":
+        from bench.report import run_report  # Jinja2 is not where one only measures
+
+        run_report(args.result, args.out)
     else:
         refresh(args.page, args.out, args.check)
 

@@ -168,7 +168,8 @@ class Ablation:
             rows = [_with_change(row, result.utterances, measured, fp32) for row in rows]
         change = paired.label(rows[-1].wer_change, rows[-1].wer_change_low, rows[-1].wer_change_high)
         self._say(f"{trial.name}: WER {figures([rows[-1].wer], 2)} %, from FP32 {change}")
-        return rows, [each.model_copy(update={"combination": trial.name}) for each in result.utterances]
+        own = {"combination": trial.name, "partials": None}  # a precision is compared by its finals
+        return rows, [each.model_copy(update=own) for each in result.utterances]
 
     def _leave_out(self, found: Found, what: str, error: InputError) -> None:
         found.left_out[what] = str(error)

@@ -11,6 +11,7 @@ from bench.markdown import engine_label, model_label, where_label
 from bench.plots import plot_paths
 from bench.results import Provenance, ResultFile, Row, read_results
 from bench.rungs import measured_rungs
+from bench.streams_table import STREAMS, sentence
 from bench.table import ENDPOINTS, data_label, figures, memory_label, waterfall_cells
 
 INTRODUCTION = """# All figures
@@ -46,6 +47,10 @@ ENDED: dict[str, Cell] = {
     **LABELS,
     "Language model": SPEECH["Language model"],
     **{name: lambda row, _, cell=cell: cell(row) for name, cell in ENDPOINTS.items()},  # type: ignore[misc]
+}
+SEVERAL: dict[str, Cell] = {
+    **LABELS,
+    **{name: lambda row, _, cell=cell: cell(row) for name, cell in STREAMS.items()},  # type: ignore[misc]
 }
 PACES = {"fast": "back to back", "realtime": "real time"}
 STEPS: dict[str, Cell] = {
@@ -94,10 +99,11 @@ def appendix(results: Path) -> str:
     ]
     combined = [cells for result in ablations.values() for cells in _combinations(result)]
     sections = {
-        "Speech": _of_rows(SPEECH, [each for each in rows if each[0].mode not in ("steps", "endpoint")]),
+        "Speech": _of_rows(SPEECH, [each for each in rows if each[0].mode not in ("steps", "endpoint", "streams")]),
         "Endpoints, latencies in ms p50 / p95": _of_rows(ENDED, ended),
         "From speech onset to the first text": markdown.table(WATERFALL, stages) if stages else "",
         "The step alone": _of_rows(STEPS, [each for each in rows if each[0].mode == "steps"]),
+        "Streams at once, a thread each": _streams(list(found.values())),
         "The ladder": _ladder(list(found.values())),
         "The ablation": "\n\n".join([markdown.table((*LABELS, *COLUMNS), combined), *images]) if combined else "",
         "Left out": _left_out(found),
@@ -117,6 +123,16 @@ def _of_rows(columns: dict[str, Cell], rows: Sequence[tuple[Row, Provenance]]) -
 def _waterfall(row: Row, provenance: Provenance) -> list[tuple[str, ...]]:
     labels = [cell(row, provenance) for cell in LABELS.values()]
     return [(*labels, row.lm or "none", row.data, stage, *values) for stage, values in waterfall_cells(row).items()]
+
+
+def _streams(results: Sequence[ResultFile]) -> str:
+    runs = [each for each in results if each.rows and each.rows[0].mode == "streams" and each.rows[0].limit is None]
+    rows = [(row, each.provenance) for each in runs for row in each.rows]
+    said = [
+        f"- {', '.join(cell(each.rows[0], each.provenance) for cell in LABELS.values())}: {sentence(each.rows)}"
+        for each in runs
+    ]
+    return "\n\n".join([_of_rows(SEVERAL, rows), "\n".join(said)]) if runs else ""
 
 
 def _ladder(results: Sequence[ResultFile]) -> str:

@@ -1,7 +1,7 @@
 """SVG of a plot, drawn by matplotlib: the same figures give the same bytes."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from runtime.errors import InputError
@@ -29,18 +29,22 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 def svg(draw: Callable[["Figure"], str]) -> str:
     """What `draw` puts on an empty figure, below the title that it returns. Raises InputError where matplotlib is missing."""
+    text = drawn(lambda figure: figure.suptitle(draw(figure), fontsize=10), STYLE)
+    return "".join(f"{each.rstrip()}\n" for each in text.splitlines())
+
+
+def drawn(draw: Callable[["Figure"], object], style: Mapping[str, object]) -> str:
+    """The SVG of what `draw` puts on a figure of this style (matplotlib's keys). Raises InputError where matplotlib is missing."""
     try:
         import matplotlib as mpl  # heavy, and a machine that only measures may lack it
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError(
-            "expected matplotlib for plots, found none; `make results` where `make setup` was run"
-        ) from error
+        raise InputError("expected matplotlib for plots, found none; draw them where `make setup` was run") from error
     with mpl.rc_context():
         mpl.rcdefaults()  # whatever the user's own settings are
-        mpl.rcParams.update(STYLE)
+        mpl.rcParams.update(style)
         figure = Figure()
-        figure.suptitle(draw(figure), fontsize=10)
+        draw(figure)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return "".join(f"{each.rstrip()}\n" for each in text.getvalue().splitlines())
+    return text.getvalue()

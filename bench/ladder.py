@@ -37,7 +37,7 @@ class LadderOptions:
 
     bundle: Path
     encoder_config: Path | None = None  # JSON; None: read with NeMo from the model that the bundle names
-    torch_python: str | None = None  # command of an interpreter with torch and NeMo's encoder; None: this one
+    peer_python: str | None = None  # command of an interpreter with the peers; None: this one
     steps: int = 1000  # back to back; a fifth of them at the pace of speech
     name: str | None = None  # of the result file; None: made of what is measured
     out: Path = Path("bench/results")
@@ -56,24 +56,18 @@ class Climb:
         options, bundle = self.options, self.bundle
         measure = ["--precision", rung.precision, "--steps", str(options.steps), "--out", str(out)]
         measure += ["--graph"] if rung.graph else []
+        python = [sys.executable]
+        if options.peer_python is not None and rung.backend != "tensorrt":
+            python = shlex.split(options.peer_python)
         if rung.backend == "torch":
-            python = shlex.split(options.torch_python or shlex.quote(sys.executable))
             chunk_s = bundle.chunk_samples / bundle.sample_rate
             lookahead = bundle.lookahead_ms // bundle.encoder_frame_ms
             shape = ["--lookahead-frames", str(lookahead), "--chunk-s", str(chunk_s)]
             return [*python, "-m", "bench.peer", "--config", str(self._encoder_config()), *shape, *measure]
         measure += ["--host-state"] if rung.host_state else []
         measure += ["--pinned"] if rung.pinned else []
-        return [
-            sys.executable,
-            "-m",
-            "bench.rung",
-            "--bundle",
-            str(options.bundle),
-            "--backend",
-            rung.backend,
-            *measure,
-        ]
+        opened = ["--bundle", str(options.bundle), "--backend", rung.backend]
+        return [*python, "-m", "bench.rung", *opened, *measure]
 
     def measure(self, rung: Rung) -> Measured:
         """Run a rung in its process. Raises InputError where that fails."""

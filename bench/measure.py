@@ -180,4 +180,5 @@ def _record(result: UtteranceResult, data: str, mode: Mode) -> UtteranceRecord:
         catch_up_ms=result.catch_up_ms,
         onset_s=None if result.speech is None else result.speech.onset_s,
         speech_end_s=None if result.speech is None else result.speech.end_s,
+        partials=result.partials if mode == "utterance" else None,  # a stream's are its clips' once more
     )

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-import jiwer
 import numpy as np
 import numpy.typing as npt
 
-from bench.normalise import check_language, normalise
+from bench.alignment import aligned
 from bench.results import UtteranceRecord
 from runtime.errors import InputError
 
@@ -99,10 +98,8 @@ def _signed(points: float) -> str:
 
 def _counted(record: UtteranceRecord) -> tuple[int, int]:
     """Word errors, and words of the reference."""
-    lang = check_language(record.data.rpartition("_")[2])
-    found = jiwer.process_words(normalise(record.reference, lang), normalise(record.hypothesis, lang))
-    wrong = found.substitutions + found.deletions
-    return wrong + found.insertions, wrong + found.hits
+    found = aligned(record)
+    return found.errors, found.words
 
 
 def _interval(more: npt.NDArray[np.int64], words: npt.NDArray[np.int64]) -> Interval:

@@ -55,7 +55,9 @@ def commit() -> str | None:
     head = output("git", "rev-parse", "--verify", "HEAD")
     if head is None:
         return None
-    changed = output("git", "status", "--porcelain", "--", ".", ":!bench/results", ":!RESULTS.md")
+    # Without the lock that a status takes to note what it saw: killed, or on a full disk, it would stay in the repository.
+    status = ("git", "--no-optional-locks", "status", "--porcelain")
+    changed = output(*status, "--", ".", ":!bench/results", ":!RESULTS.md")
     return f"{head}-dirty" if changed else head
 
 

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from bench import churn, normalise, onset, talk
+from bench import churn, normalise, onset, partials, talk
+from bench.partials import Partials
 from bench.waterfall import STAGES
 from runtime.bundle import Bundle
 from runtime.errors import InputError, what_is_wrong
@@ -41,7 +42,14 @@ DEFINITIONS = {
     "lm": "the word n-gram's name; null: greedy",
     "decode_ms": "ms of one CPU core; decoding the frames of one chunk, after its step",
     "churn": churn.DEFINITION,
+    "partials": partials.DEFINITION,
     "step_ms_percentiles": "ms by percent of the steps that take at most so long",
+    "chunk_ms": "streams: from the arrival of the frame that completes a chunk to its events, over all streams, each fed on a thread of "
+    "its own against absolute deadlines, starts spread over a chunk; final_ms as elsewhere, utterance by utterance",
+    "late_chunks": "chunks whose events came later than slo_ms; slo_met: chunk_ms_p95 and final_ms_p95 are within slo_ms, no frame waited "
+    "for a second (which ends the run: given_up), and no utterance differs",
+    "differing": "utterances, of `clips`, whose partials and final are not those of the same audio alone in one stream",
+    "cpu_cores": "the process's CPU time over the wall clock: cores busy, with all threads; waits for the GPU count, they spin",
     "floor_ms": "the weights' bytes over the bandwidth of copies within the GPU's memory (read and written) in the same run",
     "launches_per_step": "kernels in the step, counted in the captured graph",
     "further_turns_per_step": "launches of two more RNN-T evaluations, each waited for, where those in the step were too few",
@@ -128,7 +136,7 @@ class Row(_Record):
     plan_mb: Figure | None
     build_s: Figure | None
     # Ours
-    mode: Literal["utterance", "continuous", "offline", "steps", "endpoint"] = "utterance"
+    mode: Literal["utterance", "continuous", "offline", "steps", "endpoint", "streams"] = "utterance"
     functional_check: bool = False  # measured without a GPU
     lm: str | None = None  # the word n-gram; None: none
     decode_ms_p50: Figure | None = None
@@ -164,6 +172,18 @@ class Row(_Record):
     waterfalls: int | None = None  # clips in it
     rules: dict[str, int] | None = None  # runtime.EndpointRules
     seed: int | None = None  # of the silences
+    # Of streams
+    streams: int | None = None  # at once
+    slo_ms: Figure | None = None
+    slo_met: bool | None = None
+    chunk_ms_p50: Figure | None = None
+    chunk_ms_p95: Figure | None = None
+    chunk_ms_p99: Figure | None = None
+    chunks: int | None = None
+    late_chunks: int | None = None
+    differing: int | None = None  # utterances
+    cpu_cores: Figure | None = None
+    given_up: bool | None = None
     # Of the ladder
     rung: str | None = None  # how the step was run
     what: str | None = None  # that step computes and copies
@@ -207,6 +227,7 @@ class UtteranceRecord(_Record):
     first_correct_onset_ms: Figure | None = None
     waterfall: dict[str, Figure] | None = None
     combination: str | None = None  # of the ablation, as its row has it
+    partials: Partials | None = None  # of a clip fed on its own; as text: bench/partials.py
 
 
 class ResultFile(_Record):

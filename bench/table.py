@@ -1,6 +1,6 @@
 """The result tables on the terminal, readable at 120 columns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -29,6 +29,7 @@ def data_label(row: Row) -> str:
         "offline": "whole clips",
         "steps": f"steps, {row.pace}",
         "endpoint": "endpoints",
+        "streams": f"{row.streams} streams",
     }[row.mode]
     return f"{row.data}, {how}" if row.limit is None else f"{row.data}, {how}, first {row.limit}"
 
@@ -101,14 +102,20 @@ def report(path: Path, result: ResultFile, console: Console) -> None:
     console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
-def print_rows(rows: Sequence[Row], console: Console) -> None:
-    """Print rows, those of one model and engine together; say where they are no result."""
+def tables(rows: Sequence[Row]) -> Iterator[tuple[str, dict[str, Cell], list[Row]]]:
+    """Title, columns and rows of the tables: rows of one model and engine together, latencies where they were measured."""
     for title, group in groupby(rows, key=_title):
         same = list(group)
-        console.print(_table(title, SPEED, same))
+        yield title, SPEED, same
         timed = [row for row in same if row.final_ms_p50 is not None]
         if timed:
-            console.print(_table("Latency in ms, p50 / p95", LATENCY, timed))
+            yield "Latency in ms, p50 / p95", LATENCY, timed
+
+
+def print_rows(rows: Sequence[Row], console: Console) -> None:
+    """Print the tables of rows; say where they are no result."""
+    for title, columns, same in tables(rows):
+        console.print(_table(title, columns, same))
     if any(row.functional_check for row in rows):
         console.print(CHECK, style="bold yellow")
 

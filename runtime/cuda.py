@@ -33,6 +33,7 @@ class Device:
             raise InputError(
                 f"expected an NVIDIA GPU and its driver, found {error}; choose the backend onnxruntime-cpu where there is none"
             ) from error
+        self._driver = _driver()
         self.name = properties.name.decode()
         self.compute_capability = f"{properties.major}.{properties.minor}"
 
@@ -57,6 +58,13 @@ class Device:
             full = code == self.api.cudaError_t.cudaErrorMemoryAllocation and name != "cudaMemGetInfo"
             raise CudaError(f"{found}; {self.room()}" if full else found)
         return values[0] if len(values) == 1 else values or None
+
+    def wait(self, event: Any) -> None:  # noqa: ANN401 -- cudaEvent_t
+        """Block until what was recorded in `event` is done, while other threads run; raises CudaError."""
+        # By the driver, to which a runtime's event is one of its own: ctypes gives the interpreter to other threads meanwhile,
+        # which cuda-python before 12.9.1 does not. The runtime's call has nothing left to wait for and says how it went.
+        self._driver.cuEventSynchronize(ctypes.c_void_p(int(event)))
+        self.call("cudaEventSynchronize", event)
 
     def _text(self, name: str, code: object) -> str:
         _, text = getattr(self.api, name)(code)
@@ -165,9 +173,9 @@ class Queue:
         self._device.call("cudaGraphLaunch", graph.executable, self._stream)
 
     def wait(self) -> None:
-        """Block until what was enqueued so far is done."""
+        """Block until what was enqueued so far is done; other threads run meanwhile."""
         self._device.call("cudaEventRecord", self._event, self._stream)
-        self._device.call("cudaEventSynchronize", self._event)
+        self._device.wait(self._event)
 
     def __enter__(self) -> Self:
         return self
@@ -188,3 +196,8 @@ def _bindings() -> Any:  # noqa: ANN401 -- a module without types
         with suppress(ImportError):
             return import_module(name)
     raise InputError("expected cuda-python 12 or 13, found none; run `make setup` on a machine with an NVIDIA GPU")
+
+
+def _driver() -> ctypes.CDLL:
+    """The driver itself, which the CUDA runtime loads by the same name."""
+    return ctypes.CDLL("libcuda.so.1")

@@ -29,6 +29,7 @@ NOT_HERE = {
     "engines": "TensorRT",
     "bench steps": "a GPU",
     "bench ladder": "a GPU",
+    "bench streams": "a GPU",
     "bench endpoint": "the 114 M bundle, minutes to export",
     "bench project": "the 114 M bundle, minutes to export",
     "runtime --mic": "a microphone",

@@ -39,13 +39,17 @@ def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noq
             f"expected onnxruntime with {provider}, found {', '.join(onnxruntime.get_available_providers())}; "
             f"run `make setup` on a machine with an NVIDIA GPU, or choose another backend"
         )
+    settings = {}
+    if name == "onnxruntime-cuda":
+        onnxruntime.preload_dlls()  # CUDA and cuDNN as pip installs them, where the loader does not look
+        settings["use_tf32"] = "0"  # FP32 means FP32, as in the plans
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle between chunks, not burning a core
     # Q/DQ as written, weights folded: the arithmetic of INT8 is shown, and its kernels for a CPU, tens of times slower here, are not used.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    session = onnxruntime.InferenceSession(model, options, providers=[(provider, settings)])
     if session.get_providers()[0] != provider:
         raise InputError(
             f"expected {provider} to start, found onnxruntime fell back to {session.get_providers()[0]}; "

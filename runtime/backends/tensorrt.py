@@ -52,6 +52,7 @@ class TensorRtBackend:
         """Kernels of one step, counted in the captured graph; None without one."""
         self.further_turns = 0
         """Launches of two more evaluations of RNN-T behind a step, where those in it were too few; over all streams."""
+        self._counting = threading.Lock()
         self._idle: list[Lane] = []
         owned = ExitStack()
         self._owned = owned
@@ -84,7 +85,10 @@ class TensorRtBackend:
         The results are views of pinned memory: not to be read after the next step of that state, nor after `close`.
         """
         lane = state.lane
-        self.further_turns += lane.run(window, valid)
+        turns = lane.run(window, valid)
+        if turns:
+            with self._counting:  # never around the run: no stream waits for another's step
+                self.further_turns += turns
         symbols = None if lane.symbols is None else symbols_of(lane.symbols, self._blank)
         return StepResult(lane.tokens, lane.log_probs, lane.encoded, state, symbols)
 

@@ -135,6 +135,14 @@ def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
     assert (row.final_ms_p50 is None) is (mode == "continuous")
     assert len(result.utterances) == (2 if mode == "utterance" else 1)
     assert all(each.reference and each.onset_s is not None for each in result.utterances) is (mode == "utterance")
+    if mode == "utterance":
+        for each in result.utterances:
+            assert each.partials
+            assert each.partials[0][0] == pytest.approx((each.first_partial_ms or 0.0) / 1e3, abs=0.006)
+            assert [seconds for seconds, _ in each.partials] == sorted(seconds for seconds, _ in each.partials)
+            assert each.hypothesis.startswith(each.partials[-1][1].split()[0])
+    else:
+        assert result.utterances[0].partials is None
     assert {"wer", "rtf", "final_ms", "speech"} <= result.definitions.keys()
     assert result.provenance.data[0].clips == 2
 

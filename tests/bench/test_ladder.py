@@ -154,19 +154,22 @@ def test_without_a_gpu(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         climbed(both, tmp_path)
 
 
+@pytest.mark.parametrize("peer_python", [None, "env -u PYTHONHOME python3"])
 @pytest.mark.parametrize("each", RUNGS, ids=lambda each: each.name)
-def test_a_rung_s_command_is_what_its_process_parses(both: Path, tmp_path: Path, each: Rung) -> None:
-    options = LadderOptions(both, encoder_config=Path("e.json"), torch_python="env -u PYTHONHOME python3", steps=100)
+def test_a_rung_s_command_is_what_its_process_parses(
+    both: Path, tmp_path: Path, each: Rung, peer_python: str | None
+) -> None:
+    options = LadderOptions(both, encoder_config=Path("e.json"), peer_python=peer_python, steps=100)
     words = Climb(options, read_bundle(both), tmp_path).command(each, tmp_path / "out.json")
     module = words.index("-m") + 1
+    in_other = peer_python is not None and each.backend != "tensorrt"
+    assert words[: module - 1] == (["env", "-u", "PYTHONHOME", "python3"] if in_other else [sys.executable])
     if each.backend == "torch":
-        assert words[: module - 1] == ["env", "-u", "PYTHONHOME", "python3"]
         assert words[module] == "bench.peer"
         args = peer.parse_args(words[module + 1 :])
         assert (args.config, args.lookahead_frames, args.chunk_s) == (Path("e.json"), 0, 0.02)
         assert args.device == "cuda"
     else:
-        assert words[:module] == [sys.executable, "-m"]
         assert words[module] == "bench.rung"
         args = rung.parse_args(words[module + 1 :])
         assert (args.bundle, args.backend) == (both, each.backend)

@@ -35,6 +35,19 @@ def test_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(provenance.commit()).endswith("-dirty")
 
 
+def test_the_commit_is_read_without_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bench that is killed, or finds the disk full, must not leave the repository locked: it does not write there."""
+    monkeypatch.chdir(tmp_path)
+    git("init")
+    Path("a.py").write_text("a")
+    git("add", ".")
+    git("commit", "-m", "a")
+    index = Path(".git/index").read_bytes()
+    os.utime("a.py", (1_000_000_000, 1_000_000_000))  # which a status would note in the index
+    assert not str(provenance.commit()).endswith("-dirty")
+    assert Path(".git/index").read_bytes() == index
+
+
 def test_the_command_names_no_place_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     command = provenance.command(["run", "--eval", str(tmp_path / "my data"), "--limit", "3"])

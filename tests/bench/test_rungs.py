@@ -3,6 +3,8 @@
 import ctypes
 import gc
 import io
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,14 @@ def test_a_rung_in_its_process(rig: Rig, tmp_path: Path, monkeypatch: pytest.Mon
     assert (len(timings.fast.seconds), len(timings.realtime.seconds)) == (10, 2)
     assert timings.first_result_s > 0
     assert rig.gpu.live == {}
+
+
+def test_the_packages_that_another_python_needs_for_a_rung() -> None:
+    name = "{name.partition('.')[0] for name, module in sys.modules.items() if 'site-packages' in str(module)}"
+    code = f"import sys; before = {name}; import bench.rung; print(*{name} - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pydantic = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"}
+    assert set(done.stdout.split()) == {"numpy", *pydantic}
 
 
 @pytest.mark.usefixtures("quick")

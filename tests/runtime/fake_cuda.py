@@ -12,7 +12,7 @@ from functools import partial, wraps
 from types import SimpleNamespace
 from typing import Any
 
-from tests.runtime.fake_gpu import COPIES, TOTAL, Error, FakeGpu, FakeKernel, FakeStream, Op, is_copy
+from tests.runtime.fake_gpu import COPIES, TOTAL, Error, FakeEvent, FakeGpu, FakeKernel, FakeStream, Op, is_copy
 
 
 def _call(function: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
@@ -124,28 +124,30 @@ class FakeCuda:
 
     @_call
     def cudaEventCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
-        return Error.cudaSuccess, SimpleNamespace(handle=self._gpu.make("event"), stream=None)
+        return Error.cudaSuccess, self._gpu.make_event()
 
     @_call
     def cudaEventCreate(self) -> tuple[Any, ...]:
-        return Error.cudaSuccess, SimpleNamespace(handle=self._gpu.make("event"), stream=None, us=None)
+        return Error.cudaSuccess, self._gpu.make_event()
 
     @_call
-    def cudaEventElapsedTime(self, start: SimpleNamespace, end: SimpleNamespace) -> tuple[Any, ...]:
+    def cudaEventElapsedTime(self, start: FakeEvent, end: FakeEvent) -> tuple[Any, ...]:
         return Error.cudaSuccess, (end.us - start.us) / 1e3
 
     @_call
-    def cudaEventDestroy(self, event: SimpleNamespace) -> tuple[Any, ...]:
+    def cudaEventDestroy(self, event: FakeEvent) -> tuple[Any, ...]:
         return (self._gpu.free(event.handle, "event"),)
 
     @_call
-    def cudaEventRecord(self, event: SimpleNamespace, stream: FakeStream) -> tuple[Any, ...]:
+    def cudaEventRecord(self, event: FakeEvent, stream: FakeStream) -> tuple[Any, ...]:
         event.stream = stream
         return (Error.cudaSuccess,)
 
     @_call
-    def cudaEventSynchronize(self, event: SimpleNamespace) -> tuple[Any, ...]:
-        event.stream.drain()
+    def cudaEventSynchronize(self, event: FakeEvent) -> tuple[Any, ...]:
+        assert not (event.stream and event.stream.pending), (
+            "a wait that may hold the interpreter: the driver's comes first"
+        )
         return (Error.cudaSuccess,)
 
     @_call
@@ -227,9 +229,7 @@ class FakeCuda:
         return self._chain(graph, before, number, partial(self._gpu.run, list(child.ops)))
 
     @_call
-    def cudaGraphAddEventRecordNode(
-        self, graph: _Recorded, before: list[Op], number: int, event: SimpleNamespace
-    ) -> Any:  # noqa: ANN401
+    def cudaGraphAddEventRecordNode(self, graph: _Recorded, before: list[Op], number: int, event: FakeEvent) -> Any:  # noqa: ANN401
         return self._chain(graph, before, number, lambda: setattr(event, "us", self._gpu.clock_us))
 
     @_call

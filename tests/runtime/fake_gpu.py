@@ -2,6 +2,7 @@
 """A GPU on host memory: what lives on it, what was called, and a clock that advances with what runs."""
 
 import ctypes
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -59,6 +60,31 @@ class FakeStream:
 
 
 @dataclass
+class FakeEvent:
+    handle: int
+    stream: FakeStream | None = None
+    us: float = math.nan
+
+    def __int__(self) -> int:
+        return self.handle
+
+    def wait(self) -> None:
+        if self.stream is not None:  # one never recorded has nothing to wait for
+            self.stream.drain()
+
+
+class FakeLibcuda:
+    """The driver itself, as ctypes gives it: not counted, since what it returns is left to the runtime's calls."""
+
+    def __init__(self, gpu: "FakeGpu") -> None:
+        self._gpu = gpu
+
+    def cuEventSynchronize(self, handle: ctypes.c_void_p) -> int:  # noqa: N802
+        self._gpu.events[handle.value or 0].wait()
+        return 0
+
+
+@dataclass
 class FakeGpu:
     """The books: what lives, what was called."""
 
@@ -82,6 +108,7 @@ class FakeGpu:
     """Kind of what was made and not freed yet, by handle."""
     blocks: dict[int, Block] = field(default_factory=dict)
     streams: dict[int, FakeStream] = field(default_factory=dict)
+    events: dict[int, FakeEvent] = field(default_factory=dict)
     last_error: Error = Error.cudaSuccess
     _freed: list[Block] = field(default_factory=list)  # kept, so that a late read finds garbage and no other's data
     _handles: int = 0
@@ -90,6 +117,11 @@ class FakeGpu:
         self._handles += 1
         self.live[self._handles] = kind
         return self._handles
+
+    def make_event(self) -> FakeEvent:
+        event = FakeEvent(self.make("event"))
+        self.events[event.handle] = event
+        return event
 
     def allocate(self, kind: str, size: int) -> int:
         buffer = np.full(size + 256, 0xFF, np.uint8)  # NaN and -1

@@ -17,7 +17,7 @@ from runtime.stamp import plan_path, stamp_path
 from tests.runtime import fake_rnnt
 from tests.runtime.fake_cuda import FakeCuda
 from tests.runtime.fake_driver import FakeDriver
-from tests.runtime.fake_gpu import FakeGpu
+from tests.runtime.fake_gpu import FakeGpu, FakeLibcuda
 from tests.runtime.fake_tensorrt import SHAPES, WINDOW, Arrays, FakeTensorRt, toy_step
 
 
@@ -78,6 +78,7 @@ class Rig:
         self.gpu = FakeGpu(**gpu)
         self._monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", FakeCuda(self.gpu))
         self._monkeypatch.setitem(sys.modules, "cuda.bindings.driver", FakeDriver(self.gpu))
+        self._monkeypatch.setattr("runtime.cuda._driver", lambda: FakeLibcuda(self.gpu))
         self._monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRt(self.gpu, version, shapes))
         return self.gpu
 

@@ -3,6 +3,7 @@
 A GPU host without NeMo runs it with `python -m pytest --noconftest -s tests/runtime/test_tensorrt_gpu.py`.
 """
 
+import ctypes
 import threading
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,15 @@ def test_streams_in_threads_do_not_cross(folder: Path, precision: str) -> None:
         each.join()
     backend.close()
     assert together == alone
+
+
+def test_the_driver_knows_the_runtime_s_events() -> None:
+    """Otherwise a step still waits, but in a call that with cuda-python before 12.9.1 stops all other threads."""
+    device = Device()
+    with Queue(device) as queue:
+        queue.clear(queue.allocate(1 << 20), 1 << 20)
+        queue.wait()
+        assert device._driver.cuEventSynchronize(ctypes.c_void_p(int(queue._event))) == 0
 
 
 @on_every_bundle

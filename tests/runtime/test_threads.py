@@ -1,5 +1,6 @@
 """Cancel, reset and close from other threads while a step runs: no deadlock, no leak, nothing after close or of what was cancelled."""
 
+import ctypes
 import sys
 import threading
 import time
@@ -14,7 +15,8 @@ from runtime import Recognizer, Stream
 from runtime.backends import StepResult
 from runtime.backends.tensorrt import TensorRtState
 from runtime.errors import ClosedError
-from tests.runtime.rig import Host, Rig, windows
+from tests.runtime.fake_gpu import FakeGpu, FakeLibcuda
+from tests.runtime.rig import Host, Rig, add_transducer, windows
 
 TIMEOUT_S = 30.0
 AUDIO = np.concatenate([window for window, _ in windows(20)])
@@ -203,3 +205,63 @@ def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
     if how == "recognizer.close":
         assert gate.closed_in_step is False
         expect_closed(recognizer.stream)
+
+
+class SlowLibcuda(FakeLibcuda):
+    """The driver where one event is not done before it is let through."""
+
+    def __init__(self, gpu: FakeGpu) -> None:
+        super().__init__(gpu)
+        self.reached, self.passed = threading.Event(), threading.Event()
+        self.slow: int | None = None  # handle of the event
+
+    def cuEventSynchronize(self, handle: ctypes.c_void_p) -> int:  # noqa: N802
+        if handle.value == self.slow:
+            self.reached.set()
+            assert self.passed.wait(TIMEOUT_S)
+        return super().cuEventSynchronize(handle)
+
+
+def test_a_stream_that_waits_for_the_gpu_holds_up_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = SlowLibcuda(rig.gpu)
+    monkeypatch.setattr("runtime.cuda._driver", lambda: driver)
+    alone = Recognizer(rig.folder, "fp32", Host()).stream()
+    expected = [alone.push(AUDIO), alone.end_utterance()]
+    recognizer = Recognizer(rig.folder, "fp32", rig.open())
+    waiting, other = recognizer.stream(), recognizer.stream()
+    driver.slow = int(waiting._state.lane._queue._event)
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(waiting.push(AUDIO)), daemon=True)
+    thread.start()
+    assert driver.reached.wait(TIMEOUT_S)
+    # Meanwhile all that another stream may ask for: steps, the next utterance, a new lane.
+    assert [other.push(AUDIO), other.end_utterance()] == expected
+    another = recognizer.stream()
+    assert [another.push(AUDIO), another.end_utterance()] == expected
+    assert thread.is_alive()
+    driver.passed.set()
+    finish(thread)
+    assert [*found, waiting.end_utterance()] == expected
+
+
+def test_further_turns_of_all_streams_are_counted(rig: Rig) -> None:
+    add_transducer(rig.folder, b"an eager evaluation")
+    backend = rig.open(decoder="rnnt")
+    cut = windows(60)
+
+    def turns(streams: int) -> int:
+        before = backend.further_turns
+        states = [backend.new_state() for _ in range(streams)]
+        threads = [threading.Thread(target=run, args=(state,), daemon=True) for state in states]
+        for each in threads:
+            each.start()
+        finish(*threads)
+        return backend.further_turns - before
+
+    def run(state: TensorRtState) -> None:
+        for window, valid in cut:
+            backend.step(window, valid, state)
+
+    alone = turns(1)
+    assert alone > 0
+    assert turns(4) == 4 * alone

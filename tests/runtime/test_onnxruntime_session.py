@@ -1,0 +1,56 @@
+"""How onnxruntime is opened on a GPU, of which there is none: its CUDA libraries first, FP32 in full, and no silent fallback to the CPU."""
+
+from typing import Any
+
+import onnxruntime
+import pytest
+
+from runtime.backends.onnxruntime import PROVIDERS, open_session
+from runtime.errors import InputError
+
+CUDA, CPU = PROVIDERS["onnxruntime-cuda"], PROVIDERS["onnxruntime-cpu"]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was asked of an onnxruntime built for CUDA, in order; its sessions get the provider that they ask for."""
+    calls: list[Any] = []
+
+    class Session:
+        def __init__(self, _model: str, _options: object, providers: list[tuple[str, dict[str, str]]]) -> None:
+            calls.append(providers)
+            self.get_providers = lambda: [providers[0][0], CPU]
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: calls.append("preload"))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("onnxruntime-cuda", ["preload", [(CUDA, {"use_tf32": "0"})]]),
+        ("onnxruntime-cpu", [[(CPU, {})]]),
+    ],
+)
+def test_what_a_session_asks_for(calls: list[Any], name: str, expected: list[Any]) -> None:
+    open_session("model.onnx", name)
+    assert calls == expected
+
+
+def test_a_provider_that_does_not_start(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda model, options, **_: session(model, options, [(CPU, {})])
+    )
+    with pytest.raises(InputError, match=f"expected {CUDA} to start, found onnxruntime fell back to {CPU}"):
+        open_session("model.onnx", "onnxruntime-cuda")
+    assert calls[0] == "preload"
+
+
+def test_an_onnxruntime_without_cuda(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+    with pytest.raises(InputError, match=f"expected onnxruntime with {CUDA}, found {CPU}"):
+        open_session("model.onnx", "onnxruntime-cuda")
+    assert calls == []
