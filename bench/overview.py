@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from bench import markdown
 from bench.measure import together
-from bench.results import Provenance, ResultFile, Row, records_of
+from bench.results import SEVERAL, Provenance, ResultFile, Row, records_of
 from bench.table import figures
 
 NO_RESULT = "none: error rate only, on a CPU"
@@ -67,12 +67,13 @@ def overview(results: Sequence[ResultFile]) -> str:
 
 
 def _configurations(result: ResultFile) -> list[Configuration]:
-    """The file's rows of whole data sets clip by clip, and of the step alone; neither ladder nor ablation."""
+    """The file's rows of whole data sets clip by clip, an ablation's too, and of the step alone; no rung of a ladder."""
     of_page = [
         row
         for row in result.rows
-        if row.mode in ("utterance", "offline", "steps")
-        and (row.limit, row.rung, row.combination) == (None, None, None)
+        if (row.mode in ("utterance", "offline") and SEVERAL not in row.data)
+        or (row.mode == "steps" and row.combination is None)
+        if (row.limit, row.rung) == (None, None)
     ]
     found = []
     for name in dict.fromkeys(map(_one, of_page)):

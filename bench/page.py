@@ -139,7 +139,9 @@ def _ladder(results: Sequence[ResultFile]) -> str:
         }
     rungs = dict.fromkeys(rung for column in columns.values() for rung in column)
     cells = [(*rung, *(column.get(rung, "-") for column in columns.values())) for rung in rungs]
-    title = f"**From NeMo's encoder to the runtime**, step ms back to back, {_and(wheres)}; NeMo's has random weights:"
+    commits = dict.fromkeys((result.provenance.commit or "no commit")[:7] for result in results)
+    measured = f"{_and(wheres)}, at commit {_and(commits)}"
+    title = f"**From NeMo's encoder to the runtime**, step ms back to back, {measured}; NeMo's has random weights:"
     return f"{title}\n\n{markdown.table(('Rung', 'Precision', *columns), cells)}"
 
 

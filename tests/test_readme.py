@@ -36,7 +36,7 @@ NOT_HERE = {
     "serving.client": "a Triton server",
 }
 """Commands that hold these words are only parsed, as what they need is missing here."""
-RESULT = "bench/results/streaming_fastconformer_ctc_en_small-80ms-{}-tensorrt-h100-asr_eval-en.json"
+RESULT = "bench/results/streaming_fastconformer_ctc_en_small-80ms-{}-onnxruntime-cpu-asr_eval-en.json"
 STAND_INS = {"A.json": RESULT.format("fp32"), "B.json": RESULT.format("fp16")}
 
 

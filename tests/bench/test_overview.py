@@ -66,7 +66,7 @@ def test_a_data_set_that_one_has_not(on_gpu: ResultFile) -> None:
         ({"lookahead_ms": 480, "mode": "continuous"}, False),
         ({"lookahead_ms": 480, "mode": "endpoint"}, False),
         ({"lookahead_ms": 480, "limit": 3}, False),
-        ({"lookahead_ms": 480, "combination": "c"}, False),
+        ({"lookahead_ms": 480, "combination": "c"}, True),  # of an ablation
     ],
 )
 def test_rows_of_a_cpu(on_gpu: ResultFile, a_result: ResultFile, update: dict[str, object], shown: bool) -> None:
