@@ -83,7 +83,13 @@ def _drawn(folder: Path, results: Sequence[ResultFile]) -> dict[str, "Draw"]:
 
 def _is_step(row: Row, provenance: Provenance) -> bool:
     """Whether it is of the runtime's own step on a GPU, back to back."""
-    return (row.mode, row.pace) == ("steps", "fast") and of_the_runtime(row) and not on_cpu(row, provenance)
+    distributed = row.step_ms_percentiles is not None
+    return (
+        distributed
+        and (row.mode, row.pace) == ("steps", "fast")
+        and of_the_runtime(row)
+        and not on_cpu(row, provenance)
+    )
 
 
 def _waterfall(figure: "Figure", shown: Sequence[Measured]) -> str:
@@ -142,9 +148,8 @@ def _steps(figure: "Figure", shown: Sequence[Measured]) -> str:
 
 
 def _distribution(row: Row) -> tuple[list[float], list[float]]:
-    """Percents from the median on, below the slowest step, and their times in ms: those that the row has."""
+    """Percents from the median on, below the slowest step, and their times in ms."""
     known = {float(percent): value for percent, value in (row.step_ms_percentiles or {}).items()}
-    known |= {50: row.step_ms_p50 or 0.0, 95: row.step_ms_p95 or 0.0, 99: row.step_ms_p99 or 0.0}
     upper = [each for each in sorted(known) if 50 <= each < 100]
     return upper, [known[each] for each in upper]
 

@@ -24,6 +24,7 @@ def on_gpu(a_row: Row, a_result: ResultFile) -> ResultFile:
     """Steps with a graph and without, first texts by stage, and an ablation with an error rate."""
     base = a_row.model_copy(update={"backend": "tensorrt", "functional_check": False})
     times = {"mode": "steps", "step_ms_p50": 1.0, "step_ms_p95": 1.2, "step_ms_p99": 1.5, "pace": "fast"}
+    times["step_ms_percentiles"] = {"0": 0.9, "50": 1.0, "75": 1.1, "99.9": 1.9, "100": 5.0}
     steps = [base.model_copy(update=times | {"cuda_graph": graph}) for graph in (True, False)]
     ladder = base.model_copy(update=times | {"rung": "NeMo in PyTorch, eager", "backend": "torch", "precision": "fp16"})
     stages = {name: {"mean": 30.0, "p50": 2.0, "p95": 3.0} for name in STAGES}
@@ -62,14 +63,15 @@ def test_a_plot_of_each_kind_and_the_same_bytes_again(on_gpu: ResultFile, tmp_pa
         assert "<dc:date>" not in text
 
 
-def test_more_of_the_distribution_where_the_row_has_it(on_gpu: ResultFile, tmp_path: Path) -> None:
-    percents = {"step_ms_percentiles": {"0": 0.9, "50": 1.0, "75": 1.1, "99.9": 1.9, "100": 5.0}}
-    rows = [row.model_copy(update=percents if row.cuda_graph else {}) for row in on_gpu.rows]
-    known, unknown = (
+def test_rows_without_a_distribution_have_no_line(on_gpu: ResultFile, tmp_path: Path) -> None:
+    rows = [row if row.cuda_graph else row.model_copy(update={"step_ms_percentiles": None}) for row in on_gpu.rows]
+    both, one = (
         page_plots(tmp_path, [each])[tmp_path / "plots" / "steps.svg"]
-        for each in (on_gpu.model_copy(update={"rows": rows}), on_gpu)
+        for each in (on_gpu, on_gpu.model_copy(update={"rows": rows}))
     )
-    assert len(re.findall("<use ", known)) == len(re.findall("<use ", unknown)) + 2 * 2  # 75 and 99.9, in two lines
+    assert "fp32, no graph" in texts(both)
+    assert "fp32, no graph" not in texts(one)
+    assert len(re.findall("<use ", both)) > len(re.findall("<use ", one))
 
 
 def test_a_panel_for_each_model_look_ahead_and_decoder(on_gpu: ResultFile, tmp_path: Path) -> None:
