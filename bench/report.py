@@ -72,11 +72,8 @@ def run_report(path: Path | None, out: Path | None) -> None:
     path = path or newest()
     out = out or Path("build/reports") / f"{path.stem}.html"
     text = page(path.stem, read_result(path))
-    try:
-        with written_whole(out) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--out: expected a file that can be written, found {out}: {error.strerror}") from error
+    with written_whole(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     print(f"wrote {out}")
 
 

@@ -204,4 +204,4 @@ def test_bad_input(a_result: ResultFile, tmp_path: Path, capsys: pytest.CaptureF
     write_result(tmp_path / "good.json", of(a_result, said("a", "a")))
     argv = ["report", str(tmp_path / "good.json"), "--out", str(tmp_path)]
     assert exit_code(lambda: run(parse_args(argv), argv)) == 2
-    assert "--out: expected a file that can be written" in capsys.readouterr().err
+    assert f"expected to write {tmp_path}, found" in capsys.readouterr().err

@@ -31,11 +31,13 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
 
 def axes_moved(before: onnx.NodeProto, after: onnx.NodeProto) -> bool:
     """Whether a reduction has its axes as an input, as opset 19 asks for."""
+    if before.op_type not in ("ReduceMax", "ReduceMin"):
+        return False
     old = onnx.NodeProto()
     old.CopyFrom(before)
-    del old.attribute[:]
+    old.attribute.remove(next(each for each in old.attribute if each.name == "axes"))
     old.input.append(f"{before.name}.axes")
-    return before.op_type in ("ReduceMax", "ReduceMin") and old == after
+    return old == after
 
 
 def test_only_the_products_are_touched(step: onnx.ModelProto) -> None:

@@ -70,6 +70,7 @@ def test_hybrid_gives_its_ctc_head_and_its_transducer(tokenizer: Path, tmp_path:
         "decoder": decoder,
         "decoding": {"strategy": "greedy"},
     }
+    torch.manual_seed(0)
     model = EncDecHybridRNNTCTCBPEModel(cfg=OmegaConf.create(configuration(tokenizer) | {"aux_ctc": auxiliary}))
     with torch.no_grad():
         model.joint.enc.weight.mul_(4)
