@@ -13,6 +13,8 @@ MODEL ?= data/checkpoint/streaming_fastconformer_ctc_en_small.nemo
 LOOKAHEAD ?= 80
 # fp32, fp16 or int8; by default what the hardware is there for.
 PRECISION ?= $(if $(filter gpu,$(HARDWARE)),fp16,fp32)
+# In plans, products of one or two rows as matrix products or as sums: matrix or sum; by default what was faster where it was measured.
+PRODUCTS ?=
 # ctc or rnnt; by default the checkpoint's best.
 DECODER ?=
 # Milliseconds of audio in one push, 20 to 40.
@@ -82,8 +84,8 @@ export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD) to a bundle in build/bundles
 calibrate: export ## calibration speech (CALIB, none of it in EVAL) to INT8 thresholds in build/calibration and the INT8 step (METHOD, KEEP)
 	$(call calibrated,$(LOOKAHEAD))
 
-engines: $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans (PRECISION) in build/plans, where an NVIDIA GPU is
-	$(RUN) engines --bundle "$(BUNDLE)" --precision $(PRECISION)
+engines: $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans (PRECISION, PRODUCTS) in build/plans, where an NVIDIA GPU is
+	$(RUN) engines --bundle "$(BUNDLE)" --precision $(PRECISION) $(call option,--products,$(PRODUCTS))
 
 triton: engines ## the plan and the decoder to a Triton model repository in build/triton (PRECISION)
 	$(RUN) serving --bundle "$(BUNDLE)" --precision $(PRECISION) --out build/triton
