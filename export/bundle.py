@@ -114,9 +114,10 @@ def write_bundle(checkpoint: Checkpoint, lookahead_ms: int, folder: Path) -> Bun
                 bundle = bundle.model_copy(update={"rnnt": {**(bundle.rnnt or {}), precision: evaluation}})
             write_manifest(partial, bundle)
             parity = measure_parity(checkpoint, partial, precision, lookahead)
+            head = "" if parity.log_probs is None else f", log-probabilities within {parity.log_probs:.1e}"
             print(
                 f"export: step.{precision}.onnx: {step.parameters / 1e6:.2f} M numbers; from NeMo's offline forward over {parity.frames} "
-                f"frames: encoded within {parity.encoded:.1e}, log-probabilities within {parity.log_probs:.1e}"
+                f"frames: encoded within {parity.encoded:.1e}{head}"
             )
             if precision == "fp32" and not parity.encoded <= TOLERANCE:
                 raise InputError(
@@ -157,9 +158,7 @@ def _describe(checkpoint: Checkpoint, geometry: Geometry, lookahead_ms: int) -> 
         preemphasis=checkpoint.mel.preemphasis,
         vocabulary=list(checkpoint.vocabulary),
         blank=len(checkpoint.vocabulary),
-        decoders=["rnnt", "ctc"]
-        if checkpoint.architecture.transducer
-        else ["ctc"],  # as NeMo: a hybrid's CTC is auxiliary
+        decoders=checkpoint.decoders,
         tokenizer=None,
         steps={},
         parity={},
