@@ -21,6 +21,7 @@ from bench.results import read_result
 from bench.steps import StepOptions, run_steps
 from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as calibrate
+from calibration.collect import ObservedBackend, stream_speech
 from calibration.compare import hear
 from export.bundle import write_bundle
 from export.checkpoint import EMBEDDED, RANDOM_CONFIG, load_checkpoint
@@ -176,6 +177,33 @@ def test_its_steps_are_measured_with_its_decoder(transducer: Transducer, tmp_pat
     options = StepOptions(transducer.folder, "onnxruntime-cpu", "fp32", steps=100, out=tmp_path)
     result = read_result(run_steps(options, [], Console(quiet=True)))
     assert {each.decoder for each in result.rows} == {"rnnt"}
+
+
+def test_its_activations_are_counted(transducer: Transducer) -> None:
+    backend = ObservedBackend(transducer.folder, read_bundle(transducer.folder))
+    with Recognizer(transducer.folder, backend=backend, lm=None) as recognizer:
+        stream_speech(recognizer, [noise(30_000, 1), noise(20_000, 2)], 1, lambda _: None)
+    backend.flush()
+    assert backend.steps > 15
+    assert all(each.absolute_max > 0 for each in backend.histograms.values())
+
+
+def test_a_step_beyond_an_onnx_file_is_left_out(
+    transducer: Transducer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, sizes = load_checkpoint(str(transducer.file)), read_bundle(transducer.folder).steps
+    monkeypatch.setattr("export.graph.MAX_BYTES", sizes["fp16"].bytes)
+    assert write_bundle(checkpoint, 80, tmp_path / "bundle").steps.keys() == {"fp16"}
+    with Recognizer(tmp_path / "bundle", "fp16", "onnxruntime-cpu") as recognizer:
+        stream = recognizer.stream()
+        stream.push(noise(48_000, 1))
+        assert stream.end_utterance().tokens
+    with pytest.raises(InputError, match=r"expected a precision of the bundle \(fp16\), found fp32; choose one"):
+        Recognizer(tmp_path / "bundle", None, "onnxruntime-cpu")
+    monkeypatch.setattr("export.graph.MAX_BYTES", 1000)
+    with pytest.raises(InputError, match="found transducer too large in fp32 and fp16; choose a smaller one"):
+        write_bundle(checkpoint, 80, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 Refused = Callable[[Transducer], object]
