@@ -92,7 +92,7 @@ def _add_steps(steps: argparse.ArgumentParser) -> None:
     steps.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
     steps.add_argument("--backend", default="tensorrt")
     steps.add_argument("--precision", default="fp16")
-    steps.add_argument("--decoder", default="ctc", help="rnnt: its evaluations are in the step (default: ctc)")
+    steps.add_argument("--decoder", help="rnnt: its evaluations are in the step (default: ctc, or what there is)")
     steps.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back; a fifth of them paced")
     steps.add_argument("--name", help="of the result file (default: named after what is measured)")
 

@@ -244,6 +244,7 @@ def _trials(options: AblationOptions) -> list[Trial]:
     trials = []
     for folder in folders.values():
         bundle = read_bundle(folder)
+        bundle.check_ctc("the ablation")
         trials += [Trial(folder, bundle, "fp32"), Trial(folder, bundle, "fp16")]
         trials += [Trial(folder, bundle, "int8", method) for method in dict.fromkeys(options.methods)]
     return trials

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from runtime.backends import StepResult
 from runtime.backends.engine import open_engine
-from runtime.backends.tensorrt import RESULTS
 from runtime.bundle import Bundle
 from runtime.cuda import Bytes, Queue
 from runtime.errors import CudaError
@@ -40,7 +39,7 @@ class HostStateBackend:
             staging = host(engine.outputs.end)
             self._sent, self._fetched = staging[: engine.inputs.end], staging[engine.outputs.start :]
             self._window, self._valid = engine.view(staging, "audio")[0], engine.view(staging, "valid")
-            self._tokens, self._log_probs, self._encoded = (engine.view(staging, name)[0] for name in RESULTS)
+            self._results = engine.results(staging)
             self._state = host(self._reads.end - self._reads.start)
             made.callback(setattr, self, "_context", None)  # before the block that it uses is freed
             self._context: Any = engine.context(self._base, self._reads, self._writes)
@@ -69,7 +68,7 @@ class HostStateBackend:
         self._valid[0] = valid
         self._run()
         self._queue.wait()
-        return StepResult(self._tokens, self._log_probs, self._encoded, state)
+        return StepResult(**self._results, state=state)
 
     def close(self) -> None:
         """Free everything; safe to call twice."""

@@ -94,6 +94,7 @@ def run_ladder(options: LadderOptions, argv: Sequence[str], console: Console) ->
     """
     check_steps(options.steps)
     bundle = read_bundle(options.bundle)
+    bundle.check_ctc("the ladder")
     path = result_path(options.out, options.name or f"{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-ladder")
     if options.encoder_config is not None and not options.encoder_config.is_file():
         raise InputError(f"--encoder-config: expected a JSON file, found none at {options.encoder_config}")

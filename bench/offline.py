@@ -70,7 +70,7 @@ def load_reference(model: str, lookahead_ms: int) -> Reference:
     """NeMo's preprocessor, encoder and CTC head under the mask of a look-ahead, FP32, on a GPU where torch finds one.
 
     Raises:
-        InputError: a checkpoint that is missing, corrupt, without a tokenizer, or not trained for the look-ahead.
+        InputError: a checkpoint that is missing, corrupt, without a CTC head or a tokenizer, or not trained for the look-ahead.
     """
     import sentencepiece
     import torch
@@ -79,6 +79,10 @@ def load_reference(model: str, lookahead_ms: int) -> Reference:
     from export.parity import nemo_offline
 
     checkpoint = load_checkpoint(model)
+    if checkpoint.ctc_head is None:
+        raise InputError(
+            f"expected a checkpoint with a CTC head, found {model} with an RNN-T alone; measure its bundle with `bench run`"
+        )
     if checkpoint.tokenizer is None:
         raise InputError(f"expected a trained checkpoint, found {model}; random weights have no error rate")
     right = checkpoint.architecture.lookahead_frames(lookahead_ms)
@@ -89,7 +93,7 @@ def load_reference(model: str, lookahead_ms: int) -> Reference:
         part.to(device)
 
     def transcribe(samples: npt.NDArray[np.float32]) -> str:
-        best = nemo_offline(checkpoint, right, samples).log_probs.argmax(-1).tolist()  # [T]
+        best = np.argmax(np.asarray(nemo_offline(checkpoint, right, samples).log_probs), -1).tolist()  # [T]
         blank = checkpoint.architecture.vocabulary
         return str(tokenizer.decode([token for token, _ in groupby(best) if token != blank]))
 

@@ -14,7 +14,7 @@ from bench.results import DEFINITIONS, ResultFile, Row, calibration_of, result_p
 from bench.rung import measure_backend
 from bench.timing import Measured
 from runtime import InputError, Recognizer
-from runtime.bundle import Bundle, Decoding
+from runtime.bundle import Bundle, Decoding, read_bundle
 
 PERCENTS = (0, 5, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.9, 100)  # of a step's distribution
 
@@ -28,7 +28,7 @@ class StepOptions:
     bundle: Path
     backend: str = "tensorrt"
     precision: str = "fp16"
-    decoder: str = "ctc"  # rnnt: its evaluations are in the step
+    decoder: str | None = None  # rnnt: its evaluations are in the step; None: ctc, or rnnt where there is no CTC head
     steps: int = 1000  # back to back; a fifth of them at the pace of speech
     name: str | None = None  # of the result file; None: made of what is measured
     out: Path = Path("bench/results")
@@ -37,7 +37,8 @@ class StepOptions:
 def run_steps(options: StepOptions, argv: Sequence[str], console: Console) -> Path:
     """Measure, print, write the result file and return its path. Raises InputError for bad options or a bundle that can't be opened."""
     check_steps(options.steps)
-    with Recognizer(options.bundle, options.precision, options.backend, None, options.decoder) as recognizer:
+    asked = options.decoder or read_bundle(options.bundle).step_decoder
+    with Recognizer(options.bundle, options.precision, options.backend, None, asked) as recognizer:
         backend, bundle, decoder = recognizer.backend, recognizer.bundle, recognizer.decoder
         parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.precision, backend.name]
         parts += ["rnnt"] if decoder == "rnnt" else []

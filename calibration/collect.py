@@ -38,7 +38,7 @@ class ObservedBackend:
         expose(model, self.histograms)
         self.name = _provider_name()
         self._session = open_session(model.SerializeToString(), self.name)
-        self._outputs = ["tokens", "log_probs", "encoded", *(f"next_{name}" for name in STATE), *self.histograms]
+        self._outputs = [*self._step.results, *(f"next_{name}" for name in STATE), *self.histograms]
         self._waiting: dict[str, list[Samples]] = {tensor: [] for tensor in self.histograms}
 
     def new_state(self) -> State:
@@ -48,16 +48,19 @@ class ObservedBackend:
     def step(self, window: Samples, valid: int, state: State) -> StepResult:
         """See Backend.step. Frames after the end of the audio are computed, but not counted: nothing comes of them."""
         feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **state}
-        tokens, log_probs, encoded, *rest = self._session.run(self._outputs, feeds)
+        made = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
         frames = self._frames(valid)
-        for tensor, values in zip(self.histograms, rest[len(STATE) :], strict=True):
+        for tensor in self.histograms:
+            values = made[tensor]
             # [T, features], or the other way round
             self._waiting[tensor].append(np.take(values, range(frames), values.shape.index(self._bundle.chunk_frames)))
         self.steps += 1
         if self.steps % BUFFERED_STEPS == 0:
             self.flush()
-        following = dict(zip(STATE, rest[: len(STATE)], strict=True))
-        return StepResult(tokens[0], log_probs[0], encoded[0], following)
+        following = {name: made[f"next_{name}"] for name in STATE}
+        # No symbol of RNN-T: nothing is decoded where there is no CTC head.
+        symbols = np.zeros((self._bundle.chunk_frames, 0), np.int32)
+        return StepResult(**{name: made[name][0] for name in self._step.results}, state=following, symbols=symbols)
 
     def flush(self) -> None:
         """Count what is buffered. Raises InputError where it is not finite."""

@@ -24,13 +24,18 @@ class RecordingBackend:
     name = "onnxruntime-cpu"
 
     def __init__(self, model: onnx.ModelProto, bundle: Bundle, tensors: Sequence[str] = (), threads: int = 0) -> None:
-        """`tensors`: FP32 ones [T, features] to keep beside log_probs and encoded; `threads`: 0 for one per core."""
+        """`tensors`: FP32 ones [T, features] to keep beside log_probs and encoded; `threads`: 0 for one per core.
+
+        Raises InputError for a bundle without a CTC head.
+        """
+        bundle.check_ctc("a comparison of log-probabilities")
         shown = onnx.ModelProto()
         shown.CopyFrom(model)
         expose(shown, tensors)
         self._bundle = bundle
         self._session = open_session(shown.SerializeToString(), self.name, threads)
-        self._outputs = ["tokens", "log_probs", "encoded", *(f"next_{name}" for name in STATE), *tensors]
+        self._results = bundle.step("fp32").results
+        self._outputs = [*self._results, *(f"next_{name}" for name in STATE), *tensors]
         self.kept: dict[str, list[Floats]] = {name: [] for name in ("log_probs", "encoded", *tensors)}
         """[T, features] by step; fewer than T frames at an utterance's end."""
 
@@ -49,7 +54,7 @@ class RecordingBackend:
         for name, parts in self.kept.items():
             parts.append(made[name].reshape(self._bundle.chunk_frames, -1)[:frames])
         following = {name: made[f"next_{name}"] for name in STATE}
-        return StepResult(made["tokens"][0], made["log_probs"][0], made["encoded"][0], following)
+        return StepResult(**{name: made[name][0] for name in self._results}, state=following)
 
     def close(self) -> None:
         """The session is freed with the object."""

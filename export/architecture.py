@@ -43,7 +43,7 @@ class Transducer:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of a cache-aware FastConformer with a CTC head, and with a transducer where the checkpoint is a hybrid."""
+    """Sizes of a cache-aware FastConformer, and of its transducer where the checkpoint has one."""
 
     layers: int
     width: int

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.architecture import Architecture, read_architecture
+from export.architecture import Architecture, read_architecture, read_transducer
 from export.archive import check_archive, guarded_connector
 from export.conformer import Weights
 from export.mel import MelFrontEnd
+from runtime.bundle import Decoding
 from runtime.errors import InputError
 from runtime.files import sha256
 
@@ -74,7 +75,7 @@ RANDOM_BLANK_BIAS = 0.7  # added to the joint's blank: random weights then emit 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A streaming FastConformer with a CTC head, and a hybrid's transducer, as NeMo's modules and as arrays."""
+    """A streaming FastConformer with a CTC head, a transducer or, a hybrid, both, as NeMo's modules and as arrays."""
 
     name: str
     sha256: str
@@ -90,10 +91,17 @@ class Checkpoint:
     preprocessor: Any
     """NeMo's module, as `encoder` and `ctc_head`; NeMo is untyped."""
     encoder: Any
-    ctc_head: Any
+    ctc_head: Any = None
+    """None where the checkpoint is a transducer alone."""
     prediction: Any = None
     """NeMo's RNNTDecoder, and `joint` its RNNTJoint: None where the architecture has no transducer."""
     joint: Any = None
+
+    @property
+    def decoders(self) -> list[Decoding]:
+        """Those that it was trained for, the best first: as NeMo, for which a hybrid's CTC head is auxiliary."""
+        transducer: list[Decoding] = ["rnnt"] if self.architecture.transducer else []
+        return transducer if self.ctc_head is None else [*transducer, "ctc"]
 
 
 def checkpoint_name(model: str) -> str:
@@ -116,7 +124,7 @@ def checkpoint_hash(model: str) -> str | None:
 
 
 def load_checkpoint(model: str) -> Checkpoint:
-    """Load through NeMo; raises InputError for what is missing, corrupt or no streaming Conformer with a CTC head."""
+    """Load through NeMo; raises InputError for what is missing, corrupt or no streaming Conformer with a CTC head or an RNN-T."""
     digest = checkpoint_hash(model)
     with quiet_nemo():
         if model == RANDOM:
@@ -154,12 +162,14 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
     restored.eval()
     config = restored.cfg
     head = getattr(restored, "ctc_decoder", None) or getattr(restored, "decoder", None)
-    if head is None or not hasattr(head, "decoder_layers"):
+    if not hasattr(head, "decoder_layers"):
+        head = None
+    tokenizer = getattr(getattr(restored, "tokenizer", None), "tokenizer", None)
+    if tokenizer is None or (head is None and read_transducer(config) is None):
         raise InputError(
-            f"expected a checkpoint with a CTC head (CTC or hybrid), found {type(restored).__name__} in {name}; "
-            f"choose one such as stt_en_fastconformer_hybrid_large_streaming_multi"
+            f"expected a checkpoint of SentencePiece tokens with a CTC head or an RNN-T with an LSTM, found {type(restored).__name__} "
+            f"in {name}; choose one such as stt_en_fastconformer_hybrid_large_streaming_multi"
         )
-    tokenizer = restored.tokenizer.tokenizer
     vocabulary = tuple(tokenizer.id_to_piece(index) for index in range(tokenizer.get_piece_size()))
     architecture = read_architecture(name, config, len(vocabulary))
     transducer = {"prediction": restored.decoder, "joint": restored.joint} if architecture.transducer else {}
@@ -231,7 +241,7 @@ def _mel(featurizer: Any) -> MelFrontEnd:  # noqa: ANN401 -- NeMo's FilterbankFe
 
 def read_weights(
     encoder: torch.nn.Module,
-    head: torch.nn.Module,
+    head: torch.nn.Module | None,
     prediction: torch.nn.Module | None = None,
     joint: torch.nn.Module | None = None,
 ) -> Weights:

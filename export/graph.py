@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17  # the highest that TensorRT 8.6 parses; the first with LayerNormalization
 IR_VERSION = 8
+MAX_BYTES = 2_000_000_000  # of constants: protobuf writes no more than 2 GiB, the nodes included
 TENSOR_CORE_COLUMNS = 8  # a multiple of this, for FP16
 
 _DTYPES: dict[type[np.generic], int] = {
@@ -22,6 +23,10 @@ _DTYPES: dict[type[np.generic], int] = {
 
 Array = npt.NDArray[np.float64]
 Floating = type[np.float32] | type[np.float16]
+
+
+class GraphSizeError(ValueError):
+    """A graph whose constants do not fit into one ONNX file."""
 
 
 class GraphBuilder:
@@ -168,7 +173,10 @@ class GraphBuilder:
         return self.one("Mul", [x, self.one("Sigmoid", [x], f"{name}.sigmoid")], name)
 
     def model(self, name: str) -> onnx.ModelProto:
-        """The finished model, checked, with every intermediate shape inferred."""
+        """The finished model, checked, with every intermediate shape inferred. Raises GraphSizeError beyond MAX_BYTES."""
+        size = sum(len(each.raw_data) for each in self._initializers.values())
+        if size > MAX_BYTES:
+            raise GraphSizeError(f"{size / 1e9:.1f} GB of constants, an ONNX file holds {MAX_BYTES / 1e9:.1f}")
         graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._initializers.values()))
         model = helper.make_model(
             graph,

@@ -20,12 +20,12 @@ Samples = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Reference:
-    """An encoder's and CTC head's output for one utterance."""
+    """An encoder's output for one utterance, and its CTC head's."""
 
     encoded: npt.NDArray[np.float32]
     """[frames, D]."""
-    log_probs: npt.NDArray[np.float32]
-    """[frames, V+1]."""
+    log_probs: npt.NDArray[np.float32] | None
+    """[frames, V+1]; None without a CTC head."""
 
 
 def nemo_offline(checkpoint: Checkpoint, lookahead_frames: int, audio: Samples) -> Reference:
@@ -40,9 +40,11 @@ def nemo_offline(checkpoint: Checkpoint, lookahead_frames: int, audio: Samples) 
         signal, samples = torch.from_numpy(audio).to(device)[None], torch.tensor([len(audio)], device=device)
         mel, mel_frames = checkpoint.preprocessor(input_signal=signal, length=samples)
         encoded, frames = checkpoint.encoder(audio_signal=mel, length=mel_frames)
-        log_probs = checkpoint.ctc_head(encoder_output=encoded)
+        log_probs = checkpoint.ctc_head and checkpoint.ctc_head(encoder_output=encoded)
     count = int(frames[0])
-    return Reference(encoded[0, :, :count].T.cpu().numpy(), log_probs[0, :count].cpu().numpy())
+    return Reference(
+        encoded[0, :, :count].T.cpu().numpy(), None if log_probs is None else log_probs[0, :count].cpu().numpy()
+    )
 
 
 class Recorder:
@@ -69,9 +71,10 @@ class Recorder:
     def frames(self, count: int) -> Reference:
         """The first `count` frames since the last call; forgets them."""
         steps, self.steps = self.steps, []
+        log_probs = [each.log_probs for each in steps if each.log_probs is not None]
         return Reference(
             np.concatenate([each.encoded for each in steps])[:count],
-            np.concatenate([each.log_probs for each in steps])[:count],
+            np.concatenate(log_probs)[:count] if log_probs else None,
         )
 
 
@@ -86,11 +89,15 @@ def stream_frames(recognizer: Recognizer, recorder: Recorder, audio: Samples, fr
 
 def compare(reference: Reference, found: Reference) -> Parity:
     """Largest absolute differences and whether every frame's best token is the same."""
+    log_probs, tokens_identical = None, None
+    if reference.log_probs is not None and found.log_probs is not None:
+        log_probs = float(np.abs(reference.log_probs - found.log_probs).max())
+        tokens_identical = bool((reference.log_probs.argmax(-1) == found.log_probs.argmax(-1)).all())
     return Parity(
         frames=len(reference.encoded),
         encoded=float(np.abs(reference.encoded - found.encoded).max()),
-        log_probs=float(np.abs(reference.log_probs - found.log_probs).max()),
-        tokens_identical=bool((reference.log_probs.argmax(-1) == found.log_probs.argmax(-1)).all()),
+        log_probs=log_probs,
+        tokens_identical=tokens_identical,
     )
 
 
@@ -107,7 +114,7 @@ def measure_parity(checkpoint: Checkpoint, folder: Path, precision: str, lookahe
     """Parity of a bundle's step on seeded noise."""
     audio = seeded_noise()
     bundle = read_bundle(folder)
-    recorder = Recorder(open_backend("onnxruntime-cpu", folder, bundle, precision))
+    recorder = Recorder(open_backend("onnxruntime-cpu", folder, bundle, precision, bundle.step_decoder))
     with Recognizer(folder, precision, recorder, lm=None) as recognizer:
         return compare(
             nemo_offline(checkpoint, lookahead_frames, audio), stream_frames(recognizer, recorder, audio, 320)

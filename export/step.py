@@ -1,4 +1,4 @@
-"""The streaming step of a cache-aware FastConformer with a CTC head as one static ONNX graph.
+"""The streaming step of a cache-aware FastConformer, with its CTC head where it has one, as one static ONNX graph.
 
 Source of the arithmetic: NeMo 3.0.0, nemo/collections/asr/modules/conformer_encoder.py and parts/submodules. What differs is only
 what is constant at export.
@@ -15,6 +15,9 @@ from export.geometry import Geometry
 from export.graph import Floating, GraphBuilder
 from export.mel import MelFrontEnd
 
+CTC_HEAD = "ctc.decoder_layers.0"
+"""Its weights, where the checkpoint has one."""
+
 
 def build_step(
     architecture: Architecture, geometry: Geometry, mel: MelFrontEnd, weights: Weights, compute: Floating
@@ -25,7 +28,8 @@ def build_step(
     in  audio FP32 [1, window], valid INT32 [1] (mel frames from the chunk's start to the end of the audio; any large number
         before the end), length INT32 [1], kv_cache [1, C, 2L, H, D/H] (per layer the keys, then the values),
         time_cache [1, k-1, LD], both in the compute type, all zero at the start of an utterance;
-    out tokens INT32 [1, T], log_probs FP32 [1, T, V+1], encoded FP32 [1, T, D], next_length, next_kv_cache, next_time_cache.
+    out encoded FP32 [1, T, D], next_length, next_kv_cache, next_time_cache, and of weights with a CTC head tokens INT32 [1, T] and
+        log_probs FP32 [1, T, V+1].
     """
     return _Step(architecture, geometry, mel, weights, GraphBuilder(compute)).build()
 
@@ -68,8 +72,9 @@ class _Step:
 
         encoded_shape = [1, self.frames, a.width]
         g.output("encoded", g.reshape(x, encoded_shape, "encoded_frames"), np.float32, encoded_shape)
-        with g.scoped("ctc"):
-            self.decode(x)
+        if f"{CTC_HEAD}.weight" in self.weights:
+            with g.scoped("ctc"):
+                self.decode(x)
         with g.scoped("state"):
             longer = g.one("Add", [length, g.constant("chunk", [self.frames], np.int32)], "longer")
             most = g.constant("context", [self.context], np.int32)
@@ -122,7 +127,7 @@ class _Step:
         The log-softmax is written out, so that it shares its maximum with the best class.
         """
         g, classes = self.graph, self.architecture.vocabulary + 1
-        logits = g.logits(x, *self.layers.linear_weights("ctc.decoder_layers.0"), "logits")
+        logits = g.logits(x, *self.layers.linear_weights(CTC_HEAD), "logits")
         tokens, most = g.first_maximum(logits, self.architecture.vocabulary, "best")
         below = g.one("Sub", [logits, most], "below")
         exponentials = g.one("Exp", [below], "exponentials")

@@ -122,7 +122,12 @@ class StepEntry(GraphEntry):
     """The streaming step."""
 
     state = STATE
-    others = (("audio", "valid"), ("tokens", "log_probs", "encoded"))
+    others = (("audio", "valid"), ("encoded",))
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of the outputs that are no state: encoded, and with a CTC head tokens and log_probs."""
+        return tuple(each.name for each in self.outputs if each.name not in {f"next_{name}" for name in STATE})
 
 
 class RnntEntry(GraphEntry):
@@ -146,8 +151,9 @@ class Parity(_Strict):
     frames: Positive
     """Encoder frames compared."""
     encoded: float
-    log_probs: float
-    tokens_identical: bool
+    log_probs: float | None
+    """None without a CTC head, and so is `tokens_identical`."""
+    tokens_identical: bool | None
     rnnt_tokens: Annotated[int, Field(ge=0)] | None = None
     """Tokens of NeMo's greedy RNN-T over its own encoded frames; None without a transducer."""
     rnnt_identical: bool | None = None
@@ -218,14 +224,18 @@ class Bundle(_Strict):
         if self.window_samples < max(self.chunk_samples, self.first_step_samples):
             raise ValueError(f"a window of {self.window_samples} samples is shorter than what a step waits for")
         for precision, step in self.steps.items():
+            ctc = "ctc" in self.decoders
             shapes = {
-                "audio": (step.input("audio").shape, [1, self.window_samples]),
-                "tokens": (step.output("tokens").shape, [1, self.chunk_frames]),
-                "log_probs": (step.output("log_probs").shape, [1, self.chunk_frames, self.blank + 1]),
+                "audio": [1, self.window_samples],
+                "tokens": [1, self.chunk_frames] if ctc else None,
+                "log_probs": [1, self.chunk_frames, self.blank + 1] if ctc else None,
             }
-            for name, (found, expected) in shapes.items():
-                if found != expected:
-                    raise ValueError(f"step {precision} has {name} {found}, not {expected}")
+            found = {each.name: each.shape for each in (*step.inputs, *step.outputs)}
+            for name, expected in shapes.items():
+                if found.get(name) != expected:
+                    raise ValueError(
+                        f"step {precision} with the decoders {', '.join(self.decoders)} has {name} {found.get(name)}, not {expected}"
+                    )
         if ("rnnt" in self.decoders) != bool(self.rnnt) and self.steps:
             raise ValueError(f"decoders {', '.join(self.decoders)} with {len(self.rnnt or {})} evaluations of RNN-T")
         for precision, each in (self.rnnt or {}).items():
@@ -244,6 +254,19 @@ class Bundle(_Strict):
         raise InputError(
             f"expected a decoder of the bundle ({', '.join(self.decoders)}), found {asked}; choose one of them with DECODER="
         )
+
+    @property
+    def step_decoder(self) -> Decoding:
+        """The decoder that needs least beside the step: ctc where there is a CTC head."""
+        return "ctc" if "ctc" in self.decoders else "rnnt"
+
+    def check_ctc(self, use: str) -> None:
+        """Raise InputError unless there is a CTC head, whose log-probabilities `use` needs."""
+        if "ctc" not in self.decoders:
+            raise InputError(
+                f"expected a bundle with a CTC head for {use}, found {self.checkpoint.name} with {', '.join(self.decoders)} alone; "
+                f"do without, or choose a CTC or hybrid checkpoint"
+            )
 
     def step(self, precision: str) -> StepEntry:
         """The step of `precision`; raises InputError for one that the bundle lacks."""

@@ -44,13 +44,17 @@ class Recognizer:
         `backend` is a name, an open backend, or None for this machine's best; `precision` None is the named backend's usual one, and
         an open backend has its own. `lm` is a KenLM file with its word list beside it, "default" for the one that ships with the
         bundle's checkpoint (the embedded one has one, another has none), or None for none; it goes with CTC. `decoder` is ctc, rnnt or
-        None for the bundle's best (CTC where `lm` is a file); an open backend's is ctc unless named.
+        None for the bundle's best (CTC where `lm` is a file); an open backend's is ctc unless named, or where there is no CTC head.
 
         Raises InputError for a bundle that is missing, broken or not for this backend, and for a language model that is so.
         """
         self.bundle = read_bundle(bundle)
         given = backend is not None and not isinstance(backend, str)
-        self.decoder = self.bundle.decoder(decoder or ("ctc" if given or isinstance(lm, Path) else None))
+        if isinstance(lm, Path):
+            self.bundle.check_ctc(f"the language model {lm}")
+        self.decoder = self.bundle.decoder(
+            decoder or (self.bundle.step_decoder if given or isinstance(lm, Path) else None)
+        )
         if self.decoder == "rnnt" and isinstance(lm, Path):
             raise InputError(
                 f"expected the decoder ctc with a language model, found rnnt and {lm}; leave one of them out"

@@ -49,7 +49,8 @@ class TritonStep:
             sequence_end=valid != ALL_VALID,
         )
         nothing = np.zeros((0, 0), np.float32)  # encoded stays on the server
-        return StepResult(reply.as_numpy("tokens")[0], reply.as_numpy("log_probs")[0], nothing, state=True)
+        results = {name: reply.as_numpy(name)[0] for name in ("tokens", "log_probs")}
+        return StepResult(**results, encoded=nothing, state=True)
 
     def close(self) -> None:
         """Close the connection."""
@@ -97,18 +98,19 @@ class TritonRecognizer(Recognizer):
     """A Recognizer whose step and greedy decoder run on the server at `url`, as host:port. One stream at a time."""
 
     def __init__(self, bundle: Path, url: str) -> None:
-        """Raises InputError for a broken bundle, and where tritonclient is not installed."""
+        """Raises InputError for a broken bundle or one without a CTC head, and where tritonclient is not installed."""
         try:
             from tritonclient import grpc
         except ImportError as error:
             raise InputError(
                 "expected tritonclient, found none; install it with `pip install --no-deps -r requirements/triton.txt`"
             ) from error
-        blank = read_bundle(bundle).blank
+        read = read_bundle(bundle)
+        read.check_ctc("Triton's greedy decoder")
         client = grpc.InferenceServerClient(url)
         # A correlation id of this client's own, for all its utterances: a START on it begins anew, so one that was left open holds no slot.
         sequence = secrets.randbits(63) | 1
-        self._remote = (client, grpc, decoder_model(bundle), sequence, blank)
+        self._remote = (client, grpc, decoder_model(bundle), sequence, read.blank)
         super().__init__(bundle, backend=TritonStep(client, grpc, step_model(bundle), sequence), lm=None)
 
     def new_decoder(self) -> TritonDecoder:

@@ -34,9 +34,11 @@ def decoder_model(bundle_folder: Path) -> str:
 def write_repository(bundle_folder: Path, precision: str, out: Path) -> None:
     """Write the repository `out`, whole or not at all, replacing what it held.
 
-    Raises InputError for a bundle or plan that is missing, broken or not of one another, and for an `out` that is no repository.
+    Raises InputError for a bundle or plan that is missing, broken or not of one another, a bundle without a CTC head, and for an `out`
+    that is no repository.
     """
     bundle = read_bundle(bundle_folder)
+    bundle.check_ctc("Triton's greedy decoder")
     step = bundle.step(precision)
     plan = plan_path(bundle_folder, precision)
     stamp = read_stamp(plan)

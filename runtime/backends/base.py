@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepResult:
     """One step's outputs, valid until the next step with the same state."""
 
-    tokens: npt.NDArray[np.int32]
-    """Best token per frame [T]."""
-    log_probs: npt.NDArray[np.float32]
+    tokens: npt.NDArray[np.int32] | None = None
+    """Best token per frame [T]; None without a CTC head, and so is `log_probs`."""
+    log_probs: npt.NDArray[np.float32] | None = None
     """[T, V+1]."""
     encoded: npt.NDArray[np.float32]
     """[T, D]."""

@@ -68,6 +68,10 @@ class Engine:
         spec, start = self.tensors[name], {**self.inputs.offsets, **self.outputs.offsets}[name]
         return spec.view(staging, start)
 
+    def results(self, staging: Bytes) -> dict[str, npt.NDArray[Any]]:
+        """All outputs but the state in pinned memory, by name, without the batch's dimension."""
+        return {name: self.view(staging, name)[0] for name in self.outputs.offsets}
+
     def context(self, base: int, reads: Region, writes: Region, **elsewhere: int) -> Any:  # noqa: ANN401 -- TensorRT's
         """An execution context on the block at `base`, bound for good: from one state set to the other.
 

@@ -99,7 +99,7 @@ class OnnxRuntimeBackend:
         path, self._step = step_file(folder, bundle, precision)
         self.name = name
         self._session = open_graph(path, self._step, name)
-        self._outputs = ["tokens", "log_probs", "encoded", *(f"next_{name}" for name in STATE)]
+        self._outputs = [*self._step.results, *(f"next_{name}" for name in STATE)]
         self._evaluations = Evaluations(folder, bundle, precision, name) if decoder == "rnnt" else None
 
     def new_state(self) -> State:
@@ -109,13 +109,14 @@ class OnnxRuntimeBackend:
     def step(self, window: npt.NDArray[np.float32], valid: int, state: State) -> StepResult:
         """See Backend.step."""
         feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **{name: state[name] for name in STATE}}
-        tokens, log_probs, encoded, *made = self._session.run(self._outputs, feeds)
-        following = dict(zip(STATE, made, strict=True))
+        made = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+        results = {name: made[name][0] for name in self._step.results}
+        following = {name: made[f"next_{name}"] for name in STATE}
         if self._evaluations is None:
-            return StepResult(tokens[0], log_probs[0], encoded[0], following)
+            return StepResult(**results, state=following)
         decoding = {name: state[name] for name in RNNT_STATE}
-        symbols, decoding = self._evaluations.decode(encoded[0], decoding)
-        return StepResult(tokens[0], log_probs[0], encoded[0], following | decoding, symbols)
+        symbols, decoding = self._evaluations.decode(results["encoded"], decoding)
+        return StepResult(**results, state=following | decoding, symbols=symbols)
 
     def close(self) -> None:
         """The sessions are freed with the object."""

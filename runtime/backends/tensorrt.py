@@ -19,7 +19,6 @@ from runtime.bundle import Bundle, Decoding
 from runtime.cuda import Device, Graph, Queue
 from runtime.errors import ClosedError, CudaError
 
-RESULTS = ("tokens", "log_probs", "encoded")
 CLOSED = "expected an open backend, found a closed one; open it again"
 
 
@@ -90,7 +89,7 @@ class TensorRtBackend:
             with self._counting:  # never around the run: no stream waits for another's step
                 self.further_turns += turns
         symbols = None if lane.symbols is None else symbols_of(lane.symbols, self._blank)
-        return StepResult(lane.tokens, lane.log_probs, lane.encoded, state, symbols)
+        return StepResult(**lane.results, state=state, symbols=symbols)
 
     def close(self) -> None:
         """Free every lane, those in use too once their step is done, and the engine; safe to call twice."""
@@ -140,7 +139,7 @@ class Lane:
             staging = self._queue.pinned(engine.outputs.end)
             self._sent, self._fetched = staging[: engine.inputs.end], staging[engine.outputs.start :]
             self._window, self._valid = engine.view(staging, "audio")[0], engine.view(staging, "valid")
-            self.tokens, self.log_probs, self.encoded = (engine.view(staging, name)[0] for name in RESULTS)
+            self.results = engine.results(staging)
             self._contexts: list[Any] = []
             made.callback(self._contexts.clear)  # before the block that they use is freed
             self._contexts += [
@@ -189,7 +188,7 @@ class Lane:
             self._evaluations.clear()
 
     def run(self, window: npt.NDArray[np.float32], valid: int) -> int:
-        """One step, its results in `tokens`, `log_probs`, `encoded` and `symbols`; return how often evaluations were added to it."""
+        """One step, its outputs in `results` and `symbols`; return how often evaluations were added to it."""
         with self._running:
             if not self._open:
                 raise ClosedError(CLOSED)

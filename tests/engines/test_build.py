@@ -21,7 +21,7 @@ from engines.__main__ import parse_args, run
 from engines.build import BuildOptions, build_plan, is_current
 from engines.target import Target, this_gpu, turing_without_gpu
 from export.bundle import write_bundle
-from export.checkpoint import RANDOM_CONFIG, random_checkpoint
+from export.checkpoint import RANDOM_CONFIG, random_checkpoint, read_weights
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256
@@ -283,11 +283,18 @@ def test_this_gpu(monkeypatch: pytest.MonkeyPatch, error: str | None, expected: 
         assert target.named(Path("a.fp16.plan")) == Path("a.fp16.plan")
 
 
-def test_a_transducer_s_evaluation_is_compiled_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("ctc", [True, False], ids=["hybrid", "transducer"])
+def test_a_transducer_s_evaluation_is_compiled_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ctc: bool
+) -> None:
     config = copy.deepcopy(RANDOM_CONFIG)
     config["encoder"] |= {"n_layers": 1, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
     folder = tmp_path / "bundles" / "hybrid-80ms"
-    write_bundle(random_checkpoint("hybrid", "0" * 64, config, 1024), 80, folder)
+    made = random_checkpoint("hybrid", "0" * 64, config, 1024)
+    if not ctc:
+        weights = read_weights(made.encoder, None, made.prediction, made.joint)
+        made = dataclasses.replace(made, ctc_head=None, weights=weights)
+    write_bundle(made, 80, folder)
     capsys.readouterr()
     arguments = ["--bundle", str(folder), "--precision", "fp16", "--for", "sm75", "--level", "0"]
     run(parse_args(arguments))

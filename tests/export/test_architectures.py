@@ -55,4 +55,5 @@ def test_against_nemo(encoder: dict[str, Any], preprocessor: dict[str, Any], loo
     print(f"encoded frames within {parity.encoded:.1e}, log-probabilities within {parity.log_probs:.1e}")
     assert parity.frames > 100
     assert parity.encoded <= 1e-4
+    assert parity.log_probs is not None
     assert parity.log_probs <= 1e-4

@@ -2,18 +2,36 @@
 
 import copy
 import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from omegaconf import OmegaConf
+from rich.console import Console
 
+from bench.ablation import AblationOptions, run_ablation
+from bench.ladder import LadderOptions, run_ladder
+from bench.offline import load_reference
+from bench.results import read_result
+from bench.steps import StepOptions, run_steps
+from calibration.__main__ import parse_args as calibration_args
+from calibration.__main__ import run as calibrate
+from calibration.collect import ObservedBackend, stream_speech
+from calibration.compare import hear
 from export.bundle import write_bundle
 from export.checkpoint import EMBEDDED, RANDOM_CONFIG, load_checkpoint
 from export.parity import evaluated_rnnt
+from runtime.bundle import read_bundle
 from runtime.errors import InputError
+from runtime.recognizer import Recognizer
+from serving.client import TritonRecognizer
+from serving.repository import write_repository
+from tests.export.lively import enliven, noise
 
 WIDTH, HIDDEN = 64, 32
 BLANK_BIAS = 1.0  # so that the transducer emits blanks and tokens
@@ -96,10 +114,140 @@ def test_hybrid_gives_its_ctc_head_and_its_transducer(tokenizer: Path, tmp_path:
     assert 30 < len(found) < 600
 
 
-def test_a_transducer_alone_is_refused(tokenizer: Path, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Transducer:
+    """A transducer without a CTC head: NeMo's model, its file and its bundle at 80 ms."""
+
+    model: Any
+    file: Path
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def transducer(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Transducer:
+    """What is particular to nemotron-speech-streaming-en-0.6b is in it, but for its size."""
     from nemo.collections.asr.models import EncDecRNNTBPEModel
 
-    EncDecRNNTBPEModel(cfg=OmegaConf.create(configuration(tokenizer))).save_to(str(tmp_path / "transducer.nemo"))
-    with pytest.raises(InputError, match="with a CTC head") as error:
-        load_checkpoint(str(tmp_path / "transducer.nemo"))
+    config = configuration(tokenizer)
+    config["preprocessor"]["features"] = config["encoder"]["feat_in"] = 128
+    config["encoder"] |= {"n_layers": 2, "xscaling": False, "use_bias": False}
+    config["decoder"]["prednet"]["pred_rnn_layers"] = 2
+    torch.manual_seed(0)
+    model, folder = EncDecRNNTBPEModel(cfg=OmegaConf.create(config)), tmp_path_factory.mktemp("transducer")
+    file = folder / "transducer.nemo"
+    model.save_to(str(file))
+    made = load_checkpoint(str(file))
+    enliven(made)
+    model.joint.load_state_dict(made.joint.state_dict())
+    model.save_to(str(file))
+    bundle = write_bundle(load_checkpoint(str(file)), 80, folder / "bundle")
+    assert read_bundle(folder / "bundle") == bundle
+    return Transducer(model.eval(), file, folder / "bundle")
+
+
+def test_a_transducer_alone_gives_nemo_s_tokens(transducer: Transducer) -> None:
+    model, bundle = transducer.model, read_bundle(transducer.folder)
+    assert bundle.decoders == ["rnnt"]
+    assert {step.results for step in bundle.steps.values()} == {("encoded",)}
+    parity = bundle.parity["fp32"]
+    print(f"encoded frames within {parity.encoded:.1e}")
+    assert parity.encoded <= 1e-4
+    assert (parity.log_probs, parity.tokens_identical, parity.rnnt_identical) == (None, None, True)
+    model.encoder.set_default_att_context_size([70, 1])
+    emitted, frames, kinds = 0, 0, set[int]()
+    with Recognizer(transducer.folder, "fp32", "onnxruntime-cpu") as recognizer:
+        stream = recognizer.stream()
+        for samples in [1_481, 2_960, 16_000, 80_485, 160_077]:
+            audio = noise(samples, samples)
+            for start in range(0, samples, 777):
+                stream.push(audio[start : start + 777])
+            final = stream.end_utterance()
+            with torch.inference_mode():
+                signal, length = torch.from_numpy(audio)[None], torch.tensor([samples])
+                encoded, lengths = model(input_signal=signal, input_signal_length=length)
+                (expected,) = model.decoding.rnnt_decoder_predictions_tensor(encoded, lengths, return_hypotheses=True)
+            assert final.tokens == tuple(expected.y_sequence.tolist()), samples
+            emitted, frames = emitted + len(final.tokens), frames + int(lengths[0])
+            kinds |= set(final.tokens)
+    print(f"{emitted} tokens, {len(kinds)} of them different, in {frames} frames")
+    assert 0.1 * frames < emitted < 3 * frames, "no mix of blanks and tokens"
+    assert len(kinds) > 5
+
+
+def test_its_steps_are_measured_with_its_decoder(transducer: Transducer, tmp_path: Path) -> None:
+    options = StepOptions(transducer.folder, "onnxruntime-cpu", "fp32", steps=100, out=tmp_path)
+    result = read_result(run_steps(options, [], Console(quiet=True)))
+    assert {each.decoder for each in result.rows} == {"rnnt"}
+
+
+def test_its_activations_are_counted(transducer: Transducer) -> None:
+    backend = ObservedBackend(transducer.folder, read_bundle(transducer.folder))
+    with Recognizer(transducer.folder, backend=backend, lm=None) as recognizer:
+        stream_speech(recognizer, [noise(30_000, 1), noise(20_000, 2)], 1, lambda _: None)
+    backend.flush()
+    assert backend.steps > 15
+    assert all(each.absolute_max > 0 for each in backend.histograms.values())
+
+
+def test_a_step_beyond_an_onnx_file_is_left_out(
+    transducer: Transducer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, sizes = load_checkpoint(str(transducer.file)), read_bundle(transducer.folder).steps
+    monkeypatch.setattr("export.graph.MAX_BYTES", sizes["fp16"].bytes)
+    assert write_bundle(checkpoint, 80, tmp_path / "bundle").steps.keys() == {"fp16"}
+    with Recognizer(tmp_path / "bundle", "fp16", "onnxruntime-cpu") as recognizer:
+        stream = recognizer.stream()
+        stream.push(noise(48_000, 1))
+        assert stream.end_utterance().tokens
+    with pytest.raises(InputError, match=r"expected a precision of the bundle \(fp16\), found fp32; choose one"):
+        Recognizer(tmp_path / "bundle", None, "onnxruntime-cpu")
+    monkeypatch.setattr("export.graph.MAX_BYTES", 1000)
+    with pytest.raises(InputError, match="found transducer too large in fp32 and fp16; choose a smaller one"):
+        write_bundle(checkpoint, 80, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+Refused = Callable[[Transducer], object]
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (
+            lambda of: Recognizer(of.folder, "fp32", "onnxruntime-cpu", decoder="ctc"),
+            r"expected a decoder of the bundle \(rnnt\), found ctc; choose one",
+        ),
+        (
+            lambda of: Recognizer(of.folder, "fp32", "onnxruntime-cpu", lm=Path("words.kenlm")),
+            r"with a CTC head for the language model words\.kenlm, found transducer with rnnt alone; do without, or",
+        ),
+        (lambda of: write_repository(of.folder, "fp16", of.folder.parent / "triton"), "for Triton's greedy decoder"),
+        (lambda of: TritonRecognizer(of.folder, "nowhere:0"), "for Triton's greedy decoder"),
+        (
+            lambda of: hear(of.folder, onnx.load(of.folder / "step.fp32.onnx"), []),
+            "for a comparison of log-probabilities",
+        ),
+        (
+            lambda of: calibrate(calibration_args(["--bundle", str(of.folder), "--keep", "search"])),
+            "for --keep search",
+        ),
+        (lambda of: run_ladder(LadderOptions(of.folder), [], Console(quiet=True)), "for the ladder"),
+        (lambda of: run_ablation(AblationOptions([of.folder]), [], Console(quiet=True)), "for the ablation"),
+        (lambda of: load_reference(str(of.file), 80), "with a CTC head, found .* with an RNN-T alone; measure its"),
+    ],
+)
+def test_what_needs_a_ctc_head_refuses_it(use: Refused, message: str, transducer: Transducer) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        use(transducer)
+    assert "\n" not in str(error.value)
+
+
+def test_neither_a_ctc_head_nor_a_known_transducer(tokenizer: Path, tmp_path: Path) -> None:
+    from nemo.collections.asr.models import EncDecRNNTBPEModel
+
+    config = configuration(tokenizer)
+    config["decoder"] |= {"normalization_mode": "layer"}
+    EncDecRNNTBPEModel(cfg=OmegaConf.create(config)).save_to(str(tmp_path / "other.nemo"))
+    with pytest.raises(InputError, match="with a CTC head or an RNN-T with an LSTM, found EncDecRNNTBPEModel") as error:
+        load_checkpoint(str(tmp_path / "other.nemo"))
     assert "\n" not in str(error.value)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from export.architecture import read_transducer
 from export.bundle import write_bundle
@@ -15,42 +14,22 @@ from export.checkpoint import RANDOM_CONFIG, Checkpoint, random_checkpoint, read
 from export.parity import evaluated_rnnt, nemo_greedy_rnnt, nemo_offline
 from runtime import InputError, Recognizer
 from runtime.bundle import MAX_SYMBOLS, read_bundle
+from tests.export.lively import enliven, noise
 
 SMALL = {"n_layers": 2, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
 VOCABULARY = 20
 
 
 def hybrid(network: dict[str, Any], joint: dict[str, Any], blank_bias: float | None = None) -> Checkpoint:
-    """Two Conformer layers and a transducer whose choice depends on the frame and on every token before it.
-
-    `blank_bias` None: as much as leaves a token at about every other frame.
-    """
+    """Two Conformer layers and a transducer that emits tokens; `blank_bias`: see `enliven`."""
     config = copy.deepcopy(RANDOM_CONFIG)
     config["encoder"] |= SMALL
     config["decoder"]["prednet"] |= {"pred_hidden": 48} | network
     config["joint"]["jointnet"] |= {"joint_hidden": 32} | joint
     made = random_checkpoint("hybrid", "0" * 64, config, VOCABULARY)
-    with torch.no_grad():
-        encoded = nemo_offline(made, 1, noise(40_000, 0)).encoded
-        heard = torch.from_numpy(encoded) @ made.joint.enc.weight.T
-        made.joint.enc.weight.mul_(3 / heard.std(0)[:, None])  # noise sounds much the same everywhere
-        made.joint.enc.bias.copy_(-3 * heard.mean(0) / heard.std(0))
-        made.joint.pred.weight.mul_(10)
-        *activation, out = made.joint.joint_net
-        out.weight.mul_(8)
-        bias = out.bias
-        bias -= out.weight @ activation[0](made.joint.enc(torch.from_numpy(encoded))).mean(0)
-        bias[VOCABULARY] += blank_bias or 0.0
-        while blank_bias is None and len(nemo_greedy_rnnt(made, encoded)) > len(encoded):
-            bias[VOCABULARY] += 0.1
+    enliven(made, blank_bias)
     weights = read_weights(made.encoder, made.ctc_head, made.prediction, made.joint)
     return Checkpoint(**{**vars(made), "weights": weights})
-
-
-def noise(samples: int, seed: int) -> np.ndarray:
-    loudness = 0.1 * np.sin(np.arange(samples) * (2 * np.pi / 20_000)) ** 2
-    audio: np.ndarray = (np.random.default_rng(seed).standard_normal(samples) * loudness).astype(np.float32)
-    return audio
 
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], float | None, int]] = {

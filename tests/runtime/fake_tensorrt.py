@@ -30,6 +30,7 @@ SHAPES: dict[str, tuple[str, list[int]]] = {
     "next_kv_cache": ("float32", [1, 4, 5, 7]),
     "next_time_cache": ("float32", [1, 6, 2]),
 }
+CTC_RESULTS = ("tokens", "log_probs")
 INPUTS = ("audio", "valid", "length", "kv_cache", "time_cache")
 SCRATCH = 1000  # bytes
 LAYERS = """{"Layers": [{"Name": "step", "LayerType": "gemm", "Metadata": "[ONNX Layer: layer0/in]\x1f[ONNX Layer: layer0/out]",
@@ -54,6 +55,10 @@ def toy_step(of: Arrays) -> Arrays:
     }
 
 
+def _without_ctc(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name: each for name, each in tensors.items() if name not in CTC_RESULTS}
+
+
 @dataclass(frozen=True)
 class Program:
     """What a plan runs."""
@@ -65,6 +70,7 @@ class Program:
 
 PROGRAMS = {
     b"a plan": Program(SHAPES, INPUTS, toy_step),
+    b"a plan without a CTC head": Program(_without_ctc(SHAPES), INPUTS, lambda of: _without_ctc(toy_step(of))),
     b"an evaluation": Program(fake_rnnt.SHAPES, fake_rnnt.INPUTS, fake_rnnt.toy_evaluation),
     b"an eager evaluation": Program(fake_rnnt.SHAPES, fake_rnnt.INPUTS, partial(fake_rnnt.toy_evaluation, eager=True)),
     b"an endless evaluation": Program(

@@ -83,6 +83,7 @@ def speech(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> list[np.ndarra
 
         def step(window: np.ndarray, valid: int, state: Any) -> StepResult:  # noqa: ANN401
             result = run(window, valid, state)
+            assert result.log_probs is not None
             seen.append(result.log_probs)
             return result
 

@@ -64,6 +64,7 @@ def unlink(name: str) -> Change:
         (change("steps", "fp32", "inputs", 0, "shape", to=[1, 7]), "has audio [1, 7]"),
         (change("steps", "fp32", "outputs", to=[]), "step lacks the outputs"),
         (change("decoders", to=["beam"]), "found at decoders.0: "),
+        (change("decoders", to=["rnnt"]), "step fp32 with the decoders rnnt has tokens [1, 2], not None"),
         (change("decoders", to=["rnnt", "ctc"]), "decoders rnnt, ctc with 0 evaluations of RNN-T"),
         (change("rnnt", to={"fp32": {}}), "found at rnnt.fp32.file: Field required"),
         (unlink("step.fp32.onnx"), "expected step.fp32.onnx in the bundle"),

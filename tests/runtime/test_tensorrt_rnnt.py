@@ -18,12 +18,12 @@ USUAL, MORE = 4, 2  # evaluations: with a step of two frames, and in each furthe
 PLANS = {"usual": b"an evaluation", "eager": b"an eager evaluation"}
 
 
-def assert_follows_loop(rig: Rig, plan: str, *, cuda_graph: bool, utterances: int = 3) -> None:
+def assert_follows_loop(rig: Rig, plan: str, *, cuda_graph: bool, ctc: bool = True, utterances: int = 3) -> None:
     """Steps and decoding of several utterances in one lane, and the launches that they take."""
     backend = rig.open(cuda_graph=cuda_graph, decoder="rnnt")
     seen: Counter[int] = Counter()
     for seed in range(utterances):
-        host, loop, state = Host(), Greedy(eager=plan == "eager"), backend.new_state()
+        host, loop, state = Host(ctc=ctc), Greedy(eager=plan == "eager"), backend.new_state()
         expected_state = host.new_state()
         for window, valid in windows(5 + seed, seed):
             rig.gpu.calls.clear()
@@ -62,6 +62,29 @@ def test_equals_the_loop_on_the_host(rig: Rig, plan: str, cuda_graph: bool, vers
     add_transducer(rig.folder, PLANS[plan])
     write_stamp(rig.folder, "rnnt", tensorrt=version)
     assert_follows_loop(rig, plan, cuda_graph=cuda_graph)
+
+
+@pytest.mark.parametrize("cuda_graph", [True, False])
+def test_a_transducer_alone(rig: Rig, cuda_graph: bool) -> None:
+    audio, finals = np.concatenate([window for window, _ in windows(20)]), []
+    for ctc in (True, False):
+        add_transducer(rig.folder, PLANS["usual"], ctc=ctc)
+        assert_follows_loop(rig, "usual", cuda_graph=cuda_graph, ctc=ctc)
+        with Recognizer(rig.folder, "fp32", "tensorrt") as recognizer:
+            stream = recognizer.stream()
+            assert stream.push(audio)
+            finals.append(stream.end_utterance())
+    assert finals[0] == finals[1], "the CTC head made a difference"
+    with pytest.raises(InputError, match=r"expected a decoder of the bundle \(rnnt\), found ctc"):
+        Recognizer(rig.folder, "fp32", "tensorrt", decoder="ctc")
+
+
+def test_a_plan_with_a_head_that_the_bundle_lacks(rig: Rig) -> None:
+    add_transducer(rig.folder, PLANS["usual"], ctc=False)
+    plan_path(rig.folder, "fp32").write_bytes(b"a plan")
+    write_stamp(rig.folder)
+    with pytest.raises(InputError, match=r"expected the plan .* with log_probs None, found"):
+        rig.open(decoder="rnnt")
 
 
 def test_the_cap_is_hit(rig: Rig) -> None:

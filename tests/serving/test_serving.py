@@ -104,7 +104,7 @@ class FakeServer(ModuleType):
             state = self._backend.new_state() if start else self._state
             result = self._backend.step(sent["audio"][0], int(sent["valid"][0]), state)
             self._state = None if end else result.state
-            reply = {"tokens": result.tokens[None], "log_probs": result.log_probs[None]}
+            reply = {name: getattr(result, name)[None] for name in ("tokens", "log_probs")}
         else:
             sent |= {"START": np.array([start]), "END": np.array([end]), "CORRID": np.array([sequence["sequence_id"]])}
             (reply,) = self._decoder.execute([sent])

@@ -1,0 +1,35 @@
+"""Transducers of random weights that emit tokens as speech makes trained ones do, and noise for them to hear."""
+
+import numpy as np
+import torch
+
+from export.checkpoint import Checkpoint
+from export.parity import nemo_greedy_rnnt, nemo_offline
+
+
+def enliven(made: Checkpoint, blank_bias: float | None = None) -> None:
+    """Change the joint, in place, so that its choice depends on the frame and on every token before it.
+
+    `blank_bias` None: as much as leaves a token at about every other frame.
+    """
+    blank = made.architecture.vocabulary
+    with torch.no_grad():
+        encoded = nemo_offline(made, 1, noise(40_000, 0)).encoded
+        heard = torch.from_numpy(encoded) @ made.joint.enc.weight.T
+        made.joint.enc.weight.mul_(3 / heard.std(0)[:, None])  # noise sounds much the same everywhere
+        made.joint.enc.bias.copy_(-3 * heard.mean(0) / heard.std(0))
+        made.joint.pred.weight.mul_(10)
+        *activation, out = made.joint.joint_net
+        out.weight.mul_(8)
+        bias = out.bias
+        bias -= out.weight @ activation[0](made.joint.enc(torch.from_numpy(encoded))).mean(0)
+        bias[blank] += blank_bias or 0.0
+        while blank_bias is None and len(nemo_greedy_rnnt(made, encoded)) > len(encoded):
+            bias[blank] += 0.1
+
+
+def noise(samples: int, seed: int) -> np.ndarray:
+    """FP32 [samples], whose loudness comes and goes."""
+    loudness = 0.1 * np.sin(np.arange(samples) * (2 * np.pi / 20_000)) ** 2
+    audio: np.ndarray = (np.random.default_rng(seed).standard_normal(samples) * loudness).astype(np.float32)
+    return audio
