@@ -5,16 +5,16 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from rich.console import Console
 
 from bench import clips
-from bench.feed import FRAME_MS, Clock, RealClock, VirtualClock, check_frame_ms
-from bench.measure import Pace, on_gpu
+from bench.feed import Clock, RealClock, VirtualClock, check_frame_ms
+from bench.measure import on_gpu
 from bench.metrics import error_rates, percentiles
 from bench.normalise import normalise
+from bench.options import PacedOptions
 from bench.process import gpu_memory_mb, peak_host_memory_mb
 from bench.progress import Bar
 from bench.provenance import collect
@@ -24,39 +24,22 @@ from bench.results import (
     Row,
     UtteranceRecord,
     calibration_of,
-    default_name,
-    result_path,
     row,
 )
 from bench.run import load_clips, warm_up
 from bench.table import print_endpoints, report
 from bench.talk import Heard, Spoken, Talk, Verdict, listen, talk, verdicts
-from bench.timed import TimedRecognizer
 from bench.waterfall import FirstText, Waterfall, summed_up, waterfall
 from runtime import EndpointRules, Final, Recognizer
-from runtime.backends import default_backend
 from runtime.bundle import Bundle
-from runtime.ngram import LmChoice
 
 
 @dataclass(frozen=True)
-class EndpointOptions:
+class EndpointOptions(PacedOptions):
     """What to measure and how."""
 
-    bundle: Path
-    eval: Path | None = None  # folder of data sets; None: data/asr_eval, or data/sample where that is missing
-    lang: str = "en"
-    backend: str = "auto"  # auto: this machine's best
-    precision: str = "fp32"
-    pace: Literal["auto", "realtime", "fast"] = "auto"  # auto: real time on a GPU, fast without one
-    frame_ms: int = FRAME_MS
-    lm: LmChoice = "default"
-    decoder: str | None = None  # ctc or rnnt; None: the bundle's best
     seed: int = 0  # of the silences
     min_silence_ms: int = EndpointRules.min_silence_ms
-    limit: int | None = None  # first clips of each data set; None: all
-    name: str | None = None  # of the result file; None: made of what is measured
-    out: Path = Path("bench/results")
 
 
 @dataclass(frozen=True)
@@ -104,17 +87,12 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
     folder = clips.eval_folder(options.eval, console.print)
     data_sets = clips.data_sets(folder, options.lang, options.limit)
     described = [clips.provenance(data_set) for data_set in data_sets]
-    backend = default_backend() if options.backend == "auto" else options.backend
-    pace: Pace = options.pace if options.pace != "auto" else "realtime" if on_gpu(backend) else "fast"
+    pace = options.chosen_pace()
     rows: list[Row] = []
     records: list[UtteranceRecord] = []
-    with TimedRecognizer(options.bundle, options.precision, backend, options.lm, options.decoder) as recognizer:
+    with options.opened() as recognizer:
         bundle, timed = recognizer.bundle, recognizer.timed
-        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.precision, backend]
-        parts += ["rnnt"] if recognizer.decoder == "rnnt" else []
-        parts += [*([] if recognizer.ngram is None else ["lm"]), "endpoint"]
-        name = options.name or default_name(parts, data=folder, lang=options.lang, limit=options.limit)
-        path = result_path(options.out, name)
+        path = options.result_path(recognizer, folder, "endpoint")
         for data_set in data_sets:
             loaded = load_clips(data_set, bundle.sample_rate, console)
             if not rows:

@@ -10,14 +10,13 @@ from rich.console import Console
 
 from bench import clips
 from bench.feed import Clip, VirtualClock, check_frame_ms, feed
-from bench.measure import Bench, Mode, Pace, Setting, on_gpu
+from bench.measure import Bench, Mode, Setting, on_gpu
+from bench.options import PacedOptions
 from bench.provenance import collect, plan_figures
-from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord, default_name, result_path
+from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord
 from bench.slo import missed, read_bounds
 from bench.table import CHECK, report
 from bench.timed import TimedRecognizer
-from runtime.backends import default_backend
-from runtime.ngram import LmChoice
 
 WARM_UP_STEPS = 10
 MODES: dict[str, tuple[Mode, ...]] = {
@@ -28,23 +27,11 @@ MODES: dict[str, tuple[Mode, ...]] = {
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(PacedOptions):
     """What to measure and how."""
 
-    bundle: Path
-    eval: Path | None = None  # folder of data sets; None: data/asr_eval, or data/sample where that is missing
-    lang: str = "en"
-    backend: str = "auto"  # auto: this machine's best
-    precision: str = "fp32"
-    decoder: str | None = None  # ctc or rnnt; None: the bundle's best
-    pace: Literal["auto", "realtime", "fast"] = "auto"  # auto: real time on a GPU, fast without one
     mode: Literal["both", "utterance", "continuous"] = "both"
-    frame_ms: int = 20
-    lm: LmChoice = "default"
-    limit: int | None = None  # first clips of each data set; None: all
     slo: str | None = None  # bounds to keep, as bench.slo.read_bounds has them
-    name: str | None = None  # of the result file; None: made of what is measured
-    out: Path = Path("bench/results")
 
 
 def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Path:
@@ -64,15 +51,10 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
     folder = clips.eval_folder(options.eval, console.print)
     data_sets = clips.data_sets(folder, options.lang, options.limit)
     described = [clips.provenance(data_set) for data_set in data_sets]
-    backend = default_backend() if options.backend == "auto" else options.backend
-    pace: Pace = options.pace if options.pace != "auto" else "realtime" if on_gpu(backend) else "fast"
-    with TimedRecognizer(options.bundle, options.precision, backend, options.lm, options.decoder) as recognizer:
-        parts = [recognizer.bundle.checkpoint.name, f"{recognizer.bundle.lookahead_ms}ms", options.precision, backend]
-        parts += ["rnnt"] if recognizer.decoder == "rnnt" else []
-        parts += [] if recognizer.ngram is None else ["lm"]
-        name = options.name or default_name(parts, data=folder, lang=options.lang, limit=options.limit)
-        path = result_path(options.out, name)
-        setting = Setting(options.lang, options.frame_ms, pace, options.precision, options.limit)
+    backend = options.chosen_backend()
+    with options.opened() as recognizer:
+        path = options.result_path(recognizer, folder)
+        setting = Setting(options.lang, options.frame_ms, options.chosen_pace(), options.precision, options.limit)
         bench = Bench(recognizer, setting, console)
         plan = plan_figures(options.bundle, options.precision, backend)
         rows: list[Row] = []

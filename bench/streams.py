@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import clips
-from bench.feed import FRAME_MS, Clip, Clock, RealClock, check_frame_ms
+from bench.feed import Clip, Clock, RealClock, check_frame_ms
 from bench.measure import on_gpu
 from bench.metrics import percentiles
+from bench.options import SpeechOptions
 from bench.parallel import Parallel, Piece, pieces, play
 from bench.process import gpu_memory_mb, peak_host_memory_mb
 from bench.provenance import collect, plan_figures
@@ -21,8 +22,6 @@ from bench.results import (
     ResultFile,
     Row,
     calibration_of,
-    default_name,
-    result_path,
     row,
     write_result,
 )
@@ -31,32 +30,19 @@ from bench.streams_table import STREAMS, sentence
 from bench.table import CHECK
 from bench.timed import TimedRecognizer
 from runtime import Event, Stream
-from runtime.backends import default_backend
 from runtime.errors import CudaError, InputError
-from runtime.ngram import LmChoice
 
 MOST_STREAMS = 1024
 SECONDS = (1.0, 3600.0)
 
 
 @dataclass(frozen=True)
-class StreamsOptions:
+class StreamsOptions(SpeechOptions):
     """What to measure and how."""
 
-    bundle: Path
-    eval: Path | None = None  # folder of data sets; None: data/asr_eval, or data/sample where that is missing
-    lang: str = "en"
-    backend: str = "auto"  # auto: this machine's best
-    precision: str = "fp32"
-    lm: LmChoice = "default"
-    decoder: str | None = None  # ctc or rnnt; None: the bundle's best
-    frame_ms: int = FRAME_MS
     streams: str = "1,2,4,8,16,32,64,128,256"  # numbers of streams at once, ascending
     seconds: float = 12.0  # of audio in each stream
     slo_ms: float = 150.0  # bound on the 95th percentile of chunks and of finals
-    limit: int | None = None  # first clips of each data set; None: all
-    name: str | None = None  # of the result file; None: made of what is measured
-    out: Path = Path("bench/results")
 
 
 def run_streams(options: StreamsOptions, argv: Sequence[str], console: Console) -> Path:
@@ -76,15 +62,11 @@ def run_streams(options: StreamsOptions, argv: Sequence[str], console: Console) 
     folder = clips.eval_folder(options.eval, console.print)
     data_sets = clips.data_sets(folder, options.lang, options.limit)
     described = [clips.provenance(data_set) for data_set in data_sets]
-    backend = default_backend() if options.backend == "auto" else options.backend
+    backend = options.chosen_backend()
     rows: list[Row] = []
-    with TimedRecognizer(options.bundle, options.precision, backend, options.lm, options.decoder) as recognizer:
+    with options.opened() as recognizer:
         bundle = recognizer.bundle
-        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.precision, backend]
-        parts += ["rnnt"] if recognizer.decoder == "rnnt" else []
-        parts += [*([] if recognizer.ngram is None else ["lm"]), "streams"]
-        name = options.name or default_name(parts, data=folder, lang=options.lang, limit=options.limit)
-        path = result_path(options.out, name)
+        path = options.result_path(recognizer, folder, "streams")
         spoken = [
             clips.load(data_set, utterance, bundle.sample_rate, mark_speech=False)
             for data_set in data_sets

@@ -1,0 +1,59 @@
+"""What the benches that recognise speech have in common: their options, and the name of their result file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench.feed import FRAME_MS
+from bench.measure import Pace, on_gpu
+from bench.results import default_name, result_path
+from bench.timed import TimedRecognizer
+from runtime.backends import default_backend
+from runtime.ngram import LmChoice
+
+
+@dataclass(frozen=True)
+class SpeechOptions:
+    """What to measure and on what."""
+
+    bundle: Path
+    eval: Path | None = None  # folder of data sets; None: data/asr_eval, or data/sample where that is missing
+    lang: str = "en"
+    backend: str = "auto"  # auto: this machine's best
+    precision: str = "fp32"
+    decoder: str | None = None  # ctc or rnnt; None: the bundle's best
+    lm: LmChoice = "default"
+    frame_ms: int = FRAME_MS
+    limit: int | None = None  # first clips of each data set; None: all
+    name: str | None = None  # of the result file; None: made of what is measured
+    out: Path = Path("bench/results")
+
+    def chosen_backend(self) -> str:
+        """The backend asked for, or this machine's best."""
+        return default_backend() if self.backend == "auto" else self.backend
+
+    def opened(self) -> TimedRecognizer:
+        """The recogniser to measure; a context manager. Raises InputError for a bundle or a choice that cannot be opened."""
+        return TimedRecognizer(self.bundle, self.precision, self.chosen_backend(), self.lm, self.decoder)
+
+    def result_path(self, recognizer: TimedRecognizer, data: Path, kind: str = "") -> Path:
+        """Where the result goes: named as asked, else after what is measured. Raises InputError for a name that is none."""
+        bundle = recognizer.bundle
+        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", self.precision, self.chosen_backend()]
+        parts += ["rnnt"] if recognizer.decoder == "rnnt" else []
+        parts += [] if recognizer.ngram is None else ["lm"]
+        parts += [kind] if kind else []
+        return result_path(self.out, self.name or default_name(parts, data=data, lang=self.lang, limit=self.limit))
+
+
+@dataclass(frozen=True)
+class PacedOptions(SpeechOptions):
+    """And how fast."""
+
+    pace: Literal["auto", "realtime", "fast"] = "auto"  # auto: real time on a GPU, fast without one
+
+    def chosen_pace(self) -> Pace:
+        """The pace asked for, or the backend's."""
+        if self.pace != "auto":
+            return self.pace
+        return "realtime" if on_gpu(self.chosen_backend()) else "fast"
