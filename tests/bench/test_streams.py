@@ -174,6 +174,7 @@ class Mixing(Host):
     """A backend whose streams share one state: what must be found."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._state = super().new_state()
 
     def new_state(self) -> Any:  # noqa: ANN401
