@@ -40,7 +40,7 @@ def nemo_offline(checkpoint: Checkpoint, lookahead_frames: int, audio: Samples) 
         signal, samples = torch.from_numpy(audio).to(device)[None], torch.tensor([len(audio)], device=device)
         mel, mel_frames = checkpoint.preprocessor(input_signal=signal, length=samples)
         encoded, frames = checkpoint.encoder(audio_signal=mel, length=mel_frames)
-        log_probs = checkpoint.ctc_head and checkpoint.ctc_head(encoder_output=encoded)
+        log_probs = None if checkpoint.ctc_head is None else checkpoint.ctc_head(encoder_output=encoded)
     count = int(frames[0])
     return Reference(
         encoded[0, :, :count].T.cpu().numpy(), None if log_probs is None else log_probs[0, :count].cpu().numpy()

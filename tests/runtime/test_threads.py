@@ -150,6 +150,7 @@ class Gate(Host):
     """The toy step on the host; its third step waits until it is let through."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.reached, self.passed = threading.Event(), threading.Event()
         self.steps = 0
         self.closed_in_step: bool | None = None
