@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench import clips
 from bench.feed import Clock, RealClock, VirtualClock, check_frame_ms
-from bench.measure import on_gpu
+from bench.measure import on_gpu, what_runs
 from bench.metrics import error_rates, percentiles
 from bench.normalise import normalise
 from bench.options import PacedOptions
@@ -23,7 +23,6 @@ from bench.results import (
     ResultFile,
     Row,
     UtteranceRecord,
-    calibration_of,
     row,
 )
 from bench.run import load_clips, warm_up
@@ -117,20 +116,11 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
             answered = answers(bundle, audio, heard, options.lang)
             decode = percentiles(1e3 * each for each in recognizer.decode_s)
             measured = {
-                "model": bundle.checkpoint.name,
-                "weights": bundle.checkpoint.weights,
-                "decoder": recognizer.decoder,
-                "lm": None if recognizer.ngram is None else recognizer.ngram.name,
-                "precision": options.precision,
-                "calibration": calibration_of(bundle, options.precision),
-                "backend": timed.name,
-                "cuda_graph": timed.cuda_graph,
-                "lookahead_ms": bundle.lookahead_ms,
+                **what_runs(recognizer, options.precision),
                 "frame_ms": options.frame_ms,
                 "pace": pace,
                 "data": data_set.name,
                 "mode": "endpoint",
-                "functional_check": not on_gpu(timed.name),
                 "left_out": data_set.left_out,
                 "limit": options.limit,
                 "audio_minutes": len(audio.samples) / audio.sample_rate / 60,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -70,14 +70,7 @@ class Bench:
         spoken = latencies if bundle.checkpoint.weights == "trained" else []  # random weights answer to noise
         return Measured(
             row(
-                model=bundle.checkpoint.name,
-                weights=bundle.checkpoint.weights,
-                decoder=self.recognizer.decoder,
-                precision=setting.precision,
-                calibration=calibration_of(bundle, setting.precision),
-                backend=timed.name,
-                cuda_graph=timed.cuda_graph,
-                lookahead_ms=bundle.lookahead_ms,
+                **what_runs(recognizer, setting.precision),
                 frame_ms=setting.frame_ms,
                 pace=setting.pace,
                 data=data_set.name,
@@ -88,7 +81,6 @@ class Bench:
                 step_ms_p50=step.p50,
                 step_ms_p95=step.p95,
                 step_ms_p99=step.p99,
-                lm=None if recognizer.ngram is None else recognizer.ngram.name,
                 decode_ms_p50=decode.p50,
                 decode_ms_p95=decode.p95,
                 churn=churn([[*(text for _, text in each.partials), each.hypothesis] for each in results]),
@@ -99,7 +91,6 @@ class Bench:
                 peak_gpu_memory_mb=gpu_memory_mb() if on_gpu(timed.name) else None,
                 peak_host_memory_mb=peak_host_memory_mb(),
                 mode=mode,
-                functional_check=not on_gpu(timed.name),
                 clips=len(clips),
                 left_out=data_set.left_out,
                 limit=setting.limit,
@@ -129,6 +120,23 @@ class Bench:
             return ErrorRates(None, None)
         references = [result.reference for result in results]
         return error_rates(references, [result.hypothesis for result in results], self.setting.lang)
+
+
+def what_runs(recognizer: TimedRecognizer, precision: str) -> dict[str, Any]:
+    """What runs, as every row of a run on speech says it: model, decoder, precision, backend."""
+    bundle, timed = recognizer.bundle, recognizer.timed
+    return {
+        "model": bundle.checkpoint.name,
+        "weights": bundle.checkpoint.weights,
+        "decoder": recognizer.decoder,
+        "lm": None if recognizer.ngram is None else recognizer.ngram.name,
+        "precision": precision,
+        "calibration": calibration_of(bundle, precision),
+        "backend": timed.name,
+        "cuda_graph": timed.cuda_graph,
+        "lookahead_ms": bundle.lookahead_ms,
+        "functional_check": not on_gpu(timed.name),
+    }
 
 
 def together(rows: Sequence[Row], records: Sequence[UtteranceRecord], lang: str) -> list[Row]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bench import clips
 from bench.feed import Clip, Clock, RealClock, check_frame_ms
-from bench.measure import on_gpu
+from bench.measure import on_gpu, what_runs
 from bench.metrics import percentiles
 from bench.options import SpeechOptions
 from bench.parallel import Parallel, Piece, pieces, play
@@ -21,7 +21,6 @@ from bench.results import (
     SEVERAL,
     ResultFile,
     Row,
-    calibration_of,
     row,
     write_result,
 )
@@ -73,20 +72,11 @@ def run_streams(options: StreamsOptions, argv: Sequence[str], console: Console) 
             for utterance in data_set.utterances
         ]
         constant = {
-            "model": bundle.checkpoint.name,
-            "weights": bundle.checkpoint.weights,
-            "decoder": recognizer.decoder,
-            "lm": None if recognizer.ngram is None else recognizer.ngram.name,
-            "precision": options.precision,
-            "calibration": calibration_of(bundle, options.precision),
-            "backend": recognizer.timed.name,
-            "cuda_graph": recognizer.timed.cuda_graph,
-            "lookahead_ms": bundle.lookahead_ms,
+            **what_runs(recognizer, options.precision),
             "frame_ms": options.frame_ms,
             "pace": "realtime",
             "data": SEVERAL.join(each.name for each in data_sets),
             "mode": "streams",
-            "functional_check": not on_gpu(backend),
             "left_out": sum(each.left_out for each in data_sets),
             "limit": options.limit,
             **plan_figures(options.bundle, options.precision, backend),

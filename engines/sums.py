@@ -69,7 +69,7 @@ class _Rewritten:
             x = f"{name}.rows"
         shape = self._constant(f"{name}.row.shape", np.array([self._shapes[node.output[0]][0], 1, len(values)]))
         yield _made("Reshape", [x, shape], f"{name}.row")
-        yield from self._sum(f"{name}.row", np.ascontiguousarray(values.T)[None], 2, name)
+        yield from self._sum(f"{name}.row", np.ascontiguousarray(values.T)[None], name)
         sums = f"{name}.sum"
         if bias:
             addend = numpy_helper.to_array(self._constants[bias[0]]).astype(np.float32)
@@ -89,17 +89,17 @@ class _Rewritten:
         yield _made(
             "Gather", [f"{name}.flat", self._constant(f"{name}.places", places[None])], f"{name}.windows", axis=0
         )
-        yield from self._sum(f"{name}.windows", kernels, 2, name)
+        yield from self._sum(f"{name}.windows", kernels, name)
         yield _made("Reshape", [f"{name}.sum", self._constant(f"{name}.shape", np.array(shape))], f"{name}.shaped")
 
-    def _sum(self, x: str, y: npt.NDArray[Any], axis: int, name: str) -> Iterator[onnx.NodeProto]:
-        """x * y summed over `axis` in FP32, named NAME.sum."""
+    def _sum(self, x: str, y: npt.NDArray[Any], name: str) -> Iterator[onnx.NodeProto]:
+        """x * y [., ., K] summed over K in FP32, named NAME.sum."""
         terms = f"{name}.terms"
         yield _made("Mul", [x, self._constant(f"{name}.factor", y)], terms)
         if y.dtype != np.float32:
             yield _made("Cast", [terms], f"{terms}.float32", to=TensorProto.FLOAT)
             terms += ".float32"
-        yield _made("ReduceSum", [terms, self._constant(f"{name}.axis", np.array([axis]))], f"{name}.sum", keepdims=0)
+        yield _made("ReduceSum", [terms, self._constant(f"{name}.axis", np.array([2]))], f"{name}.sum", keepdims=0)
 
     def _constant(self, name: str, values: npt.NDArray[Any]) -> str:
         self._graph.initializer.append(numpy_helper.from_array(values, name))
