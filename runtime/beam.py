@@ -130,19 +130,17 @@ class BeamCtc:
         followed = np.flatnonzero(frame >= self._options.token_log_prob).tolist() or [best]
         if followed == [self._blank] and all(last == self._blank for _, _, last in self._beam):
             return False  # every score would fall by the same
-        log_probs = frame[followed].tolist()
+        log_probs = sorted(zip(frame[followed].tolist(), followed, strict=True), reverse=True)
         # The best one with a blank or a repeat will be there; what others may gain is a word's beta.
         (top, (log_prob, _)), *_ = self._beam.items()
-        stays = max(
-            (each for token, each in zip(followed, log_probs, strict=True) if token in (self._blank, top[2])),
-            default=-math.inf,
-        )
+        stays = next((each for each, token in log_probs if token in (self._blank, top[2])), -math.inf)
         lowest = self._score(top, log_prob) + stays + self._options.prune_log_prob - max(0.0, self._options.beta)
         following: dict[_Alignment, _Found] = {}
         for (words, word, last), (log_prob, tokens) in self._beam.items():
-            for token, of_token in zip(followed, log_probs, strict=True):
-                if log_prob + words.score + of_token < lowest:
-                    continue
+            least = lowest - log_prob - words.score
+            for of_token, token in log_probs:
+                if of_token < least:
+                    break
                 if token in (self._blank, last):
                     _add(following, (words, word, token), log_prob + of_token, tokens)
                 else:
@@ -152,7 +150,10 @@ class BeamCtc:
         return True
 
     def _grow(self, words: _Words, word: str, token: int) -> tuple[_Words, str]:
-        *ended, word = (word + self._text_of[token]).split(" ")
+        text = self._text_of[token]
+        if " " not in text:
+            return words, word + text
+        *ended, word = (word + text).split(" ")
         for each in ended:
             words = self._end(words, each) if each else words
         return words, word
