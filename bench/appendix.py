@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import markdown
-from bench.bargein import COLUMNS as BARGE_IN
-from bench.bargein import BargeInFile, cells_of, read_bargein
+from bench.bargein_results import COLUMNS as BARGE_IN
+from bench.bargein_results import BargeInFile, cells_of, read_bargein
 from bench.combinations import COLUMNS, combinations, is_ablation
 from bench.markdown import engine_label, model_label, where_label
 from bench.plots import plot_paths

@@ -20,7 +20,8 @@ from calibration.record import calibration_path, read_calibration
 from calibration.speech import default_folder, evaluation_folders, select
 from data import load_audio
 from runtime.backends.onnxruntime import State
-from runtime.bundle import Bundle, Hash, read_bundle, step_file
+from runtime.bundle import Bundle, read_bundle, step_file
+from runtime.entries import Hash
 from runtime.errors import exit_code
 from runtime.files import sha256, written_whole
 from runtime.recognizer import ALL_VALID

@@ -12,7 +12,8 @@ from calibration.histogram import Histogram
 from calibration.placement import expose, quantised_products
 from runtime.backends import StepResult, default_backend
 from runtime.backends.onnxruntime import PROVIDERS, State, open_session
-from runtime.bundle import STATE, Bundle, step_file
+from runtime.bundle import Bundle, step_file
+from runtime.entries import STATE
 from runtime.recognizer import ALL_VALID, Recognizer
 
 BUFFERED_STEPS = 32  # one call of numpy per tensor for so many steps; 31 MB for 114 M parameters at 80 ms

@@ -11,7 +11,8 @@ import onnx
 from calibration.placement import expose
 from runtime.backends import StepResult
 from runtime.backends.onnxruntime import State, open_session
-from runtime.bundle import STATE, Bundle, read_bundle
+from runtime.bundle import Bundle, read_bundle
+from runtime.entries import STATE
 from runtime.recognizer import ALL_VALID, Recognizer
 
 Floats = npt.NDArray[np.floating]

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from runtime.bundle import Bundle, Hash, Positive
+from runtime.bundle import Bundle
+from runtime.entries import Hash, Positive
 from runtime.errors import InputError, what_is_wrong
 from runtime.files import written_whole
 

@@ -19,7 +19,8 @@ from calibration.record import Calibration, calibration_path, read_calibration
 from calibration.sensitivity import CHANGED, Advance, Kept, Probe, fall_back, harm, kinds, layers, weights_by_product
 from calibration.speech import Selection
 from data import Utterance, load_audio
-from runtime.bundle import Hash, read_bundle, step_file
+from runtime.bundle import read_bundle, step_file
+from runtime.entries import Hash
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 

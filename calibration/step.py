@@ -8,7 +8,8 @@ import onnx
 
 from calibration.quantise import quantised
 from calibration.record import calibration_path, read_calibration
-from runtime.bundle import Quantisation, StepEntry, checked_file, read_bundle, step_file, write_manifest
+from runtime.bundle import Quantisation, checked_file, read_bundle, step_file, write_manifest
+from runtime.entries import StepEntry
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 

@@ -13,7 +13,8 @@ import onnx
 
 from calibration.placement import quantised_products
 from calibration.quantise import quantised, thresholds_of
-from runtime.bundle import STATE, Bundle, Precision, step_file
+from runtime.bundle import Bundle, Precision, step_file
+from runtime.entries import STATE
 
 FRONT_END = ("mel/", "subsampling/stage")  # nodes before the Conformer's layers, FP32 in every precision
 

@@ -14,21 +14,8 @@ from export.graph import Floating, GraphSizeError
 from export.parity import measure_parity, measure_rnnt
 from export.rnnt import build_evaluation
 from export.step import build_step
-from runtime.bundle import (
-    MANIFEST,
-    Bundle,
-    CheckpointEntry,
-    DType,
-    FileEntry,
-    GraphEntry,
-    Precision,
-    RnntEntry,
-    StepEntry,
-    TensorSpec,
-    checked_file,
-    read_bundle,
-    write_manifest,
-)
+from runtime.bundle import MANIFEST, Bundle, CheckpointEntry, Precision, checked_file, read_bundle, write_manifest
+from runtime.entries import DType, FileEntry, GraphEntry, RnntEntry, StepEntry, TensorSpec
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 

@@ -12,7 +12,8 @@ from export.checkpoint import Checkpoint
 from runtime import Recognizer
 from runtime.backends import Backend, StepResult, open_backend
 from runtime.backends.onnxruntime import Evaluations
-from runtime.bundle import MAX_SYMBOLS, Parity, read_bundle
+from runtime.bundle import Parity, read_bundle
+from runtime.entries import MAX_SYMBOLS
 from runtime.rnnt import GreedyRnnt
 
 Samples = npt.NDArray[np.float32]

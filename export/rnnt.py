@@ -11,7 +11,7 @@ import onnx
 from export.architecture import Architecture, Transducer
 from export.conformer import Weights
 from export.graph import Array, Floating, GraphBuilder
-from runtime.bundle import MAX_SYMBOLS
+from runtime.entries import MAX_SYMBOLS
 
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 

@@ -1,16 +1,12 @@
 """bundle.json: the contract between export and everything after it, checked whole before anything is loaded."""
 
 import json
-import math
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
-import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from typing_extensions import Self
+from pydantic import Field, ValidationError, model_validator
 
+from runtime.entries import MAX_SYMBOLS, FileEntry, GraphEntry, Hash, Positive, RnntEntry, StepEntry, Strict
 from runtime.errors import InputError, what_is_wrong
 from runtime.files import sha256, written_whole
 
@@ -20,124 +16,9 @@ Precision = Literal["fp32", "fp16", "int8"]
 Decoding = Literal["ctc", "rnnt"]
 Graph = Literal["step", "rnnt"]
 """What a plan is built from: the step, or the evaluation that RNN-T needs beside it."""
-DType = Literal["float32", "float16", "int32"]
-Positive = Annotated[int, Field(gt=0)]
-Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-STATE = ("length", "kv_cache", "time_cache")
-"""Inputs that carry state; the output of the same name with `next_` before it is the next step's. All zero at an utterance's start."""
-
-CHUNK_STATE = ("frame", "emitted", "symbols")
-RNNT_STATE = ("last", "hidden", "cell", *CHUNK_STATE)
-"""The same of an RNN-T evaluation; CHUNK_STATE is zero at each chunk's start too."""
-MAX_SYMBOLS = 10
-"""Tokens that a transducer may emit at one frame, as NeMo's greedy decoding has it by default."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class TensorSpec(_Strict):
-    """Name, type and static shape (batch first) of one input or output."""
-
-    name: str
-    dtype: DType
-    shape: list[Positive]
-
-    def zeros(self) -> npt.NDArray[np.generic]:
-        """An array of this type and shape, all zero."""
-        return np.zeros(self.shape, self.dtype)
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
-
-    def view(self, content: npt.NDArray[np.uint8], start: int) -> npt.NDArray[Any]:
-        """The array that lies in `content` from byte `start` on."""
-        return content[start : start + self.size].view(self.dtype).reshape(self.shape)
-
-
-class FileEntry(_Strict):
-    """A file of the bundle and its hash."""
-
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-    sha256: Hash
-
-
-class GraphEntry(FileEntry):
-    """One graph in one precision, whose outputs next_NAME are the next run's inputs NAME."""
-
-    state: ClassVar[tuple[str, ...]]
-    """Names of the inputs that carry state."""
-    others: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]]
-    """Names of the other inputs, and of the other outputs, that a runtime uses."""
-
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
-    parameters: Positive
-    """Numbers in the graph's constants."""
-    bytes: Positive
-    """Of the file, which is little else than those numbers."""
-
-    @model_validator(mode="after")
-    def _state_returns(self) -> Self:
-        inputs, outputs = ({each.name: each for each in specs} for specs in (self.inputs, self.outputs))
-        kind = self.file.partition(".")[0]
-        if missing := {*self.others[0], *self.state} - inputs.keys():
-            raise ValueError(f"{kind} lacks the inputs {sorted(missing)}")
-        if missing := {*self.others[1]} - outputs.keys():
-            raise ValueError(f"{kind} lacks the outputs {sorted(missing)}")
-        for name in self.state:
-            back = outputs.get(f"next_{name}")
-            if back is None or (back.dtype, back.shape) != (inputs[name].dtype, inputs[name].shape):
-                raise ValueError(f"output next_{name} does not match input {name}")
-        return self
-
-    def input(self, name: str) -> TensorSpec:
-        """The input of that name."""
-        return next(each for each in self.inputs if each.name == name)
-
-    def output(self, name: str) -> TensorSpec:
-        """The output of that name."""
-        return next(each for each in self.outputs if each.name == name)
-
-    def check_tensors(self, found: Iterable[TensorSpec], where: str, remedy: str) -> None:
-        """Raise InputError unless the inputs and outputs of a loaded graph, `where` in the message, are these."""
-        expected = {each.name: (each.dtype, each.shape) for each in (*self.inputs, *self.outputs)}
-        loaded = {each.name: (each.dtype, each.shape) for each in found}
-        for name in sorted(expected.keys() | loaded.keys()):
-            if expected.get(name) != loaded.get(name):
-                raise InputError(
-                    f"expected {where} with {name} {expected.get(name)}, found {loaded.get(name)}; {remedy}"
-                )
-
-    def new_state(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Zeros on the host: the state at an utterance's start."""
-        return {name: self.input(name).zeros() for name in self.state}
-
-
-class StepEntry(GraphEntry):
-    """The streaming step."""
-
-    state = STATE
-    others = (("audio", "valid"), ("encoded",))
-
-    @property
-    def results(self) -> tuple[str, ...]:
-        """Names of the outputs that are no state: encoded, and with a CTC head tokens and log_probs."""
-        return tuple(each.name for each in self.outputs if each.name not in {f"next_{name}" for name in STATE})
-
-
-class RnntEntry(GraphEntry):
-    """One evaluation of RNN-T greedy decoding over a chunk's encoded frames."""
-
-    state = RNNT_STATE
-    others = (("encoded",), ())
-
-
-class CheckpointEntry(_Strict):
+class CheckpointEntry(Strict):
     """Where the weights come from."""
 
     name: str
@@ -145,7 +26,7 @@ class CheckpointEntry(_Strict):
     weights: Literal["trained", "random"]
 
 
-class Parity(_Strict):
+class Parity(Strict):
     """Largest differences from NeMo's offline forward under the same mask, seen when the bundle was made."""
 
     frames: Positive
@@ -160,7 +41,7 @@ class Parity(_Strict):
     """Whether the evaluation gives the same over the same frames."""
 
 
-class Quantisation(_Strict):
+class Quantisation(Strict):
     """How the INT8 step was made."""
 
     method: str
@@ -171,7 +52,7 @@ class Quantisation(_Strict):
     """Products left in FP16: quantised, they cost more accuracy than they are worth."""
 
 
-class Bundle(_Strict):
+class Bundle(Strict):
     """What a runtime must know of an exported checkpoint. Lengths in samples at `sample_rate`, or in frames where the name says so."""
 
     schema_version: Literal[1] = 1

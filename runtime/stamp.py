@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from runtime.bundle import Graph, GraphEntry, Hash, Precision
+from runtime.bundle import Graph, Precision
+from runtime.entries import GraphEntry, Hash
 from runtime.errors import InputError, what_is_wrong
 from runtime.files import sha256
 

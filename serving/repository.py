@@ -11,7 +11,8 @@ import shutil
 from pathlib import Path
 
 from runtime import ctc, transcript
-from runtime.bundle import MANIFEST, STATE, StepEntry, TensorSpec, read_bundle
+from runtime.bundle import MANIFEST, read_bundle
+from runtime.entries import STATE, StepEntry, TensorSpec
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 from runtime.stamp import check_stamp, plan_path, read_stamp

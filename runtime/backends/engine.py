@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from runtime.bundle import Bundle, Graph, GraphEntry, TensorSpec
+from runtime.bundle import Bundle, Graph
 from runtime.cuda import Bytes, Device
+from runtime.entries import GraphEntry, TensorSpec
 from runtime.errors import CudaError, InputError
 from runtime.stamp import check_stamp, plan_path, read_stamp
 

@@ -4,8 +4,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from runtime.backends.engine import Engine
-from runtime.bundle import CHUNK_STATE, MAX_SYMBOLS
 from runtime.cuda import Queue
+from runtime.entries import CHUNK_STATE, MAX_SYMBOLS
 from runtime.errors import CudaError
 
 

@@ -7,17 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.backends.base import StepResult, symbols_of
-from runtime.bundle import (
-    CHUNK_STATE,
-    RNNT_STATE,
-    STATE,
-    Bundle,
-    Decoding,
-    GraphEntry,
-    TensorSpec,
-    checked_file,
-    step_file,
-)
+from runtime.bundle import Bundle, Decoding, checked_file, step_file
+from runtime.entries import CHUNK_STATE, RNNT_STATE, STATE, GraphEntry, TensorSpec
 from runtime.errors import InputError
 
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from bench import bargein, bargein_scenes
-from bench.bargein import BargeInOptions, Outcome, read_bargein, rows, run_bargein
+from bench.bargein import BargeInOptions, run_bargein
+from bench.bargein_results import Outcome, read_bargein, rows
 from bench.bargein_scenes import AGENT_DBFS, scenes
 from bench.feed import Clip
 from runtime.errors import InputError

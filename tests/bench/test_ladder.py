@@ -21,7 +21,8 @@ from bench.results import ResultFile, read_result
 from bench.rungs import RUNGS, RUNTIME, Rung
 from bench.timing import Measured
 from export.checkpoint import EMBEDDED, RANDOM_CONFIG
-from runtime.bundle import StepEntry, read_bundle, write_manifest
+from runtime.bundle import read_bundle, write_manifest
+from runtime.entries import StepEntry
 from runtime.errors import InputError, exit_code
 from runtime.stamp import plan_path, stamp_path
 

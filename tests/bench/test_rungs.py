@@ -22,7 +22,8 @@ from bench.steps import StepOptions, run_steps
 from bench.timing import Measured
 from runtime.backends import Backend
 from runtime.backends.engine import Region
-from runtime.bundle import STATE, read_bundle
+from runtime.bundle import read_bundle
+from runtime.entries import STATE
 from runtime.errors import CudaError, InputError, exit_code
 from tests.runtime.fake_tensorrt import SHAPES
 from tests.runtime.rig import Host, Rig, add_transducer, assert_same, windows, write_stamp

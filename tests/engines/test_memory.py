@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engines.memory import MemoryByOwner, memory_by_owner
-from runtime.bundle import STATE
+from runtime.entries import STATE
 from runtime.errors import CudaError, InputError
 from runtime.stamp import plan_path
 from tests.runtime.fake_tensorrt import INPUTS, SCRATCH, SHAPES

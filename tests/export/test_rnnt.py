@@ -13,7 +13,8 @@ from export.bundle import write_bundle
 from export.checkpoint import RANDOM_CONFIG, Checkpoint, random_checkpoint, read_weights
 from export.parity import evaluated_rnnt, nemo_greedy_rnnt, nemo_offline
 from runtime import InputError, Recognizer
-from runtime.bundle import MAX_SYMBOLS, read_bundle
+from runtime.bundle import read_bundle
+from runtime.entries import MAX_SYMBOLS
 from tests.export.lively import enliven, noise
 
 SMALL = {"n_layers": 2, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.bargein import read_bargein
+from bench.bargein_results import read_bargein
 from bench.projection import read_projections
 from bench.results import read_result
 from calibration.record import calibration_path, read_calibration

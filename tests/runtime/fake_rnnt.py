@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from runtime.bundle import MAX_SYMBOLS, RNNT_STATE
+from runtime.entries import MAX_SYMBOLS, RNNT_STATE
 
 Arrays = dict[str, np.ndarray]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.bundle import RNNT_STATE
+from runtime.entries import RNNT_STATE
 from tests.runtime import fake_rnnt
 from tests.runtime.fake_gpu import FakeGpu, FakeKernel
 

@@ -11,7 +11,8 @@ import pytest
 
 from runtime.backends.base import StepResult
 from runtime.backends.tensorrt import TensorRtBackend
-from runtime.bundle import STATE, Decoding, Graph, RnntEntry, read_bundle, write_manifest
+from runtime.bundle import Decoding, Graph, read_bundle, write_manifest
+from runtime.entries import STATE, RnntEntry
 from runtime.files import sha256
 from runtime.stamp import plan_path, stamp_path
 from tests.runtime import fake_rnnt

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runtime.bundle import StepEntry
+from runtime.entries import StepEntry
 from runtime.errors import InputError
 from runtime.stamp import Stamp, check_stamp, plan_path, read_stamp, stamp_path
 

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from runtime.bundle import MAX_SYMBOLS
+from runtime.entries import MAX_SYMBOLS
 from runtime.errors import CudaError, InputError
 from runtime.recognizer import Recognizer
 from runtime.stamp import plan_path

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from runtime.backends import open_backend
-from runtime.bundle import STATE, read_bundle
+from runtime.bundle import read_bundle
+from runtime.entries import STATE
 from runtime.errors import InputError, exit_code
 from runtime.files import sha256
 from runtime.recognizer import Recognizer
