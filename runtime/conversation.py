@@ -101,11 +101,14 @@ class Conversation:
         """
         heard = checked(samples)
         with self._one_at_a_time:
-            cleaned = self._cleaned(heard)
-            self._received += len(heard)
-            if not self._agent_speaks:
-                return [*self._stream.push(cleaned.samples)]
-            return self._watch(cleaned)
+            events: list[Event | BargeIn] = []
+            while len(heard):
+                piece = heard[: self._undecided()]
+                heard = heard[len(piece) :]
+                cleaned = self._cleaned(piece)
+                self._received += len(piece)
+                events += self._watch(cleaned) if self._agent_speaks else self._stream.push(cleaned.samples)
+            return events
 
     def end_utterance(self, silence_ms: int = 0) -> Final:
         """See Stream.end_utterance."""
@@ -133,6 +136,12 @@ class Conversation:
             self._canceller.silence()
             self._tail = SAMPLE_RATE * TAIL_MS // 1000
 
+    def _undecided(self) -> int | None:
+        """Samples until something is next decided, so that events do not depend on how audio is cut; None for as many as there are."""
+        if self._agent_speaks:
+            return WINDOW_SAMPLES - len(self._unseen.samples) if self._canceller is None else self._canceller.wanting
+        return self._tail if self._tail > 0 else None
+
     def _cleaned(self, heard: Samples) -> Cleaned:
         """The canceller runs while there may be echo; else audio is as it came."""
         if self._canceller is None or not (self._agent_speaks or self._tail > 0):
@@ -149,7 +158,7 @@ class Conversation:
         heard = cleaned.samples
         self._preroll = np.concatenate([self._preroll, heard])[-SAMPLE_RATE * self._rules.preroll_ms // 1000 :]
         self._unseen = self._unseen + cleaned
-        while len(self._unseen.samples) >= WINDOW_SAMPLES:
+        if len(self._unseen.samples) >= WINDOW_SAMPLES:
             self._count(self._unseen[:WINDOW_SAMPLES])
             self._unseen = self._unseen[WINDOW_SAMPLES:]
         enough = self._voiced * WINDOW_MS >= self._rules.minimum_voiced_ms

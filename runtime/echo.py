@@ -73,6 +73,11 @@ class EchoCanceller:
         cleaned = [self._speex.cancel_echo(_int16(mine), _int16(theirs)) for mine, theirs in frames]
         return Cleaned(np.array(cleaned, np.float32).reshape(-1) / np.float32(FULL_SCALE), reference)
 
+    @property
+    def wanting(self) -> int:
+        """Samples of the microphone until the next frame is whole."""
+        return self.frame - len(self._heard)
+
     def flush(self) -> Samples:
         """The microphone's audio that is left over, less than a frame, as it came."""
         rest, self._heard = self._heard, np.zeros(0, np.float32)

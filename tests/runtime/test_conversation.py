@@ -73,7 +73,7 @@ def talk(conversation: Conversation, audio: np.ndarray, frame: int = FRAME) -> l
 
 
 @pytest.mark.parametrize("token", [False, True])
-@pytest.mark.parametrize("frame", [160, 320, 333])
+@pytest.mark.parametrize("frame", [160, 320, 333, 16_000, 1_000_000])
 def test_an_interruption_is_a_fresh_stream(recognizer: Recognizer, speech: np.ndarray, frame: int, token: bool) -> None:
     stream = Recorded(recognizer)
     conversation = Conversation(stream, BargeInRules(confirming_token=token))
@@ -89,6 +89,22 @@ def test_an_interruption_is_a_fresh_stream(recognizer: Recognizer, speech: np.nd
     stream.pieces.clear()
     assert (events[1:], final) == (expected, fresh.end_utterance())
     assert final.text.split()[0] == clean.end_utterance().text.split()[0]
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_events_do_not_depend_on_how_audio_is_cut(
+    recognizer: Recognizer, speech: np.ndarray, agent: np.ndarray, reference: bool
+) -> None:
+    quiet = np.concatenate([np.zeros(40_000, np.float32), speech])
+    microphone = quiet + echo_of(agent)[: len(quiet)] if reference else quiet
+    found = {}
+    for frame in (160, 320, 333, 16_000, len(microphone)):
+        conversation = Conversation(recognizer.stream(), BargeInRules(echo_reference=reference))
+        conversation.agent_speaks(agent if reference else None)
+        found[frame] = [*talk(conversation, microphone, frame), conversation.end_utterance()]
+    assert isinstance(found[160][0], BargeIn)
+    assert len(found[160][-1].text.split()) > 2
+    assert {frame for frame, events in found.items() if events != found[160]} == set()
 
 
 def test_finals_come_by_the_stream_s_rules(recognizer: Recognizer, speech: np.ndarray) -> None:
