@@ -1,6 +1,5 @@
 """From a bundle and calibration speech to the calibration file, unless the file is current."""
 
-import hashlib
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +15,7 @@ from calibration.thresholds import METHODS, thresholds
 from data import load_audio
 from runtime.bundle import Bundle, read_bundle
 from runtime.errors import InputError
+from runtime.files import sources_hash
 from runtime.recognizer import Recognizer
 
 SOURCES = ("calibrate.py", "collect.py", "histogram.py", "placement.py", "thresholds.py")
@@ -23,10 +23,7 @@ SOURCES = ("calibrate.py", "collect.py", "histogram.py", "placement.py", "thresh
 
 def calibrator_hash() -> str:
     """Hash of the sources that thresholds depend on: another calibrator makes the file again."""
-    digest = hashlib.sha256()
-    for name in SOURCES:
-        digest.update(name.encode() + Path(__file__).with_name(name).read_bytes())
-    return digest.hexdigest()
+    return sources_hash(Path(__file__).with_name(name) for name in SOURCES)
 
 
 def is_current(path: Path, bundle: Bundle, selection: Selection) -> bool:

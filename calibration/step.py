@@ -11,9 +11,10 @@ from calibration.record import calibration_path, read_calibration
 from runtime.bundle import Quantisation, checked_file, read_bundle, step_file, write_manifest
 from runtime.entries import StepEntry
 from runtime.errors import InputError
-from runtime.files import sha256, written_whole
+from runtime.files import sha256, sources_hash, written_whole
 
 INT8_STEP = "step.int8.onnx"
+SOURCES = ("placement.py", "quantise.py", "step.py")
 
 
 def is_current(folder: Path, method: str, kept: Collection[str]) -> bool:
@@ -55,4 +56,9 @@ def add_int8(folder: Path, method: str, kept: Collection[str] = ()) -> StepEntry
 
 
 def _quantisation(folder: Path, method: str, kept: Collection[str]) -> Quantisation:
-    return Quantisation(method=method, calibration_sha256=sha256(calibration_path(folder)), kept=sorted(kept))
+    return Quantisation(
+        method=method,
+        calibration_sha256=sha256(calibration_path(folder)),
+        kept=sorted(kept),
+        sources=sources_hash(Path(__file__).with_name(name) for name in SOURCES),
+    )

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from calibration import placement, quantise
 from engines.precision import set_flags, with_fp32_scales
 from engines.progress import Interrupt, MessageLog, make_logger, shown
 from engines.sums import products_as_sums
@@ -14,10 +15,15 @@ from engines.target import Target
 from engines.versions import configure, network_flags, strongly_typed
 from runtime.bundle import Graph, Precision, checked_file, read_bundle
 from runtime.errors import InputError
-from runtime.files import sha256, written_whole
+from runtime.files import sha256, sources_hash, written_whole
 from runtime.stamp import Stamp, check_stamp, read_stamp, stamp_path
 
 Products = Literal["matrix", "sum"]
+
+SOURCES = (
+    *(Path(__file__).with_name(name) for name in ("precision.py", "sums.py", "versions.py")),
+    *(Path(str(each.__file__)) for each in (placement, quantise)),
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,8 @@ class BuildOptions:
     """sum: products of few rows as sums, see engines/sums.py; they are the faster ones in TensorRT 8.6."""
 
     def recorded(self, target: Target) -> dict[str, str | int | bool]:
-        """The stamp's options."""
-        return {"library": str(target.trt.__name__), **asdict(self)}
+        """The stamp's options, with the hash of what rewrites the graph and configures the builder."""
+        return {"library": str(target.trt.__name__), **asdict(self), "sources": sources_hash(SOURCES)}
 
 
 def is_current(  # noqa: PLR0917

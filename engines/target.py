@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.cuda import Device
 from runtime.errors import InputError
 
 
@@ -39,13 +40,11 @@ class Target:
 def this_gpu() -> Target:
     """This machine's first visible GPU and installed TensorRT; raises InputError where there is none."""
     trt = _module("tensorrt", "run `make setup` on a machine with an NVIDIA GPU, or build with `--for sm75`")
-    cudart = _module("cuda.bindings.runtime", "run `make setup` on a machine with an NVIDIA GPU")
-    error, properties = cudart.cudaGetDeviceProperties(0)
-    if error != cudart.cudaError_t.cudaSuccess:
-        raise InputError(
-            f"expected an NVIDIA GPU to build on, found {error.name}; check nvidia-smi, or build with `--for sm75`"
-        )
-    return Target(trt, properties.name.decode(), f"{properties.major}.{properties.minor}")
+    try:
+        gpu = Device()
+    except InputError as error:
+        raise InputError(f"{error}, or build with `--for sm75`") from error
+    return Target(trt, gpu.name, gpu.compute_capability)
 
 
 def turing_without_gpu(precision: str) -> Target:

@@ -1,6 +1,5 @@
 """Writing a bundle: the step in each precision, the tokenizer, bundle.json."""
 
-import hashlib
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +16,7 @@ from export.step import build_step
 from runtime.bundle import MANIFEST, Bundle, CheckpointEntry, Precision, checked_file, read_bundle, write_manifest
 from runtime.entries import DType, FileEntry, GraphEntry, RnntEntry, StepEntry, TensorSpec
 from runtime.errors import InputError
-from runtime.files import sha256, written_whole
+from runtime.files import sha256, sources_hash, written_whole
 
 PRECISIONS: dict[Precision, Floating] = {"fp32": np.float32, "fp16": np.float16}
 # Of encoded frames, step against NeMo: far above what rounding gives (5e-6 and 3e-3), below what an error in the exporter does.
@@ -39,10 +38,7 @@ def bundle_folder(out: Path, model: str, lookahead_ms: int) -> Path:
 
 def exporter_hash() -> str:
     """Hash of this package's sources: another exporter makes the bundle again."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
+    return sources_hash(Path(__file__).parent.glob("*.py"))
 
 
 def is_current(folder: Path, model: str) -> bool:

@@ -105,8 +105,8 @@ class Checkpoint:
 
 
 def checkpoint_name(model: str) -> str:
-    """The name a bundle carries: the file's stem, or the published name."""
-    return Path(model).stem if model.endswith(".nemo") else model
+    """The name a bundle carries: the file's stem, or the published name without its owner's."""
+    return Path(model).stem if model.endswith(".nemo") else model.rpartition("/")[2]
 
 
 def checkpoint_hash(model: str) -> str | None:

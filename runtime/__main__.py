@@ -12,6 +12,7 @@ import numpy.typing as npt
 from rich.console import Console
 
 from data.audio import load_audio
+from runtime.collector import loaded_spared
 from runtime.endpoint import EndpointRules
 from runtime.errors import InputError, exit_code
 from runtime.live import Display, UntilInterrupted, paced
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"expected files or --mic, found {'both' if args.mic else 'neither'}; give one of them")
     with (
         Recognizer(args.bundle, args.precision, args.backend, args.lm, args.decoder) as recognizer,
+        loaded_spared(),
         Display(Console()) as display,
     ):
         for source in ["--mic"] if args.mic else args.files:
@@ -92,6 +94,8 @@ def _file_frames(path: Path, sample_rate: int, frame: int) -> Iterator[Samples]:
 
 
 def _pcm_frames(frame: int) -> Iterator[Samples]:
+    if sys.stdin is None:
+        raise InputError("expected samples on standard input, found it closed; send raw mono PCM, s16le, 16 kHz")
     rest = b""
     source = cast("io.BufferedReader", sys.stdin.buffer)
     while read := source.read1(2 * frame):  # as it comes: a live source is not held back until a frame is full

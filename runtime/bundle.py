@@ -50,6 +50,8 @@ class Quantisation(Strict):
     """Of the calibration file."""
     kept: list[str]
     """Products left in FP16: quantised, they cost more accuracy than they are worth."""
+    sources: Hash
+    """Of what put the Q/DQ into the step."""
 
 
 class Bundle(Strict):

@@ -4,7 +4,7 @@ import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -72,4 +72,12 @@ def sha256(path: Path) -> str:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+    return digest.hexdigest()
+
+
+def sources_hash(paths: Iterable[Path]) -> str:
+    """Hash of source files by name and content: what other sources made is made again."""
+    digest = hashlib.sha256()
+    for path in sorted(paths, key=lambda each: each.name):
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

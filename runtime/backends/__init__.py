@@ -12,13 +12,21 @@ from runtime.errors import InputError
 
 __all__ = ["Backend", "StepResult", "default_backend", "default_precision", "open_backend"]
 
+SMI_S = 30  # nvidia-smi may take to answer: a first call may have to start the driver
+
 
 def default_backend() -> str:
-    """The name tensorrt where an NVIDIA GPU answers, else onnxruntime-cpu."""
+    """The name tensorrt where an NVIDIA GPU answers, else onnxruntime-cpu. Raises InputError where none says whether there is one."""
     smi = shutil.which("nvidia-smi")
-    if smi and subprocess.run([smi, "-L"], capture_output=True, check=False, timeout=30).returncode == 0:
-        return "tensorrt"
-    return "onnxruntime-cpu"
+    if smi is None:
+        return "onnxruntime-cpu"
+    try:
+        listed = subprocess.run([smi, "-L"], capture_output=True, check=False, timeout=SMI_S)
+    except subprocess.TimeoutExpired as error:
+        raise InputError(
+            f"expected nvidia-smi to answer within {SMI_S} s, found it hanging; check the driver, or name a backend"
+        ) from error
+    return "tensorrt" if listed.returncode == 0 else "onnxruntime-cpu"
 
 
 def default_precision(backend: str) -> str:

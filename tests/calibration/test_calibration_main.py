@@ -57,6 +57,9 @@ def test_calibrates_once(toy: Path, speech: Path, model: onnx.ModelProto, rewrit
     assert f"{path} is up to date" in again
     assert "INT8 step, by mse, is up to date" in again
     assert path.stat().st_mtime_ns == before
+    quantised_by_other = (toy / "bundle.json").read_text().replace(quantisation.sources, "0" * 64)
+    (toy / "bundle.json").write_text(quantised_by_other)
+    assert "step.int8.onnx by mse" in calibration("--bundle", toy, "--data", speech).stdout
     other = calibration("--bundle", toy, "--data", speech, "--method", "max").stdout
     assert f"{path} is up to date" in other
     assert "step.int8.onnx by max" in other

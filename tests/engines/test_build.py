@@ -18,13 +18,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.__main__ import parse_args, run
-from engines.build import BuildOptions, build_plan, is_current
+from engines.build import SOURCES, BuildOptions, build_plan, is_current
 from engines.target import Target, this_gpu, turing_without_gpu
 from export.bundle import write_bundle
 from export.checkpoint import RANDOM_CONFIG, random_checkpoint, read_weights
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
-from runtime.files import sha256
+from runtime.files import sha256, sources_hash
 from runtime.stamp import check_stamp, plan_path, read_stamp, stamp_path
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
@@ -57,7 +57,9 @@ def _left(folder: Path) -> list[str]:
     return sorted(str(each.relative_to(made)) for name in ("plans", "timing") for each in (made / name).rglob("*"))
 
 
-def test_sm75_plan_and_stamp_then_nothing_to_do(own_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sm75_plan_and_stamp_then_nothing_to_do(
+    own_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = ["--bundle", str(own_bundle), "--precision", "fp16", "--for", "sm75", "--level", "0"]
     run(parse_args(arguments))
     assert "wrote" in capsys.readouterr().out
@@ -75,7 +77,8 @@ def test_sm75_plan_and_stamp_then_nothing_to_do(own_bundle: Path, capsys: pytest
         compute_capability="7.5",
     )
     assert stamp.step_sha256 == sha256(own_bundle / "step.fp16.onnx")
-    assert stamp.options == {"library": "tensorrt_rtx", "level": 0, "cublas": True, "products": "matrix"}
+    told = {"library": "tensorrt_rtx", "level": 0, "cublas": True, "products": "matrix"}
+    assert stamp.options == told | {"sources": sources_hash(SOURCES)}
     assert stamp.weights_typed == "strong"
     parameters = json.loads((own_bundle / "bundle.json").read_text())["steps"]["fp16"]["parameters"]
     print(f"{plan.stat().st_size} bytes of plan for {parameters} numbers, built in {stamp.build_s} s")
@@ -89,6 +92,9 @@ def test_sm75_plan_and_stamp_then_nothing_to_do(own_bundle: Path, capsys: pytest
     target, options = turing_without_gpu("fp16"), BuildOptions(level=0)
     assert is_current(plan, own_bundle, "fp16", target, options)
     assert not is_current(plan, own_bundle, "fp16", target, dataclasses.replace(options, level=1))
+    with monkeypatch.context() as changed:
+        changed.setattr("engines.build.SOURCES", SOURCES[1:])  # as where one of them was edited
+        assert not is_current(plan, own_bundle, "fp16", target, options)
     plan.write_bytes(plan.read_bytes()[:-1])
     assert not is_current(plan, own_bundle, "fp16", target, options)
 
@@ -256,31 +262,22 @@ def test_without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
         this_gpu()
 
 
-@pytest.mark.parametrize(("error", "expected"), [("cudaErrorNoDevice", "found cudaErrorNoDevice"), (None, None)])
-def test_this_gpu(monkeypatch: pytest.MonkeyPatch, error: str | None, expected: str | None) -> None:
-    success, failure = SimpleNamespace(name="cudaSuccess"), SimpleNamespace(name=error)
-    cudart = SimpleNamespace(
-        cudaError_t=SimpleNamespace(cudaSuccess=success),
-        cudaGetDeviceProperties=lambda _: (
-            failure if error else success,
-            SimpleNamespace(name=b"Tesla T4", major=7, minor=5),
-        ),
-    )
-    modules = sys.modules
-    for name, module in (
-        ("tensorrt", trt),
-        ("cuda", cudart),
-        ("cuda.bindings", cudart),
-        ("cuda.bindings.runtime", cudart),
-    ):
-        monkeypatch.setitem(modules, name, module)
-    if expected:
-        with pytest.raises(InputError, match=expected):
-            this_gpu()
-    else:
-        target = this_gpu()
-        assert (target.gpu, target.compute_capability, target.offline) == ("Tesla T4", "7.5", False)
-        assert target.named(Path("a.fp16.plan")) == Path("a.fp16.plan")
+def test_this_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    monkeypatch.setattr("engines.target.Device", lambda: SimpleNamespace(name="Tesla T4", compute_capability="7.5"))
+    target = this_gpu()
+    assert (target.gpu, target.compute_capability, target.offline) == ("Tesla T4", "7.5", False)
+    assert target.named(Path("a.fp16.plan")) == Path("a.fp16.plan")
+
+
+def test_no_gpu_to_build_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise InputError("expected an NVIDIA GPU, found none; take a CPU")
+
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    monkeypatch.setattr("engines.target.Device", missing)
+    with pytest.raises(InputError, match="found none; take a CPU, or build with `--for sm75`"):
+        this_gpu()
 
 
 @pytest.mark.parametrize("ctc", [True, False], ids=["hybrid", "transducer"])

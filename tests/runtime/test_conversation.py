@@ -103,7 +103,9 @@ def test_events_do_not_depend_on_how_audio_is_cut(
         conversation.agent_speaks(agent if reference else None)
         found[frame] = [*talk(conversation, microphone, frame), conversation.end_utterance()]
     assert isinstance(found[160][0], BargeIn)
-    assert len(found[160][-1].text.split()) > 2
+    final = found[160][-1]
+    assert isinstance(final, Final)
+    assert len(final.text.split()) > 2
     assert {frame for frame, events in found.items() if events != found[160]} == set()
 
 

@@ -163,3 +163,14 @@ def test_bad_command_lines(  # noqa: PLR0917 -- fixtures
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_closed_standard_input(
+    bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    arguments = ["--bundle", str(bundle), "--backend", "onnxruntime-cpu", "-"]
+    assert exit_code(lambda: run(parse_args(arguments))) == 2
+    assert capsys.readouterr().err == (
+        "error: expected samples on standard input, found it closed; send raw mono PCM, s16le, 16 kHz\n"
+    )
