@@ -30,5 +30,5 @@ def test_default_backend(
     if isinstance(expected, str):
         assert default_backend() == expected
     else:
-        with pytest.raises(expected, match="expected nvidia-smi to answer within .* s, found it hanging"):
+        with pytest.raises(expected, match=r"expected nvidia-smi to answer within .* s, found it hanging"):
             default_backend()
