@@ -117,7 +117,7 @@ class VirtualClock:
 class Clip:
     """Audio to feed and what is known of it."""
 
-    name: str  # audio path relative to its manifest, or the data set's name for its clips as one stream
+    name: str  # as bench.clips.DataSet.clip_name has it, or the data set's name for its clips as one stream
     samples: npt.NDArray[np.float32]  # [samples], -1..1
     sample_rate: int  # Hz
     reference: str  # transcript as published

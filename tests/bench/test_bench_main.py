@@ -116,6 +116,39 @@ def test_references_with_digits_are_left_out_and_counted(tmp_path: Path) -> None
         clips.data_sets(tmp_path, "en", None)
 
 
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["set/clips/a.wav", "{root}/set/clips/b.wav"], ["clips/a.wav", "clips/b.wav"]),
+        (["{root}/audio/a.wav", "{root}/audio/b.wav"], ["a.wav", "b.wav"]),
+        (["{root}/audio/1/a.wav", "{root}/audio/2/a.wav", "{root}/audio/b.wav"], ["1/a.wav", "2/a.wav", "audio/b.wav"]),
+        (["set/a.wav", "{root}/audio/a.wav"], ["a.wav", "audio/a.wav"]),
+        (["set/../audio/a.wav", "{root}/audio/a.wav", "{root}/set/../set/b.wav"], ["a.wav", "a.wav", "b.wav"]),
+        (["{root}/link/a.wav", "set/out/b.wav"], ["a.wav", "out/b.wav"]),
+    ],
+)
+def test_clips_names_hold_no_folder_of_the_machine(
+    paths: list[str], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "out").symlink_to(tmp_path / "audio")
+    monkeypatch.chdir(tmp_path)
+    utterances = tuple(Utterance(Path(each.format(root=tmp_path)), "a", 1.0) for each in paths)
+    data_set = clips.DataSet("set_en", Path("set/manifest_en.jsonl"), utterances, 0)
+    assert [data_set.clip_name(each) for each in utterances] == names
+
+
+def test_a_manifest_of_absolute_paths(bundle: Path, out: Path, tmp_path: Path) -> None:
+    audio = read_manifest(SAMPLE / "manifest_en.jsonl")[0].audio.resolve()
+    line = {"audio_filepath": str(audio), "text": "one two", "duration": 1.5}
+    (tmp_path / "manifest_en.jsonl").write_text(json.dumps(line))
+    argv = ["--bundle", str(bundle), "--eval", str(tmp_path), "--backend", "onnxruntime-cpu", "--mode", "utterance"]
+    argv += ["--out", str(out), "--name", "x"]
+    run(parse_args(argv), argv)
+    assert [each.audio for each in read_result(out / "x.json").utterances] == [audio.name]
+
+
 @pytest.mark.parametrize("mode", ["utterance", "continuous"])
 def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
     argv = ["--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu", "--limit", "2"]
