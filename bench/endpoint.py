@@ -96,7 +96,7 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
             loaded = load_clips(data_set, bundle.sample_rate, console)
             if not rows:
                 warm_up(recognizer, loaded[0], options.frame_ms, console)
-            audio = talk(loaded, options.seed)
+            audio = talk(data_set.name, loaded, options.seed)
             alone = [_alone(recognizer, each) for each in audio.spoken]
             timed.step_s.clear()
             recognizer.decode_s.clear()

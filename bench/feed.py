@@ -154,6 +154,16 @@ class UtteranceResult:
         return sum(self.frame_s) + self.finish_s
 
 
+def with_speech(name: str, clips: Sequence[Clip]) -> list[tuple[Clip, Speech]]:
+    """The clips, out of the data set of that name, in which speech was found. Raises InputError where there are none."""
+    found = [(clip, clip.speech) for clip in clips if clip.speech is not None]
+    if not found:
+        raise InputError(
+            f"{name}: expected speech, found none in its {len(clips)} clips by Silero VAD; take another data set, or record it louder"
+        )
+    return found
+
+
 def check_frame_ms(frame_ms: int) -> int:
     """Return the frame length if the feed takes it. Raises InputError otherwise."""
     low, high = FRAME_MS_RANGE

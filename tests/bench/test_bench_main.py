@@ -5,7 +5,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from rich.console import Console
 
 from bench import clips
@@ -79,6 +81,32 @@ def test_damaged_audio_among_the_clips(
     assert exit_code(lambda: run(parse_args(argv), argv)) == 2
     error = capsys.readouterr().err
     assert "bad.wav" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["endpoint", "bargein"])
+def test_no_speech_in_a_data_set(
+    command: str, bundle: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = tmp_path / "silent" / "a.wav"
+    silent.parent.mkdir()
+    soundfile.write(silent, np.zeros(32_000, np.float32), 16_000)
+    write_manifest(silent.parent / "manifest_en.jsonl", [Utterance(silent, "words", 2.0)])
+    argv = [
+        command,
+        "--bundle",
+        str(bundle),
+        "--eval",
+        str(tmp_path),
+        "--backend",
+        "onnxruntime-cpu",
+        "--out",
+        str(out),
+    ]
+    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: silent_en: expected speech, found none in its 1 clips")
     assert error.count("\n") == 1
     assert not out.exists()
 

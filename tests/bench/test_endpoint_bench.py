@@ -22,15 +22,15 @@ def clip(reference: str, seconds: float = 2.0, speech: Speech | None = Speech(0.
 
 
 def test_talk_is_the_clips_with_seeded_silences_between() -> None:
-    made = talk([clip("a"), clip("unspoken", speech=None), clip("b", 3.0)], seed=1)
+    made = talk("set_en", [clip("a"), clip("unspoken", speech=None), clip("b", 3.0)], seed=1)
     assert [each.clip.reference for each in made.spoken] == ["a", "b"]
     for each in made.spoken:
         start = round(each.start_s * RATE)
         np.testing.assert_array_equal(made.samples[start : start + len(each.clip.samples)], each.clip.samples)
         assert (each.onset_s - each.start_s, each.end_s - each.start_s) == pytest.approx((0.5, 1.5))
     assert 0.8 <= made.spoken[1].start_s - 2.0 <= 2.0
-    np.testing.assert_array_equal(talk([clip("a"), clip("b", 3.0)], seed=1).samples, made.samples)
-    assert len(talk([clip("a"), clip("b", 3.0)], seed=2).samples) != len(made.samples)
+    np.testing.assert_array_equal(talk("set_en", [clip("a"), clip("b", 3.0)], seed=1).samples, made.samples)
+    assert len(talk("set_en", [clip("a"), clip("b", 3.0)], seed=2).samples) != len(made.samples)
 
 
 SPOKEN = [Spoken(clip("one two"), 0.0, 0.5, 1.5), Spoken(clip("three"), 4.0, 4.5, 5.5)]
