@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bench import clips
 from bench.__main__ import parse_args, run
+from bench.endpoint import EndpointOptions, run_endpoint
 from bench.offline import load_reference
 from bench.results import read_result
 from bench.run import RunOptions, run_bench
@@ -208,9 +209,9 @@ def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
     assert result.provenance.data[0].clips == 2
 
 
-def test_random_weights_have_no_error_rate_and_no_first_partial(
-    bundle: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles are opened as if their weights were random."""
     opened = Recognizer.__init__
 
     def as_random(self: Recognizer, *arguments: object) -> None:
@@ -219,12 +220,29 @@ def test_random_weights_have_no_error_rate_and_no_first_partial(
         self.bundle = self.bundle.model_copy(update={"checkpoint": checkpoint})
 
     monkeypatch.setattr(Recognizer, "__init__", as_random)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_random_weights_have_no_error_rate_and_no_first_partial(bundle: Path, out: Path) -> None:
     options = RunOptions(bundle, SAMPLE, backend="onnxruntime-cpu", mode="utterance", limit=1, out=out)
     written = json.loads(run_bench(options, [], Console(file=io.StringIO())).read_text())
     (row,) = written["rows"]
     assert row["weights"] == "random"
     assert {row[key] for key in ("wer", "cer", "first_partial_ms_p50", "first_partial_onset_ms_p95")} == {None}
     assert row["final_ms_p50"] > 0
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_nor_in_the_stream_of_endpoints(bundle: Path, out: Path) -> None:
+    options = EndpointOptions(bundle, SAMPLE, backend="onnxruntime-cpu", limit=2, out=out)
+    (row,) = read_result(run_endpoint(options, [], Console(file=io.StringIO()))).rows
+    said = row.model_dump()
+    texts = {key for key in said if key.startswith(("wer", "cer", "first_", "waterfall"))}
+    assert {"wer_clips", "first_partial_ms_p95", "first_correct", "first_correct_onset_ms_p50", "waterfalls"} < texts
+    assert {said[key] for key in texts} == {None}
+    assert (row.found, row.clips, row.weights) == (2, 2, "random")
+    assert row.final_ms_p50
+    assert row.end_decision_ms_p50
 
 
 def test_streaming_says_what_nemo_says_offline(bundle_at: Callable[[int], Path]) -> None:
