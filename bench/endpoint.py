@@ -117,7 +117,7 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
             answered = answers(bundle, audio, heard, options.lang)
             decode = percentiles(1e3 * each for each in recognizer.decode_s)
             measured = {
-                **what_runs(recognizer, options.precision),
+                **what_runs(recognizer, options.chosen_precision()),
                 "frame_ms": options.frame_ms,
                 "pace": pace,
                 "data": data_set.name,

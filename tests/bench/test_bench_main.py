@@ -187,6 +187,7 @@ def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
     (row,) = result.rows
     assert (row.mode, row.limit, row.clips, row.pace, row.functional_check) == (mode, 2, 2, "fast", True)
     assert (row.backend, row.weights, row.lookahead_ms, row.data) == ("onnxruntime-cpu", "trained", 80, "sample_en")
+    assert row.precision == "fp32"
     assert row.wer is not None
     assert row.steps is not None
     assert row.rtf_p50
