@@ -106,7 +106,7 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
                 console, f"{data_set.name} endpoints", len(audio.spoken), len(audio.samples) / audio.sample_rate
             ) as bar:
                 stream = recognizer.stream(rules)
-                heard = listen(
+                listened = listen(
                     stream,
                     audio,
                     options.frame_ms,
@@ -114,7 +114,7 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
                     stepped_s=lambda: timed.total_s,
                     on_frame=partial(bar.audio, 0.0),
                 )
-            answered = answers(bundle, audio, heard, options.lang)
+            answered = answers(bundle, audio, listened.heard, options.lang)
             decode = percentiles(1e3 * each for each in recognizer.decode_s)
             measured = {
                 **what_runs(recognizer, options.chosen_precision()),
@@ -125,7 +125,7 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
                 "left_out": data_set.left_out,
                 "limit": options.limit,
                 "audio_minutes": len(audio.samples) / audio.sample_rate / 60,
-                "backlog_ms_max": max(1e3 * (each.begin_s - each.arrival_s) for each in heard),
+                "backlog_ms_max": listened.backlog_ms,
                 "steps": len(timed.step_s),
                 "peak_gpu_memory_mb": gpu_memory_mb() if on_gpu(timed.name) else None,
                 "peak_host_memory_mb": peak_host_memory_mb(),

@@ -52,6 +52,14 @@ class Heard:
     end_s: float
 
 
+@dataclass(frozen=True)
+class Listened:
+    """What came of a stream's audio."""
+
+    heard: list[Heard]
+    backlog_ms: float  # longest time that an arrived frame waited to be pushed
+
+
 def talk(name: str, clips: Sequence[Clip], seed: int) -> Talk:
     """Put a data set's clips of one rate, their speech marked, into one stream; those without speech are left out.
 
@@ -77,11 +85,11 @@ def listen(
     *,
     stepped_s: Callable[[], float],
     on_frame: Callable[[float], None] = lambda _: None,
-) -> list[Heard]:
+) -> Listened:
     """Push the stream's audio frame by frame as it arrives, and end it. `stepped_s`: seconds in steps so far."""
     heard: list[Heard] = []
     step = audio.sample_rate * frame_ms // 1000
-    arrival = 0.0
+    arrival = backlog_s = 0.0
     clock.start()
 
     def note(work: Callable[[], Sequence[Event]]) -> None:
@@ -93,10 +101,11 @@ def listen(
         frame = audio.samples[start : start + step]
         arrival = (start + len(frame)) / audio.sample_rate
         clock.wait_until(arrival)
+        backlog_s = max(backlog_s, clock.now() - arrival)
         note(partial(stream.push, frame))
         on_frame(arrival)
     note(lambda: [stream.end_utterance()])
-    return heard
+    return Listened(heard, 1e3 * backlog_s)
 
 
 def verdicts(spoken: Sequence[Spoken], cuts: Sequence[float]) -> list[Verdict]:

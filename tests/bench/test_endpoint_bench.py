@@ -1,16 +1,18 @@
 """The bench's endpoints: the stream of clips, the verdict on each, whose text and times are whose, and one run on the sample."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from bench.endpoint import EndpointOptions, answers, run_endpoint
-from bench.feed import Clip
+from bench.feed import Clip, VirtualClock
 from bench.onset import Speech
 from bench.results import read_result
-from bench.talk import Heard, Spoken, Talk, talk, verdicts
+from bench.talk import Heard, Spoken, Talk, listen, talk, verdicts
 from runtime import Final, InputError, Partial
 from runtime.bundle import read_bundle
 
@@ -51,6 +53,19 @@ SPOKEN = [Spoken(clip("one two"), 0.0, 0.5, 1.5), Spoken(clip("three"), 4.0, 4.5
 )
 def test_verdicts(cuts: list[float], expected: list[str]) -> None:
     assert verdicts(SPOKEN, cuts) == expected
+
+
+def test_a_frame_that_waited_counts_where_its_push_brought_nothing_too(
+    make_time: Callable[..., Any], make_stream: Callable[..., Any]
+) -> None:
+    timer = make_time()
+    # 25 frames of 20 ms. Frame 4 takes 100 ms, so that frame 5 waits 80 ms, brings nothing, and only frame 20 brings an event.
+    stream = make_stream(timer, [0.001] * 4 + [0.1] + [0.001] * 20, says={20: ["one"]}, final="one")
+    audio = Talk(np.zeros(RATE // 2, np.float32), RATE, ())
+    listened = listen(stream, audio, 20, VirtualClock(timer.timer), stepped_s=lambda: 0.0)
+    assert [each.event.text for each in listened.heard] == ["one", "one"]
+    assert listened.heard[0].begin_s == pytest.approx(listened.heard[0].arrival_s)
+    assert listened.backlog_ms == pytest.approx(80)
 
 
 def partial(text: str, audio_s: float, arrival_s: float) -> Heard:
