@@ -11,12 +11,10 @@ from bench.feed import Clip
 from bench.normalise import check_language, scorable
 from bench.onset import find_speech
 from bench.results import DataProvenance
+from data import places
 from data.audio import load_audio
 from data.manifest import Utterance, dataset_sha256, find_manifests, read_manifest
 from runtime.errors import InputError
-
-DEFAULT_FOLDER = Path("data/asr_eval")
-SAMPLE_FOLDER = Path("data/sample")
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,11 @@ def _below(folder: Path, path: Path) -> str | None:
 
 
 def eval_folder(folder: Path | None, say: Callable[[str], None]) -> Path:
-    """The folder asked for, else data/asr_eval, else the committed sample; says so where it is the sample."""
-    chosen = folder or (DEFAULT_FOLDER if DEFAULT_FOLDER.is_dir() else SAMPLE_FOLDER)
-    if chosen.resolve() == SAMPLE_FOLDER.resolve():
-        say(f"measuring on {SAMPLE_FOLDER}, synthesised speech for a first look; real speech goes to {DEFAULT_FOLDER}")
+    """The folder asked for, else the first asr_eval that is there, else the committed sample; says so where it is the sample."""
+    chosen = folder or next(iter(places.folders("asr_eval")), places.SAMPLE)
+    if chosen.resolve() == places.SAMPLE.resolve():
+        usual = places.PLACES[0] / "asr_eval"
+        say(f"measuring on {places.SAMPLE}, synthesised speech for a first look; real speech goes to {usual}")
     return chosen
 
 

@@ -17,7 +17,7 @@ class SpeechOptions:
     """What to measure and on what."""
 
     bundle: Path
-    eval: Path | None = None  # folder of data sets; None: data/asr_eval, or data/sample where that is missing
+    eval: Path | None = None  # folder of data sets; None: bench.clips.eval_folder
     lang: str = "en"
     backend: str = "auto"  # auto: this machine's best
     precision: str | None = None  # fp32, fp16 or int8; None: what is usual on the backend

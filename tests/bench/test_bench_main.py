@@ -16,6 +16,7 @@ from bench.endpoint import EndpointOptions, run_endpoint
 from bench.offline import load_reference
 from bench.results import read_result
 from bench.run import RunOptions, run_bench
+from data import places
 from data.audio import load_audio
 from data.manifest import Utterance, read_manifest, write_manifest
 from runtime import Recognizer
@@ -120,15 +121,16 @@ def test_without_a_command_it_runs() -> None:
 
 def test_the_sample_stands_in_for_a_missing_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
-    monkeypatch.setattr(clips, "DEFAULT_FOLDER", tmp_path / "none")
-    assert clips.eval_folder(None, lines.append) == clips.SAMPLE_FOLDER
+    monkeypatch.setattr(places, "PLACES", (tmp_path / "data", tmp_path / "shared"))
+    assert clips.eval_folder(None, lines.append) == SAMPLE
     assert len(lines) == 1
     assert "data/sample, synthesised speech" in lines[0]
     assert clips.eval_folder(SAMPLE.resolve(), lines.append) == SAMPLE.resolve()
     assert len(lines) == 2
     assert clips.eval_folder(tmp_path, lines.append) == tmp_path
-    monkeypatch.setattr(clips, "DEFAULT_FOLDER", tmp_path)
-    assert clips.eval_folder(None, lines.append) == tmp_path
+    for place in ("shared", "data"):  # the repository's own goes first
+        (tmp_path / place / "asr_eval").mkdir(parents=True)
+        assert clips.eval_folder(None, lines.append) == tmp_path / place / "asr_eval"
     assert len(lines) == 2
 
 
