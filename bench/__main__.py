@@ -23,6 +23,8 @@ from bench.streams import StreamsOptions, run_streams
 from runtime.errors import exit_code
 from runtime.ngram import lm_choice
 
+EVAL = "default: data/asr_eval, else ../shared/data/asr_eval, else data/sample"
+
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; without a command it is `run`."""
@@ -31,14 +33,15 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     out = argparse.ArgumentParser(add_help=False)
     out.add_argument("--out", type=Path, default=Path("bench/results"), metavar="DIR", help="of the result files")
     data = argparse.ArgumentParser(add_help=False, parents=[out])
-    data.add_argument("--eval", type=Path, metavar="DIR", help="data sets (default: data/asr_eval, else data/sample)")
+    data.add_argument("--eval", type=Path, metavar="DIR", help=f"data sets ({EVAL})")
     data.add_argument("--lang", default="en")
     data.add_argument("--limit", type=int, metavar="N", help="a quick look at the first N clips of each data set")
     data.add_argument("--name", help="of the result file (default: named after what is measured)")
     opened = argparse.ArgumentParser(add_help=False, parents=[data])
     opened.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
     opened.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
-    opened.add_argument("--precision", default="fp32")
+    usual = "fp32, fp16 or int8 (default: fp16 in TensorRT, as `make engines` builds it, else fp32)"
+    opened.add_argument("--precision", help=usual)
     opened.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
     opened.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
     lm = "KenLM file, or none for greedy decoding (default: the checkpoint's own, if any)"
@@ -137,9 +140,7 @@ def _add_ablation(ablation: argparse.ArgumentParser) -> None:
 def _add_bargein(bargein: argparse.ArgumentParser) -> None:
     bargein.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
     speakers = "data sets: the first one's clips are users, the last one's the agent"
-    bargein.add_argument(
-        "--eval", type=Path, metavar="DIR", help=f"{speakers} (default: data/asr_eval, else data/sample)"
-    )
+    bargein.add_argument("--eval", type=Path, metavar="DIR", help=f"{speakers} ({EVAL})")
     bargein.add_argument("--lang", default="en")
     bargein.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
     bargein.add_argument("--each", type=int, default=BargeInOptions.each, metavar="N", help="scenes of a kind")

@@ -59,7 +59,7 @@ class AblationOptions:
     """What to measure and with what."""
 
     bundle: Sequence[Path]
-    eval: Path | None = None  # folder of data sets; None: data/asr_eval, or data/sample where that is missing
+    eval: Path | None = None  # folder of data sets; None: bench.clips.eval_folder
     lang: str = "en"
     methods: Sequence[str] = ("entropy", "percentile_99.99")  # of INT8's thresholds
     backend: Literal["auto", "tensorrt", "onnxruntime-cpu"] = "auto"  # auto: this machine's best

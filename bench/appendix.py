@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import markdown
+from bench.bargein_results import BY_LEVEL, BargeInFile, cells_by_level, cells_of, read_bargein
 from bench.bargein_results import COLUMNS as BARGE_IN
-from bench.bargein_results import BargeInFile, cells_of, read_bargein
 from bench.combinations import COLUMNS, combinations, is_ablation
-from bench.markdown import engine_label, model_label, where_label
+from bench.markdown import engine_label, model_label, precision_label, where_label
 from bench.plots import plot_paths
 from bench.results import Provenance, ResultFile, Row, read_results
 from bench.rungs import measured_rungs
@@ -24,7 +24,7 @@ Cell = Callable[[Row, Provenance], str]
 
 LABELS: dict[str, Cell] = {
     "Model": lambda row, _: model_label(row),
-    "Precision": lambda row, _: row.precision,
+    "Precision": lambda row, _: precision_label(row),
     "Engine": engine_label,
     "GPU or CPU": where_label,
 }
@@ -182,5 +182,11 @@ def _bargein(result: BargeInFile) -> str:
         "Stale: partials from before the cut. Leaks: transcripts that differ from a fresh stream's."
     )
     return "\n\n".join(
-        [title, markdown.table(BARGE_IN, cells_of(result)), f"Scenes: {result.definitions['scenes']}. {note}"]
+        [
+            title,
+            markdown.table(list(BARGE_IN), cells_of(result)),
+            "With the reference, at all echoes, by the level of the user's speech:",
+            markdown.table(list(BY_LEVEL), cells_by_level(result)),
+            f"Scenes: {result.definitions['scenes']}. {note}",
+        ]
     )

@@ -16,7 +16,7 @@ from rich.table import Table
 from bench import clips
 from bench.bargein_results import COLUMNS, DEFINITIONS, BargeInFile, Outcome, cells_of, rows
 from bench.bargein_scenes import Scene, scenes
-from bench.feed import FRAME_MS, VirtualClock
+from bench.feed import FRAME_MS, VirtualClock, with_speech
 from bench.measure import on_gpu
 from bench.normalise import normalise
 from bench.provenance import collect
@@ -78,7 +78,7 @@ def run_bargein(options: BargeInOptions, argv: Sequence[str], console: Console) 
             [clips.load(of, each, bundle.sample_rate, mark_speech=True) for each in of.utterances]
             for of in (data_sets[0], data_sets[-1])
         )
-        users = [each for each in users if each.speech is not None]
+        users = [clip for clip, _ in with_speech(data_sets[0].name, users)]
         rules = BargeInRules(confirming_token=options.confirming_token)
         work = [
             (scene, reference)

@@ -1,6 +1,6 @@
 """What barge-in's benchmark found: a record per scene, rows over them, the file of both and its table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -50,10 +50,10 @@ class Outcome(_Strict):
 
 
 class BargeInRow(_Strict):
-    """The scenes with or without the reference, at one attenuation and, of users, all levels or one."""
+    """The scenes with or without the reference, at one attenuation and, of users, one level; None: at all."""
 
     reference: bool
-    attenuation_db: int
+    attenuation_db: int | None
     level_dbfs: int | None
     interruptions: int
     detect_ms_p50: Figure | None
@@ -98,7 +98,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[BargeInRow]:
     return found
 
 
-def _row(same: Sequence[Outcome], reference: bool, attenuation_db: int, level_dbfs: int | None) -> BargeInRow:
+def _row(same: Sequence[Outcome], reference: bool, attenuation_db: int | None, level_dbfs: int | None) -> BargeInRow:
     users = [each for each in same if each.kind == "user"]
     detect = percentiles(each.detect_ms for each in users)
     false_alarms, alone_s = sum(each.false_alarms for each in same), sum(each.alone_s for each in same)
@@ -120,36 +120,36 @@ def _row(same: Sequence[Outcome], reference: bool, attenuation_db: int, level_db
     )
 
 
-COLUMNS = (
-    "Reference",
-    "Echo dB",
-    "Detect ms p50 / p95",
-    "Missed",
-    "False alarms / h",
-    "Words lost",
-    "First words lost",
-    "Stale",
-    "Leaks",
-)
+COLUMNS: dict[str, Callable[[BargeInRow], str]] = {
+    "Reference": lambda row: "yes" if row.reference else "no",
+    "Echo dB": lambda row: f"-{row.attenuation_db}",
+    "Detect ms p50 / p95": lambda row: figures([row.detect_ms_p50, row.detect_ms_p95], 0),
+    "Missed": lambda row: f"{row.missed} of {row.interruptions}",
+    "False alarms / h": lambda row: figures([row.false_alarms_per_hour], 0),
+    "Words lost": lambda row: f"{row.words_lost} of {row.words}",
+    "First words lost": lambda row: str(row.first_words_lost),
+    "Stale": lambda row: str(row.stale),
+    "Leaks": lambda row: str(row.leaks),
+}
+BY_LEVEL: dict[str, Callable[[BargeInRow], str]] = {
+    "User dBFS": lambda row: str(row.level_dbfs),
+    **{name: COLUMNS[name] for name in ("Detect ms p50 / p95", "Missed", "Words lost", "First words lost")},
+}
 
 
-def cells_of(result: BargeInFile) -> list[tuple[str, ...]]:
+def cells_of(result: BargeInFile) -> list[list[str]]:
     """The rows of all levels together, as text."""
-    return [
-        (
-            "yes" if row.reference else "no",
-            f"-{row.attenuation_db}",
-            figures([row.detect_ms_p50, row.detect_ms_p95], 0),
-            f"{row.missed} of {row.interruptions}",
-            figures([row.false_alarms_per_hour], 0),
-            f"{row.words_lost} of {row.words}",
-            str(row.first_words_lost),
-            str(row.stale),
-            str(row.leaks),
-        )
-        for row in result.rows
-        if row.level_dbfs is None
-    ]
+    return [[cell(row) for cell in COLUMNS.values()] for row in result.rows if row.level_dbfs is None]
+
+
+def cells_by_level(result: BargeInFile) -> list[list[str]]:
+    """The interruptions with the reference, at all attenuations together, by the level of the user's speech, as text."""
+    levels: dict[int, list[Outcome]] = {}
+    for each in result.scenes:
+        if each.reference and each.kind == "user":
+            levels.setdefault(each.level_dbfs, []).append(each)
+    rows = [_row(levels[level], reference=True, attenuation_db=None, level_dbfs=level) for level in sorted(levels)]
+    return [[cell(row) for cell in BY_LEVEL.values()] for row in rows]
 
 
 def read_bargein(folder: Path) -> dict[str, BargeInFile]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,10 @@ from bench.feed import Clip
 from bench.normalise import check_language, scorable
 from bench.onset import find_speech
 from bench.results import DataProvenance
+from data import places
 from data.audio import load_audio
 from data.manifest import Utterance, dataset_sha256, find_manifests, read_manifest
 from runtime.errors import InputError
-
-DEFAULT_FOLDER = Path("data/asr_eval")
-SAMPLE_FOLDER = Path("data/sample")
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,40 @@ class DataSet:
         return sum(utterance.duration for utterance in self.utterances) / 60
 
     def clip_name(self, utterance: Utterance) -> str:
-        """Audio path relative to the manifest."""
-        return utterance.audio.relative_to(self.manifest.parent).as_posix()
+        """Audio path relative to the manifest where it lies below it.
+
+        Of audio elsewhere, as absolute paths may name, it is the path's last components: as many as tell the set's clips apart, and not
+        the machine's folders above them.
+        """
+        return self._names[utterance.audio]
+
+    @cached_property
+    def _names(self) -> dict[Path, str]:
+        files = {each.audio: each.audio.resolve() for each in self.utterances}
+        below = {audio: _below(self.manifest.parent, audio) for audio in files}
+        names: dict[Path, str] = {}
+        for kept in range(1, max(len(audio.absolute().parts) for audio in files) + 1):
+            names = {audio: name or Path(*audio.absolute().parts[-kept:]).as_posix() for audio, name in below.items()}
+            named = {name: files[audio] for audio, name in names.items()}
+            if all(named[name] == files[audio] for audio, name in names.items()):
+                break
+        return names
+
+
+def _below(folder: Path, path: Path) -> str | None:
+    """The path relative to the folder, as both are written or else as links lead; None for one that is not in it."""
+    for outer, inner in ((folder, path), (folder.resolve(), path.resolve())):
+        if inner.is_relative_to(outer) and ".." not in inner.relative_to(outer).parts:
+            return inner.relative_to(outer).as_posix()
+    return None
 
 
 def eval_folder(folder: Path | None, say: Callable[[str], None]) -> Path:
-    """The folder asked for, else data/asr_eval, else the committed sample; says so where it is the sample."""
-    chosen = folder or (DEFAULT_FOLDER if DEFAULT_FOLDER.is_dir() else SAMPLE_FOLDER)
-    if chosen.resolve() == SAMPLE_FOLDER.resolve():
-        say(f"measuring on {SAMPLE_FOLDER}, synthesised speech for a first look; real speech goes to {DEFAULT_FOLDER}")
+    """The folder asked for, else the first asr_eval that is there, else the committed sample; says so where it is the sample."""
+    chosen = folder or next(iter(places.folders("asr_eval")), places.SAMPLE)
+    if chosen.resolve() == places.SAMPLE.resolve():
+        usual = places.PLACES[0] / "asr_eval"
+        say(f"measuring on {places.SAMPLE}, synthesised speech for a first look; real speech goes to {usual}")
     return chosen
 
 

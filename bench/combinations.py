@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import paired
+from bench.markdown import precision_label
 from bench.results import ResultFile, Row
 from bench.table import CHECK, figures, memory_label
 
@@ -32,7 +33,7 @@ class Combination:
     @property
     def precision(self) -> str:
         """Precision, and the method of INT8's thresholds."""
-        return f"{self.row.precision} {self.row.calibration}" if self.row.calibration else self.row.precision
+        return precision_label(self.row)
 
     @property
     def steps(self) -> Row | None:

@@ -20,6 +20,9 @@ FIGURES = {
     "step p50, ms": "step_ms_p50",
     "step p95, ms": "step_ms_p95",
     "step p99, ms": "step_ms_p99",
+    "chunk p50, ms": "chunk_ms_p50",
+    "chunk p95, ms": "chunk_ms_p95",
+    "chunk p99, ms": "chunk_ms_p99",
     "first partial from speech onset p50, ms": "first_partial_onset_ms_p50",
     "first partial from speech onset p95, ms": "first_partial_onset_ms_p95",
     "final from last frame p50, ms": "final_ms_p50",
@@ -133,7 +136,7 @@ def _by_kind(result: ResultFile) -> dict[_Kind, Row]:
     for row in result.rows:
         of_one_run = () if row.rung is None and row.combination is None else (row.precision, row.cuda_graph)
         pace = row.pace if row.mode == "steps" else None
-        kind = (row.data, row.mode, row.limit, pace, row.rung, row.combination, *of_one_run)
+        kind = (row.data, row.mode, row.limit, row.streams, pace, row.rung, row.combination, *of_one_run)
         if kind in rows:
             raise InputError(
                 f"expected one row of {_name(row)} in a result file, found two; compare files of one run each"

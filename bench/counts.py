@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
+from engines.nodes import load_without_weights
 from runtime.errors import InputError
 
 GROUPS = {  # name -> nodes, by how their names begin; the first that fits
@@ -26,7 +27,6 @@ PRODUCTS = ("Conv", "Gemm", "MatMul")
 QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 VIEWS = ("Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten")  # of the same bytes
 TYPES: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.INT8: "int8"}
-KEPT_BYTES = 8192  # constants up to this size may be shapes, which inference reads
 
 
 @dataclass
@@ -65,10 +65,7 @@ def count_step(path: Path) -> list[GroupCount]:
     Raises InputError for a file that is no ONNX, or has a tensor without static shape.
     """
     try:
-        model = onnx.load(path)
-        for constant in model.graph.initializer:
-            if len(constant.raw_data) > KEPT_BYTES:  # inference copies the model, and needs no weights
-                constant.ClearField("raw_data")
+        model = load_without_weights(path)
         graph = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     except Exception as error:  # onnx and protobuf raise their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -5,13 +5,14 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from rich.console import Console
 
 from bench import clips
 from bench.feed import Clock, RealClock, VirtualClock, check_frame_ms
-from bench.measure import on_gpu, what_runs
+from bench.measure import is_trained, latency, on_gpu, what_runs
 from bench.metrics import error_rates, percentiles
 from bench.normalise import normalise
 from bench.options import PacedOptions
@@ -96,8 +97,8 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
             loaded = load_clips(data_set, bundle.sample_rate, console)
             if not rows:
                 warm_up(recognizer, loaded[0], options.frame_ms, console)
-            audio = talk(loaded, options.seed)
-            alone = [_alone(recognizer, each) for each in audio.spoken]
+            audio = talk(data_set.name, loaded, options.seed)
+            alone = [_alone(recognizer, each) for each in audio.spoken] if is_trained(bundle) else []
             timed.step_s.clear()
             recognizer.decode_s.clear()
             clock: Clock = RealClock() if pace == "realtime" else VirtualClock()
@@ -105,7 +106,7 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
                 console, f"{data_set.name} endpoints", len(audio.spoken), len(audio.samples) / audio.sample_rate
             ) as bar:
                 stream = recognizer.stream(rules)
-                heard = listen(
+                listened = listen(
                     stream,
                     audio,
                     options.frame_ms,
@@ -113,10 +114,10 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
                     stepped_s=lambda: timed.total_s,
                     on_frame=partial(bar.audio, 0.0),
                 )
-            answered = answers(bundle, audio, heard, options.lang)
+            answered = answers(bundle, audio, listened.heard, options.lang)
             decode = percentiles(1e3 * each for each in recognizer.decode_s)
             measured = {
-                **what_runs(recognizer, options.precision),
+                **what_runs(recognizer, options.chosen_precision()),
                 "frame_ms": options.frame_ms,
                 "pace": pace,
                 "data": data_set.name,
@@ -124,7 +125,7 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
                 "left_out": data_set.left_out,
                 "limit": options.limit,
                 "audio_minutes": len(audio.samples) / audio.sample_rate / 60,
-                "backlog_ms_max": max(1e3 * (each.begin_s - each.arrival_s) for each in heard),
+                "backlog_ms_max": listened.backlog_ms,
                 "steps": len(timed.step_s),
                 "peak_gpu_memory_mb": gpu_memory_mb() if on_gpu(timed.name) else None,
                 "peak_host_memory_mb": peak_host_memory_mb(),
@@ -133,7 +134,8 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
                 "decode_ms_p50": decode.p50,
                 "decode_ms_p95": decode.p95,
             }
-            rows.append(row(**measured, **_figures(answered, alone, timed.step_s, options.lang)))
+            texts = _texts(answered, alone, options.lang) if is_trained(bundle) else {}
+            rows.append(row(**measured, **_figures(answered, timed.step_s), **texts))
             records.extend(_record(each, data_set.name) for each in answered)
         provenance = collect(argv, described)
     result = ResultFile(provenance=provenance, rows=rows, definitions=DEFINITIONS, utterances=records)
@@ -209,37 +211,42 @@ def _alone(recognizer: Recognizer, spoken: Spoken) -> str:
     return stream.end_utterance().text
 
 
-def _figures(answered: list[Answered], alone: list[str], step_s: list[float], lang: str) -> dict[str, object]:
-    references = [each.spoken.clip.reference for each in answered]
-    rates = error_rates(references, [each.hypothesis for each in answered], lang)
+def _figures(answered: list[Answered], step_s: list[float]) -> dict[str, object]:
     step = percentiles(1e3 * each for each in step_s)
-    figures: dict[str, object] = {
+    return {
         "clips": len(answered),
-        "wer": rates.wer,
-        "cer": rates.cer,
-        "wer_clips": error_rates(references, alone, lang).wer,
         "step_ms_p50": step.p50,
         "step_ms_p95": step.p95,
         "step_ms_p99": step.p99,
+        **{kind: sum(each.verdict == kind for each in answered) for kind in get_args(Verdict)},
+        **_latencies(answered, FINALS),
+    }
+
+
+def _texts(answered: list[Answered], alone: list[str], lang: str) -> dict[str, object]:
+    """Keys of a row, for weights that are trained; `alone`: each clip's text in a stream of its own."""
+    references = [each.spoken.clip.reference for each in answered]
+    rates = error_rates(references, [each.hypothesis for each in answered], lang)
+    return {
+        "wer": rates.wer,
+        "cer": rates.cer,
+        "wer_clips": error_rates(references, alone, lang).wer,
         "waterfall": summed_up([each.waterfall for each in answered if each.waterfall]),
         "waterfalls": sum(each.waterfall is not None for each in answered),
         "first_correct": sum(each.first_correct_onset_ms is not None for each in answered),
+        **_latencies(answered, FIRST_TEXTS),
     }
-    figures |= {kind: sum(each.verdict == kind for each in answered) for kind in ("found", "late", "early", "missed")}
-    for key in LATENCIES:
-        values = percentiles(getattr(each, key) for each in answered)
-        figures |= {f"{key}_p50": values.p50, f"{key}_p95": values.p95}
+
+
+def _latencies(answered: list[Answered], keys: Sequence[str]) -> dict[str, float | None]:
+    figures: dict[str, float | None] = {}
+    for key in keys:
+        figures |= latency(key, percentiles(getattr(each, key) for each in answered))
     return figures
 
 
-LATENCIES = (
-    "end_decision_ms",
-    "final_ms",
-    "final_speech_end_ms",
-    "first_partial_ms",
-    "first_partial_onset_ms",
-    "first_correct_onset_ms",
-)
+FINALS = ("end_decision_ms", "final_ms", "final_speech_end_ms")
+FIRST_TEXTS = ("first_partial_ms", "first_partial_onset_ms", "first_correct_onset_ms")
 
 
 def _record(each: Answered, data: str) -> UtteranceRecord:
@@ -255,5 +262,5 @@ def _record(each: Answered, data: str) -> UtteranceRecord:
         speech_end_s=each.spoken.end_s,
         verdict=each.verdict,
         waterfall=None if each.waterfall is None else {key: round(ms, 3) for key, ms in asdict(each.waterfall).items()},
-        **{key: getattr(each, key) for key in LATENCIES},
+        **{key: getattr(each, key) for key in (*FINALS, *FIRST_TEXTS)},
     )

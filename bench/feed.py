@@ -117,7 +117,7 @@ class VirtualClock:
 class Clip:
     """Audio to feed and what is known of it."""
 
-    name: str  # audio path relative to its manifest, or the data set's name for its clips as one stream
+    name: str  # as bench.clips.DataSet.clip_name has it, or the data set's name for its clips as one stream
     samples: npt.NDArray[np.float32]  # [samples], -1..1
     sample_rate: int  # Hz
     reference: str  # transcript as published
@@ -152,6 +152,16 @@ class UtteranceResult:
     def busy_s(self) -> float:
         """Seconds spent in `push` and `end_utterance`."""
         return sum(self.frame_s) + self.finish_s
+
+
+def with_speech(name: str, clips: Sequence[Clip]) -> list[tuple[Clip, Speech]]:
+    """The clips, out of the data set of that name, in which speech was found. Raises InputError where there are none."""
+    found = [(clip, clip.speech) for clip in clips if clip.speech is not None]
+    if not found:
+        raise InputError(
+            f"{name}: expected speech, found none in its {len(clips)} clips by Silero VAD; take another data set, or record it louder"
+        )
+    return found
 
 
 def check_frame_ms(frame_ms: int) -> int:

@@ -17,6 +17,11 @@ def model_label(row: Row) -> str:
     return f"{row.model}, {row.lookahead_ms} ms{decoder}{weights}"
 
 
+def precision_label(row: Row) -> str:
+    """Precision, and the method of INT8's thresholds."""
+    return row.precision if row.calibration is None else f"{row.precision} {row.calibration}"
+
+
 def engine_label(row: Row, provenance: Provenance) -> str:
     """What ran the row, and whether in a CUDA graph."""
     version = {"tensorrt": f"TensorRT {provenance.tensorrt}", "torch": "NeMo in PyTorch"}.get(row.backend, row.backend)

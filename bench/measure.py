@@ -15,6 +15,7 @@ from bench.process import gpu_memory_mb, peak_host_memory_mb
 from bench.progress import Bar
 from bench.results import SEVERAL, Row, UtteranceRecord, calibration_of, row
 from bench.timed import TimedRecognizer
+from runtime.bundle import Bundle
 
 Mode = Literal["utterance", "continuous"]
 Pace = Literal["realtime", "fast"]
@@ -44,6 +45,11 @@ def on_gpu(backend: str) -> bool:
     return not backend.endswith("-cpu")
 
 
+def is_trained(bundle: Bundle) -> bool:
+    """Whether its texts are an answer to the speech: if not, rows have neither error rates nor figures of first texts."""
+    return bundle.checkpoint.weights == "trained"
+
+
 @dataclass(frozen=True)
 class Bench:
     """An open recogniser and how to measure it."""
@@ -67,7 +73,7 @@ class Bench:
         one_stream = mode == "continuous"
         rtf = percentiles(rtf_per_window(results[0], setting.frame_ms) if one_stream else rtf_per_utterance(results))
         latencies = [] if one_stream else results  # a stream has one first partial and one final: no distribution
-        spoken = latencies if bundle.checkpoint.weights == "trained" else []  # random weights answer to noise
+        spoken = latencies if is_trained(bundle) else []
         return Measured(
             row(
                 **what_runs(recognizer, setting.precision),
@@ -84,10 +90,10 @@ class Bench:
                 decode_ms_p50=decode.p50,
                 decode_ms_p95=decode.p95,
                 churn=churn([[*(text for _, text in each.partials), each.hypothesis] for each in results]),
-                **_latency("first_partial_ms", percentiles(each.first_partial_ms for each in spoken)),
-                **_latency("first_partial_onset_ms", percentiles(each.first_partial_onset_ms for each in spoken)),
-                **_latency("final_ms", percentiles(each.final_ms for each in latencies)),
-                **_latency("final_speech_end_ms", percentiles(each.final_speech_end_ms for each in latencies)),
+                **latency("first_partial_ms", percentiles(each.first_partial_ms for each in spoken)),
+                **latency("first_partial_onset_ms", percentiles(each.first_partial_onset_ms for each in spoken)),
+                **latency("final_ms", percentiles(each.final_ms for each in latencies)),
+                **latency("final_speech_end_ms", percentiles(each.final_speech_end_ms for each in latencies)),
                 peak_gpu_memory_mb=gpu_memory_mb() if on_gpu(timed.name) else None,
                 peak_host_memory_mb=peak_host_memory_mb(),
                 mode=mode,
@@ -116,10 +122,9 @@ class Bench:
         return results
 
     def _rates(self, results: list[UtteranceResult]) -> ErrorRates:
-        if self.recognizer.bundle.checkpoint.weights == "random":
-            return ErrorRates(None, None)
-        references = [result.reference for result in results]
-        return error_rates(references, [result.hypothesis for result in results], self.setting.lang)
+        scored = results if is_trained(self.recognizer.bundle) else []
+        references = [result.reference for result in scored]
+        return error_rates(references, [result.hypothesis for result in scored], self.setting.lang)
 
 
 def what_runs(recognizer: TimedRecognizer, precision: str) -> dict[str, Any]:
@@ -151,7 +156,8 @@ def together(rows: Sequence[Row], records: Sequence[UtteranceRecord], lang: str)
     rtf = percentiles(each.busy_s / each.audio_s for each in records if each.busy_s is not None)
     latencies: dict[str, float | None] = {}
     for key in ("first_partial_ms", "first_partial_onset_ms", "final_ms", "final_speech_end_ms"):
-        latencies |= _latency(key, percentiles(getattr(each, key) for each in records))
+        timed = scored if key.startswith("first_partial") else records
+        latencies |= latency(key, percentiles(getattr(each, key) for each in timed))
     summed = {}
     for key in ("clips", "left_out", "audio_minutes", "steps"):
         values = [getattr(each, key) for each in rows]
@@ -167,7 +173,8 @@ def _seconds(clips: Sequence[Clip]) -> float:
     return sum(clip.audio_s for clip in clips)
 
 
-def _latency(key: str, values: Percentiles) -> dict[str, float | None]:
+def latency(key: str, values: Percentiles) -> dict[str, float | None]:
+    """Keys of a row: p50 and p95 of what is called `key`."""
     return {f"{key}_p50": values.p50, f"{key}_p95": values.p95}
 
 

@@ -8,7 +8,7 @@ from bench.feed import FRAME_MS
 from bench.measure import Pace, on_gpu
 from bench.results import default_name, result_path
 from bench.timed import TimedRecognizer
-from runtime.backends import default_backend
+from runtime.backends import default_backend, default_precision
 from runtime.ngram import LmChoice
 
 
@@ -17,10 +17,10 @@ class SpeechOptions:
     """What to measure and on what."""
 
     bundle: Path
-    eval: Path | None = None  # folder of data sets; None: data/asr_eval, or data/sample where that is missing
+    eval: Path | None = None  # folder of data sets; None: bench.clips.eval_folder
     lang: str = "en"
     backend: str = "auto"  # auto: this machine's best
-    precision: str = "fp32"
+    precision: str | None = None  # fp32, fp16 or int8; None: what is usual on the backend
     decoder: str | None = None  # ctc or rnnt; None: the bundle's best
     lm: LmChoice = "default"
     frame_ms: int = FRAME_MS
@@ -32,14 +32,18 @@ class SpeechOptions:
         """The backend asked for, or this machine's best."""
         return default_backend() if self.backend == "auto" else self.backend
 
+    def chosen_precision(self) -> str:
+        """The precision asked for, or the chosen backend's usual one."""
+        return self.precision or default_precision(self.chosen_backend())
+
     def opened(self) -> TimedRecognizer:
         """The recogniser to measure; a context manager. Raises InputError for a bundle or a choice that cannot be opened."""
-        return TimedRecognizer(self.bundle, self.precision, self.chosen_backend(), self.lm, self.decoder)
+        return TimedRecognizer(self.bundle, self.chosen_precision(), self.chosen_backend(), self.lm, self.decoder)
 
     def result_path(self, recognizer: TimedRecognizer, data: Path, kind: str = "") -> Path:
         """Where the result goes: named as asked, else after what is measured. Raises InputError for a name that is none."""
         bundle = recognizer.bundle
-        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", self.precision, self.chosen_backend()]
+        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", self.chosen_precision(), self.chosen_backend()]
         parts += ["rnnt"] if recognizer.decoder == "rnnt" else []
         parts += [] if recognizer.ngram is None else ["lm"]
         parts += [kind] if kind else []

@@ -111,7 +111,7 @@ def _cells(each: Configuration, data: Sequence[str]) -> tuple[str, ...]:
     )
     return (
         f"{markdown.model_label(row)}{lm}",
-        row.precision if row.calibration is None else f"{row.precision} {row.calibration}",
+        markdown.precision_label(row),
         f"{markdown.engine_label(row, each.provenance)}{how}",
         figures([wer.get(name) for name in data], 2),
         *timed,

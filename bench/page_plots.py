@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from bench.combinations import Combination, combinations, is_ablation
 from bench.drawing import COLOURS, svg
-from bench.markdown import engine_label, model_label, on_cpu, where_label
+from bench.markdown import engine_label, model_label, on_cpu, precision_label, where_label
 from bench.plots import wer_against_step
 from bench.results import Provenance, ResultFile, Row, read_record
 from bench.rungs import of_the_runtime
@@ -118,8 +118,7 @@ def _steps(figure: "Figure", shown: Sequence[Measured]) -> str:
     """A panel per model and look-ahead; a line per precision, dashed without a graph."""
     lines: dict[tuple[str, str, bool], Row] = {}
     for row, _ in shown:
-        precision = row.precision if row.calibration is None else f"{row.precision} {row.calibration}"
-        lines.setdefault((model_label(row), precision, row.cuda_graph is not False), row)
+        lines.setdefault((model_label(row), precision_label(row), row.cuda_graph is not False), row)
     in_order = sorted(lines.items(), key=lambda line: (line[1].model, line[1].lookahead_ms, line[1].decoder))
     panels = list(dict.fromkeys(key[0] for key, _ in in_order))
     precisions = sorted({precision for _, precision, _ in lines}, key=lambda each: (ORDER.index(each[:4]), each))

@@ -27,13 +27,14 @@ DEFINITIONS = {
     "speech": onset.DEFINITION,
     "endpoint": f"{talk.DEFINITION}; early: an endpoint within the clip's speech; late: more than {talk.LATE_S} s after it, missed: none "
     "before the next onset; latencies of finals over found and late clips",
-    "wer_clips": "percent; the same clips each in a stream of its own",
+    "wer_clips": "percent; the same clips each in a stream of its own; null with random weights",
     "end_decision_ms": "from the end of speech to the arrival of the frame on whose samples the endpoint is decided; in an endpoint row "
     "final_ms counts from there to the final, final_speech_end_ms is their sum",
-    "first_correct_onset_ms": "from speech onset to the first text whose first word, normalised, is the reference's; clips without: none",
+    "first_correct_onset_ms": "from speech onset to the first text whose first word, normalised, is the reference's; clips without: none; "
+    "null with random weights",
     "waterfall": "ms, mean, p50 and p95 over `waterfalls` clips whose first text came of a partial after the onset; "
     + "; ".join(f"{stage}: {what}" for stage, what in STAGES.items())
-    + "; total_ms: their sum, the first text from speech onset; system_ms: without evidence_ms",
+    + "; total_ms: their sum, the first text from speech onset; system_ms: without evidence_ms; null with random weights",
     "backlog_ms": "longest time that an arrived frame waited to be pushed",
     "catch_up_ms": "longest time from the arrival of a frame that still waited when the next one arrived until no other was waiting",
     "peak_gpu_memory_mb": "10**6 bytes that the process holds on the GPU after the last clip, CUDA context included",

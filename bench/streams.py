@@ -61,7 +61,7 @@ def run_streams(options: StreamsOptions, argv: Sequence[str], console: Console) 
     folder = clips.eval_folder(options.eval, console.print)
     data_sets = clips.data_sets(folder, options.lang, options.limit)
     described = [clips.provenance(data_set) for data_set in data_sets]
-    backend = options.chosen_backend()
+    backend, precision = options.chosen_backend(), options.chosen_precision()
     rows: list[Row] = []
     with options.opened() as recognizer:
         bundle = recognizer.bundle
@@ -72,14 +72,14 @@ def run_streams(options: StreamsOptions, argv: Sequence[str], console: Console) 
             for utterance in data_set.utterances
         ]
         constant = {
-            **what_runs(recognizer, options.precision),
+            **what_runs(recognizer, precision),
             "frame_ms": options.frame_ms,
             "pace": "realtime",
             "data": SEVERAL.join(each.name for each in data_sets),
             "mode": "streams",
             "left_out": sum(each.left_out for each in data_sets),
             "limit": options.limit,
-            **plan_figures(options.bundle, options.precision, backend),
+            **plan_figures(options.bundle, precision, backend),
         }
         bench = StreamsBench(recognizer, options, spoken)
         for number in numbers:

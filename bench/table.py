@@ -88,7 +88,7 @@ def waterfall_cells(row: Row) -> dict[str, tuple[str, ...]]:
 def print_endpoints(rows: Sequence[Row], console: Console) -> None:
     """Print endpoint rows, and each one's waterfall to the first text."""
     console.print(_table("Endpoints; latencies in ms, p50 / p95", ENDPOINTS, list(rows)))
-    for row in rows:
+    for row in (each for each in rows if each.waterfall):
         table = Table("Stage", "mean", "p50", "p95", title=f"{row.data}: ms from onset to first text")
         for stage, cells in waterfall_cells(row).items():
             table.add_row(stage, *cells)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.feed import Clip, Clock
+from bench.feed import Clip, Clock, with_speech
 from runtime import Event, Stream
 
 SILENCE_S = (0.8, 2.0)  # uniform, after each clip
@@ -52,16 +52,25 @@ class Heard:
     end_s: float
 
 
-def talk(clips: Sequence[Clip], seed: int) -> Talk:
-    """Put clips of one rate, their speech marked, into one stream. Clips without speech are left out."""
+@dataclass(frozen=True)
+class Listened:
+    """What came of a stream's audio."""
+
+    heard: list[Heard]
+    backlog_ms: float  # longest time that an arrived frame waited to be pushed
+
+
+def talk(name: str, clips: Sequence[Clip], seed: int) -> Talk:
+    """Put a data set's clips of one rate, their speech marked, into one stream; those without speech are left out.
+
+    Raises InputError where none has speech.
+    """
     random = np.random.default_rng(seed)
     pieces: list[npt.NDArray[np.float32]] = []
     spoken, samples = [], 0
-    for clip in clips:
-        if clip.speech is None:
-            continue
+    for clip, speech in with_speech(name, clips):
         start_s = samples / clip.sample_rate
-        spoken.append(Spoken(clip, start_s, start_s + clip.speech.onset_s, start_s + clip.speech.end_s))
+        spoken.append(Spoken(clip, start_s, start_s + speech.onset_s, start_s + speech.end_s))
         silence = random.normal(0, NOISE, round(random.uniform(*SILENCE_S) * clip.sample_rate)).astype(np.float32)
         pieces += [clip.samples, silence]
         samples += len(clip.samples) + len(silence)
@@ -76,11 +85,11 @@ def listen(
     *,
     stepped_s: Callable[[], float],
     on_frame: Callable[[float], None] = lambda _: None,
-) -> list[Heard]:
+) -> Listened:
     """Push the stream's audio frame by frame as it arrives, and end it. `stepped_s`: seconds in steps so far."""
     heard: list[Heard] = []
     step = audio.sample_rate * frame_ms // 1000
-    arrival = 0.0
+    arrival = backlog_s = 0.0
     clock.start()
 
     def note(work: Callable[[], Sequence[Event]]) -> None:
@@ -92,10 +101,11 @@ def listen(
         frame = audio.samples[start : start + step]
         arrival = (start + len(frame)) / audio.sample_rate
         clock.wait_until(arrival)
+        backlog_s = max(backlog_s, clock.now() - arrival)
         note(partial(stream.push, frame))
         on_frame(arrival)
     note(lambda: [stream.end_utterance()])
-    return heard
+    return Listened(heard, 1e3 * backlog_s)
 
 
 def verdicts(spoken: Sequence[Spoken], cuts: Sequence[float]) -> list[Verdict]:

@@ -17,14 +17,12 @@ from data import (
     dataset_sha256,
     find_manifests,
     load_audio,
+    places,
     read_manifest,
     words,
 )
 from runtime.errors import InputError
 from runtime.files import sha256
-
-PLACES = (Path("data"), Path("../shared/data"))
-SAMPLE = Path("data/sample")  # what the bench measures on where there is no evaluation set
 
 MINIMUM_MINUTES = 2.0
 SILENT_DBFS = -60.0  # root mean square of a clip
@@ -49,23 +47,23 @@ class Selection:
 
 
 def default_folder() -> Path:
-    """The first asr_calib of PLACES that is there. Raises InputError where none is."""
-    found = [folder for place in PLACES if (folder := place / "asr_calib").is_dir()]
+    """The first asr_calib that is there. Raises InputError where none is."""
+    found = places.folders("asr_calib")
     if not found:
         raise InputError(
-            f"expected calibration speech in {PLACES[0] / 'asr_calib'}, found no such folder; make it from Common Voice with `make "
+            f"expected calibration speech in {places.PLACES[0] / 'asr_calib'}, found no such folder; make it from Common Voice with `make "
             f"data COMMON_VOICE=FOLDER`, or name another with --data"
         )
     return found[0]
 
 
 def evaluation_folders(asked: Path | None) -> list[Path]:
-    """Where evaluation speech lies: the folder asked for, every asr_eval of PLACES, the sample. Raises InputError for a missing one."""
+    """Where evaluation speech lies: the folder asked for, every asr_eval that is there, the sample. Raises InputError for a missing one."""
     if asked and not asked.is_dir():
         raise InputError(
             f"--eval: expected a folder of evaluation speech, found no {asked}; leave it out for the usual ones"
         )
-    folders = [*([asked] if asked else []), *(place / "asr_eval" for place in PLACES), SAMPLE]
+    folders = [*([asked] if asked else []), *places.folders("asr_eval"), places.SAMPLE]
     return list({folder.resolve(): folder for folder in reversed(folders) if folder.is_dir()}.values())
 
 

@@ -1,4 +1,4 @@
-"""NeMo-style JSONL manifests: one utterance a line, audio paths relative to the manifest."""
+"""NeMo-style JSONL manifests: one utterance a line, audio paths relative to the manifest or absolute."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ class _Line(BaseModel):
 
 
 def read_manifest(path: Path, check_audio: bool = True) -> list[Utterance]:
-    """Read a JSONL manifest: `audio_filepath` (relative to the manifest), `text`, `duration`, `lang`, `speaker`.
+    """Read a JSONL manifest: `audio_filepath` (relative to the manifest, or absolute), `text`, `duration`, `lang`, `speaker`.
 
     `lang` defaults to "en" and `speaker` to "unknown". Other keys and blank lines are ignored.
 

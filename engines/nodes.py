@@ -26,13 +26,19 @@ class Node:
     """Of its constants; one that several nodes read counts for the first."""
 
 
+def load_without_weights(path: Path) -> onnx.ModelProto:
+    """The model for shape inference, which copies it and needs of its constants only those that may be shapes."""
+    model = onnx.load(path)
+    for constant in model.graph.initializer:
+        if len(constant.raw_data) > KEPT_BYTES:
+            constant.ClearField("raw_data")
+    return model
+
+
 def read_nodes(path: Path) -> list[Node]:
     """The nodes of a bundle's step, in the file's order."""
-    model = onnx.load(path)
+    model = load_without_weights(path)
     sizes = {each.name: math.prod(each.dims) * _dtype(each.data_type).itemsize for each in model.graph.initializer}
-    for constant in model.graph.initializer:
-        if len(constant.raw_data) > KEPT_BYTES:  # inference copies the model, and needs no weights
-            constant.ClearField("raw_data")
     graph = shape_inference.infer_shapes(model).graph
     types = dict(_types(graph))
     return [

@@ -30,6 +30,17 @@ def test_a_gpu_is_named_and_a_quick_look_left_out(tmp_path: Path, a_result: Resu
 
 
 @pytest.mark.parametrize(
+    ("precision", "calibration", "label"), [("int8", "mse", "int8 mse"), ("int8", None, "int8"), ("fp16", None, "fp16")]
+)
+def test_int8_is_named_with_its_thresholds_method(
+    tmp_path: Path, a_result: ResultFile, precision: str, calibration: str | None, label: str
+) -> None:
+    row = a_result.rows[0].model_copy(update={"precision": precision, "calibration": calibration})
+    write_result(tmp_path / "a.json", a_result.model_copy(update={"rows": [row]}))
+    assert f"| m, 80 ms | {label} | onnxruntime-cpu |" in appendix(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("graph", "engine"),
     [(True, "TensorRT 8.6.0, CUDA graph"), (False, "TensorRT 8.6.0, no graph"), (None, "TensorRT 8.6.0")],
 )

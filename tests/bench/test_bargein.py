@@ -8,10 +8,12 @@ import pytest
 from rich.console import Console
 
 from bench import bargein, bargein_scenes
+from bench.appendix import appendix
 from bench.bargein import BargeInOptions, run_bargein
-from bench.bargein_results import Outcome, read_bargein, rows
+from bench.bargein_results import DEFINITIONS, BargeInFile, Outcome, read_bargein, rows
 from bench.bargein_scenes import AGENT_DBFS, scenes
 from bench.feed import Clip
+from bench.results import ResultFile
 from runtime.errors import InputError
 
 RATE = 16_000
@@ -73,6 +75,50 @@ def test_figures_of_outcomes() -> None:
     assert found[True, 10, -26].false_alarms == 1
     assert found[False, 30, -20].interruptions == 0
     assert found[False, 30, -20].false_alarms_per_hour is None
+
+
+def test_the_page_has_users_with_the_reference_by_their_level(a_result: ResultFile, tmp_path: Path) -> None:
+    detected: dict[int, list[float | None]] = {-20: [100.0, 110.0, 120.0], -32: [200.0, 300.0, None]}
+    outcomes = [
+        Outcome(
+            reference=reference,
+            kind="user",
+            attenuation_db=attenuation_db,
+            level_dbfs=level,
+            user="a.wav",
+            alone_s=1.0,
+            false_alarms=0,
+            detect_ms=detect_ms if reference else 7.0,
+            words=4,
+            words_lost=1 if level == -32 else 0,
+            first_word_lost=level == -32,
+        )
+        for reference in (True, False)
+        for level, values in detected.items()
+        for attenuation_db, detect_ms in zip(bargein_scenes.ATTENUATIONS_DB, values, strict=True)
+    ]
+    result = BargeInFile(
+        provenance=a_result.provenance,
+        model="m",
+        lookahead_ms=80,
+        precision="fp32",
+        backend="onnxruntime-cpu",
+        functional_check=True,
+        rules={"confirming_token": False},
+        seed=0,
+        rows=rows(outcomes),
+        definitions=DEFINITIONS,
+        scenes=outcomes,
+    )
+    (tmp_path / "bargein").mkdir()
+    (tmp_path / "bargein" / "b.json").write_text(result.model_dump_json(by_alias=True))
+    lines = appendix(tmp_path).splitlines()
+    start = lines.index("| User dBFS | Detect ms p50 / p95 | Missed | Words lost | First words lost |")
+    assert lines[start + 2 : start + 5] == [
+        "| -32 | 250 / 295 | 1 of 3 | 3 of 12 | 3 |",
+        "| -20 | 110 / 119 | 0 of 3 | 0 of 12 | 0 |",
+        "",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from rich.console import Console
 
 from bench import clips
 from bench.__main__ import parse_args, run
+from bench.endpoint import EndpointOptions, run_endpoint
 from bench.offline import load_reference
 from bench.results import read_result
 from bench.run import RunOptions, run_bench
+from data import places
 from data.audio import load_audio
 from data.manifest import Utterance, read_manifest, write_manifest
 from runtime import Recognizer
@@ -83,6 +87,32 @@ def test_damaged_audio_among_the_clips(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("command", ["endpoint", "bargein"])
+def test_no_speech_in_a_data_set(
+    command: str, bundle: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = tmp_path / "silent" / "a.wav"
+    silent.parent.mkdir()
+    soundfile.write(silent, np.zeros(32_000, np.float32), 16_000)
+    write_manifest(silent.parent / "manifest_en.jsonl", [Utterance(silent, "words", 2.0)])
+    argv = [
+        command,
+        "--bundle",
+        str(bundle),
+        "--eval",
+        str(tmp_path),
+        "--backend",
+        "onnxruntime-cpu",
+        "--out",
+        str(out),
+    ]
+    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: silent_en: expected speech, found none in its 1 clips")
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
 def test_without_a_command_it_runs() -> None:
     assert parse_args(["--bundle", "b"]).command == "run"
     assert parse_args(["run", "--bundle", "b"]).command == "run"
@@ -91,15 +121,16 @@ def test_without_a_command_it_runs() -> None:
 
 def test_the_sample_stands_in_for_a_missing_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
-    monkeypatch.setattr(clips, "DEFAULT_FOLDER", tmp_path / "none")
-    assert clips.eval_folder(None, lines.append) == clips.SAMPLE_FOLDER
+    monkeypatch.setattr(places, "PLACES", (tmp_path / "data", tmp_path / "shared"))
+    assert clips.eval_folder(None, lines.append) == SAMPLE
     assert len(lines) == 1
     assert "data/sample, synthesised speech" in lines[0]
     assert clips.eval_folder(SAMPLE.resolve(), lines.append) == SAMPLE.resolve()
     assert len(lines) == 2
     assert clips.eval_folder(tmp_path, lines.append) == tmp_path
-    monkeypatch.setattr(clips, "DEFAULT_FOLDER", tmp_path)
-    assert clips.eval_folder(None, lines.append) == tmp_path
+    for place in ("shared", "data"):  # the repository's own goes first
+        (tmp_path / place / "asr_eval").mkdir(parents=True)
+        assert clips.eval_folder(None, lines.append) == tmp_path / place / "asr_eval"
     assert len(lines) == 2
 
 
@@ -116,6 +147,39 @@ def test_references_with_digits_are_left_out_and_counted(tmp_path: Path) -> None
         clips.data_sets(tmp_path, "en", None)
 
 
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["set/clips/a.wav", "{root}/set/clips/b.wav"], ["clips/a.wav", "clips/b.wav"]),
+        (["{root}/audio/a.wav", "{root}/audio/b.wav"], ["a.wav", "b.wav"]),
+        (["{root}/audio/1/a.wav", "{root}/audio/2/a.wav", "{root}/audio/b.wav"], ["1/a.wav", "2/a.wav", "audio/b.wav"]),
+        (["set/a.wav", "{root}/audio/a.wav"], ["a.wav", "audio/a.wav"]),
+        (["set/../audio/a.wav", "{root}/audio/a.wav", "{root}/set/../set/b.wav"], ["a.wav", "a.wav", "b.wav"]),
+        (["{root}/link/a.wav", "set/out/b.wav"], ["a.wav", "out/b.wav"]),
+    ],
+)
+def test_clips_names_hold_no_folder_of_the_machine(
+    paths: list[str], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "out").symlink_to(tmp_path / "audio")
+    monkeypatch.chdir(tmp_path)
+    utterances = tuple(Utterance(Path(each.format(root=tmp_path)), "a", 1.0) for each in paths)
+    data_set = clips.DataSet("set_en", Path("set/manifest_en.jsonl"), utterances, 0)
+    assert [data_set.clip_name(each) for each in utterances] == names
+
+
+def test_a_manifest_of_absolute_paths(bundle: Path, out: Path, tmp_path: Path) -> None:
+    audio = read_manifest(SAMPLE / "manifest_en.jsonl")[0].audio.resolve()
+    line = {"audio_filepath": str(audio), "text": "one two", "duration": 1.5}
+    (tmp_path / "manifest_en.jsonl").write_text(json.dumps(line))
+    argv = ["--bundle", str(bundle), "--eval", str(tmp_path), "--backend", "onnxruntime-cpu", "--mode", "utterance"]
+    argv += ["--out", str(out), "--name", "x"]
+    run(parse_args(argv), argv)
+    assert [each.audio for each in read_result(out / "x.json").utterances] == [audio.name]
+
+
 @pytest.mark.parametrize("mode", ["utterance", "continuous"])
 def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
     argv = ["--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu", "--limit", "2"]
@@ -125,6 +189,7 @@ def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
     (row,) = result.rows
     assert (row.mode, row.limit, row.clips, row.pace, row.functional_check) == (mode, 2, 2, "fast", True)
     assert (row.backend, row.weights, row.lookahead_ms, row.data) == ("onnxruntime-cpu", "trained", 80, "sample_en")
+    assert row.precision == "fp32"
     assert row.wer is not None
     assert row.steps is not None
     assert row.rtf_p50
@@ -147,9 +212,9 @@ def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
     assert result.provenance.data[0].clips == 2
 
 
-def test_random_weights_have_no_error_rate_and_no_first_partial(
-    bundle: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles are opened as if their weights were random."""
     opened = Recognizer.__init__
 
     def as_random(self: Recognizer, *arguments: object) -> None:
@@ -158,12 +223,29 @@ def test_random_weights_have_no_error_rate_and_no_first_partial(
         self.bundle = self.bundle.model_copy(update={"checkpoint": checkpoint})
 
     monkeypatch.setattr(Recognizer, "__init__", as_random)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_random_weights_have_no_error_rate_and_no_first_partial(bundle: Path, out: Path) -> None:
     options = RunOptions(bundle, SAMPLE, backend="onnxruntime-cpu", mode="utterance", limit=1, out=out)
     written = json.loads(run_bench(options, [], Console(file=io.StringIO())).read_text())
     (row,) = written["rows"]
     assert row["weights"] == "random"
     assert {row[key] for key in ("wer", "cer", "first_partial_ms_p50", "first_partial_onset_ms_p95")} == {None}
     assert row["final_ms_p50"] > 0
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_nor_in_the_stream_of_endpoints(bundle: Path, out: Path) -> None:
+    options = EndpointOptions(bundle, SAMPLE, backend="onnxruntime-cpu", limit=2, out=out)
+    (row,) = read_result(run_endpoint(options, [], Console(file=io.StringIO()))).rows
+    said = row.model_dump()
+    texts = {key for key in said if key.startswith(("wer", "cer", "first_", "waterfall"))}
+    assert {"wer_clips", "first_partial_ms_p95", "first_correct", "first_correct_onset_ms_p50", "waterfalls"} < texts
+    assert {said[key] for key in texts} == {None}
+    assert (row.found, row.clips, row.weights) == (2, 2, "random")
+    assert row.final_ms_p50
+    assert row.end_decision_ms_p50
 
 
 def test_streaming_says_what_nemo_says_offline(bundle_at: Callable[[int], Path]) -> None:

@@ -121,6 +121,23 @@ def test_steps_are_told_apart_by_pace_and_rungs_by_name(a_row: Row, a_result: Re
     assert found[2] == Comparison("graph, fp32, set_en, steps, fast, CUDA graph", None, found[2].figures)
 
 
+def test_streams_are_told_apart_by_their_number(a_row: Row, a_result: ResultFile) -> None:
+    update = {"mode": "streams", "wer": None, "rtf_p50": None, "rtf_p95": None, "final_ms_p50": None}
+    rows = [
+        a_row.model_copy(update=update | {"streams": each, "chunk_ms_p50": 1.0 * each, "chunk_ms_p99": 3.0 * each})
+        for each in (1, 64, 128)
+    ]
+    slower = [row.model_copy(update={"chunk_ms_p50": 500.0}) for row in rows[:0:-1]]  # 128 and 64 streams
+    first, second = compare(*(a_result.model_copy(update={"rows": each}) for each in (rows, slower)))
+    assert (first.data, second.data) == ("set_en, 64 streams", "set_en, 128 streams")
+    assert first.figures == {
+        "chunk p50, ms": Change(64.0, 500.0, None),
+        "chunk p99, ms": Change(192.0, 192.0, None),
+        "final from last frame p95, ms": Change(9.25, 9.25, None),
+    }
+    assert second.figures["chunk p50, ms"] == Change(128.0, 500.0, None)
+
+
 @pytest.mark.parametrize(
     ("update", "message"),
     [

@@ -1,16 +1,18 @@
 """The bench's endpoints: the stream of clips, the verdict on each, whose text and times are whose, and one run on the sample."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from bench.endpoint import EndpointOptions, answers, run_endpoint
-from bench.feed import Clip
+from bench.feed import Clip, VirtualClock
 from bench.onset import Speech
 from bench.results import read_result
-from bench.talk import Heard, Spoken, Talk, talk, verdicts
+from bench.talk import Heard, Spoken, Talk, listen, talk, verdicts
 from runtime import Final, InputError, Partial
 from runtime.bundle import read_bundle
 
@@ -22,15 +24,15 @@ def clip(reference: str, seconds: float = 2.0, speech: Speech | None = Speech(0.
 
 
 def test_talk_is_the_clips_with_seeded_silences_between() -> None:
-    made = talk([clip("a"), clip("unspoken", speech=None), clip("b", 3.0)], seed=1)
+    made = talk("set_en", [clip("a"), clip("unspoken", speech=None), clip("b", 3.0)], seed=1)
     assert [each.clip.reference for each in made.spoken] == ["a", "b"]
     for each in made.spoken:
         start = round(each.start_s * RATE)
         np.testing.assert_array_equal(made.samples[start : start + len(each.clip.samples)], each.clip.samples)
         assert (each.onset_s - each.start_s, each.end_s - each.start_s) == pytest.approx((0.5, 1.5))
     assert 0.8 <= made.spoken[1].start_s - 2.0 <= 2.0
-    np.testing.assert_array_equal(talk([clip("a"), clip("b", 3.0)], seed=1).samples, made.samples)
-    assert len(talk([clip("a"), clip("b", 3.0)], seed=2).samples) != len(made.samples)
+    np.testing.assert_array_equal(talk("set_en", [clip("a"), clip("b", 3.0)], seed=1).samples, made.samples)
+    assert len(talk("set_en", [clip("a"), clip("b", 3.0)], seed=2).samples) != len(made.samples)
 
 
 SPOKEN = [Spoken(clip("one two"), 0.0, 0.5, 1.5), Spoken(clip("three"), 4.0, 4.5, 5.5)]
@@ -51,6 +53,19 @@ SPOKEN = [Spoken(clip("one two"), 0.0, 0.5, 1.5), Spoken(clip("three"), 4.0, 4.5
 )
 def test_verdicts(cuts: list[float], expected: list[str]) -> None:
     assert verdicts(SPOKEN, cuts) == expected
+
+
+def test_a_frame_that_waited_counts_where_its_push_brought_nothing_too(
+    make_time: Callable[..., Any], make_stream: Callable[..., Any]
+) -> None:
+    timer = make_time()
+    # 25 frames of 20 ms. Frame 4 takes 100 ms, so that frame 5 waits 80 ms, brings nothing, and only frame 20 brings an event.
+    stream = make_stream(timer, [0.001] * 4 + [0.1] + [0.001] * 20, says={20: ["one"]}, final="one")
+    audio = Talk(np.zeros(RATE // 2, np.float32), RATE, ())
+    listened = listen(stream, audio, 20, VirtualClock(timer.timer), stepped_s=lambda: 0.0)
+    assert [each.event.text for each in listened.heard] == ["one", "one"]
+    assert listened.heard[0].begin_s == pytest.approx(listened.heard[0].arrival_s)
+    assert listened.backlog_ms == pytest.approx(80)
 
 
 def partial(text: str, audio_s: float, arrival_s: float) -> Heard:
@@ -100,7 +115,7 @@ def test_on_the_sample(bundle: Path, tmp_path: Path) -> None:
     result = read_result(run_endpoint(options, ["endpoint"], console))
     (row,) = result.rows
     assert (row.found, row.late, row.early, row.missed) == (3, 0, 0, 0)
-    assert row.waterfall is not None
+    assert (row.precision, row.waterfall is None) == ("fp32", False)
     for record in result.utterances:
         assert record.waterfall is not None
         assert sum(record.waterfall.values()) == pytest.approx(record.first_partial_onset_ms, abs=0.01)

@@ -95,9 +95,9 @@ def test_steps_of_random_weights_have_their_pace_s_times_and_no_error_rate(on_gp
     ]
 
 
-def test_random_weights_have_no_error_rate(on_gpu: ResultFile) -> None:
+def test_random_weights_have_neither_error_rate_nor_first_partial(on_gpu: ResultFile) -> None:
     _, _, row = cells([with_rows(on_gpu, weights="random", wer=None)])
-    assert row[3:6] == ["-", "0.2500 / 0.3850", "300 / 300"]
+    assert row[3:7] == ["-", "0.2500 / 0.3850", "-", "250.0 / 385.0"]
 
 
 def test_nothing_to_show(a_result: ResultFile) -> None:

@@ -300,6 +300,7 @@ def test_a_run_ends_with_the_first_number_that_misses_the_bound(bundle: Path, tm
     result = read_result(tmp_path / "x.json")
     (only,) = result.rows
     assert (only.mode, only.streams, only.slo_met, only.functional_check) == ("streams", 1, False, True)
+    assert only.precision == "fp32"
     assert only.late_chunks == only.chunks
     assert only.cpu_cores
     assert {"chunk_ms", "late_chunks", "differing", "cpu_cores"} <= result.definitions.keys()

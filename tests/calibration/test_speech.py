@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from calibration import speech
 from calibration.speech import check_levels, default_folder, evaluation_folders, select
-from data import dataset_sha256
+from data import dataset_sha256, places
 from runtime.errors import InputError
 
 RATE = 16_000
@@ -198,8 +197,8 @@ def test_broken_audio_is_refused(tmp_path: Path, make_set: MakeSet) -> None:
 
 
 def test_where_evaluation_speech_may_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech, "PLACES", (tmp_path / "data", tmp_path / "shared"))
-    monkeypatch.setattr(speech, "SAMPLE", tmp_path / "sample")
+    monkeypatch.setattr(places, "PLACES", (tmp_path / "data", tmp_path / "shared"))
+    monkeypatch.setattr(places, "SAMPLE", tmp_path / "sample")
     assert evaluation_folders(None) == []
     for name in ("data/asr_eval", "shared/asr_eval", "sample", "mine"):
         (tmp_path / name).mkdir(parents=True)
@@ -211,7 +210,7 @@ def test_where_evaluation_speech_may_lie(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_default_folder_is_the_first_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech, "PLACES", (tmp_path / "data", tmp_path / "shared"))
+    monkeypatch.setattr(places, "PLACES", (tmp_path / "data", tmp_path / "shared"))
     assert "`make data COMMON_VOICE=FOLDER`" in refusal(default_folder)
     for name in ("shared", "data"):
         (tmp_path / name / "asr_calib").mkdir(parents=True)

@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.nodes import Node, read_nodes
+from engines.nodes import Node, load_without_weights, read_nodes
 
 
 def test_a_small_graph(tmp_path: Path) -> None:
@@ -41,6 +41,15 @@ def test_a_small_graph(tmp_path: Path) -> None:
         Node("above", "Greater", "bool", 2),
         Node("own", "Unheard", "unknown", 0),
     ]
+
+
+def test_small_constants_are_kept_and_large_ones_lose_their_data(tmp_path: Path) -> None:
+    arrays = {"shape": np.arange(1024), "weight": np.ones(1025, np.int64)}  # 8 bytes each: up to KEPT_BYTES, and above
+    constants = [numpy_helper.from_array(values, name) for name, values in arrays.items()]
+    onnx.save(helper.make_model(helper.make_graph([], "g", [], [], constants)), tmp_path / "step.onnx")
+    shape, weight = load_without_weights(tmp_path / "step.onnx").graph.initializer
+    assert np.array_equal(numpy_helper.to_array(shape), arrays["shape"])
+    assert (weight.raw_data, list(weight.dims)) == (b"", [1025])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bench.metrics import error_rates
+from data import places
 from data.audio import SAMPLE_RATE, load_audio
 from data.manifest import find_manifests, read_manifest
 from runtime import Recognizer
@@ -21,7 +22,6 @@ from runtime.transcript import Transcript
 
 FRAME = 320  # samples, 20 ms
 SILENCE = 2 * SAMPLE_RATE  # samples at a block's end, so that no word spans two
-EVALUATION = [Path("data/asr_eval"), Path("../shared/data/asr_eval"), Path("data/sample")]
 WORDS_PER_MINUTE = 1.0  # of text that nobody said
 # Seconds of a block, which are whole chunks so that each is cut as the last was; blocks; and MB by which memory may grow from the
 # second block to the last: the text itself is some MB an hour.
@@ -51,7 +51,7 @@ def recognizer(request: pytest.FixtureRequest, bundle: Path) -> Iterator[Recogni
 
 def speech(seconds: int) -> tuple[np.ndarray, str]:
     """As many clips as fit end to end, then silence; and what is said in them."""
-    folder = next(each for each in EVALUATION if each.is_dir())
+    folder = next(iter(places.folders("asr_eval")), places.SAMPLE)
     utterances = [each for manifest in find_manifests(folder, "en").values() for each in read_manifest(manifest)]
     block, said, filled = np.zeros(seconds * SAMPLE_RATE, np.float32), [], 0
     for each in utterances:

@@ -192,13 +192,18 @@ def test_bad_input(recognizer: Recognizer) -> None:
 
 
 def test_turns_from_another_thread(recognizer: Recognizer, speech: np.ndarray, agent: np.ndarray) -> None:
-    conversation = Conversation(recognizer.stream())
+    stream = Recorded(recognizer)
+    conversation = Conversation(stream)
     done = threading.Event()
+    errors: list[BaseException] = []
 
     def turns() -> None:
-        while not done.is_set():
-            conversation.agent_speaks(agent[:4_000])
-            conversation.agent_stops()
+        try:
+            while not done.is_set():
+                conversation.agent_speaks(agent[:4_000])
+                conversation.agent_stops()
+        except BaseException as error:  # noqa: BLE001 -- shown by the main thread
+            errors.append(error)
 
     thread = threading.Thread(target=turns, daemon=True)
     thread.start()
@@ -206,5 +211,11 @@ def test_turns_from_another_thread(recognizer: Recognizer, speech: np.ndarray, a
     done.set()
     thread.join(30)
     assert not thread.is_alive()
-    conversation.agent_stops()
-    assert conversation.end_utterance().text is not None
+    assert errors == []
+    talk(conversation, speech)  # to the user alone
+    final = conversation.end_utterance()
+    fresh = recognizer.stream()
+    for piece in stream.pieces:
+        fresh.push(piece)
+    assert final == fresh.end_utterance()
+    assert final.text
