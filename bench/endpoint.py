@@ -32,6 +32,7 @@ from bench.talk import Heard, Spoken, Talk, Verdict, listen, talk, verdicts
 from bench.waterfall import FirstText, Waterfall, summed_up, waterfall
 from runtime import EndpointRules, Final, Recognizer
 from runtime.bundle import Bundle
+from runtime.collector import loaded_spared
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
     pace = options.chosen_pace()
     rows: list[Row] = []
     records: list[UtteranceRecord] = []
-    with options.opened() as recognizer:
+    with options.opened() as recognizer, loaded_spared():
         bundle, timed = recognizer.bundle, recognizer.timed
         path = options.result_path(recognizer, folder, "endpoint")
         for data_set in data_sets:

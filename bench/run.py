@@ -17,6 +17,7 @@ from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord
 from bench.slo import missed, read_bounds
 from bench.table import CHECK, report
 from bench.timed import TimedRecognizer
+from runtime.collector import loaded_spared
 
 WARM_UP_STEPS = 10
 MODES: dict[str, tuple[Mode, ...]] = {
@@ -52,7 +53,7 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
     data_sets = clips.data_sets(folder, options.lang, options.limit)
     described = [clips.provenance(data_set) for data_set in data_sets]
     backend, precision = options.chosen_backend(), options.chosen_precision()
-    with options.opened() as recognizer:
+    with options.opened() as recognizer, loaded_spared():
         path = options.result_path(recognizer, folder)
         setting = Setting(options.lang, options.frame_ms, options.chosen_pace(), precision, options.limit)
         bench = Bench(recognizer, setting, console)

@@ -29,6 +29,7 @@ from bench.streams_table import STREAMS, sentence
 from bench.table import CHECK
 from bench.timed import TimedRecognizer
 from runtime import Event, Stream
+from runtime.collector import loaded_spared
 from runtime.errors import CudaError, InputError
 
 MOST_STREAMS = 1024
@@ -63,7 +64,7 @@ def run_streams(options: StreamsOptions, argv: Sequence[str], console: Console) 
     described = [clips.provenance(data_set) for data_set in data_sets]
     backend, precision = options.chosen_backend(), options.chosen_precision()
     rows: list[Row] = []
-    with options.opened() as recognizer:
+    with options.opened() as recognizer, loaded_spared():
         bundle = recognizer.bundle
         path = options.result_path(recognizer, folder, "streams")
         spoken = [
