@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.progress import track
 
-from calibration.compare import Floats, Heard, RecordingBackend, Samples, StepError, cosines, hear, step_error
+from calibration.compare import Heard, RecordingBackend, StepError, cosines, hear, step_error
+from calibration.exposed import Floats, Samples
 from calibration.quantise import quantised
 from calibration.record import calibration_path, read_calibration
 from calibration.speech import default_folder, evaluation_folders, select

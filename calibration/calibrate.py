@@ -18,7 +18,7 @@ from runtime.errors import InputError
 from runtime.files import sources_hash
 from runtime.recognizer import Recognizer
 
-SOURCES = ("calibrate.py", "collect.py", "histogram.py", "placement.py", "thresholds.py")
+SOURCES = ("calibrate.py", "collect.py", "exposed.py", "histogram.py", "placement.py", "thresholds.py")
 
 
 def calibrator_hash() -> str:

@@ -5,63 +5,45 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
+from calibration.exposed import ExposedStep, Floats, Samples
 from calibration.histogram import Histogram
-from calibration.placement import expose, quantised_products
+from calibration.placement import quantised_products
 from runtime.backends import StepResult, default_backend
-from runtime.backends.onnxruntime import PROVIDERS, State, open_session
+from runtime.backends.onnxruntime import PROVIDERS, State
 from runtime.bundle import Bundle, step_file
-from runtime.entries import STATE
-from runtime.recognizer import ALL_VALID, Recognizer
+from runtime.recognizer import Recognizer
 
 BUFFERED_STEPS = 32  # one call of numpy per tensor for so many steps; 31 MB for 114 M parameters at 80 ms
 PAUSES_S = (0.3, 0.6, 1.0, 6.0)  # digital silence before a clip; the last one fills the whole left context of 5.6 s
 PIECE_S = 1.0  # of audio pushed between two updates of the progress
 
-Samples = npt.NDArray[np.float32]
 
-
-class ObservedBackend:
+class ObservedBackend(ExposedStep):
     """A Backend: step.fp32.onnx in onnxruntime, which also counts what each quantised product reads."""
 
     def __init__(self, folder: Path, bundle: Bundle) -> None:
         """Raises InputError for a bundle that is not whole or lacks a product to be quantised."""
-        path, self._step = step_file(folder, bundle, "fp32")
-        self._bundle = bundle
+        path, _ = step_file(folder, bundle, "fp32")
         model = onnx.load(path)
         self.products = quantised_products(model)
         """Product -> the tensor that it reads."""
         self.histograms = {tensor: Histogram(tensor) for tensor in self.products.values()}
         """By tensor; complete after `flush`."""
         self.steps = 0
-        expose(model, self.histograms)
-        self.name = _provider_name()
-        self._session = open_session(model.SerializeToString(), self.name)
-        self._outputs = [*self._step.results, *(f"next_{name}" for name in STATE), *self.histograms]
-        self._waiting: dict[str, list[Samples]] = {tensor: [] for tensor in self.histograms}
-
-    def new_state(self) -> State:
-        """Zeros."""
-        return {name: self._step.input(name).zeros() for name in STATE}
+        self._waiting: dict[str, list[Floats]] = {tensor: [] for tensor in self.histograms}
+        super().__init__(model, bundle, [*self.histograms], _provider_name(), threads=0)
 
     def step(self, window: Samples, valid: int, state: State) -> StepResult:
-        """See Backend.step. Frames after the end of the audio are computed, but not counted: nothing comes of them."""
-        feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **state}
-        made = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
-        frames = self._frames(valid)
-        for tensor in self.histograms:
-            values = made[tensor]
-            # [T, features], or the other way round
-            self._waiting[tensor].append(np.take(values, range(frames), values.shape.index(self._bundle.chunk_frames)))
+        """See Backend.step."""
+        result, read = self.run(window, valid, state)
+        for tensor, values in read.items():
+            self._waiting[tensor].append(values)
         self.steps += 1
         if self.steps % BUFFERED_STEPS == 0:
             self.flush()
-        following = {name: made[f"next_{name}"] for name in STATE}
-        # No symbol of RNN-T: nothing is decoded where there is no CTC head.
-        symbols = np.zeros((self._bundle.chunk_frames, 0), np.int32)
-        return StepResult(**{name: made[name][0] for name in self._step.results}, state=following, symbols=symbols)
+        return result
 
     def flush(self) -> None:
         """Count what is buffered. Raises InputError where it is not finite."""
@@ -69,15 +51,6 @@ class ObservedBackend:
             if parts:
                 self.histograms[tensor].add(np.concatenate([part.ravel() for part in parts]))
                 parts.clear()
-
-    def close(self) -> None:
-        """The session is freed with the object."""
-
-    def _frames(self, valid: int) -> int:
-        """Encoder frames of this step that an utterance of `valid` more mel frames has; the first one in any case."""
-        if valid == ALL_VALID:
-            return self._bundle.chunk_frames
-        return min(self._bundle.chunk_frames, max(1, self._bundle.encoder_frames(valid * self._bundle.hop_samples)))
 
 
 def stream_speech(

@@ -8,21 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from calibration.placement import expose
+from calibration.exposed import ExposedStep, Floats, Samples
 from runtime.backends import StepResult
-from runtime.backends.onnxruntime import State, open_session
+from runtime.backends.onnxruntime import State
 from runtime.bundle import Bundle, read_bundle
-from runtime.entries import STATE
-from runtime.recognizer import ALL_VALID, Recognizer
-
-Floats = npt.NDArray[np.floating]
-Samples = npt.NDArray[np.float32]
+from runtime.recognizer import Recognizer
 
 
-class RecordingBackend:
+class RecordingBackend(ExposedStep):
     """A Backend: a model of the step in onnxruntime on the CPU, which keeps what it makes of the frames that the audio has."""
-
-    name = "onnxruntime-cpu"
 
     def __init__(self, model: onnx.ModelProto, bundle: Bundle, tensors: Sequence[str] = (), threads: int = 0) -> None:
         """`tensors`: FP32 ones [T, features] to keep beside log_probs and encoded; `threads`: 0 for one per core.
@@ -30,35 +24,18 @@ class RecordingBackend:
         Raises InputError for a bundle without a CTC head.
         """
         bundle.check_ctc("a comparison of log-probabilities")
-        shown = onnx.ModelProto()
-        shown.CopyFrom(model)
-        expose(shown, tensors)
-        self._bundle = bundle
-        self._session = open_session(shown.SerializeToString(), self.name, threads)
-        self._results = bundle.step("fp32").results
-        self._outputs = [*self._results, *(f"next_{name}" for name in STATE), *tensors]
+        copied = onnx.ModelProto()
+        copied.CopyFrom(model)
         self.kept: dict[str, list[Floats]] = {name: [] for name in ("log_probs", "encoded", *tensors)}
         """[T, features] by step; fewer than T frames at an utterance's end."""
-
-    def new_state(self) -> State:
-        """Zeros."""
-        step = self._bundle.step("fp32")
-        return {name: step.input(name).zeros() for name in STATE}
+        super().__init__(copied, bundle, [*self.kept], "onnxruntime-cpu", threads)
 
     def step(self, window: Samples, valid: int, state: State) -> StepResult:
         """See Backend.step."""
-        feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **state}
-        made = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
-        frames = self._bundle.chunk_frames
-        if valid != ALL_VALID:
-            frames = min(frames, max(1, self._bundle.encoder_frames(valid * self._bundle.hop_samples)))
-        for name, parts in self.kept.items():
-            parts.append(made[name].reshape(self._bundle.chunk_frames, -1)[:frames])
-        following = {name: made[f"next_{name}"] for name in STATE}
-        return StepResult(**{name: made[name][0] for name in self._results}, state=following)
-
-    def close(self) -> None:
-        """The session is freed with the object."""
+        result, made = self.run(window, valid, state)
+        for name, values in made.items():
+            self.kept[name].append(values.reshape(-1, values.shape[-1]))
+        return result
 
 
 @dataclass(frozen=True)

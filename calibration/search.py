@@ -26,7 +26,7 @@ from runtime.files import sha256, written_whole
 
 GROUP_MINUTES = 2.0  # of speech for each group: the error's root mean square needs no more
 MINUTES = 15.0  # for each fall-back list: a hundredth of its frames is a hundred frames
-SOURCES = ("compare.py", "placement.py", "quantise.py", "search.py", "sensitivity.py")
+SOURCES = ("compare.py", "exposed.py", "placement.py", "quantise.py", "search.py", "sensitivity.py")
 
 
 class Sensitivity(BaseModel):

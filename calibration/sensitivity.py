@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from calibration.compare import Heard, Samples, StepError, hear, step_error
+from calibration.compare import Heard, StepError, hear, step_error
+from calibration.exposed import Samples
 from calibration.placement import QUANTISED, quantised_products
 from calibration.quantise import quantised
 

@@ -27,7 +27,10 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the recogniser."""
     parser = argparse.ArgumentParser(prog="python -m runtime", description="Recognise speech, streaming.")
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="audio file of any format and rate; - for raw mono 16-bit PCM on stdin"
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="audio file of any format at 8 to 192 kHz; - for raw mono 16-bit PCM on stdin",
     )
     parser.add_argument(
         "--mic", action="store_true", help="listen to the microphone until Ctrl-C (requirements/mic.txt)"

@@ -3,6 +3,7 @@
 import copy
 import json
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from bench.bargein_results import read_bargein
 from bench.projection import read_projections
 from bench.results import read_result
 from calibration.record import calibration_path, read_calibration
+from data.audio import SAMPLE_RATE, audio_seconds, load_audio
 from data.manifest import read_manifest
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
@@ -26,6 +29,7 @@ from tests.bench.toys import calibrated_toy
 from tests.runtime.rig import write_stamp
 
 SECONDS = 2.0  # that one file may take
+AUDIO_BYTES = 25e6  # that one file of 0.4 s of sound may take
 RESULTS = Path("bench/results")
 # The same files in every run, and no clock of hypothesis's own: the machine may be busy.
 thousand = settings(
@@ -200,3 +204,52 @@ def test_other_files(toy: Path, tmp_path: Path, kind: str) -> None:
     check()
     print(f"{kind}: {seen[True]} of {sum(seen.values())} refused")
     assert min(seen.values()) > 5
+
+
+WORDS = [b"\0" * 4, b"\xff" * 4, b"\xff\xff\xff\x7f", b"\x7f\xff\xff\xff", b"\1\0\0\0", b"\0\0\0\1"]
+
+
+def damaged_header(content: bytes, rng: Random) -> bytes:
+    """A few bytes or words of the header (now and then of the rest) replaced, removed or put between others, and one of five cut off."""
+    made = bytearray(content)
+    for _ in range(rng.choice([1, 1, 2, 3, 5])):
+        at = rng.randrange(min(rng.choice([64, 64, 64, len(made)]), len(made)))
+        how = rng.choice(["byte", "byte", "word", "word", "remove", "insert"])
+        if how == "byte":
+            made[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+        elif how == "word":
+            made[at // 4 * 4 : at // 4 * 4 + 4] = rng.choice([*WORDS, rng.randbytes(4)])
+        elif how == "remove":
+            del made[at : at + rng.randint(1, 8)]
+        else:
+            made[at:at] = rng.randbytes(rng.randint(1, 8))
+    return bytes(made[: rng.randrange(len(made)) if rng.random() < 0.2 else None])
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")])
+def test_audio(tmp_path: Path, form: str, subtype: str) -> None:
+    """What is taken is as long as its header says, finite, and took no more memory than so much audio does."""
+    path, seen = tmp_path / "clip", {True: 0, False: 0}
+    soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, (3200, 2)), 8000, subtype, format=form)
+    whole = path.read_bytes()
+
+    def use() -> None:
+        samples = load_audio(path)
+        assert np.isfinite(samples).all()
+        assert abs(len(samples) / SAMPLE_RATE - audio_seconds(path)) < 0.11
+
+    @settings(thousand, max_examples=300)
+    @given(st.randoms(use_true_random=True))
+    def check(rng: Random) -> None:
+        path.write_bytes(damaged_header(whole, rng))
+        tracemalloc.reset_peak()
+        seen[refused(use)] += 1
+        assert tracemalloc.get_traced_memory()[1] < AUDIO_BYTES
+
+    tracemalloc.start()
+    try:
+        check()
+    finally:
+        tracemalloc.stop()
+    print(f"{form} {subtype}: {seen[True]} of {sum(seen.values())} refused")
+    assert min(seen.values()) > 25
