@@ -13,6 +13,8 @@ from bench.results import Provenance, ResultFile, Row, read_results
 from bench.rungs import measured_rungs
 from bench.streams_table import STREAMS, sentence
 from bench.table import ENDPOINTS, data_label, figures, memory_label, waterfall_cells
+from calibration.accuracy import AccuracyReport, read_accuracy
+from calibration.tables import drift_table, layers_table
 
 INTRODUCTION = """# All figures
 
@@ -106,6 +108,7 @@ def appendix(results: Path) -> str:
         "Streams at once, a thread each": _streams(list(found.values())),
         "The ladder": _ladder(list(found.values())),
         "The ablation": "\n\n".join([markdown.table((*LABELS, *COLUMNS), combined), *images]) if combined else "",
+        "INT8 against FP32 on calibration speech": "\n\n".join(map(_accuracy, read_accuracy(results))),
         "Left out": _left_out(found),
         "Barge-in": "\n\n".join(map(_bargein, read_bargein(results).values())),
     }
@@ -172,6 +175,17 @@ def _left_out(found: dict[str, ResultFile]) -> str:
         for name, result in found.items()
         if result.left_out and (is_ablation(result) or not combinations(result))
     )
+
+
+def _accuracy(report: AccuracyReport) -> str:
+    tables = [
+        (title, markdown.table(headers, rows)) for title, headers, rows in (layers_table(report), drift_table(report))
+    ]
+    parts = [
+        f"{report.model}, {report.lookahead_ms} ms, onnxruntime-cpu.",
+        *(f"{title}:\n\n{table}" for title, table in tables),
+    ]
+    return "\n\n".join(parts)
 
 
 def _bargein(result: BargeInFile) -> str:

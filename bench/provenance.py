@@ -14,18 +14,19 @@ from bench.results import DataProvenance, Provenance
 from runtime.stamp import plan_path, read_stamp
 
 
-def collect(argv: Sequence[str], data: list[DataProvenance]) -> Provenance:
+def collect(argv: Sequence[str], data: list[DataProvenance], module: str = "bench") -> Provenance:
     """Provenance of a run that ends now. Call it right after the measurement, while the GPU's clock is up.
 
     Args:
-        argv: the arguments of `python -m bench`.
+        argv: the arguments of `python -m MODULE`.
         data: the data sets measured on.
+        module: what was run.
     """
     gpu, driver, clock, power = _gpu()
     return Provenance(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=commit(),
-        command=command(argv),
+        command=command(argv, module),
         gpu=gpu,
         driver=driver,
         sm_clock_mhz=number(clock),
@@ -61,10 +62,10 @@ def commit() -> str | None:
     return f"{head}-dirty" if changed else head
 
 
-def command(argv: Sequence[str]) -> str:
-    """The command line, absolute paths made relative: where a checkout lies says nothing about a figure."""
+def command(argv: Sequence[str], module: str = "bench") -> str:
+    """The command line of `python -m MODULE`, absolute paths made relative: where a checkout lies says nothing about a figure."""
     relative = [os.path.relpath(arg) if Path(arg).is_absolute() else arg for arg in argv]
-    return shlex.join(["python", "-m", "bench", *relative])
+    return shlex.join(["python", "-m", module, *relative])
 
 
 def cpu() -> str:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.progress import track
 
+from bench.provenance import collect
+from bench.results import Provenance, read_record
 from calibration.compare import Heard, RecordingBackend, StepError, cosines, hear, step_error
 from calibration.exposed import Floats, Samples
 from calibration.quantise import quantised
@@ -65,11 +68,14 @@ class Accuracy:
 
 
 class AccuracyReport(BaseModel):
-    """NAME.accuracy.json, beside the calibration file."""
+    """NAME.json of `--out`, or NAME.accuracy.json beside the calibration file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
+    provenance: Provenance
+    model: str
+    lookahead_ms: int
     calibration_sha256: Hash
     """Of the calibration file."""
     minutes: float
@@ -131,8 +137,8 @@ def drift(found: LongStream, expected: LongStream, frames: int) -> dict[int, Dri
     return result
 
 
-def report(folder: Path, clips: Sequence[Samples]) -> AccuracyReport:
-    """Every method with nothing kept, and the bundle's own INT8 step where it keeps something, against FP32.
+def report(folder: Path, clips: Sequence[Samples], argv: Sequence[str]) -> AccuracyReport:
+    """Every method with nothing kept, and the bundle's own INT8 step where it keeps something, against FP32. `argv`: for the provenance.
 
     Raises InputError for a bundle that is not whole, or has no calibration file of its own.
     """
@@ -156,8 +162,19 @@ def report(folder: Path, clips: Sequence[Samples]) -> AccuracyReport:
             )
         )
     return AccuracyReport(
-        calibration_sha256=sha256(path), minutes=round(len(audio) / bundle.sample_rate / 60, 3), rows=rows
+        provenance=collect(argv, [], "calibration.accuracy"),
+        model=bundle.checkpoint.name,
+        lookahead_ms=bundle.lookahead_ms,
+        calibration_sha256=sha256(path),
+        minutes=round(len(audio) / bundle.sample_rate / 60, 3),
+        rows=rows,
     )
+
+
+def read_accuracy(folder: Path) -> list[AccuracyReport]:
+    """The reports in `folder`/int8, sorted by name; raises InputError for a broken one."""
+    paths = sorted((folder / "int8").glob("*.json"))
+    return [read_record(AccuracyReport, path, "accuracy report", "measure again") for path in paths]
 
 
 def _cosine(found: Floats, expected: Floats) -> Cosine:
@@ -178,18 +195,20 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, metavar="DIR", help="calibration sets (default: data/asr_calib)")
     parser.add_argument("--lang", default="en", help="language code of the manifests (default: en)")
     parser.add_argument("--minutes", type=float, default=3.0, metavar="M", help="the first M minutes (default: 3)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="of the report (default: beside the calibration file)")
     return parser.parse_args(argv)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Write the report and print it. Raises InputError for bad input."""
+def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    """Write the report and print it. `argv`: for the provenance. Raises InputError for bad input."""
     from calibration.tables import print_accuracy
 
     bundle = read_bundle(args.bundle)
     folder = args.data or default_folder()
     selection = select(folder, args.lang, args.minutes, evaluation_folders(None), bundle.sample_rate)
-    found = report(args.bundle, [load_audio(each.audio, bundle.sample_rate) for each in selection.utterances])
-    path = calibration_path(args.bundle).with_suffix(".accuracy.json")
+    found = report(args.bundle, [load_audio(each.audio, bundle.sample_rate) for each in selection.utterances], argv)
+    calibration = calibration_path(args.bundle)
+    path = args.out / calibration.name if args.out else calibration.with_suffix(".accuracy.json")
     with written_whole(path) as partial:
         partial.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -198,4 +217,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))
+    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]), sys.argv[1:])))

@@ -12,6 +12,11 @@ from calibration.search import Sensitivity
 if TYPE_CHECKING:
     from calibration.accuracy import Accuracy, AccuracyReport
 
+Cells = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+"""A table's title, headers and rows."""
+
+STEPS = "steps"
+
 
 def print_search(found: Sensitivity, console: Console) -> None:
     """The methods, the groups, the lists, and WER."""
@@ -39,28 +44,38 @@ def print_search(found: Sensitivity, console: Console) -> None:
 
 def print_accuracy(found: "AccuracyReport", console: Console) -> None:
     """Cosines by layer, what comes out, and the drift of one stream."""
-    names = [_setting(each) for each in found.rows]
-    table = _table(
-        f"Cosine of INT8's frames with FP32's, mean, and error of the log-probabilities, over {found.minutes:.1f} minutes",
-        "frames",
-        *names,
-    )
-    for layer in found.rows[0].layers:
-        table.add_row(layer, *(f"{each.layers[layer].mean:.4f}" for each in found.rows))
-    table.add_row("encoded", *(f"{each.encoded.mean:.4f}" for each in found.rows))
-    table.add_row("encoded, least", *(f"{each.encoded.least:.4f}" for each in found.rows))
-    table.add_row("rms error", *(f"{each.log_probs.rms:.3f}" for each in found.rows))
-    table.add_row("frames changed", *(f"{each.log_probs.changed:.2%}" for each in found.rows))
-    console.print(table)
-    headers = ("steps", "method", "cosine, encoded", "rms / changed", "kv_cache", "time_cache")
-    table = _table("One stream: frames since the mark before, relative error of the state", *headers)
+    for title, headers, rows in (layers_table(found), drift_table(found)):
+        table = _table(title, *headers)
+        for place, cells in enumerate(rows, 1):
+            last = place < len(rows) and rows[place][0] != cells[0] and headers[0] == STEPS
+            table.add_row(*cells, end_section=last)
+        console.print(table)
+
+
+def layers_table(found: "AccuracyReport") -> Cells:
+    """Cosines by layer, and the error of what comes out, a column per method."""
+    title = f"Cosine of INT8's frames with FP32's, mean, and error of the log-probabilities, over {found.minutes:.1f} minutes"
+    rows = [(layer, *(f"{each.layers[layer].mean:.4f}" for each in found.rows)) for layer in found.rows[0].layers]
+    rows += [
+        ("encoded", *(f"{each.encoded.mean:.4f}" for each in found.rows)),
+        ("encoded, least", *(f"{each.encoded.least:.4f}" for each in found.rows)),
+        ("rms error", *(f"{each.log_probs.rms:.3f}" for each in found.rows)),
+        ("frames changed", *(f"{each.log_probs.changed:.2%}" for each in found.rows)),
+    ]
+    return title, ("frames", *map(_setting, found.rows)), rows
+
+
+def drift_table(found: "AccuracyReport") -> Cells:
+    """One stream through each method's step, at several ages."""
+    title = "One stream: frames since the mark before, relative error of the state"
+    headers = (STEPS, "method", "cosine, encoded", "rms / changed", "kv_cache", "time_cache")
+    rows: list[tuple[str, ...]] = []
     for steps in found.rows[0].drift:
-        for name, each in zip(names, found.rows, strict=True):
+        for each in found.rows:
             at = each.drift[steps]
             errors = (f"{at.kv_cache:.3f}", f"{at.time_cache:.3f}")
-            table.add_row(f"{steps:,}", name, f"{at.encoded.mean:.4f}", _error(at.log_probs), *errors)
-        table.add_section()
-    console.print(table)
+            rows.append((f"{steps:,}", _setting(each), f"{at.encoded.mean:.4f}", _error(at.log_probs), *errors))
+    return title, headers, rows
 
 
 def _setting(row: "Accuracy") -> str:

@@ -11,7 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from calibration.accuracy import MARKS, AccuracyReport, drift, layer_outputs, report, stream_steps
+from bench.appendix import appendix
+from calibration.accuracy import MARKS, AccuracyReport, drift, layer_outputs, read_accuracy, report, stream_steps
 from calibration.compare import StepError
 from calibration.placement import quantised_products
 from calibration.quantise import quantised
@@ -19,6 +20,7 @@ from calibration.record import Activation, Calibration, calibration_path, write_
 from calibration.step import add_int8
 from calibration.thresholds import METHODS
 from runtime.bundle import read_bundle
+from runtime.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 EXACT, CLIPPED, SENSITIVE = 127.0, 1.5, "layer1/conv.in"
@@ -68,7 +70,7 @@ def test_report(
     folder = rewrite(tmp_path / "bundles" / "toy", shown)
     calibrated(folder, shown, dict.fromkeys(quantised_products(shown), EXACT) | {SENSITIVE: CLIPPED})
     add_int8(folder, "entropy", [SENSITIVE])
-    found = report(folder, clips)
+    found = report(folder, clips, [])
     assert [(each.method, each.kept) for each in found.rows] == [
         *((each, ()) for each in METHODS),
         ("entropy", (SENSITIVE,)),
@@ -134,10 +136,20 @@ def test_command(toy: Path, tmp_path: Path, model: onnx.ModelProto, make_set: Ca
     assert refused.stderr.startswith("error: expected a calibration file at ")
     assert len(refused.stderr.splitlines()) == 1
     calibrated(toy, model, dict.fromkeys(quantised_products(model), EXACT))
-    done = accuracy("--bundle", toy, "--data", speech)
-    assert (done.returncode, done.stderr) == (0, "")
-    path = calibration_path(toy).with_suffix(".accuracy.json")
-    assert f"wrote {path}" in done.stdout
-    found = AccuracyReport.model_validate_json(path.read_bytes())
+    beside = calibration_path(toy).with_suffix(".accuracy.json")
+    results = tmp_path / "results"
+    for out, path in (([], beside), (["--out", results / "int8"], results / "int8" / calibration_path(toy).name)):
+        done = accuracy("--bundle", toy, "--data", speech, *out)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"wrote {path}" in done.stdout
+    (found,) = read_accuracy(results)
+    assert found.rows == AccuracyReport.model_validate_json(beside.read_bytes()).rows
     assert [each.method for each in found.rows] == [*METHODS]
     assert found.minutes == round(121 / 60, 3)
+    assert (found.provenance.command or "").startswith("python -m calibration.accuracy --bundle ")
+    page = appendix(results)
+    cells = " | ".join(f"{each.encoded.mean:.4f}" for each in found.rows)
+    assert f"| encoded | {cells} |" in page
+    (results / "int8" / "broken.json").write_text("{}")
+    with pytest.raises(InputError, match=r"broken\.json: no accuracy report of schema 1"):
+        read_accuracy(results)
