@@ -61,11 +61,16 @@ def paired_difference(a: Sequence[UtteranceRecord], b: Sequence[UtteranceRecord]
     """WER of `b` less that of `a`, with its interval; utterances are matched by data set and audio path.
 
     Raises:
-        InputError: the two are not of the same clips with the same references.
+        InputError: the two are not of the same clips with the same references, or one of these has no words, as no bench measures on.
     """
     pairs = pairs_of(a, b)
     counts = np.array([(*_counted(left), _counted(right)[0]) for left, right in pairs], np.int64)
     errors_a, words, errors_b = counts.T
+    if not words.all():
+        silent = next(left.audio for (left, _), each in zip(pairs, words, strict=True) if not each)
+        raise InputError(
+            f"expected references with words, found none in that of {silent}; measure again without this clip"
+        )
     more, total = errors_b - errors_a, words.sum()
     low, high = _interval(more, words) if len(pairs) > 1 else (None, None)
     wer_a, wer_b, points = (100 * float(each.sum() / total) for each in (errors_a, errors_b, more))

@@ -25,6 +25,7 @@ from calibration.speech import default_folder, evaluation_folders, select
 from data import load_audio
 from runtime.backends.onnxruntime import State
 from runtime.bundle import Bundle, read_bundle, step_file
+from runtime.console import progress_console
 from runtime.entries import Hash
 from runtime.errors import exit_code
 from runtime.files import sha256, written_whole
@@ -152,8 +153,7 @@ def report(folder: Path, clips: Sequence[Samples], argv: Sequence[str]) -> Accur
         settings.append((bundle.quantisation.method, tuple(bundle.quantisation.kept)))
     expected, long = hear(folder, step, clips, list(outputs.values())), stream_steps(step, bundle, audio)
     rows = []
-    console = Console(stderr=True, quiet=not sys.stderr.isatty())  # the bar goes, an error stays alone on its line
-    for method, kept in track(settings, "INT8 against FP32", console=console, transient=True):
+    for method, kept in track(settings, "INT8 against FP32", console=progress_console(), transient=True):
         model = quantised(step, calibration.amax(method), kept)
         measured = compare(hear(folder, model, clips, list(outputs.values())), expected, outputs)
         rows.append(

@@ -1,10 +1,8 @@
 """From a bundle and calibration speech to the calibration file, unless the file is current."""
 
-import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from calibration.collect import ObservedBackend, stream_speech
@@ -14,6 +12,7 @@ from calibration.speech import Selection
 from calibration.thresholds import METHODS, thresholds
 from data import load_audio
 from runtime.bundle import Bundle, read_bundle
+from runtime.console import progress_console
 from runtime.errors import InputError
 from runtime.files import sources_hash
 from runtime.recognizer import Recognizer
@@ -51,11 +50,10 @@ def calibrate(folder: Path, selection: Selection) -> Calibration:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True, quiet=not sys.stderr.isatty())  # the bar goes, an error stays alone on its line
     total_s = 60 * sum(each.minutes for each in selection.data)
     with (
         Recognizer(folder, backend=backend, lm=None) as recognizer,
-        Progress(*columns, console=console, transient=True) as progress,
+        Progress(*columns, console=progress_console(), transient=True) as progress,
     ):
         task = progress.add_task(f"calibrating on {backend.name}", total=total_s, minutes=0.0)
 

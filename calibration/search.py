@@ -1,14 +1,11 @@
 """The sensitivity search: what INT8 costs by method, kind of product and layer, and the list of products that stay in FP16."""
 
-import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 from pydantic import BaseModel, ConfigDict, ValidationError
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.normalise import scorable
@@ -20,9 +17,10 @@ from calibration.sensitivity import CHANGED, Advance, Kept, Probe, fall_back, ha
 from calibration.speech import Selection
 from data import Utterance, load_audio
 from runtime.bundle import read_bundle, step_file
+from runtime.console import progress_console
 from runtime.entries import Hash
 from runtime.errors import InputError
-from runtime.files import sha256, written_whole
+from runtime.files import sha256, sources_hash, written_whole
 
 GROUP_MINUTES = 2.0  # of speech for each group: the error's root mean square needs no more
 MINUTES = 15.0  # for each fall-back list: a hundredth of its frames is a hundred frames
@@ -161,17 +159,13 @@ def _records(utterances: Sequence[Utterance], heard: Heard, lang: str) -> list[U
 
 
 def _searcher_hash() -> str:
-    digest = hashlib.sha256()
-    for name in SOURCES:
-        digest.update(name.encode() + Path(__file__).with_name(name).read_bytes())
-    return digest.hexdigest()
+    return sources_hash(Path(__file__).with_name(name) for name in SOURCES)
 
 
 @contextmanager
 def _progress(what: str, total: int | None = None) -> Iterator[Advance]:
     """A bar; yields what to call after each run."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    console = Console(stderr=True, quiet=not sys.stderr.isatty())  # the bar goes, an error stays alone on its line
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=progress_console(), transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)

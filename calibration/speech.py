@@ -1,12 +1,10 @@
 """The calibration speech: enough of it, fit to calibrate with, and none of it evaluation speech."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
 from calibration.record import DataEntry
@@ -21,6 +19,7 @@ from data import (
     read_manifest,
     words,
 )
+from runtime.console import progress_console
 from runtime.errors import InputError
 from runtime.files import sha256
 
@@ -108,8 +107,7 @@ def check_levels(selection: Selection, sample_rate: int) -> None:
     """Decode every clip once. Raises InputError for broken audio, and where most is silent or too much is clipped."""
     total = silent = silent_clips = clipped = worst_clipped = 0  # samples but for silent_clips
     worst = selection.utterances[0]
-    console = Console(stderr=True, quiet=not sys.stderr.isatty())  # the bar goes, an error stays alone on its line
-    for utterance in track(selection.utterances, "checking levels", console=console, transient=True):
+    for utterance in track(selection.utterances, "checking levels", console=progress_console(), transient=True):
         samples = load_audio(utterance.audio, sample_rate)
         total += len(samples)
         if np.sqrt(np.mean(np.square(samples, dtype=np.float64))) < 10 ** (SILENT_DBFS / 20):
@@ -135,9 +133,9 @@ def _check_disjoint(folder: Path, calibration: Sequence[Utterance], evaluation: 
     """Raise InputError where a speaker, a sentence or a recording is in both."""
     ours = {each.audio: sha256(each.audio) for each in calibration}
     for place in evaluation:
-        heard = [
-            each for path in sorted(place.rglob("manifest_*.jsonl")) for each in read_manifest(path, check_audio=False)
-        ]
+        # rglob follows no links, of which the sets that a bench measures on may be made.
+        manifests = sorted({*place.rglob("manifest_*.jsonl"), *place.glob("*/manifest_*.jsonl")})
+        heard = [each for path in manifests for each in read_manifest(path, check_audio=False)]
         recordings = {sha256(each.audio) for each in heard if each.audio.is_file()}
         speakers, sentences = {each.speaker for each in heard} - {UNKNOWN}, {words(each.text) for each in heard}
         shared = {

@@ -104,6 +104,8 @@ def _opened(path: Path) -> Iterator[_Sequential]:
         raise InputError(f"{path}: no such audio file")
     try:
         file = _Sequential(path)
+    except UnicodeError as error:
+        raise InputError(f"{path}: expected a file name in UTF-8; rename the file") from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name ending in .raw, which has no header
         raise InputError(f"{path}: not audio that libsndfile reads; convert it to WAV, FLAC, OGG or MP3") from error
     with file:

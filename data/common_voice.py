@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from rich.progress import track
 
 from data.audio import audio_seconds
 from data.manifest import Utterance, words, write_manifest
+from runtime.console import progress_console
 from runtime.errors import InputError
 
 COLUMNS = ("client_id", "path", "sentence")
@@ -61,12 +61,11 @@ def make_manifests(release: Path, lang: str, out: Path, selection: Selection) ->
         if size < 1:
             raise InputError(f"{name}: expected a size of at least 1 clip, found {size}")
     folder = _language_folder(release, lang, selection.table)
-    console = Console(stderr=True, quiet=not sys.stderr.isatty())  # the bar goes, an error stays alone on its line
-    chosen = _choose(_read_table(folder / selection.table, lang, console), sizes, selection.seed)
+    chosen = _choose(_read_table(folder / selection.table, lang, progress_console()), sizes, selection.seed)
     utterances = {
         name: [
             Utterance(audio, clip.sentence, round(audio_seconds(audio), 3), lang, clip.speaker)
-            for clip in track(chosen[name], f"{name}: lengths", console=console, transient=True)
+            for clip in track(chosen[name], f"{name}: lengths", console=progress_console(), transient=True)
             for audio in [folder / "clips" / clip.file]
         ]
         for name in sizes

@@ -64,7 +64,7 @@ def read_manifest(path: Path, check_audio: bool = True) -> list[Utterance]:
 
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
-    """Write a manifest whole or not at all, audio paths relative to it."""
+    """Write a manifest whole or not at all, audio paths relative to it. Raises InputError for what cannot be written, as in UTF-8."""
     folder = path.parent.resolve()
     lines = [
         json.dumps(
@@ -79,8 +79,14 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
         )
         for utterance in utterances
     ]
+    try:
+        content = "".join(f"{line}\n" for line in lines).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{path}: expected audio paths in UTF-8, found {error.object[: error.end]!a}; rename it"
+        ) from error
     with written_whole(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+        temporary.write_bytes(content)
 
 
 def find_manifests(folder: Path, lang: str) -> dict[str, Path]:
@@ -89,14 +95,21 @@ def find_manifests(folder: Path, lang: str) -> dict[str, Path]:
     A data set's name is the name of the folder its manifest lies in.
 
     Raises:
-        InputError: the folder is missing or holds no manifest of that language.
+        InputError: the folder is missing, holds no manifest of that language or two data sets of one name.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of data sets")
     name = f"manifest_{lang}.jsonl"
     folders = [folder.resolve(), *(child for child in folder.iterdir() if child.is_dir())]
-    found = {child.name: child / name for child in sorted(folders, key=lambda child: child.name)}
-    found = {data_set: manifest for data_set, manifest in found.items() if manifest.is_file()}
+    found: dict[str, Path] = {}
+    for child in sorted(folders, key=lambda child: child.name):
+        if not (child / name).is_file():
+            continue
+        if child.name in found:
+            raise InputError(
+                f"{folder}: expected data sets of different names, found two called {child.name}; rename one"
+            )
+        found[child.name] = child / name
     if not found:
         raise InputError(f"{folder}: expected {name} in it or in one of its folders, found none")
     return found

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from runtime.console import progress_console
 
 
 class MessageLog(Protocol):
@@ -68,7 +69,7 @@ def shown(trt: Any, config: Any, interrupt: Interrupt) -> Iterator[None]:  # noq
         yield
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=progress_console(), transient=True) as progress:
         monitor = make_monitor(trt, progress, interrupt)
         config.progress_monitor = monitor  # the configuration does not keep it alive: this frame does
         yield

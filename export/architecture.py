@@ -87,7 +87,22 @@ ENCODER_FRAME_MS = 80
 
 
 def read_architecture(name: str, config: Mapping[str, Any], vocabulary: int) -> Architecture:
-    """Architecture from a NeMo model configuration (`encoder` and `preprocessor` parts); raises InputError for another kind."""
+    """Architecture from a NeMo model configuration (`encoder` and `preprocessor` parts, NeMo's defaults for what they leave out).
+
+    Raises InputError for another kind, and for a configuration that NeMo would not take.
+    """
+    try:
+        return _read(name, config, vocabulary)
+    except InputError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        found = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"expected a configuration that NeMo builds a model from, found one with {found} in {name}; fetch the checkpoint again"
+        ) from error
+
+
+def _read(name: str, config: Mapping[str, Any], vocabulary: int) -> Architecture:
     encoder, front_end = config.get("encoder"), config.get("preprocessor")
     if not encoder or not str(encoder.get("_target_", "")).endswith("ConformerEncoder"):
         found = encoder.get("_target_", "no encoder") if encoder else "no encoder"
@@ -102,7 +117,7 @@ def read_architecture(name: str, config: Mapping[str, Any], vocabulary: int) -> 
                     f"expected {key} {' or '.join(map(str, values))} as cache-aware streaming checkpoints have it, found "
                     f"{part.get(key)} in {name}; choose a streaming FastConformer checkpoint"
                 )
-    contexts = encoder["att_context_size"]
+    contexts = encoder.get("att_context_size") or [-1, -1]
     contexts = [contexts] if isinstance(contexts[0], int) else [list(each) for each in contexts]
     lefts = {left for left, _ in contexts}
     if len(lefts) != 1 or min(min(each) for each in contexts) < 0:
@@ -110,14 +125,14 @@ def read_architecture(name: str, config: Mapping[str, Any], vocabulary: int) -> 
             f"expected attention contexts [[left, look-ahead], ...] with one limited left context, found {contexts} in "
             f"{name}; choose a checkpoint trained for cache-aware streaming"
         )
-    width = int(encoder["d_model"])
+    width, channels = int(encoder["d_model"]), int(encoder.get("subsampling_conv_channels", -1))
     return Architecture(
         layers=int(encoder["n_layers"]),
         width=width,
-        heads=int(encoder["n_heads"]),
-        kernel=int(encoder["conv_kernel_size"]),
+        heads=int(encoder.get("n_heads", 4)),
+        kernel=int(encoder.get("conv_kernel_size", 31)),
         convolution_norm=str(encoder["conv_norm_type"]),
-        subsampling_channels=int(encoder["subsampling_conv_channels"]),
+        subsampling_channels=channels if channels > 0 else width,
         mel=int(encoder["feat_in"]),
         input_scale=width**0.5 if encoder.get("xscaling", True) else 1.0,
         vocabulary=vocabulary,
@@ -140,7 +155,7 @@ def read_transducer(config: Mapping[str, Any]) -> Transducer | None:
     )
     if not plain or decoder.get("normalization_mode") or joint.get("num_extra_outputs"):
         return None
-    if network.get("rnn_hidden_size", -1) > 0:
+    if (network.get("rnn_hidden_size") or -1) > 0:
         return None
     return Transducer(
         layers=int(network["pred_rnn_layers"]),

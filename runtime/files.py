@@ -20,6 +20,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     Raises InputError where it cannot be written: a full disk, a folder of someone else's.
     """
+    path = path.resolve() if path.is_symlink() else path  # the link stays, what it leads to is replaced
     temporary, aside = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("part", "old.part"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):  # an error of the writing is the one to be told

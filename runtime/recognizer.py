@@ -116,7 +116,7 @@ class Stream:
     stream; the lengths of the finals add up to the audio. Decisions depend on the audio alone, not on how it was cut into frames.
 
     Any method may be called from any thread: one at a time has its turn, a step and its decoding are never parted. `reset` and `close`
-    cut a longer `push` short after the step that it is in.
+    cut a longer `push` short after the step that it is in. After an error the utterance is lost: the next call begins a new one.
     """
 
     def __init__(self, recognizer: Recognizer, endpoints: EndpointRules | None = None) -> None:
@@ -161,10 +161,14 @@ class Stream:
     def _turn(self) -> Iterator[None]:
         with self._one_at_a_time:
             self._check_open()
-            if self._cancelled:
-                self._cancelled = False
-                self._start()
-            yield
+            try:
+                if self._cancelled:
+                    self._cancelled = False
+                    self._start()
+                yield
+            except BaseException:
+                self._cancelled = True
+                raise
             self._check_open()
 
     def _check_open(self) -> None:

@@ -114,6 +114,11 @@ def test_utterances_of_two_sets_may_share_a_name() -> None:
         ([record("one", "one")], [record("one", "one", "b")], "found 1 and 1, of them 0 on both"),
         ([record("one", "one")], [record("two", "one")], "found 1 and 1, of them 0 on both"),
         ([record("one", "one")], [record("one", "one"), record("two", "two", "b")], "found 1 and 2, of them 1 on both"),
+        (
+            [record("one", ""), record("...", "", "b")],
+            [record("one", ""), record("...", "a", "b")],
+            "found none in that of b",
+        ),
     ],
 )
 def test_other_clips(a: list[UtteranceRecord], b: list[UtteranceRecord], message: str) -> None:

@@ -155,6 +155,15 @@ def test_evaluation_speech_is_refused(
         assert f"the evaluation set {evaluation}, found" in found
 
 
+def test_linked_evaluation_speech_counts(tmp_path: Path, make_set: MakeSet) -> None:
+    calib = make_set(tmp_path / "asr_calib", [{"speaker": "anna", "seconds": 121}])
+    evaluation = make_set(tmp_path / "elsewhere", [{"speaker": "anna", "seconds": 1}])
+    (tmp_path / "asr_eval").mkdir()
+    (tmp_path / "asr_eval" / "set").symlink_to(next(evaluation.rglob("manifest_*.jsonl")).parent)
+    found = refusal(lambda: select(calib, "en", None, [tmp_path / "asr_eval"], RATE))
+    assert "1 speakers (such as 'anna')" in found
+
+
 def test_other_languages_evaluation_counts(tmp_path: Path, make_set: MakeSet) -> None:
     calib = make_set(tmp_path / "asr_calib", [{"speaker": "anna", "seconds": 121}])
     evaluation = make_set(tmp_path / "asr_eval", [{"speaker": "anna", "seconds": 1}], lang="de")

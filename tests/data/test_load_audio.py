@@ -1,5 +1,6 @@
 """Decoding and resampling against references that do not use libsndfile's decoders or soxr, block by block, and bad audio."""
 
+import os
 import tracemalloc
 from itertools import product
 from pathlib import Path
@@ -246,3 +247,12 @@ def test_memory_follows_from_what_a_file_holds(tmp_path: Path) -> None:
     tracemalloc.stop()
     print(f"{most / 1e6:.1f} MB at most")
     assert most < 20e6
+
+
+@pytest.mark.parametrize("read", [load_audio, audio_seconds, audio_rate])
+def test_a_name_that_is_no_utf8(tmp_path: Path, read: object) -> None:
+    assert callable(read)
+    path = tmp_path / os.fsdecode(b"a\xff.wav")
+    path.write_bytes(b"anything")
+    with pytest.raises(InputError, match="expected a file name in UTF-8; rename the file"):
+        read(path)

@@ -1,6 +1,7 @@
 """Manifests: what is read and written, and a one-line error for each kind of broken manifest."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,23 @@ def test_find_manifests(tmp_path: Path) -> None:
         with pytest.raises(InputError) as error:
             find_manifests(folder, lang)
         assert "\n" not in str(error.value)
+
+
+def test_a_data_set_within_one_of_its_name(tmp_path: Path) -> None:
+    inner = tmp_path / "cv" / "cv"
+    inner.mkdir(parents=True)
+    (tmp_path / "cv" / "manifest_en.jsonl").touch()
+    assert find_manifests(tmp_path / "cv", "en") == {"cv": tmp_path / "cv" / "manifest_en.jsonl"}
+    (inner / "manifest_en.jsonl").touch()
+    with pytest.raises(InputError, match="expected data sets of different names, found two called cv; rename one"):
+        find_manifests(tmp_path / "cv", "en")
+
+
+def test_a_path_that_json_does_not_hold(tmp_path: Path) -> None:
+    clip = Utterance(tmp_path / os.fsdecode(b"a\xff.wav"), "text", 1.0, "en", "unknown")
+    with pytest.raises(InputError, match=r"manifest_en.jsonl: expected audio paths in UTF-8, found .*a\\udcff"):
+        write_manifest(tmp_path / "manifest_en.jsonl", [clip])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_dataset_sha256_follows_every_byte_and_not_the_place(folder: Path) -> None:

@@ -79,4 +79,46 @@ def test_another_architecture(part: str, key: str, value: object, message: str) 
     with pytest.raises(InputError) as error:
         read_architecture("a checkpoint", config, 1024)
     assert message in str(error.value)
+    assert str(error.value).count("expected ") == 1
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("encoder", "d_model", ..., "KeyError: 'd_model'"),
+        ("encoder", "n_layers", "many", "ValueError: invalid literal"),
+        ("encoder", "att_context_size", [[]], "ValueError: not enough values to unpack"),
+        ("encoder", "att_context_size", ..., "one limited left context"),  # NeMo's default is no limit
+        ("decoder", "prednet", {"pred_hidden": 640}, "KeyError: 'pred_rnn_layers'"),
+        ("joint", "jointnet", ..., "KeyError: 'jointnet'"),
+    ],
+)
+def test_a_configuration_that_nemo_does_not_take(part: str, key: str, value: object, message: str) -> None:
+    config = copy.deepcopy(RANDOM_CONFIG)
+    config[part][key] = value
+    if value is ...:
+        del config[part][key]
+    with pytest.raises(InputError) as error:
+        read_architecture("a checkpoint", config, 1024)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "attribute", "expected"),
+    [
+        ("n_heads", [...], "heads", 4),
+        ("conv_kernel_size", [...], "kernel", 31),
+        ("subsampling_conv_channels", [..., -1], "subsampling_channels", 512),
+    ],
+)
+def test_what_a_configuration_leaves_out_is_nemo_s_default(
+    key: str, values: list[Any], attribute: str, expected: int
+) -> None:
+    for value in values:
+        config = copy.deepcopy(RANDOM_CONFIG)
+        config["encoder"][key] = value
+        if value is ...:
+            del config["encoder"][key]
+        assert getattr(read_architecture("a checkpoint", config, 1024), attribute) == expected

@@ -109,6 +109,21 @@ def test_a_folder_is_removed_only_once_the_new_one_is_there(tmp_path: Path, monk
 
 
 @WRITERS
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_link_stays_and_leads_to_the_new(write: Write, before: str | None, tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "links" / "it"
+    link.parent.mkdir()
+    if before:
+        write(real, before)
+    link.symlink_to(real)
+    for text in ("new", "newer"):
+        write(link, text)
+        assert (held(link), held(real)) == ({text}, {text})
+    assert link.is_symlink()
+    assert sorted(each.name for each in tmp_path.rglob("*") if each.name not in "ab") == ["it", "links", "real"]
+
+
+@WRITERS
 def test_what_a_killed_writer_left_is_removed(write: Write, tmp_path: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()

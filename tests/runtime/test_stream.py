@@ -4,6 +4,7 @@ import io
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import soundfile
 
 from runtime import Event, Final, InputError, Recognizer
 from runtime.__main__ import parse_args, run
+from runtime.backends import StepResult
 from runtime.errors import CudaError, exit_code
 
 
@@ -174,3 +176,28 @@ def test_closed_standard_input(
     assert capsys.readouterr().err == (
         "error: expected samples on standard input, found it closed; send raw mono PCM, s16le, 16 kHz\n"
     )
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
+@pytest.mark.parametrize("call", ["push", "end_utterance"])
+def test_after_a_failed_step_an_utterance_begins_anew(
+    recognizer: Recognizer, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch, fails_at: int, call: str
+) -> None:
+    steps, real = 0, recognizer.backend.step
+
+    def step(*arguments: Any) -> StepResult:
+        nonlocal steps
+        steps += 1
+        if steps == fails_at:
+            raise CudaError("the GPU is gone")
+        return real(*arguments)
+
+    stream = recognizer.stream()
+    if call == "end_utterance":
+        stream.push(speech[: len(speech) - 1])
+    with monkeypatch.context() as failing:
+        failing.setattr(recognizer.backend, "step", step)
+        with pytest.raises(CudaError, match="gone"):
+            stream.push(speech) if call == "push" else stream.end_utterance(silence_ms=1000)
+    fresh = recognizer.stream()
+    assert (stream.push(speech), stream.end_utterance()) == (fresh.push(speech), fresh.end_utterance())
