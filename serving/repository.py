@@ -36,7 +36,7 @@ def write_repository(bundle_folder: Path, precision: str, out: Path) -> None:
     """Write the repository `out`, whole or not at all, replacing what it held.
 
     Raises InputError for a bundle or plan that is missing, broken or not of one another, a bundle without a CTC head, and for an `out`
-    that is no repository.
+    that is there and not this bundle's repository.
     """
     bundle = read_bundle(bundle_folder)
     bundle.check_ctc("Triton's greedy decoder")
@@ -53,8 +53,10 @@ def write_repository(bundle_folder: Path, precision: str, out: Path) -> None:
         gpu=stamp.gpu,
         compute_capability=stamp.compute_capability,
     )
-    if out.exists() and not _is_repository(out):
-        raise InputError(f"expected {out} to be absent or a model repository, found something else; name another --out")
+    if out.exists() and not _is_repository(out, bundle_folder):
+        raise InputError(
+            f"expected {out} to be absent or the model repository of this bundle, found something else; name another --out"
+        )
     with written_whole(out) as partial:
         version = partial / step_model(bundle_folder) / "1"
         version.mkdir(parents=True)
@@ -124,8 +126,12 @@ def decoder_config(name: str) -> str:
     )
 
 
-def _is_repository(out: Path) -> bool:
-    return out.is_dir() and all(each.name == "README.md" or (each / "config.pbtxt").is_file() for each in out.iterdir())
+def _is_repository(out: Path, bundle_folder: Path) -> bool:
+    """Whether it is empty, or holds this bundle's models and nothing of anybody else's, which would be lost."""
+    if not out.is_dir():
+        return False
+    models, held = {step_model(bundle_folder), decoder_model(bundle_folder)}, {each.name for each in out.iterdir()}
+    return not held or models <= held <= {*models, "README.md"}
 
 
 def _tensor(spec: TensorSpec) -> str:

@@ -185,9 +185,16 @@ def test_a_changed_plan_is_refused(planned: Path, tmp_path: Path) -> None:
         write_repository(planned, "fp16", tmp_path / "out")
 
 
-def test_a_folder_of_something_else_is_left_alone(planned: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("mine", encoding="utf-8")
+@pytest.mark.parametrize(
+    "also", [["mine.txt"], ["README.md"], ["other_step", "other_decoder", "some_step", "some_decoder"]]
+)
+def test_a_folder_of_something_else_is_left_alone(planned: Path, tmp_path: Path, also: list[str]) -> None:
+    out = tmp_path / "out"
+    for name in also:
+        (out / name).mkdir(parents=True)
+        (out / name / "config.pbtxt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="something else"):
-        write_repository(planned, "fp16", tmp_path / "out")
-    assert (tmp_path / "out" / "mine.txt").read_text(encoding="utf-8") == "mine"
+        write_repository(planned, "fp16", out)
+    assert {each.name: (each / "config.pbtxt").read_text(encoding="utf-8") for each in out.iterdir()} == dict.fromkeys(
+        also, "mine"
+    )
