@@ -203,10 +203,12 @@ class TritonRecognizer(Recognizer):
         super().__init__(bundle, backend=TritonStep(self.server), lm=None)
 
     def stream(self, endpoints: EndpointRules | None = None) -> TritonStream:
-        """See Recognizer.stream."""
+        """See Recognizer.stream. Raises InputError also while another stream of this recogniser is open: the server has one slot."""
         with self._opening:
             if self._closed:
                 raise ClosedError("expected an open recogniser, found a closed one; open it again")
+            if any(isinstance(each, TritonStream) and each.live for each in self._streams):
+                raise InputError("expected one stream at a time, found one that is open; close it before the next")
             stream = TritonStream(self, endpoints)
             self._streams.add(stream)
         return stream

@@ -236,10 +236,12 @@ def test_a_reset_utterance_leaves_nothing_to_the_next(
     assert [*theirs.push(samples), theirs.end_utterance()] == expected
 
 
-def test_a_stream_closed_again_leaves_the_next_alone(
+def test_a_second_live_stream_is_refused(
     fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
 ) -> None:
     first = served.stream()
+    with pytest.raises(InputError, match="expected one stream at a time, found one that is open; close it"):
+        served.stream()
     first.close()
     second = served.stream()
     second.push(sample[0][1][:8000])
