@@ -7,6 +7,7 @@ import argparse
 import secrets
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +17,134 @@ import numpy.typing as npt
 from data.audio import load_audio
 from runtime.backends.base import StepResult
 from runtime.bundle import read_bundle
-from runtime.errors import InputError, exit_code
+from runtime.endpoint import EndpointRules
+from runtime.errors import ClosedError, InputError, exit_code
 from runtime.events import Partial
-from runtime.recognizer import ALL_VALID, Recognizer
-from serving.repository import decoder_model, step_model
+from runtime.recognizer import ALL_VALID, Recognizer, Stream
+from serving.repository import IDLE_S, decoder_model, step_model
+
+REPLY_S = IDLE_S + 15
+"""For a reply: an idle sequence's slot comes free while we wait."""
+END_S = 5
+"""For the reply to an END, which a sequence with a slot gets at once."""
+
+
+class ServerSequence:
+    """One model's sequence on the server, one utterance at a time: START with its first request, END with its last.
+
+    The correlation id is this client's own, for all its utterances: a START on it begins anew.
+    """
+
+    def __init__(self, server: "Server", model: str, outputs: tuple[str, ...]) -> None:
+        self._server, self._model = server, model
+        self._outputs = [server.grpc.InferRequestedOutput(each) for each in outputs]
+        self._inputs: list[Any] = []
+        self._begun = False  # START was answered: the next request has none
+        self._owed = False  # the server may hold its slot for us until END
+
+    def infer(self, inputs: list[Any], *, end: bool = False) -> Any:  # noqa: ANN401 -- tritonclient's
+        """The reply to the utterance's next request; raises InputError where the slot is in use and for a server that fails."""
+        start, self._inputs, self._owed = not self._begun, inputs, True
+        try:
+            reply = self._send(start=start, end=end, timeout_s=REPLY_S)
+        except self._server.error as error:
+            if start and error.status() == "StatusCode.DEADLINE_EXCEEDED":
+                self._owed = False  # still in the queue: END would wait there too
+                raise InputError(
+                    f"expected the slot of {self._model} at {self._server.url} within {REPLY_S} s, found it in use; "
+                    f"try again when the other client is done, or start another server"
+                ) from error
+            raise InputError(
+                f"expected a Triton server with this bundle at {self._server.url}, found: {' '.join(str(error).split())}; "
+                f"start it on `make triton`'s folder"
+            ) from error
+        self._begun = self._owed = not end
+        return reply
+
+    def end(self) -> None:
+        """Give the slot back, where it is held: the last request again with END, its reply dropped."""
+        if self._owed:
+            self._begun = self._owed = False
+            with suppress(self._server.error):  # the utterance is over either way, and the server forgets it when idle
+                self._send(start=False, end=True, timeout_s=END_S)
+
+    def _send(self, *, start: bool, end: bool, timeout_s: float) -> Any:  # noqa: ANN401 -- tritonclient's
+        return self._server.client.infer(
+            self._model,
+            self._inputs,
+            outputs=self._outputs,
+            sequence_id=self._server.sequence_id,
+            sequence_start=start,
+            sequence_end=end,
+            client_timeout=timeout_s,
+        )
+
+
+class Server:
+    """The connection, and on it the step's sequence and the decoder's."""
+
+    def __init__(self, bundle: Path, url: str) -> None:
+        """Raises InputError where tritonclient is not installed."""
+        try:
+            from tritonclient import grpc
+            from tritonclient.utils import InferenceServerException
+        except ImportError as error:
+            raise InputError(
+                "expected tritonclient, found none; install it with `pip install --no-deps -r requirements/triton.txt`"
+            ) from error
+        self.url, self.grpc, self.error = url, grpc, InferenceServerException
+        self.client = grpc.InferenceServerClient(url)
+        self.sequence_id = secrets.randbits(63) | 1  # not 0, which is none, and an int64 in the request
+        self.step = ServerSequence(self, step_model(bundle), ("tokens", "log_probs"))
+        self.decoder = ServerSequence(self, decoder_model(bundle), ("text", "token_ids"))
+
+    def tensor(self, name: str, value: npt.NDArray[Any], kind: str) -> Any:  # noqa: ANN401 -- tritonclient's
+        """An input tensor of tritonclient."""
+        made = self.grpc.InferInput(name, list(value.shape), kind)
+        made.set_data_from_numpy(value)
+        return made
+
+    def end(self) -> None:
+        """End what is open: both slots are free."""
+        self.step.end()
+        self.decoder.end()
+
+    def close(self) -> None:
+        """End what is open, as of a stream that was dropped, and close the connection; safe to call twice."""
+        self.end()
+        self.client.close()
 
 
 class TritonStep:
-    """The step on the server, which keeps the state; here it is only whether the sequence has begun. One stream at a time."""
+    """The step on the server, which keeps the state. One stream at a time."""
 
     name = "triton"
 
-    def __init__(self, client: Any, grpc: Any, model: str, sequence: int) -> None:  # noqa: ANN401 -- tritonclient's
-        self._client, self._grpc, self._model, self._sequence = client, grpc, model, sequence
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
     def new_state(self) -> bool:
-        """Not begun."""
-        return False
+        """At an utterance's start, whatever the one before it came to: what it left open ends."""
+        self._server.end()
+        return True
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: bool) -> StepResult:
-        """See Backend.step; the flush, whose end of the audio is known, ends the sequence."""
+        """See Backend.step; the flush, whose end of the audio is known, ends the sequence.
+
+        Raises InputError where another client holds the slot and for a server that fails.
+        """
         inputs = [
-            tensor(self._grpc, "audio", window[None], "FP32"),
-            tensor(self._grpc, "valid", np.array([valid], np.int32), "INT32"),
+            self._server.tensor("audio", window[None], "FP32"),
+            self._server.tensor("valid", np.array([valid], np.int32), "INT32"),
         ]
-        reply = self._client.infer(
-            self._model,
-            inputs,
-            outputs=[self._grpc.InferRequestedOutput(each) for each in ("tokens", "log_probs")],
-            sequence_id=self._sequence,
-            sequence_start=not state,
-            sequence_end=valid != ALL_VALID,
-        )
+        reply = self._server.step.infer(inputs, end=valid != ALL_VALID)
         nothing = np.zeros((0, 0), np.float32)  # encoded stays on the server
         results = {name: reply.as_numpy(name)[0] for name in ("tokens", "log_probs")}
-        return StepResult(**results, encoded=nothing, state=True)
+        return StepResult(**results, encoded=nothing, state=state)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
+        """Close the connection; safe to call twice."""
+        self._server.close()
 
 
 class TritonDecoder:
@@ -62,36 +152,45 @@ class TritonDecoder:
 
     fed = "tokens"
 
-    def __init__(self, client: Any, grpc: Any, model: str, sequence: int, blank: int) -> None:  # noqa: ANN401 -- tritonclient's
-        self._client, self._grpc, self._model, self._sequence, self._blank = client, grpc, model, sequence, blank
-        self._begun = False
+    def __init__(self, server: Server, blank: int) -> None:
+        self._server, self._blank = server, blank
         self.text = ""
         self.tokens: tuple[int, ...] = ()
         self.blank_frames = 0
 
     def push(self, frames: npt.NDArray[Any]) -> bool:
-        """Send the best tokens of new frames [n]; return whether the text grew."""
-        return self._send(frames, end=False)
+        """Send the best tokens of new frames [n]; return whether the text grew.
 
-    def finish(self) -> None:
-        """End the sequence; the blank that goes with it writes nothing."""
-        if self._begun:
-            self._send(np.array([self._blank]), end=True)
-
-    def _send(self, frames: npt.NDArray[Any], *, end: bool) -> bool:
-        reply = self._client.infer(
-            self._model,
-            [tensor(self._grpc, "tokens", frames.astype(np.int32), "INT32")],
-            sequence_id=self._sequence,
-            sequence_start=not self._begun,
-            sequence_end=end,
-        )
-        self._begun = True
+        Raises InputError where another client holds the slot and for a server that fails.
+        """
+        reply = self._server.decoder.infer([self._server.tensor("tokens", frames.astype(np.int32), "INT32")])
         before, self.tokens = self.tokens, tuple(map(int, reply.as_numpy("token_ids")))
         self.text = reply.as_numpy("text")[0].decode()
         for token in frames:
             self.blank_frames = self.blank_frames + 1 if token == self._blank else 0
         return self.tokens != before
+
+    def finish(self) -> None:
+        """End the sequence."""
+        self._server.decoder.end()
+
+
+class TritonStream(Stream):
+    """A Stream whose utterance is on the server. `push` and `end_utterance` raise InputError also where another client holds the slot."""
+
+    def __init__(self, recognizer: "TritonRecognizer", endpoints: EndpointRules | None = None) -> None:
+        self._server = recognizer.server
+        self.live = True
+        """Until its sequences are ended by `close`."""
+        super().__init__(recognizer, endpoints)
+
+    def close(self) -> None:
+        """See Stream.close; then end the utterance on the server."""
+        super().close()
+        with self._one_at_a_time:
+            if self.live:  # later the sequences are another stream's
+                self._server.end()
+                self.live = False
 
 
 class TritonRecognizer(Recognizer):
@@ -99,30 +198,24 @@ class TritonRecognizer(Recognizer):
 
     def __init__(self, bundle: Path, url: str) -> None:
         """Raises InputError for a broken bundle or one without a CTC head, and where tritonclient is not installed."""
-        try:
-            from tritonclient import grpc
-        except ImportError as error:
-            raise InputError(
-                "expected tritonclient, found none; install it with `pip install --no-deps -r requirements/triton.txt`"
-            ) from error
-        read = read_bundle(bundle)
-        read.check_ctc("Triton's greedy decoder")
-        client = grpc.InferenceServerClient(url)
-        # A correlation id of this client's own, for all its utterances: a START on it begins anew, so one that was left open holds no slot.
-        sequence = secrets.randbits(63) | 1
-        self._remote = (client, grpc, decoder_model(bundle), sequence, read.blank)
-        super().__init__(bundle, backend=TritonStep(client, grpc, step_model(bundle), sequence), lm=None)
+        read_bundle(bundle).check_ctc("Triton's greedy decoder")
+        self.server = Server(bundle, url)
+        super().__init__(bundle, backend=TritonStep(self.server), lm=None)
+
+    def stream(self, endpoints: EndpointRules | None = None) -> TritonStream:
+        """See Recognizer.stream. Raises InputError also while another stream of this recogniser is open: the server has one slot."""
+        with self._opening:
+            if self._closed:
+                raise ClosedError("expected an open recogniser, found a closed one; open it again")
+            if any(isinstance(each, TritonStream) and each.live for each in self._streams):
+                raise InputError("expected one stream at a time, found one that is open; close it before the next")
+            stream = TritonStream(self, endpoints)
+            self._streams.add(stream)
+        return stream
 
     def new_decoder(self) -> TritonDecoder:
         """A decoder at an utterance's start."""
-        return TritonDecoder(*self._remote)
-
-
-def tensor(grpc: Any, name: str, value: npt.NDArray[Any], kind: str) -> Any:  # noqa: ANN401 -- tritonclient's
-    """An input tensor of tritonclient."""
-    made = grpc.InferInput(name, list(value.shape), kind)
-    made.set_data_from_numpy(value)
-    return made
+        return TritonDecoder(self.server, self.bundle.blank)
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -138,21 +231,13 @@ def run(args: argparse.Namespace) -> None:
     """Print the text as it grows, then the final."""
     samples = load_audio(args.audio)
     with TritonRecognizer(args.bundle, args.url) as recognizer:
-        from tritonclient.utils import InferenceServerException
-
         size = recognizer.bundle.chunk_samples
-        try:
-            stream = recognizer.stream()
-            for start in range(0, len(samples), size):
-                for event in stream.push(samples[start : start + size]):
-                    if isinstance(event, Partial):
-                        print(event.text, flush=True)
-            print(stream.end_utterance().text)
-        except InferenceServerException as error:
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"expected a Triton server with this bundle at {args.url}, found: {reason}; start it on `make triton`'s folder"
-            ) from error
+        stream = recognizer.stream()
+        for start in range(0, len(samples), size):
+            for event in stream.push(samples[start : start + size]):
+                if isinstance(event, Partial):
+                    print(event.text, flush=True)
+        print(stream.end_utterance().text)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from runtime.recognizer import Recognizer
 from runtime.stamp import Stamp, plan_path, stamp_path
 from serving import __main__ as main
 from serving.client import TritonRecognizer
-from serving.repository import decoder_config, decoder_model, step_config, write_decoder, write_repository
+from serving.repository import IDLE_S, decoder_config, decoder_model, step_config, write_decoder, write_repository
 
 NUMPY_OF = {"TYPE_FP32": "float32", "TYPE_INT32": "int32", "TYPE_FP16": "float16"}
 
@@ -66,8 +66,19 @@ def test_the_decoder_is_told_of_the_sequence() -> None:
     assert config.backend == "python"
 
 
+class FakeError(Exception):
+    """tritonclient.utils.InferenceServerException."""
+
+    def __init__(self, msg: str, status: str) -> None:
+        super().__init__(f"[{status}] {msg}")
+        self.status = lambda: status
+
+
 class FakeServer(ModuleType):
-    """tritonclient.grpc and the server behind it: the step in onnxruntime, the repository's own model.py."""
+    """tritonclient.grpc and the server behind it: the step in onnxruntime, the repository's own model.py.
+
+    Each model has one slot, `held` by a correlation id from its START to its END. Where `idle`, who holds a slot sends nothing more.
+    """
 
     def __init__(self, bundle: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__("tritonclient.grpc")
@@ -86,6 +97,9 @@ class FakeServer(ModuleType):
         self._decoder = module.TritonPythonModel()
         self._decoder.initialize({"model_repository": str(folder), "model_version": "1"})
         self._state: Any = None
+        self.held: dict[str, int] = {}
+        self.idle = False
+        self.broken = False
 
     def InferenceServerClient(self, url: str) -> "FakeServer":  # noqa: N802, ARG002
         return self
@@ -101,6 +115,11 @@ class FakeServer(ModuleType):
     def infer(self, model: str, inputs: list[Any], outputs: Any = None, **sequence: Any) -> Any:  # noqa: ANN401, ARG002
         sent = {each.name: each.value for each in inputs}
         start, end = sequence["sequence_start"], sequence["sequence_end"]
+        if self.broken:
+            raise FakeError("failed to\nconnect", "StatusCode.UNAVAILABLE")
+        self._take_slot(model, sequence["sequence_id"], start, sequence["client_timeout"])
+        if end:
+            del self.held[model]
         if model.endswith("_step"):
             state = self._backend.new_state() if start else self._state
             result = self._backend.step(sent["audio"][0], int(sent["valid"][0]), state)
@@ -111,18 +130,37 @@ class FakeServer(ModuleType):
             (reply,) = self._decoder.execute([sent])
         return SimpleNamespace(as_numpy=reply.get)
 
+    def _take_slot(self, model: str, sequence: int, start: bool, timeout_s: float | None) -> None:
+        assert 0 < sequence < 1 << 63
+        if start:
+            assert timeout_s, "waits for ever"
+            forgotten = self.idle and timeout_s > IDLE_S
+            if self.held.get(model, sequence) != sequence and not forgotten:
+                raise FakeError("Deadline Exceeded", "StatusCode.DEADLINE_EXCEEDED")
+            self.held[model] = sequence
+        elif self.held.get(model) != sequence:
+            raise FakeError("must specify the START flag", "StatusCode.INVALID_ARGUMENT")
+
     def close(self) -> None:
         """Nothing is open."""
 
 
 @pytest.fixture
-def served(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TritonRecognizer]:
+def fake(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     write_decoder(bundle, tmp_path)
     fake = FakeServer(bundle, tmp_path, monkeypatch)
     package: Any = ModuleType("tritonclient")
     package.grpc = fake
     monkeypatch.setitem(sys.modules, "tritonclient", package)
     monkeypatch.setitem(sys.modules, "tritonclient.grpc", fake)
+    utils: Any = ModuleType("tritonclient.utils")
+    utils.InferenceServerException = FakeError
+    monkeypatch.setitem(sys.modules, "tritonclient.utils", utils)
+    return fake
+
+
+@pytest.fixture
+def served(bundle: Path, fake: FakeServer) -> Iterator[TritonRecognizer]:  # noqa: ARG001 -- the modules it puts in place
     with TritonRecognizer(bundle, "nowhere:0") as recognizer:
         yield recognizer
 
@@ -136,6 +174,122 @@ def test_the_client_recognises_what_the_runtime_does(
             ours, theirs = ([*each.push(samples), each.end_utterance()] for each in streams)
             assert theirs == ours
             assert ours[-1].text
+
+
+def test_an_utterance_of_any_length_gives_the_slots_back(
+    bundle: Path, fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
+) -> None:
+    read = read_bundle(bundle)
+    first, chunk, hop = read.first_step_samples, read.chunk_samples, read.hop_samples
+    assert chunk % hop == 0
+    # What is owed changes at whole hops and at whole chunks after the first step: either side of each, over a chunk and the first step.
+    edges = [*range(hop, first + 2 * chunk, hop), *(first + chunk * each for each in range(3))]
+    lengths = sorted({each + side for each in edges for side in (-1, 0, 1)} | {1481, 14290})
+    stream, speech, unflushed = served.stream(), sample[0][1], 0
+    for length in lengths:
+        stream.push(speech[:length])
+        steps = 0 if length < first else 1 + (length - first) // chunk
+        unflushed += read.encoder_frames(length) <= steps * read.chunk_frames
+        stream.end_utterance()
+        assert not fake.held, length
+    assert 0 < unflushed < len(lengths)
+
+
+@pytest.mark.parametrize("over", ["reset", "close", "recogniser closed", "dropped"])
+def test_an_utterance_cut_off_gives_the_slots_back(
+    fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]], over: str
+) -> None:
+    stream = served.stream()
+    stream.push(sample[0][1][:8000])
+    assert len(fake.held) == 2
+    if over == "reset":
+        stream.reset()
+    elif over == "close":
+        stream.close()
+    elif over == "dropped":
+        del stream
+        stream = served.stream()
+    else:
+        served.close()
+    assert not fake.held
+
+
+def test_a_finished_decoder_gives_its_slot_back(fake: FakeServer, served: TritonRecognizer) -> None:
+    decoder = served.new_decoder()
+    decoder.push(np.array([1, 2]))
+    assert fake.held
+    decoder.finish()
+    assert not fake.held
+    assert decoder.tokens == (1, 2)
+
+
+def test_a_reset_utterance_leaves_nothing_to_the_next(
+    bundle: Path, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
+) -> None:
+    (_, before), (_, samples) = sample[:2]
+    with Recognizer(bundle, "fp32", "onnxruntime-cpu", lm=None) as recognizer:
+        stream = recognizer.stream()
+        expected = [*stream.push(samples), stream.end_utterance()]
+    theirs = served.stream()
+    theirs.push(before)
+    theirs.reset()
+    assert [*theirs.push(samples), theirs.end_utterance()] == expected
+
+
+def test_a_second_live_stream_is_refused(
+    fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
+) -> None:
+    first = served.stream()
+    with pytest.raises(InputError, match="expected one stream at a time, found one that is open; close it"):
+        served.stream()
+    first.close()
+    second = served.stream()
+    second.push(sample[0][1][:8000])
+    first.close()
+    assert len(fake.held) == 2, "the second stream's sequences were ended by the first's close"
+
+
+def test_a_slot_in_use_is_one_line_and_free_later(
+    bundle: Path, fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
+) -> None:
+    speech = sample[0][1][:8000]
+    holder = served.stream()
+    holder.push(speech)
+    with TritonRecognizer(bundle, "nowhere:0") as other:
+        waiting = other.stream()
+        with pytest.raises(
+            InputError, match=r"^expected the slot of .*_step at nowhere:0 within .*, found it in use; .*$"
+        ):
+            waiting.push(speech)
+        assert len(fake.held) == 2
+        holder.close()
+        waiting.reset()
+        waiting.push(speech)
+        assert len(fake.held) == 2
+
+
+def test_a_slot_left_idle_is_waited_for(
+    bundle: Path, fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
+) -> None:
+    speech = sample[0][1][:8000]
+    holder = served.stream()
+    holder.push(speech)
+    fake.idle = True
+    with TritonRecognizer(bundle, "nowhere:0") as other:
+        other.stream().push(speech)
+        with pytest.raises(InputError, match=r"found: .*must specify the START flag"):
+            holder.push(speech)
+
+
+def test_a_server_that_fails_is_one_line(
+    fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
+) -> None:
+    stream = served.stream()
+    stream.push(sample[0][1][:8000])
+    fake.broken = True
+    with pytest.raises(InputError, match=r"^expected a Triton server .*, found: .*failed to connect; start it on .*$"):
+        stream.push(sample[0][1][:8000])
+    stream.close()
 
 
 def test_a_missing_plan_is_refused(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
