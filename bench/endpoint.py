@@ -88,7 +88,7 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
     folder = clips.eval_folder(options.eval, console.print)
     data_sets = clips.data_sets(folder, options.lang, options.limit)
     described = [clips.provenance(data_set) for data_set in data_sets]
-    pace = options.chosen_pace()
+    pace = options.chosen_pace
     rows: list[Row] = []
     records: list[UtteranceRecord] = []
     with options.opened() as recognizer, loaded_spared():
@@ -118,7 +118,7 @@ def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console
             answered = answers(bundle, audio, listened.heard, options.lang)
             decode = percentiles(1e3 * each for each in recognizer.decode_s)
             measured = {
-                **what_runs(recognizer, options.chosen_precision()),
+                **what_runs(recognizer, options.chosen_precision),
                 "frame_ms": options.frame_ms,
                 "pace": pace,
                 "data": data_set.name,

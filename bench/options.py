@@ -1,6 +1,7 @@
 """What the benches that recognise speech have in common: their options, and the name of their result file."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -28,22 +29,24 @@ class SpeechOptions:
     name: str | None = None  # of the result file; None: made of what is measured
     out: Path = Path("bench/results")
 
+    @cached_property
     def chosen_backend(self) -> str:
-        """The backend asked for, or this machine's best."""
+        """The backend asked for, or this machine's best; nvidia-smi is asked once."""
         return default_backend() if self.backend == "auto" else self.backend
 
+    @property
     def chosen_precision(self) -> str:
         """The precision asked for, or the chosen backend's usual one."""
-        return self.precision or default_precision(self.chosen_backend())
+        return self.precision or default_precision(self.chosen_backend)
 
     def opened(self) -> TimedRecognizer:
         """The recogniser to measure; a context manager. Raises InputError for a bundle or a choice that cannot be opened."""
-        return TimedRecognizer(self.bundle, self.chosen_precision(), self.chosen_backend(), self.lm, self.decoder)
+        return TimedRecognizer(self.bundle, self.chosen_precision, self.chosen_backend, self.lm, self.decoder)
 
     def result_path(self, recognizer: TimedRecognizer, data: Path, kind: str = "") -> Path:
         """Where the result goes: named as asked, else after what is measured. Raises InputError for a name that is none."""
         bundle = recognizer.bundle
-        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", self.chosen_precision(), self.chosen_backend()]
+        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", self.chosen_precision, self.chosen_backend]
         parts += ["rnnt"] if recognizer.decoder == "rnnt" else []
         parts += [] if recognizer.ngram is None else ["lm"]
         parts += [kind] if kind else []
@@ -56,8 +59,9 @@ class PacedOptions(SpeechOptions):
 
     pace: Literal["auto", "realtime", "fast"] = "auto"  # auto: real time on a GPU, fast without one
 
+    @property
     def chosen_pace(self) -> Pace:
         """The pace asked for, or the backend's."""
         if self.pace != "auto":
             return self.pace
-        return "realtime" if on_gpu(self.chosen_backend()) else "fast"
+        return "realtime" if on_gpu(self.chosen_backend) else "fast"

@@ -52,10 +52,10 @@ def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Pat
     folder = clips.eval_folder(options.eval, console.print)
     data_sets = clips.data_sets(folder, options.lang, options.limit)
     described = [clips.provenance(data_set) for data_set in data_sets]
-    backend, precision = options.chosen_backend(), options.chosen_precision()
+    backend, precision = options.chosen_backend, options.chosen_precision
     with options.opened() as recognizer, loaded_spared():
         path = options.result_path(recognizer, folder)
-        setting = Setting(options.lang, options.frame_ms, options.chosen_pace(), precision, options.limit)
+        setting = Setting(options.lang, options.frame_ms, options.chosen_pace, precision, options.limit)
         bench = Bench(recognizer, setting, console)
         plan = plan_figures(options.bundle, precision, backend)
         rows: list[Row] = []

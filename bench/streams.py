@@ -62,7 +62,7 @@ def run_streams(options: StreamsOptions, argv: Sequence[str], console: Console) 
     folder = clips.eval_folder(options.eval, console.print)
     data_sets = clips.data_sets(folder, options.lang, options.limit)
     described = [clips.provenance(data_set) for data_set in data_sets]
-    backend, precision = options.chosen_backend(), options.chosen_precision()
+    backend, precision = options.chosen_backend, options.chosen_precision
     rows: list[Row] = []
     with options.opened() as recognizer, loaded_spared():
         bundle = recognizer.bundle

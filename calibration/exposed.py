@@ -26,10 +26,11 @@ class ExposedStep:
         self._bundle = bundle
         self._step = bundle.step("fp32")
         self._shown = shown
-        within = [each for each in shown if each not in self._step.results]
+        self._results = self._step.results
+        within = [each for each in shown if each not in self._results]
         expose(model, within)
         self._session = open_session(model.SerializeToString(), name, threads)
-        self._outputs = [*self._step.results, *(f"next_{each}" for each in STATE), *within]
+        self._outputs = [*self._results, *(f"next_{each}" for each in STATE), *within]
 
     def new_state(self) -> State:
         """Zeros."""
@@ -42,7 +43,7 @@ class ExposedStep:
         following = {name: made[f"next_{name}"] for name in STATE}
         # No symbol of RNN-T: nothing is decoded where there is no CTC head.
         symbols = np.zeros((self._bundle.chunk_frames, 0), np.int32)
-        results = {name: made[name][0] for name in self._step.results}
+        results = {name: made[name][0] for name in self._results}
         shown = {name: self._of_audio(made[name], valid) for name in self._shown}
         return StepResult(**results, state=following, symbols=symbols), shown
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 Cells = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 """A table's title, headers and rows."""
 
-STEPS = "steps"
-
 
 def print_search(found: Sensitivity, console: Console) -> None:
     """The methods, the groups, the lists, and WER."""
@@ -46,9 +44,8 @@ def print_accuracy(found: "AccuracyReport", console: Console) -> None:
     """Cosines by layer, what comes out, and the drift of one stream."""
     for title, headers, rows in (layers_table(found), drift_table(found)):
         table = _table(title, *headers)
-        for place, cells in enumerate(rows, 1):
-            last = place < len(rows) and rows[place][0] != cells[0] and headers[0] == STEPS
-            table.add_row(*cells, end_section=last)
+        for cells in rows:
+            table.add_row(*cells)
         console.print(table)
 
 
@@ -68,7 +65,7 @@ def layers_table(found: "AccuracyReport") -> Cells:
 def drift_table(found: "AccuracyReport") -> Cells:
     """One stream through each method's step, at several ages."""
     title = "One stream: frames since the mark before, relative error of the state"
-    headers = (STEPS, "method", "cosine, encoded", "rms / changed", "kv_cache", "time_cache")
+    headers = ("steps", "method", "cosine, encoded", "rms / changed", "kv_cache", "time_cache")
     rows: list[tuple[str, ...]] = []
     for steps in found.rows[0].drift:
         for each in found.rows:

@@ -77,9 +77,12 @@ class Recognizer:
         with self._opening:
             if self._closed:
                 raise ClosedError("expected an open recogniser, found a closed one; open it again")
-            stream = Stream(self, endpoints)
+            stream = self._new_stream(endpoints)
             self._streams.add(stream)
         return stream
+
+    def _new_stream(self, endpoints: EndpointRules | None) -> "Stream":
+        return Stream(self, endpoints)
 
     def new_decoder(self) -> Decoder:
         """A decoder at an utterance's start."""
@@ -116,7 +119,8 @@ class Stream:
     stream; the lengths of the finals add up to the audio. Decisions depend on the audio alone, not on how it was cut into frames.
 
     Any method may be called from any thread: one at a time has its turn, a step and its decoding are never parted. `reset` and `close`
-    cut a longer `push` short after the step that it is in. After an error the utterance is lost: the next call begins a new one.
+    cut a longer `push` short after the step that it is in. After a step that failed the utterance is lost: the next
+    call begins a new one.
     """
 
     def __init__(self, recognizer: Recognizer, endpoints: EndpointRules | None = None) -> None:

@@ -18,7 +18,7 @@ from data.audio import load_audio
 from runtime.backends.base import StepResult
 from runtime.bundle import read_bundle
 from runtime.endpoint import EndpointRules
-from runtime.errors import ClosedError, InputError, exit_code
+from runtime.errors import InputError, exit_code
 from runtime.events import Partial
 from runtime.recognizer import ALL_VALID, Recognizer, Stream
 from serving.repository import IDLE_S, decoder_model, step_model
@@ -194,7 +194,10 @@ class TritonStream(Stream):
 
 
 class TritonRecognizer(Recognizer):
-    """A Recognizer whose step and greedy decoder run on the server at `url`, as host:port. One stream at a time."""
+    """A Recognizer whose step and greedy decoder run on the server at `url`, as host:port.
+
+    One stream at a time, as the server has one slot: `stream` raises InputError also while another is open.
+    """
 
     def __init__(self, bundle: Path, url: str) -> None:
         """Raises InputError for a broken bundle or one without a CTC head, and where tritonclient is not installed."""
@@ -202,16 +205,10 @@ class TritonRecognizer(Recognizer):
         self.server = Server(bundle, url)
         super().__init__(bundle, backend=TritonStep(self.server), lm=None)
 
-    def stream(self, endpoints: EndpointRules | None = None) -> TritonStream:
-        """See Recognizer.stream. Raises InputError also while another stream of this recogniser is open: the server has one slot."""
-        with self._opening:
-            if self._closed:
-                raise ClosedError("expected an open recogniser, found a closed one; open it again")
-            if any(isinstance(each, TritonStream) and each.live for each in self._streams):
-                raise InputError("expected one stream at a time, found one that is open; close it before the next")
-            stream = TritonStream(self, endpoints)
-            self._streams.add(stream)
-        return stream
+    def _new_stream(self, endpoints: EndpointRules | None) -> TritonStream:
+        if any(isinstance(each, TritonStream) and each.live for each in self._streams):
+            raise InputError("expected one stream at a time, found one that is open; close it before the next")
+        return TritonStream(self, endpoints)
 
     def new_decoder(self) -> TritonDecoder:
         """A decoder at an utterance's start."""

@@ -90,7 +90,8 @@ class OnnxRuntimeBackend:
         path, self._step = step_file(folder, bundle, precision)
         self.name = name
         self._session = open_graph(path, self._step, name)
-        self._outputs = [*self._step.results, *(f"next_{name}" for name in STATE)]
+        self._results = self._step.results
+        self._outputs = [*self._results, *(f"next_{name}" for name in STATE)]
         self._evaluations = Evaluations(folder, bundle, precision, name) if decoder == "rnnt" else None
 
     def new_state(self) -> State:
@@ -101,7 +102,7 @@ class OnnxRuntimeBackend:
         """See Backend.step."""
         feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **{name: state[name] for name in STATE}}
         made = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
-        results = {name: made[name][0] for name in self._step.results}
+        results = {name: made[name][0] for name in self._results}
         following = {name: made[f"next_{name}"] for name in STATE}
         if self._evaluations is None:
             return StepResult(**results, state=following)

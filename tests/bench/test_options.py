@@ -39,5 +39,5 @@ def test_precision_is_the_backend_s_usual(
     bundle = SimpleNamespace(checkpoint=SimpleNamespace(name="m"), lookahead_ms=80)
     recognizer: Any = SimpleNamespace(bundle=bundle, decoder="ctc", ngram=None)
     backend = opened[2]
-    assert opened[1] == asked.chosen_precision() == expected
+    assert opened[1] == asked.chosen_precision == expected
     assert asked.result_path(recognizer, Path("data/sample")).name == f"m-80ms-{expected}-{backend}-sample-en.json"

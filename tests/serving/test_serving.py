@@ -19,7 +19,7 @@ from runtime.files import sha256
 from runtime.recognizer import Recognizer
 from runtime.stamp import Stamp, plan_path, stamp_path
 from serving import __main__ as main
-from serving.client import TritonRecognizer
+from serving.client import TritonRecognizer, TritonStream
 from serving.repository import IDLE_S, decoder_config, decoder_model, step_config, write_decoder, write_repository
 
 NUMPY_OF = {"TYPE_FP32": "float32", "TYPE_INT32": "int32", "TYPE_FP16": "float16"}
@@ -249,12 +249,24 @@ def test_a_second_live_stream_is_refused(
     assert len(fake.held) == 2, "the second stream's sequences were ended by the first's close"
 
 
+@pytest.fixture
+def speech(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    """Half a second: a step or two."""
+    return sample[0][1][:8000]
+
+
+@pytest.fixture
+def holder(served: TritonRecognizer, speech: np.ndarray) -> TritonStream:
+    """A stream that holds the slots."""
+    stream = served.stream()
+    assert isinstance(stream, TritonStream)
+    stream.push(speech)
+    return stream
+
+
 def test_a_slot_in_use_is_one_line_and_free_later(
-    bundle: Path, fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
+    bundle: Path, fake: FakeServer, speech: np.ndarray, holder: TritonStream
 ) -> None:
-    speech = sample[0][1][:8000]
-    holder = served.stream()
-    holder.push(speech)
     with TritonRecognizer(bundle, "nowhere:0") as other:
         waiting = other.stream()
         with pytest.raises(
@@ -269,11 +281,8 @@ def test_a_slot_in_use_is_one_line_and_free_later(
 
 
 def test_a_slot_left_idle_is_waited_for(
-    bundle: Path, fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
+    bundle: Path, fake: FakeServer, speech: np.ndarray, holder: TritonStream
 ) -> None:
-    speech = sample[0][1][:8000]
-    holder = served.stream()
-    holder.push(speech)
     fake.idle = True
     with TritonRecognizer(bundle, "nowhere:0") as other:
         other.stream().push(speech)
