@@ -26,7 +26,7 @@ def quantised(model: onnx.ModelProto, amax: Mapping[str, float], kept: Collectio
     """A copy of a step with Q/DQ on the data and the weight of every product but those in `kept`, in the step's own types.
 
     Args:
-        model: step.fp16.onnx, for strongly typed TensorRT, or step.fp32.onnx, for 8.6 and its flags.
+        model: a step. Where its products are FP16, so are their scales: for strongly typed TensorRT. FP32 ones are for 8.6.
         amax: threshold of the data by product.
         kept: products that stay in the step's own precision.
 
@@ -39,10 +39,12 @@ def quantised(model: onnx.ModelProto, amax: Mapping[str, float], kept: Collectio
     if missing := wanted.keys() - amax.keys():
         raise InputError(f"expected a threshold for {min(missing)}, found none; make them with `make calibrate`")
     nodes = []
+    half = False  # whether a scale is FP16
     for node in result.graph.node:
         if node.name in wanted:
             data, weight = wanted[node.name], constants[node.input[1]]
             values = numpy_helper.to_array(weight)  # [in, out]
+            half |= values.dtype == np.float16
             result.graph.initializer.remove(weight)
             pair = _Pair(node.name, values.dtype)
             nodes += [*pair.of_data(data, amax[node.name]), *pair.of_weight(weight.name, values)]
@@ -51,7 +53,7 @@ def quantised(model: onnx.ModelProto, amax: Mapping[str, float], kept: Collectio
         nodes.append(node)
     del result.graph.node[:]
     result.graph.node.extend(nodes)
-    if any(each.data_type == onnx.TensorProto.FLOAT16 for each in result.graph.initializer):
+    if half:
         del result.opset_import[:]
         result.opset_import.append(helper.make_opsetid("", OPSET))
         result.ir_version = IR_VERSION

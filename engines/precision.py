@@ -2,36 +2,57 @@
 
 In FP16 it parses step.fp16.onnx too. Its Myelin compiler, which takes the layers of the Conformer as one block each, keeps the types that
 the ONNX casts between; told types layer by layer (OBEY_PRECISION_CONSTRAINTS on all of them) it finds no implementation, and given
-step.fp32.onnx it stays in FP32. Seen on an H100. In INT8 it gets step.fp32.onnx with the Q/DQ of step.int8.onnx, since it knows no
-FP16 scales.
+step.fp32.onnx it stays in FP32. Seen on an H100. In INT8 it gets step.fp16.onnx with the thresholds of step.int8.onnx, the quantised
+products in FP32 between two Casts, since it knows no FP16 scales.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from calibration.placement import quantised_products
 from calibration.quantise import quantised, thresholds_of
 from runtime.bundle import Bundle, Precision, step_file
-from runtime.entries import STATE
 
 FRONT_END = ("mel/", "subsampling/stage")  # nodes before the Conformer's layers, FP32 in every precision
 
 
 def with_fp32_scales(folder: Path, bundle: Bundle) -> bytes:
-    """step.fp32.onnx of the bundle in `folder` with the Q/DQ of its step.int8.onnx, where that has any."""
-    fp32, int8 = (onnx.load(step_file(folder, bundle, precision)[0]) for precision in ("fp32", "int8"))
+    """step.fp16.onnx of the bundle in `folder` with the Q/DQ of its step.int8.onnx, where that has any, in FP32."""
+    fp16, int8 = (onnx.load(step_file(folder, bundle, precision)[0]) for precision in ("fp16", "int8"))
     thresholds = thresholds_of(int8)
-    model = quantised(fp32, thresholds, kept=quantised_products(fp32).keys() - thresholds.keys())
-    return bytes(model.SerializeToString())
+    products = quantised_products(fp16)
+    _widen(fp16, {name: products[name] for name in thresholds})
+    return bytes(quantised(fp16, thresholds, kept=products.keys() - thresholds.keys()).SerializeToString())
+
+
+def _widen(model: onnx.ModelProto, products: Mapping[str, str]) -> None:
+    """Make products FP32, in place: a Cast before and behind each, and its constants."""
+    constants = {each.name: each for each in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.name in products:
+            data, wide, output = products[node.name], f"{node.name}.input.float32", node.output[0]
+            nodes.insert(-1, helper.make_node("Cast", [data], [wide], name=wide, to=TensorProto.FLOAT))
+            node.input[0], node.output[0] = wide, f"{node.name}.output.float32"
+            for name in node.input[1:]:
+                values = numpy_helper.to_array(constants[name]).astype(np.float32)
+                constants[name].CopyFrom(numpy_helper.from_array(values, name))
+            half = helper.make_node(
+                "Cast", [node.output[0]], [output], name=f"{node.name}.output", to=TensorProto.FLOAT16
+            )
+            nodes.append(half)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def set_flags(trt: Any, config: Any, network: Any, precision: Precision) -> None:  # noqa: ANN401
-    """Allow the precision, and hold the FP32 layers of the front end to FP32: log-mel in FP16 loses the quiet bands.
-
-    In INT8 the caches become FP16, as they are in the bundle's INT8 step.
-    """
+    """Allow the precision, and hold the FP32 layers of the front end to FP32: log-mel in FP16 loses the quiet bands."""
     if precision == "fp32":
         return
     config.set_flag(trt.BuilderFlag.FP16)
@@ -44,8 +65,3 @@ def set_flags(trt: Any, config: Any, network: Any, precision: Precision) -> None
             layer.set_output_type(0, trt.float32)
     if precision == "int8":
         config.set_flag(trt.BuilderFlag.INT8)
-        inputs = [network.get_input(index) for index in range(network.num_inputs)]
-        outputs = [network.get_output(index) for index in range(network.num_outputs)]
-        for tensor in (*inputs, *outputs):
-            if tensor.name.removeprefix("next_") in STATE and tensor.dtype == trt.float32:
-                tensor.dtype = trt.float16
