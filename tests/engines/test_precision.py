@@ -97,16 +97,19 @@ def test_every_fp32_layer_of_the_front_end_is_held(held: tuple[dict[str, Typable
     assert all(each.precision == trt.float32 for each in computing if each.dtype == trt.float32)
 
 
-def test_int8_is_allowed_beside_fp16() -> None:
+def test_int8_is_allowed_and_the_caches_are_reformatted_nowhere() -> None:
+    types = {"audio": trt.float32, "kv_cache": trt.float16, "next_time_cache": trt.float16, "next_length": trt.int32}
+    tensors = [SimpleNamespace(name=name, dtype=dtype, allowed_formats=None) for name, dtype in types.items()]
     flags: list[str] = []
-    names = SimpleNamespace(FP16="FP16", INT8="INT8", OBEY_PRECISION_CONSTRAINTS="OBEY")
-    set_flags(
-        SimpleNamespace(BuilderFlag=names),
-        SimpleNamespace(set_flag=flags.append),
-        SimpleNamespace(num_layers=0),
-        "int8",
+    names = SimpleNamespace(FP16="FP16", INT8="INT8", OBEY_PRECISION_CONSTRAINTS="OBEY", DIRECT_IO="DIRECT")
+    module = SimpleNamespace(BuilderFlag=names, float16=trt.float16, TensorFormat=trt.TensorFormat)
+    network = SimpleNamespace(
+        num_layers=0, num_inputs=2, num_outputs=2, get_input=tensors[:2].__getitem__, get_output=tensors[2:].__getitem__
     )
-    assert flags == ["FP16", "OBEY", "INT8"]
+    set_flags(module, SimpleNamespace(set_flag=flags.append), network, "int8")
+    assert flags == ["FP16", "OBEY", "INT8", "DIRECT"]
+    linear = 1 << int(trt.TensorFormat.LINEAR)
+    assert [each.allowed_formats for each in tensors] == [None, linear, linear, None]
 
 
 def test_fp32_is_told_nothing() -> None:
