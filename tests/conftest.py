@@ -11,6 +11,8 @@ from data.audio import load_audio
 from data.manifest import read_manifest
 from export.bundle import bundle_folder, export_bundle, is_current
 from export.checkpoint import EMBEDDED, Checkpoint, load_checkpoint
+from runtime.backends.onnxruntime import check_rounding
+from runtime.errors import InputError
 
 BUNDLES = Path("build/bundles")
 
@@ -38,6 +40,15 @@ def bundle_at() -> Callable[[int], Path]:
 def bundle(bundle_at: Callable[[int], Path]) -> Path:
     """The embedded checkpoint's bundle at 80 ms."""
     return bundle_at(80)
+
+
+@pytest.fixture(scope="session")
+def rounding() -> None:
+    """Skips where onnxruntime cannot run INT8."""
+    try:
+        check_rounding()
+    except InputError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

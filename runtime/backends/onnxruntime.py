@@ -14,6 +14,9 @@ from runtime.errors import InputError
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32"}  # onnxruntime's names
 
+ROUNDS = (1, 30)
+"""The first version whose QuantizeLinear of FP16 rounds to the nearest on a CPU; earlier ones round towards zero (its issue 18576)."""
+
 State = dict[str, npt.NDArray[np.generic]]
 
 
@@ -60,6 +63,18 @@ def open_graph(path: Path, entry: GraphEntry, name: str) -> Any:  # noqa: ANN401
     return session
 
 
+def check_rounding() -> None:
+    """Raise InputError for an onnxruntime that computes INT8 wrongly."""
+    import onnxruntime
+
+    found = onnxruntime.__version__
+    if tuple(int(part) for part in found.split(".")[:2]) < ROUNDS:
+        raise InputError(
+            f"expected onnxruntime {'.'.join(map(str, ROUNDS))} or later for INT8, found {found}, which rounds its FP16 inputs "
+            f"towards zero; use Python 3.11 or later, or --precision fp16"
+        )
+
+
 class Evaluations:
     """RNN-T greedy decoding of chunks of encoded frames, one run of rnnt.PRECISION.onnx a symbol."""
 
@@ -87,7 +102,10 @@ class OnnxRuntimeBackend:
     """Runs step.PRECISION.onnx with one execution provider, and the evaluations of RNN-T; the state is a dict of host arrays."""
 
     def __init__(self, folder: Path, bundle: Bundle, precision: str, name: str, decoder: Decoding = "ctc") -> None:
+        """Raises InputError for a bundle that is not whole, or lacks the precision or the decoder, and where onnxruntime is too old."""
         path, self._step = step_file(folder, bundle, precision)
+        if precision == "int8":
+            check_rounding()
         self.name = name
         self._session = open_graph(path, self._step, name)
         self._results = self._step.results

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from calibration.placement import QUANTISED, expose, quantised_products
+from calibration.placement import QUANTISED, quantised_products
 from calibration.quantise import LEVELS, quantised, thresholds_of
 from runtime.backends.onnxruntime import open_session
 from runtime.bundle import read_bundle
@@ -77,29 +77,35 @@ def test_products_kept_and_thresholds_found_again(step: onnx.ModelProto) -> None
     assert thresholds_of(step) == {}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("suffix", QUANTISED)
-def test_arithmetic_against_numpy(suffix: str, bundle: Path) -> None:
+def test_arithmetic_against_numpy(suffix: str, precision: str, bundle: Path, request: pytest.FixtureRequest) -> None:
     """Of one product in 8 bits: numpy's own rounding of its input and weight, summed as integers."""
-    original = onnx.load(bundle / "step.fp32.onnx")
+    if precision == "fp16":
+        request.getfixturevalue("rounding")
+    original = onnx.load(bundle / f"step.{precision}.onnx")
     name = f"layer1/{suffix}"
     data = quantised_products(original)[name]
     model = quantised(original, {name: AMAX}, quantised_products(original).keys() - {name})
-    expose(model, [data, name])
-    feeds = {each.name: each.zeros() for each in read_bundle(bundle).step("fp32").inputs}
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(each) for each in (data, name))
+    feeds = {each.name: each.zeros() for each in read_bundle(bundle).step(precision).inputs}
     feeds["audio"][:] = np.random.default_rng(0).standard_normal(feeds["audio"].shape) * 0.1
     feeds["valid"][:] = 10_000
     x, y = open_session(model.SerializeToString(), "onnxruntime-cpu").run([data, name], feeds)
-    constants = {each.name: numpy_helper.to_array(each).astype(np.float64) for each in original.graph.initializer}
+    constants = {each.name: numpy_helper.to_array(each) for each in original.graph.initializer}
     node = next(each for each in original.graph.node if each.name == name)
-    weight, bias = (constants[each] for each in node.input[1:])
-    scale, scales = AMAX / LEVELS, np.abs(weight).max(0) / LEVELS
-    integers = np.rint(x / scale).clip(-128, 127) @ np.rint(weight / scales)
+    weight, bias = (constants[each].astype(np.float64) for each in node.input[1:])
+    scale, scales = (
+        each.astype(x.dtype).astype(np.float64) for each in (np.array(AMAX / LEVELS), np.abs(weight).max(0) / LEVELS)
+    )
+    integers = np.rint(x / scale).clip(-128, 127) @ np.rint(weight / scales).clip(-LEVELS, LEVELS)
     expected = integers * scale * scales + bias
-    difference = float(np.abs(y - expected).max())
+    difference = np.abs(y - expected)
     one_level = float((scale * np.abs(weight)).max())
-    print(f"{name}: within {difference:.1e}; one level of the input is worth up to {one_level:.1e}")
-    assert difference <= max(1e-4, one_level)  # x / scale may round to either side of a tie
-    assert np.quantile(np.abs(y - expected), 0.9) <= 1e-4
+    rounded = {"fp32": 1e-4, "fp16": 2**-10 * float(np.abs(expected).max())}[precision]
+    print(f"{name}: within {difference.max():.1e}; one level of the input is worth up to {one_level:.1e}")
+    assert difference.max() <= max(rounded, one_level)  # x / scale may round to either side of a tie
+    assert np.quantile(difference, 0.9) <= rounded
 
 
 def test_a_missing_threshold_is_one_line(step: onnx.ModelProto) -> None:

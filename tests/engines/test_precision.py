@@ -149,6 +149,7 @@ def test_only_quantised_products_are_fp32(bundle: Path, tmp_path: Path) -> None:
     assert all(constants[each.name] == each for each in forms["fp16"].graph.initializer if each.name not in read)
 
 
+@pytest.mark.usefixtures("rounding")
 @pytest.mark.parametrize("kind", QUANTISED)
 def test_a_product_is_that_of_the_int8_step(kind: str, bundle: Path, tmp_path: Path) -> None:
     """But for the scales of its weights, which FP16 rounds there."""

@@ -1,11 +1,16 @@
 """How onnxruntime is opened on a GPU, of which there is none: its CUDA libraries first, FP32 in full, and no silent fallback to the CPU."""
 
+import re
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import pytest
 
+from runtime.backends import open_backend
 from runtime.backends.onnxruntime import PROVIDERS, open_session
+from runtime.bundle import read_bundle
 from runtime.errors import InputError
 
 CUDA, CPU = PROVIDERS["onnxruntime-cuda"], PROVIDERS["onnxruntime-cpu"]
@@ -54,3 +59,18 @@ def test_an_onnxruntime_without_cuda(calls: list[Any], monkeypatch: pytest.Monke
     with pytest.raises(InputError, match=f"expected onnxruntime with {CUDA}, found {CPU}"):
         open_session("model.onnx", "onnxruntime-cuda")
     assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("version", "refused"), [("1.23.2", True), ("1.29.1", True), ("1.30.0", False), ("2.0.0", False)]
+)
+def test_int8_needs_an_onnxruntime_that_rounds(
+    version: str, refused: bool, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = read_bundle(bundle)
+    found = found.model_copy(update={"steps": {**found.steps, "int8": found.step("fp16")}})
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    open_backend("onnxruntime-cpu", bundle, found, "fp16")
+    message = f"expected onnxruntime 1.30 or later for INT8, found {version}, which rounds its FP16 inputs towards zero"
+    with pytest.raises(InputError, match=re.escape(message)) if refused else nullcontext():
+        open_backend("onnxruntime-cpu", bundle, found, "int8")
