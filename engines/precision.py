@@ -45,18 +45,17 @@ def _widen(model: onnx.ModelProto, products: Mapping[str, str]) -> None:
     constants = {each.name: each for each in model.graph.initializer}
     nodes = []
     for node in model.graph.node:
-        nodes.append(node)
-        if node.name in products:
-            data, wide, output = products[node.name], f"{node.name}.input.float32", node.output[0]
-            nodes.insert(-1, helper.make_node("Cast", [data], [wide], name=wide, to=TensorProto.FLOAT))
-            node.input[0], node.output[0] = wide, f"{node.name}.output.float32"
-            for name in node.input[1:]:
-                values = numpy_helper.to_array(constants[name]).astype(np.float32)
-                constants[name].CopyFrom(numpy_helper.from_array(values, name))
-            half = helper.make_node(
-                "Cast", [node.output[0]], [output], name=f"{node.name}.output", to=TensorProto.FLOAT16
-            )
-            nodes.append(half)
+        if node.name not in products:
+            nodes.append(node)
+            continue
+        data, output = f"{node.name}.input.float32", node.output[0]
+        before = helper.make_node("Cast", [products[node.name]], [data], name=data, to=TensorProto.FLOAT)
+        node.input[0], node.output[0] = data, f"{node.name}.output.float32"
+        for name in node.input[1:]:
+            values = numpy_helper.to_array(constants[name]).astype(np.float32)
+            constants[name].CopyFrom(numpy_helper.from_array(values, name))
+        behind = helper.make_node("Cast", [*node.output], [output], name=f"{node.name}.output", to=TensorProto.FLOAT16)
+        nodes += [before, node, behind]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
 
