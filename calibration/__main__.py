@@ -1,4 +1,4 @@
-"""`python -m calibration`: calibration speech through a bundle's FP32 step, to thresholds of activations and the INT8 step."""
+"""`python -m calibration`: calibration speech through a bundle's widest step, to thresholds of activations and the INT8 step."""
 
 import argparse
 import resource
@@ -37,7 +37,9 @@ def run(args: argparse.Namespace) -> None:
     from runtime.bundle import read_bundle
 
     if args.keep == "search":
-        read_bundle(args.bundle).check_ctc("--keep search")
+        bundle = read_bundle(args.bundle)
+        bundle.check_ctc("--keep search")
+        bundle.step("fp32")
     selection = make_calibration(args)
     kept = make_search(args, selection) if args.keep == "search" else ()
     how = f"{args.method} with {len(kept)} products in FP16" if kept else args.method

@@ -35,7 +35,7 @@ def is_current(path: Path, bundle: Bundle, selection: Selection) -> bool:
 
 
 def calibrate(folder: Path, selection: Selection) -> Calibration:
-    """Stream the clips through the bundle's FP32 step, with a progress bar, and find every product's thresholds.
+    """Stream the clips through the bundle's widest step, with a progress bar, and find every product's thresholds.
 
     Half of the clips are utterances of their own, half are one stream. Clips are loaded one at a time.
 
@@ -76,7 +76,7 @@ def calibrate(folder: Path, selection: Selection) -> Calibration:
         )
     return Calibration(
         calibrator=calibrator_hash(),
-        step_sha256=bundle.step("fp32").sha256,
+        step_sha256=bundle.step(bundle.widest).sha256,
         checkpoint_sha256=bundle.checkpoint.sha256,
         data=selection.data,
         created=datetime.now(timezone.utc).date().isoformat(),

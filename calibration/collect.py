@@ -21,11 +21,11 @@ PIECE_S = 1.0  # of audio pushed between two updates of the progress
 
 
 class ObservedBackend(ExposedStep):
-    """A Backend: step.fp32.onnx in onnxruntime, which also counts what each quantised product reads."""
+    """A Backend: the widest step of a bundle in onnxruntime, which also counts what each quantised product reads."""
 
     def __init__(self, folder: Path, bundle: Bundle) -> None:
         """Raises InputError for a bundle that is not whole or lacks a product to be quantised."""
-        path, _ = step_file(folder, bundle, "fp32")
+        path, _ = step_file(folder, bundle, bundle.widest)
         model = onnx.load(path)
         self.products = quantised_products(model)
         """Product -> the tensor that it reads."""
@@ -49,7 +49,7 @@ class ObservedBackend(ExposedStep):
         """Count what is buffered. Raises InputError where it is not finite."""
         for tensor, parts in self._waiting.items():
             if parts:
-                self.histograms[tensor].add(np.concatenate([part.ravel() for part in parts]))
+                self.histograms[tensor].add(np.concatenate([part.ravel() for part in parts], dtype=np.float32))
                 parts.clear()
 
 

@@ -1,4 +1,4 @@
-"""The FP32 step or another form of it in onnxruntime, with tensors within it made outputs, of the frames that the audio has."""
+"""The widest step of a bundle, or another form of it, in onnxruntime: tensors within are outputs too, of the frames that the audio has."""
 
 from collections.abc import Sequence
 
@@ -21,10 +21,10 @@ class ExposedStep:
     """All of a Backend but `step`: what that keeps of the tensors is the subclass's."""
 
     def __init__(self, model: onnx.ModelProto, bundle: Bundle, shown: Sequence[str], name: str, threads: int) -> None:
-        """`model` is given outputs, in place; `shown`: results of the step or FP32 tensors within; `name`, `threads`: see open_session."""
+        """`model` is given outputs, in place; `shown`: results of the step or tensors within; `name`, `threads`: see open_session."""
         self.name = name
         self._bundle = bundle
-        self._step = bundle.step("fp32")
+        self._step = bundle.step(bundle.widest)
         self._shown = shown
         self._results = self._step.results
         within = [each for each in shown if each not in self._results]

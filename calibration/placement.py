@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
 from runtime.errors import InputError
 
@@ -45,5 +45,5 @@ def quantised_products(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def expose(model: onnx.ModelProto, tensors: Iterable[str]) -> None:
-    """Make FP32 tensors outputs of the model too, in place."""
-    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors)
+    """Make tensors outputs of the model too, in place."""
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in tensors)

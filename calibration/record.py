@@ -38,7 +38,7 @@ class Activation(_Strict):
     """What one product read, in the units of the activation."""
 
     tensor: str
-    """In step.fp32.onnx."""
+    """In the widest step."""
     samples: Positive
     """Values seen."""
     zeros: Count
@@ -55,7 +55,7 @@ class Calibration(_Strict):
     calibrator: Hash
     """Hash of the sources that made it."""
     step_sha256: Hash
-    """Of the bundle's step.fp32.onnx."""
+    """Of the bundle's widest step."""
     checkpoint_sha256: Hash
     data: Annotated[list[DataEntry], Field(min_length=1)]
     created: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
@@ -99,7 +99,7 @@ def read_calibration(path: Path, bundle: Bundle) -> Calibration:
     except ValidationError as error:
         raise InputError(f"expected a valid {path}, found at {what_is_wrong(error)}; {AGAIN}") from error
     expectations = [
-        ("a step.fp32.onnx", bundle.step("fp32").sha256, calibration.step_sha256),
+        (f"a step.{bundle.widest}.onnx", bundle.step(bundle.widest).sha256, calibration.step_sha256),
         ("a checkpoint", bundle.checkpoint.sha256, calibration.checkpoint_sha256),
     ]
     for what, expected, found in expectations:

@@ -16,17 +16,27 @@ from onnx import TensorProto, helper, numpy_helper
 
 from calibration.placement import quantised_products
 from calibration.quantise import quantised, thresholds_of
+from export.graph import MAX_BYTES
 from runtime.bundle import Bundle, Precision, step_file
+from runtime.errors import InputError
 
 FRONT_END = ("mel/", "subsampling/stage")  # nodes before the Conformer's layers, FP32 in every precision
 
 
 def with_fp32_scales(folder: Path, bundle: Bundle) -> bytes:
-    """step.fp16.onnx of the bundle in `folder` with the Q/DQ of its step.int8.onnx, where that has any, in FP32."""
+    """step.fp16.onnx of the bundle in `folder` with the Q/DQ of its step.int8.onnx, where that has any, in FP32.
+
+    Raises InputError where an ONNX file cannot hold the FP32 weights.
+    """
     fp16, int8 = (onnx.load(step_file(folder, bundle, precision)[0]) for precision in ("fp16", "int8"))
     thresholds = thresholds_of(int8)
     products = quantised_products(fp16)
     _widen(fp16, {name: products[name] for name in thresholds})
+    if (size := sum(len(each.raw_data) for each in fp16.graph.initializer)) > MAX_BYTES:
+        raise InputError(
+            f"expected quantised products of up to {MAX_BYTES / 1e9:.0f} GB in FP32 for TensorRT 8.6, found {size / 1e9:.1f}; "
+            f"use TensorRT 10, or --precision fp16"
+        )
     return bytes(quantised(fp16, thresholds, kept=products.keys() - thresholds.keys()).SerializeToString())
 
 
@@ -35,18 +45,17 @@ def _widen(model: onnx.ModelProto, products: Mapping[str, str]) -> None:
     constants = {each.name: each for each in model.graph.initializer}
     nodes = []
     for node in model.graph.node:
-        nodes.append(node)
-        if node.name in products:
-            data, wide, output = products[node.name], f"{node.name}.input.float32", node.output[0]
-            nodes.insert(-1, helper.make_node("Cast", [data], [wide], name=wide, to=TensorProto.FLOAT))
-            node.input[0], node.output[0] = wide, f"{node.name}.output.float32"
-            for name in node.input[1:]:
-                values = numpy_helper.to_array(constants[name]).astype(np.float32)
-                constants[name].CopyFrom(numpy_helper.from_array(values, name))
-            half = helper.make_node(
-                "Cast", [node.output[0]], [output], name=f"{node.name}.output", to=TensorProto.FLOAT16
-            )
-            nodes.append(half)
+        if node.name not in products:
+            nodes.append(node)
+            continue
+        data, output = f"{node.name}.input.float32", node.output[0]
+        before = helper.make_node("Cast", [products[node.name]], [data], name=data, to=TensorProto.FLOAT)
+        node.input[0], node.output[0] = data, f"{node.name}.output.float32"
+        for name in node.input[1:]:
+            values = numpy_helper.to_array(constants[name]).astype(np.float32)
+            constants[name].CopyFrom(numpy_helper.from_array(values, name))
+        behind = helper.make_node("Cast", [*node.output], [output], name=f"{node.name}.output", to=TensorProto.FLOAT16)
+        nodes += [before, node, behind]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
 

@@ -12,7 +12,7 @@ import pytest
 from calibration.placement import QUANTISED
 from calibration.quantise import thresholds_of
 from calibration.record import calibration_path, read_calibration
-from runtime.bundle import read_bundle
+from runtime.bundle import read_bundle, write_manifest
 from runtime.files import sha256
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +79,17 @@ def test_calibrates_once(toy: Path, speech: Path, model: onnx.ModelProto, rewrit
     broken = json.loads(path.read_text()) | {"extra": 1}
     path.write_text(json.dumps(broken))
     assert "wrote" in calibration("--bundle", toy, "--data", speech, "--minutes", "2").stdout
+
+
+def test_a_bundle_without_fp32(toy: Path, speech: Path) -> None:
+    found = read_bundle(toy)
+    write_manifest(toy, found.model_copy(update={"steps": {"fp16": found.step("fp16")}}))
+    done = calibration("--bundle", toy, "--data", speech)
+    assert done.returncode == 0, done.stderr
+    assert read_bundle(toy).steps.keys() == {"fp16", "int8"}
+    refused = calibration("--bundle", toy, "--data", speech, "--keep", "search")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "expected a precision of the bundle (fp16, int8), found fp32" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What is counted: every frame of a stream's own states, against a numpy stream of the toy step, and in the exported step."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from calibration import collect
 from calibration.collect import PAUSES_S, ObservedBackend, stream_speech
 from calibration.histogram import BINS
 from calibration.placement import QUANTISED
+from calibration.thresholds import thresholds
 from runtime import Recognizer
-from runtime.bundle import read_bundle
+from runtime.bundle import read_bundle, write_manifest
 from runtime.errors import InputError
 
 FRAMES, WINDOW = 2, 2560
@@ -124,6 +126,33 @@ def test_activations_that_are_not_finite_are_refused(
     with pytest.raises(InputError, match=r"^expected finite activations in layer0/ffn1.out, found \d+ NaN") as error:
         stream_speech(Recognizer(toy, backend=backend), noise([40 * WINDOW]), 1, lambda _: None)
     assert "\n" not in str(error.value)
+
+
+def test_a_bundle_without_fp32_is_observed_in_fp16(
+    bundle: Path, sample: list[tuple[str, np.ndarray]], tmp_path: Path
+) -> None:
+    """As of a step whose FP32 weights exceed 2 GB."""
+    folder = tmp_path / "bundles" / bundle.name
+    shutil.copytree(bundle, folder)
+    whole = read_bundle(folder)
+    write_manifest(folder, whole.model_copy(update={"steps": {"fp16": whole.step("fp16")}, "quantisation": None}))
+    counted = {}
+    for name, found in (("fp32", whole), ("fp16", read_bundle(folder))):
+        backend = ObservedBackend(folder, found)
+        stream_speech(
+            Recognizer(folder, backend=backend, lm=None), iter([clip for _, clip in sample[:4]]), 2, lambda _: None
+        )
+        backend.flush()
+        counted[name] = {
+            product: thresholds(backend.histograms[tensor]) for product, tensor in backend.products.items()
+        }
+    assert counted["fp16"].keys() == counted["fp32"].keys()
+    apart = {
+        method: max(abs(counted["fp16"][each][method] / counted["fp32"][each][method] - 1) for each in counted["fp16"])
+        for method in ("max", "percentile_99.9")
+    }
+    print(f"FP16's thresholds from FP32's, at most: {apart}")
+    assert max(apart.values()) < 0.05
 
 
 def test_lengths_of_this_test_owe_what_they_should() -> None:

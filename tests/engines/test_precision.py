@@ -17,6 +17,7 @@ from engines.precision import set_flags, with_fp32_scales
 from engines.progress import make_logger
 from runtime.backends.onnxruntime import open_session
 from runtime.bundle import read_bundle
+from runtime.errors import InputError
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
 
@@ -147,6 +148,15 @@ def test_only_quantised_products_are_fp32(bundle: Path, tmp_path: Path) -> None:
     assert all(constants[name].data_type == onnx.TensorProto.FLOAT for name in read & constants.keys())
     assert all(nodes[node.name] == node for node in forms["fp16"].graph.node if node.name not in found)
     assert all(constants[each.name] == each for each in forms["fp16"].graph.initializer if each.name not in read)
+
+
+def test_more_than_onnx_holds_is_refused(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    products = quantised_products(onnx.load(bundle / "step.fp16.onnx"))
+    monkeypatch.setattr("engines.precision.MAX_BYTES", 40_000_000)
+    with pytest.raises(
+        InputError, match=r"expected quantised products of up to 0 GB in FP32 for TensorRT 8\.6, found 0\.1; use"
+    ):
+        _forms(bundle, tmp_path / "bundle", dict.fromkeys(products, 6.0), ())
 
 
 @pytest.mark.usefixtures("rounding")
