@@ -306,6 +306,7 @@ def test_the_page_has_its_table_and_plots(toys: tuple[Path, Path], tmp_path: Pat
     refresh(page, results, check=True)
 
 
+@pytest.mark.usefixtures("rounding")
 def test_for_real_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablation, "PACED", 1)
     monkeypatch.setattr(int8_copy, "COPIES", tmp_path / "ablation" / "bundles")
