@@ -33,13 +33,14 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Make the calibration file and the INT8 step unless they are there already, of this bundle, speech, method and search."""
+    from calibration.compare import check_reference
     from calibration.step import add_int8, is_current
     from runtime.bundle import read_bundle
 
     if args.keep == "search":
         bundle = read_bundle(args.bundle)
         bundle.check_ctc("--keep search")
-        bundle.step("fp32")
+        check_reference(bundle)
     selection = make_calibration(args)
     kept = make_search(args, selection) if args.keep == "search" else ()
     how = f"{args.method} with {len(kept)} products in FP16" if kept else args.method

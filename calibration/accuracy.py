@@ -17,7 +17,7 @@ from rich.progress import track
 
 from bench.provenance import collect
 from bench.results import Provenance, read_record
-from calibration.compare import Heard, RecordingBackend, StepError, cosines, hear, step_error
+from calibration.compare import Heard, RecordingBackend, StepError, check_reference, cosines, hear, step_error
 from calibration.exposed import Floats, Samples
 from calibration.quantise import quantised
 from calibration.record import calibration_path, read_calibration
@@ -141,9 +141,10 @@ def drift(found: LongStream, expected: LongStream, frames: int) -> dict[int, Dri
 def report(folder: Path, clips: Sequence[Samples], argv: Sequence[str]) -> AccuracyReport:
     """Every method with nothing kept, and the bundle's own INT8 step where it keeps something, against FP32. `argv`: for the provenance.
 
-    Raises InputError for a bundle that is not whole, or has no calibration file of its own.
+    Raises InputError for a bundle that is not whole, or has no FP32 step or no calibration file of its own.
     """
     bundle = read_bundle(folder)
+    check_reference(bundle)
     path = calibration_path(folder)
     calibration = read_calibration(path, bundle)
     step = onnx.load(step_file(folder, bundle, "fp32")[0])

@@ -12,7 +12,17 @@ from calibration.exposed import ExposedStep, Floats, Samples
 from runtime.backends import StepResult
 from runtime.backends.onnxruntime import State
 from runtime.bundle import Bundle, read_bundle
+from runtime.errors import InputError
 from runtime.recognizer import Recognizer
+
+
+def check_reference(bundle: Bundle) -> None:
+    """Raise InputError for a bundle without an FP32 step, which INT8 is compared with."""
+    if "fp32" not in bundle.steps:
+        raise InputError(
+            f"expected a bundle with an FP32 step to compare INT8 with, found {bundle.checkpoint.name} with {', '.join(bundle.steps)} "
+            f"alone; calibrate it with --keep none"
+        )
 
 
 class RecordingBackend(ExposedStep):
