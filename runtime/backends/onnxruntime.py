@@ -1,5 +1,6 @@
 """The step in onnxruntime: the functional reference on a CPU, a peer to measure against on a GPU."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def check_rounding() -> None:
     import onnxruntime
 
     found = onnxruntime.__version__
-    if tuple(int(part) for part in found.split(".")[:2]) < ROUNDS:
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < ROUNDS:  # 1.31.0rc1 too
         raise InputError(
             f"expected onnxruntime {'.'.join(map(str, ROUNDS))} or later for INT8, found {found}, which rounds its FP16 inputs "
             f"towards zero; use Python 3.11 or later, or --precision fp16"

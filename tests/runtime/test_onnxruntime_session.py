@@ -62,7 +62,8 @@ def test_an_onnxruntime_without_cuda(calls: list[Any], monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("version", "refused"), [("1.23.2", True), ("1.29.1", True), ("1.30.0", False), ("2.0.0", False)]
+    ("version", "refused"),
+    [("1.23.2", True), ("1.29.1", True), ("1.30.0", False), ("1.31rc1", False), ("2.0.0", False)],
 )
 def test_int8_needs_an_onnxruntime_that_rounds(
     version: str, refused: bool, bundle: Path, monkeypatch: pytest.MonkeyPatch
