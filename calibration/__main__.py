@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     if args.keep == "search":
         bundle = read_bundle(args.bundle)
         bundle.check_ctc("--keep search")
-        check_reference(bundle)
+        check_reference(bundle, "--keep search")
     selection = make_calibration(args)
     kept = make_search(args, selection) if args.keep == "search" else ()
     how = f"{args.method} with {len(kept)} products in FP16" if kept else args.method

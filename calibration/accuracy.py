@@ -144,7 +144,7 @@ def report(folder: Path, clips: Sequence[Samples], argv: Sequence[str]) -> Accur
     Raises InputError for a bundle that is not whole, or has no FP32 step or no calibration file of its own.
     """
     bundle = read_bundle(folder)
-    check_reference(bundle)
+    check_reference(bundle, "the accuracy report")
     path = calibration_path(folder)
     calibration = read_calibration(path, bundle)
     step = onnx.load(step_file(folder, bundle, "fp32")[0])

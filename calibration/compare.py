@@ -16,12 +16,12 @@ from runtime.errors import InputError
 from runtime.recognizer import Recognizer
 
 
-def check_reference(bundle: Bundle) -> None:
-    """Raise InputError for a bundle without an FP32 step, which INT8 is compared with."""
+def check_reference(bundle: Bundle, use: str) -> None:
+    """Raise InputError for a bundle without an FP32 step, which `use` compares INT8 with."""
     if "fp32" not in bundle.steps:
         raise InputError(
-            f"expected a bundle with an FP32 step to compare INT8 with, found {bundle.checkpoint.name} with {', '.join(bundle.steps)} "
-            f"alone; calibrate it with --keep none"
+            f"expected a bundle with an FP32 step for {use}, found {bundle.checkpoint.name} with {', '.join(bundle.steps)} alone; "
+            f"do without"
         )
 
 

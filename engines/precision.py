@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from calibration.placement import quantised_products
 from calibration.quantise import quantised, thresholds_of
-from export.graph import MAX_BYTES
+from export.graph import GraphSizeError, check_size
 from runtime.bundle import Bundle, Precision, step_file
 from runtime.errors import InputError
 
@@ -32,11 +32,12 @@ def with_fp32_scales(folder: Path, bundle: Bundle) -> bytes:
     thresholds = thresholds_of(int8)
     products = quantised_products(fp16)
     _widen(fp16, {name: products[name] for name in thresholds})
-    if (size := sum(len(each.raw_data) for each in fp16.graph.initializer)) > MAX_BYTES:
+    try:
+        check_size(fp16.graph.initializer)
+    except GraphSizeError as error:
         raise InputError(
-            f"expected quantised products of up to {MAX_BYTES / 1e9:.0f} GB in FP32 for TensorRT 8.6, found {size / 1e9:.1f}; "
-            f"use TensorRT 10, or --precision fp16"
-        )
+            f"expected quantised products that TensorRT 8.6 can be given in FP32, found {error}; use TensorRT 10, or --precision fp16"
+        ) from error
     return bytes(quantised(fp16, thresholds, kept=products.keys() - thresholds.keys()).SerializeToString())
 
 

@@ -1,6 +1,6 @@
 """A small builder of typed ONNX graphs: every tensor's type is decided where its node is made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,13 @@ Floating = type[np.float32] | type[np.float16]
 
 class GraphSizeError(ValueError):
     """A graph whose constants do not fit into one ONNX file."""
+
+
+def check_size(constants: Iterable[TensorProto]) -> None:
+    """Raise GraphSizeError beyond MAX_BYTES."""
+    size = sum(len(each.raw_data) for each in constants)
+    if size > MAX_BYTES:
+        raise GraphSizeError(f"{size / 1e9:.1f} GB of constants, an ONNX file holds {MAX_BYTES / 1e9:.1f}")
 
 
 class GraphBuilder:
@@ -174,9 +181,7 @@ class GraphBuilder:
 
     def model(self, name: str) -> onnx.ModelProto:
         """The finished model, checked, with every intermediate shape inferred. Raises GraphSizeError beyond MAX_BYTES."""
-        size = sum(len(each.raw_data) for each in self._initializers.values())
-        if size > MAX_BYTES:
-            raise GraphSizeError(f"{size / 1e9:.1f} GB of constants, an ONNX file holds {MAX_BYTES / 1e9:.1f}")
+        check_size(self._initializers.values())
         graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._initializers.values()))
         model = helper.make_model(
             graph,

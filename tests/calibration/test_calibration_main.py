@@ -9,10 +9,12 @@ from pathlib import Path
 import onnx
 import pytest
 
+from calibration.accuracy import report
 from calibration.placement import QUANTISED
 from calibration.quantise import thresholds_of
 from calibration.record import calibration_path, read_calibration
 from runtime.bundle import read_bundle, write_manifest
+from runtime.errors import InputError
 from runtime.files import sha256
 
 ROOT = Path(__file__).parents[2]
@@ -89,8 +91,10 @@ def test_a_bundle_without_fp32(toy: Path, speech: Path) -> None:
     assert read_bundle(toy).steps.keys() == {"fp16", "int8"}
     refused = calibration("--bundle", toy, "--data", speech, "--keep", "search")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    says = "expected a bundle with an FP32 step to compare INT8 with, found toy with fp16, int8 alone; calibrate it with --keep none"
+    says = "expected a bundle with an FP32 step for --keep search, found toy with fp16, int8 alone; do without"
     assert says in refused.stderr
+    with pytest.raises(InputError, match="expected a bundle with an FP32 step for the accuracy report, found toy with"):
+        report(toy, [], [])
 
 
 @pytest.mark.parametrize(

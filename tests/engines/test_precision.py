@@ -13,11 +13,14 @@ import pytest
 
 from calibration.placement import QUANTISED, quantised_products
 from calibration.quantise import quantised, thresholds_of
+from engines.build import BuildOptions, build_plan
 from engines.precision import set_flags, with_fp32_scales
 from engines.progress import make_logger
+from engines.target import turing_without_gpu
 from runtime.backends.onnxruntime import open_session
-from runtime.bundle import read_bundle
+from runtime.bundle import read_bundle, write_manifest
 from runtime.errors import InputError
+from runtime.stamp import read_stamp
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
 
@@ -127,7 +130,9 @@ def _forms(bundle: Path, folder: Path, amax: dict[str, float], kept: Collection[
     manifest = read_bundle(folder)
     named = {"file": "step.int8.onnx", "sha256": hashlib.sha256(content).hexdigest()}
     steps = {**manifest.steps, "int8": manifest.step("fp16").model_copy(update=named)}
-    flagged = onnx.load_from_string(with_fp32_scales(folder, manifest.model_copy(update={"steps": steps})))
+    manifest = manifest.model_copy(update={"steps": steps})
+    write_manifest(folder, manifest)
+    flagged = onnx.load_from_string(with_fp32_scales(folder, manifest))
     return {"fp16": step, "int8": int8, "flagged": flagged}
 
 
@@ -152,11 +157,34 @@ def test_only_quantised_products_are_fp32(bundle: Path, tmp_path: Path) -> None:
 
 def test_more_than_onnx_holds_is_refused(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     products = quantised_products(onnx.load(bundle / "step.fp16.onnx"))
-    monkeypatch.setattr("engines.precision.MAX_BYTES", 40_000_000)
+    monkeypatch.setattr("export.graph.MAX_BYTES", 40_000_000)
     with pytest.raises(
-        InputError, match=r"expected quantised products of up to 0 GB in FP32 for TensorRT 8\.6, found 0\.1; use"
+        InputError, match=r"in FP32, found 0\.1 GB of constants, an ONNX file holds 0\.0; use TensorRT 10"
     ):
         _forms(bundle, tmp_path / "bundle", dict.fromkeys(products, 6.0), ())
+
+
+def test_what_is_built_where_flags_decide(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, built = tmp_path / "bundles" / "toy", []
+    products = quantised_products(onnx.load(bundle / "step.fp16.onnx"))
+    forms = _forms(bundle, folder, dict.fromkeys(products, 6.0), ["layer0/ffn1.in"])
+
+    def build(_source: Path, content: bytes, flagged: str | None, *_: object) -> tuple[bytes, None]:
+        built.append((onnx.load_from_string(content), flagged))
+        return b"plan", None
+
+    monkeypatch.setattr("engines.build.strongly_typed", lambda _: False)
+    monkeypatch.setattr("engines.build._build", build)
+    for form in ("matrix", "sum"):
+        plan = tmp_path / "plans" / f"{form}.int8.plan"
+        build_plan(plan, folder, "int8", turing_without_gpu("int8"), BuildOptions(products=form))
+        assert read_stamp(plan).weights_typed == "flags"
+    (matrix, flagged), (as_sums, _) = built
+    assert flagged == "int8"
+    assert matrix == forms["flagged"]
+    assert as_sums.opset_import[0].version == 17
+    gemms = {node.name for node in as_sums.graph.node if node.op_type == "Gemm"}
+    assert gemms == products.keys() - {"layer0/ffn1.in"}, "what is not quantised is a sum"
 
 
 @pytest.mark.usefixtures("rounding")
