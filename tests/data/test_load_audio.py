@@ -2,6 +2,7 @@
 
 import os
 import tracemalloc
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -250,8 +251,7 @@ def test_memory_follows_from_what_a_file_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [load_audio, audio_seconds, audio_rate])
-def test_a_name_that_is_no_utf8(tmp_path: Path, read: object) -> None:
-    assert callable(read)
+def test_a_name_that_is_no_utf8(tmp_path: Path, read: Callable[[Path], object]) -> None:
     path = tmp_path / os.fsdecode(b"a\xff.wav")
     path.write_bytes(b"anything")
     with pytest.raises(InputError, match="expected a file name in UTF-8; rename the file"):

@@ -1,6 +1,5 @@
 """What TensorRT 8.6 is told: the front end stays FP32, the rest is the builder's; in INT8 it gets FP32 scales."""
 
-import hashlib
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from calibration.placement import QUANTISED, quantised_products
+from calibration.placement import QUANTISED, expose, quantised_products
 from calibration.quantise import quantised, thresholds_of
 from engines.build import BuildOptions, build_plan
 from engines.precision import set_flags, with_fp32_scales
@@ -20,6 +19,7 @@ from engines.target import turing_without_gpu
 from runtime.backends.onnxruntime import open_session
 from runtime.bundle import read_bundle, write_manifest
 from runtime.errors import InputError
+from runtime.files import sha256
 from runtime.stamp import read_stamp
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
@@ -122,13 +122,13 @@ def test_fp32_is_told_nothing() -> None:
 
 def _forms(bundle: Path, folder: Path, amax: dict[str, float], kept: Collection[str]) -> dict[str, onnx.ModelProto]:
     """step.fp16.onnx, step.int8.onnx made of it, and what TensorRT 8.6 gets of that."""
-    shutil.copytree(bundle, folder)
+    folder.mkdir(parents=True)
+    shutil.copyfile(bundle / "step.fp16.onnx", folder / "step.fp16.onnx")
     step = onnx.load(folder / "step.fp16.onnx")
     int8 = quantised(step, amax, kept)
-    content = int8.SerializeToString()
-    (folder / "step.int8.onnx").write_bytes(content)
-    manifest = read_bundle(folder)
-    named = {"file": "step.int8.onnx", "sha256": hashlib.sha256(content).hexdigest()}
+    onnx.save(int8, folder / "step.int8.onnx")
+    manifest = read_bundle(bundle)
+    named = {"file": "step.int8.onnx", "sha256": sha256(folder / "step.int8.onnx")}
     steps = {**manifest.steps, "int8": manifest.step("fp16").model_copy(update=named)}
     manifest = manifest.model_copy(update={"steps": steps})
     write_manifest(folder, manifest)
@@ -198,8 +198,7 @@ def test_a_product_is_that_of_the_int8_step(kind: str, bundle: Path, tmp_path: P
     feeds["valid"][:] = 10_000
     outputs = {}
     for form, model in forms.items():
-        made = next(node for node in model.graph.node if node.output[0] == name)
-        model.graph.output.append(onnx.helper.make_tensor_value_info(made.output[0], onnx.TensorProto.FLOAT16, None))
+        expose(model, [name])
         outputs[form] = open_session(model.SerializeToString(), "onnxruntime-cpu").run([name], feeds)[0].astype(float)
     lost, apart = (float(np.std(outputs["int8"] - outputs[each])) for each in ("fp16", "flagged"))
     print(f"{name}: {apart:.1e} rms between the forms, {lost:.1e} from FP16, of {np.std(outputs['fp16']):.1e}")

@@ -165,6 +165,12 @@ def served(bundle: Path, fake: FakeServer) -> Iterator[TritonRecognizer]:  # noq
         yield recognizer
 
 
+@pytest.fixture
+def speech(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    """Half a second: a step or two."""
+    return sample[0][1][:8000]
+
+
 def test_the_client_recognises_what_the_runtime_does(
     bundle: Path, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
 ) -> None:
@@ -197,10 +203,10 @@ def test_an_utterance_of_any_length_gives_the_slots_back(
 
 @pytest.mark.parametrize("over", ["reset", "close", "recogniser closed", "dropped"])
 def test_an_utterance_cut_off_gives_the_slots_back(
-    fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]], over: str
+    fake: FakeServer, served: TritonRecognizer, speech: np.ndarray, over: str
 ) -> None:
     stream = served.stream()
-    stream.push(sample[0][1][:8000])
+    stream.push(speech)
     assert len(fake.held) == 2
     if over == "reset":
         stream.reset()
@@ -236,23 +242,15 @@ def test_a_reset_utterance_leaves_nothing_to_the_next(
     assert [*theirs.push(samples), theirs.end_utterance()] == expected
 
 
-def test_a_second_live_stream_is_refused(
-    fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
-) -> None:
+def test_a_second_live_stream_is_refused(fake: FakeServer, served: TritonRecognizer, speech: np.ndarray) -> None:
     first = served.stream()
     with pytest.raises(InputError, match="expected one stream at a time, found one that is open; close it"):
         served.stream()
     first.close()
     second = served.stream()
-    second.push(sample[0][1][:8000])
+    second.push(speech)
     first.close()
     assert len(fake.held) == 2, "the second stream's sequences were ended by the first's close"
-
-
-@pytest.fixture
-def speech(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
-    """Half a second: a step or two."""
-    return sample[0][1][:8000]
 
 
 @pytest.fixture
@@ -290,14 +288,12 @@ def test_a_slot_left_idle_is_waited_for(
             holder.push(speech)
 
 
-def test_a_server_that_fails_is_one_line(
-    fake: FakeServer, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
-) -> None:
+def test_a_server_that_fails_is_one_line(fake: FakeServer, served: TritonRecognizer, speech: np.ndarray) -> None:
     stream = served.stream()
-    stream.push(sample[0][1][:8000])
+    stream.push(speech)
     fake.broken = True
     with pytest.raises(InputError, match=r"^expected a Triton server .*, found: .*failed to connect; start it on .*$"):
-        stream.push(sample[0][1][:8000])
+        stream.push(speech)
     stream.close()
 
 
