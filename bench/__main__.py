@@ -128,7 +128,7 @@ def _add_project(project: argparse.ArgumentParser) -> None:
 def _add_ablation(ablation: argparse.ArgumentParser) -> None:
     folders = "made by `make export`, and by `make calibrate` for INT8"
     ablation.add_argument("--bundle", type=Path, nargs="+", required=True, metavar="DIR", help=folders)
-    methods = "of INT8's thresholds, as entropy,percentile_99.99 (the default)"
+    methods = "of INT8's thresholds, as entropy,mse (the default)"
     ablation.add_argument("--methods", type=_comma_separated, default=AblationOptions.methods, help=methods)
     ablation.add_argument("--backend", choices=("auto", "tensorrt", "onnxruntime-cpu"), default="auto")
     ablation.add_argument("--steps", type=int, default=1000, metavar="N", help="back to back")

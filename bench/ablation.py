@@ -61,7 +61,7 @@ class AblationOptions:
     bundle: Sequence[Path]
     eval: Path | None = None  # folder of data sets; None: bench.clips.eval_folder
     lang: str = "en"
-    methods: Sequence[str] = ("entropy", "percentile_99.99")  # of INT8's thresholds
+    methods: Sequence[str] = ("entropy", "mse")  # of INT8's thresholds
     backend: Literal["auto", "tensorrt", "onnxruntime-cpu"] = "auto"  # auto: this machine's best
     steps: int = 1000  # back to back
     limit: int | None = None  # first clips of each data set; None: all
