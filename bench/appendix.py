@@ -30,9 +30,11 @@ LABELS: dict[str, Cell] = {
     "Engine": engine_label,
     "GPU or CPU": where_label,
 }
+PACES = {"fast": "back to back", "realtime": "real time"}
 SPEECH: dict[str, Cell] = {
     **LABELS,
     "Data": lambda row, _: data_label(row),
+    "Pace": lambda row, _: PACES.get(row.pace or "", "-"),
     "Language model": lambda row, _: row.lm or "none",
     "WER %": lambda row, _: figures([row.wer], 2),
     "RTF p50 / p95": lambda row, _: figures([row.rtf_p50, row.rtf_p95], 4),
@@ -54,10 +56,9 @@ SEVERAL: dict[str, Cell] = {
     **LABELS,
     **{name: lambda row, _, cell=cell: cell(row) for name, cell in STREAMS.items()},  # type: ignore[misc]
 }
-PACES = {"fast": "back to back", "realtime": "real time"}
 STEPS: dict[str, Cell] = {
     **LABELS,
-    "Pace": lambda row, _: PACES[row.pace or "fast"],
+    "Pace": SPEECH["Pace"],
     "Step ms p50 / p95 / p99": lambda row, _: figures([row.step_ms_p50, row.step_ms_p95, row.step_ms_p99], 2),
     "Floor ms": lambda row, _: figures([row.floor_ms], 3),
     "Kernels a step": lambda row, _: figures([row.launches_per_step], 0),

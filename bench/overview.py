@@ -11,8 +11,9 @@ from bench.table import figures
 
 NO_RESULT = "none: error rate only, on a CPU"
 NOTE = (
-    "RTF, first partial (from speech onset) and finalization are over all clips. `steps`: the step alone, at the pace of speech. Rows "
-    "without a GPU are functional references: NeMo's own offline forward, and what no GPU has run yet."
+    "RTF, first partial (from speech onset) and finalization are over all clips, whose frames wait for the clock in rows of `real time` "
+    "and follow one another without a wait in others. `steps`: the step alone, at the pace of speech. Rows without a GPU are functional "
+    "references: NeMo's own offline forward, and what no GPU has run yet."
 )
 
 _one = attrgetter(
@@ -96,7 +97,8 @@ def _place(each: Configuration) -> tuple[object, ...]:
 def _cells(each: Configuration, data: Sequence[str]) -> tuple[str, ...]:
     row = each.whole
     lm = "" if row.lm is None else f", {row.lm}"
-    how = {"offline": ", whole clips", "steps": ", steps"}.get(row.mode, "")
+    paced = ", real time" if row.pace == "realtime" else ""
+    how = {"offline": ", whole clips", "steps": ", steps"}.get(row.mode, paced)
     wer = {one.data: one.wer for one in each.rows}
     timed = (
         ("-",) * 4 + (NO_RESULT,)

@@ -11,7 +11,7 @@ from bench.results import ResultFile, write_result
 def test_a_row_of_a_cpu(tmp_path: Path, a_result: ResultFile) -> None:
     write_result(tmp_path / "a.json", a_result)
     text = appendix(tmp_path)
-    cells = "m, 80 ms | fp32 | onnxruntime-cpu | A CPU, 2 cores | set_en, utterances | none | 12.35 | 0.0400 / 0.0500"
+    cells = "m, 80 ms | fp32 | onnxruntime-cpu | A CPU, 2 cores | set_en, utterances | back to back | none | 12.35 | 0.0400 / 0.0500"
     assert f"| {cells} | 7.5 / 9.2 | 200 host |" in text
     assert "Decoding ms" not in text  # nothing has such a figure
     assert "Rows measured on a CPU are functional checks" in text.replace("\n", " ")

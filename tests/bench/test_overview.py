@@ -47,6 +47,11 @@ def test_data_sets_share_a_row_and_its_times_are_over_all_clips(on_gpu: ResultFi
     assert row == ["m, 80 ms", "fp16", "TensorRT 8.6.0, CUDA graph", *figures]
 
 
+def test_a_run_at_real_time_says_so_beside_one_that_did_not_wait(on_gpu: ResultFile) -> None:
+    _, _, *rows = cells([on_gpu, with_rows(on_gpu, pace="realtime")])
+    assert [row[2] for row in rows] == ["TensorRT 8.6.0, CUDA graph", "TensorRT 8.6.0, CUDA graph, real time"]
+
+
 def test_a_data_set_that_one_has_not(on_gpu: ResultFile) -> None:
     other = on_gpu.model_copy(update={"rows": on_gpu.rows[1:]})
     _, _, *rows = cells([with_rows(other, model="n"), on_gpu])
