@@ -11,8 +11,8 @@ PYTHON ?= python3
 MODEL ?= data/checkpoint/streaming_fastconformer_ctc_en_small.nemo
 # Milliseconds of audio to come that the encoder sees.
 LOOKAHEAD ?= 80
-# fp32, fp16 or int8; by default what the hardware is there for.
-PRECISION ?= $(if $(filter gpu,$(HARDWARE)),fp16,fp32)
+# fp32, fp16 or int8; by default fp16, but to recognise on a CPU the bundle's widest.
+PRECISION ?=
 # In plans, products of one or two rows as matrix products or as sums: matrix or sum; by default what was faster where it was measured.
 PRODUCTS ?=
 # ctc or rnnt; by default the checkpoint's best.
@@ -85,16 +85,16 @@ calibrate: export ## calibration speech (CALIB, none of it in EVAL) to INT8 thre
 	$(call calibrated,$(LOOKAHEAD))
 
 engines: $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans (PRECISION, PRODUCTS) in build/plans, where an NVIDIA GPU is
-	$(RUN) engines --bundle "$(BUNDLE)" --precision $(PRECISION) $(call option,--products,$(PRODUCTS))
+	$(RUN) engines --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--products,$(PRODUCTS))
 
 triton: engines ## the plan and the decoder to a Triton model repository in build/triton (PRECISION)
-	$(RUN) serving --bundle "$(BUNDLE)" --precision $(PRECISION) --out build/triton
+	$(RUN) serving --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) --out build/triton
 
 inspect: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
-	$(RUN) engines.inspect --bundle "$(BUNDLE)" --precision $(PRECISION)
+	$(RUN) engines.inspect --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION))
 
 bench: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluation speech (EVAL, PRECISION, DECODER, LM, FRAME_MS, PACE, LIMIT) and print the figures; fail on those over SLO
-	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) --precision $(PRECISION) \
+	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) $(call option,--precision,$(PRECISION)) \
 		--frame-ms $(FRAME_MS) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--slo,$(SLO)) $(call option,--name,$(NAME))
 
 ablation: $(STAMP) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms (ABLATED), CUDA graph on and off: table and plots in bench/results

@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     opened = argparse.ArgumentParser(add_help=False, parents=[data])
     opened.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="made by `make export`")
     opened.add_argument("--backend", default="auto", help="auto, tensorrt, onnxruntime-cpu, onnxruntime-cuda")
-    usual = "fp32, fp16 or int8 (default: fp16 in TensorRT, as `make engines` builds it, else fp32)"
+    usual = "fp32, fp16 or int8 (default: fp16 in TensorRT, as `make engines` builds it, else the bundle's widest)"
     opened.add_argument("--precision", help=usual)
     opened.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
     opened.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")

@@ -24,6 +24,7 @@ from bench.results import result_path
 from bench.table import CHECK
 from runtime import BargeIn, BargeInRules, Conversation, Event, Recognizer, Stream
 from runtime.backends import default_backend, default_precision
+from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import written_whole
 
@@ -68,7 +69,7 @@ def run_bargein(options: BargeInOptions, argv: Sequence[str], console: Console) 
     folder = clips.eval_folder(options.eval, console.print)
     data_sets = clips.data_sets(folder, options.lang, None)
     backend = default_backend() if options.backend == "auto" else options.backend
-    precision = default_precision(backend)
+    precision = default_precision(backend, read_bundle(options.bundle))
     with Recognizer(options.bundle, precision, backend, lm=None) as recognizer:
         bundle = recognizer.bundle
         confirmed = "-token" if options.confirming_token else ""

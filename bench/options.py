@@ -10,6 +10,7 @@ from bench.measure import Pace, on_gpu
 from bench.results import default_name, result_path
 from bench.timed import TimedRecognizer
 from runtime.backends import default_backend, default_precision
+from runtime.bundle import read_bundle
 from runtime.ngram import LmChoice
 
 
@@ -34,10 +35,10 @@ class SpeechOptions:
         """The backend asked for, or this machine's best; nvidia-smi is asked once."""
         return default_backend() if self.backend == "auto" else self.backend
 
-    @property
+    @cached_property
     def chosen_precision(self) -> str:
-        """The precision asked for, or the chosen backend's usual one."""
-        return self.precision or default_precision(self.chosen_backend)
+        """The precision asked for, or what is usual for the bundle on the chosen backend. Raises InputError for a broken bundle."""
+        return self.precision or default_precision(self.chosen_backend, read_bundle(self.bundle))
 
     def opened(self) -> TimedRecognizer:
         """The recogniser to measure; a context manager. Raises InputError for a bundle or a choice that cannot be opened."""

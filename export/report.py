@@ -12,7 +12,8 @@ from pathlib import Path
 
 import onnx
 
-from runtime.errors import InputError, exit_code
+from runtime.bundle import read_bundle, step_file
+from runtime.errors import exit_code
 
 PRODUCTS = ("MatMul", "Gemm")
 ENCODER_SCOPES = ("subsampling", "layer")
@@ -75,12 +76,12 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print both counts."""
+    """Print both counts. Raises InputError for a bundle that is missing or not whole."""
     from export.bundle import bundle_folder
 
-    step = bundle_folder(args.out / "bundles", args.model, args.lookahead) / "step.fp32.onnx"
-    if not step.is_file():
-        raise InputError(f"expected {step}, found none; run `make export MODEL={args.model}` first")
+    folder = bundle_folder(args.out / "bundles", args.model, args.lookahead)
+    bundle = read_bundle(folder)
+    step, _ = step_file(folder, bundle, bundle.widest)
     ours = count_nodes(step)
     nodes, products = nemo_export(args.model, args.lookahead, args.out / "nemo-export")
     print(

@@ -39,7 +39,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         "--realtime", action="store_true", help="files at the pace of speech, as a microphone gives them"
     )
     parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
-    parser.add_argument("--precision", help="a precision of the bundle (default: fp16 in TensorRT, else fp32)")
+    parser.add_argument("--precision", help="a precision of the bundle (default: fp16 in TensorRT, else its widest)")
     parser.add_argument(
         "--backend", help="tensorrt, onnxruntime-cuda or onnxruntime-cpu (default: TensorRT where there is a GPU)"
     )

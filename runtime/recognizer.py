@@ -62,7 +62,9 @@ class Recognizer:
         self.ngram = None if self.decoder == "rnnt" else open_language_model(lm, self.bundle)
         if backend is None or isinstance(backend, str):
             name = backend or default_backend()
-            backend = open_backend(name, bundle, self.bundle, precision or default_precision(name), self.decoder)
+            backend = open_backend(
+                name, bundle, self.bundle, precision or default_precision(name, self.bundle), self.decoder
+            )
         self.backend = backend
         self._opening = threading.Lock()  # no stream is made while the streams are closed
         self._closed = False

@@ -7,7 +7,7 @@ from pathlib import Path
 from runtime.backends.base import Backend, StepResult
 from runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeBackend
 from runtime.backends.tensorrt import TensorRtBackend
-from runtime.bundle import Bundle, Decoding
+from runtime.bundle import Bundle, Decoding, Precision
 from runtime.errors import InputError
 
 __all__ = ["Backend", "StepResult", "default_backend", "default_precision", "open_backend"]
@@ -29,9 +29,9 @@ def default_backend() -> str:
     return "tensorrt" if listed.returncode == 0 else "onnxruntime-cpu"
 
 
-def default_precision(backend: str) -> str:
-    """fp16 in TensorRT, as `make engines` builds it, else fp32."""
-    return "fp16" if backend == "tensorrt" else "fp32"
+def default_precision(backend: str, bundle: Bundle) -> Precision:
+    """fp16 in TensorRT, as `make engines` builds it, else the bundle's widest."""
+    return "fp16" if backend == "tensorrt" else bundle.widest
 
 
 def open_backend(name: str, folder: Path, bundle: Bundle, precision: str, decoder: Decoding = "ctc") -> Backend:

@@ -12,25 +12,27 @@ from bench.options import SpeechOptions
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("words", "widest", "expected"),
     [
-        ("--backend tensorrt", "fp16"),
-        ("--backend tensorrt --precision fp32", "fp32"),
-        ("--backend onnxruntime-cuda", "fp32"),
-        ("--backend onnxruntime-cpu", "fp32"),
-        ("--backend onnxruntime-cpu --precision fp16", "fp16"),
-        ("", "fp16"),  # on a machine with a GPU
+        ("--backend tensorrt", "fp32", "fp16"),
+        ("--backend tensorrt --precision fp32", "fp32", "fp32"),
+        ("--backend onnxruntime-cuda", "fp32", "fp32"),
+        ("--backend onnxruntime-cpu", "fp32", "fp32"),
+        ("--backend onnxruntime-cpu", "fp16", "fp16"),  # FP32 weights of more than ONNX's 2 GB
+        ("--backend onnxruntime-cpu --precision fp16", "fp32", "fp16"),
+        ("", "fp32", "fp16"),  # on a machine with a GPU
     ],
 )
 @pytest.mark.parametrize(
     ("command", "function"), [("run", "run_bench"), ("endpoint", "run_endpoint"), ("streams", "run_streams")]
 )
-def test_precision_is_the_backend_s_usual(
-    command: str, function: str, words: str, expected: str, monkeypatch: pytest.MonkeyPatch
+def test_precision_is_the_backend_s_usual(  # noqa: PLR0917
+    command: str, function: str, words: str, widest: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
     monkeypatch.setattr(command_line, function, lambda *of: given.extend(of))
     monkeypatch.setattr(options, "default_backend", lambda: "tensorrt")
+    monkeypatch.setattr(options, "read_bundle", lambda _: SimpleNamespace(widest=widest))
     monkeypatch.setattr(options, "TimedRecognizer", lambda *of: of)
     argv = [command, "--bundle", "b", *words.split()]
     command_line.run(command_line.parse_args(argv), argv)
