@@ -13,6 +13,8 @@ from typing import Any
 
 from runtime.errors import InputError, exit_code
 
+CONFIG = "model_config.yaml"  # in a .nemo archive
+
 
 def encoder_config(model: str) -> dict[str, Any]:
     """The `encoder` part of the NeMo configuration of a .nemo file, of large-random, or of a checkpoint in data/checkpoint by its name.
@@ -21,12 +23,8 @@ def encoder_config(model: str) -> dict[str, Any]:
     """
     try:
         from omegaconf import OmegaConf
-        from omegaconf.errors import OmegaConfBaseException
-        from yaml import YAMLError
 
-        from export.archive import check_archive
         from export.checkpoint import EMBEDDED, RANDOM, RANDOM_CONFIG
-        from export.contents import CONFIGURATION, MOST_CONFIGURATION_BYTES, check_configuration
     except ImportError as error:
         raise InputError(
             f"expected NeMo to read the encoder's configuration with, found {error}; where it is, run "
@@ -39,18 +37,13 @@ def encoder_config(model: str) -> dict[str, Any]:
         raise InputError(
             f"expected large-random or a .nemo archive, found {model}; the encoder's configuration can be given as --encoder-config"
         )
-    check_archive(path)
     with tarfile.open(path) as archive:
-        member = next((each for each in archive if Path(each.name).name == CONFIGURATION), None)
+        member = next((each for each in archive if Path(each.name).name == CONFIG), None)
         file = archive.extractfile(member) if member else None
-        content = file.read(MOST_CONFIGURATION_BYTES + 1) if file else b"{}"
-    check_configuration(content, str(path))
-    try:
-        encoder = OmegaConf.to_container(OmegaConf.create(content.decode()), resolve=True).get("encoder")  # type: ignore[union-attr]
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, AttributeError, RecursionError):
-        encoder = None
+        config = OmegaConf.create(file.read().decode()) if file else OmegaConf.create()
+    encoder = OmegaConf.to_container(config, resolve=True).get("encoder")  # type: ignore[union-attr]
     if not isinstance(encoder, dict):
-        raise InputError(f"expected {CONFIGURATION} with an encoder in {model}, found none; fetch the checkpoint again")
+        raise InputError(f"expected {CONFIG} with an encoder in {model}, found none; fetch the checkpoint again")
     return {str(key): value for key, value in encoder.items()}
 
 

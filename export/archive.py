@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from export.contents import CONFIGURATION, MOST_CONFIGURATION_BYTES, check_configuration, check_weights
 from runtime.errors import InputError
 
 MOST_MEMBERS = 1000
@@ -45,7 +44,7 @@ def check_archive(path: Path) -> None:
 
 
 def guarded_connector() -> Any:  # noqa: ANN401 -- NeMo's, untyped
-    """NeMo's way to restore: the archive and its parts are looked through first, weights alone unpickled, whatever the environment says.
+    """NeMo's way to restore, which looks through each archive first and unpickles weights alone, whatever the environment says.
 
     To be given to `restore_from` and `from_pretrained`, which unpack with it what they fetched.
     """
@@ -55,15 +54,10 @@ def guarded_connector() -> Any:  # noqa: ANN401 -- NeMo's, untyped
         @staticmethod
         def _unpack_nemo_file(path2file: str, out_folder: str, members: list[str] | None = None) -> str:
             check_archive(Path(path2file))
-            folder = str(SaveRestoreConnector._unpack_nemo_file(path2file, out_folder, members))  # noqa: SLF001 -- its own base
-            if (configuration := Path(folder) / CONFIGURATION).is_file():
-                with configuration.open("rb") as file:
-                    check_configuration(file.read(MOST_CONFIGURATION_BYTES + 1), path2file)
-            return folder
+            return str(SaveRestoreConnector._unpack_nemo_file(path2file, out_folder, members))  # noqa: SLF001 -- its own base
 
         @staticmethod
         def _load_state_dict_from_disk(model_weights: str, map_location: Any = "cpu") -> Any:  # noqa: ANN401
-            check_weights(Path(model_weights))
             # NeMo leaves weights_only to torch's default, which TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD turns off.
             return torch.load(model_weights, map_location=map_location, weights_only=True)
 
