@@ -40,8 +40,11 @@ def encoder_config(model: str) -> dict[str, Any]:
     with tarfile.open(path) as archive:
         member = next((each for each in archive if Path(each.name).name == CONFIG), None)
         file = archive.extractfile(member) if member else None
-        config = OmegaConf.create(file.read().decode()) if file else OmegaConf.create()
-    encoder = OmegaConf.to_container(config, resolve=True).get("encoder")  # type: ignore[union-attr]
+        content = file.read() if file else b"{}"
+    try:
+        encoder = OmegaConf.to_container(OmegaConf.create(content.decode()), resolve=True).get("encoder")  # type: ignore[union-attr]
+    except Exception:  # noqa: BLE001 -- whatever YAML, OmegaConf or a value within trips over
+        encoder = None
     if not isinstance(encoder, dict):
         raise InputError(f"expected {CONFIG} with an encoder in {model}, found none; fetch the checkpoint again")
     return {str(key): value for key, value in encoder.items()}

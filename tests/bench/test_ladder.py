@@ -247,22 +247,29 @@ def test_an_encoder_s_configuration(model: str, layers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("name", "content", "message"),
     [
-        (None, "expected large-random or a .nemo archive"),
-        (b"no tar", "expected large-random or a .nemo archive"),
-        ("readme.txt", "expected model_config.yaml with an encoder"),
-        ("model_config.yaml", "expected model_config.yaml with an encoder"),
+        (None, None, "expected large-random or a .nemo archive"),
+        (None, b"no tar", "expected large-random or a .nemo archive"),
+        ("readme.txt", b"encoder: {}", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"decoder: {}", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"[encoder]", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"encoder: {a: [", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"encoder: {a: '${none}'}", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"encoder: {a: 0x_}", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"encoder: {a: !!bool x}", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"encoder: \xff", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"[" * 50_000, "expected model_config.yaml with an encoder"),
     ],
 )
-def test_no_encoder_s_configuration(tmp_path: Path, content: str | bytes | None, message: str) -> None:
+def test_no_encoder_s_configuration(tmp_path: Path, name: str | None, content: bytes | None, message: str) -> None:
     path = tmp_path / "a.nemo"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content:
-        (tmp_path / content).write_text("decoder: {}")
+    if name and content:
+        (tmp_path / name).write_bytes(content)
         with tarfile.open(path, "w") as archive:
-            archive.add(tmp_path / content, content)
+            archive.add(tmp_path / name, name)
+    elif content:
+        path.write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
         encoder_config(str(path))
     assert "\n" not in str(error.value)

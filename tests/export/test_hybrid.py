@@ -195,12 +195,12 @@ def test_a_step_beyond_an_onnx_file_is_left_out(
     checkpoint, sizes = load_checkpoint(str(transducer.file)), read_bundle(transducer.folder).steps
     monkeypatch.setattr("export.graph.MAX_BYTES", sizes["fp16"].bytes)
     assert write_bundle(checkpoint, 80, tmp_path / "bundle").steps.keys() == {"fp16"}
-    with Recognizer(tmp_path / "bundle", "fp16", "onnxruntime-cpu") as recognizer:
+    with Recognizer(tmp_path / "bundle", None, "onnxruntime-cpu") as recognizer:
         stream = recognizer.stream()
         stream.push(noise(48_000, 1))
         assert stream.end_utterance().tokens
     with pytest.raises(InputError, match=r"expected a precision of the bundle \(fp16\), found fp32; choose one"):
-        Recognizer(tmp_path / "bundle", None, "onnxruntime-cpu")
+        Recognizer(tmp_path / "bundle", "fp32", "onnxruntime-cpu")
     monkeypatch.setattr("export.graph.MAX_BYTES", 1000)
     with pytest.raises(InputError, match="found transducer too large in fp32 and fp16; choose a smaller one"):
         write_bundle(checkpoint, 80, tmp_path / "none")
