@@ -46,7 +46,9 @@ def encoder_config(model: str) -> dict[str, Any]:
     except Exception:  # noqa: BLE001 -- whatever YAML, OmegaConf or a value within trips over
         encoder = None
     if not isinstance(encoder, dict):
-        raise InputError(f"expected {CONFIG} with an encoder in {model}, found none; fetch the checkpoint again")
+        raise InputError(
+            f"expected {CONFIG} with an encoder in {model}, found none that can be read; fetch the checkpoint again"
+        )
     return {str(key): value for key, value in encoder.items()}
 
 

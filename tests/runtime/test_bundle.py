@@ -6,12 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from runtime import InputError, Recognizer
 from runtime.bundle import read_bundle
-from runtime.recognizer import ALL_VALID
 
 Change = Callable[[Path, dict[str, Any]], object]
 
@@ -81,22 +79,6 @@ def test_broken_bundle(broken: Change, message: str, bundle: Path, tmp_path: Pat
         Recognizer(folder, backend="onnxruntime-cpu")
     assert message.format(folder=folder) in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_a_bundle_without_fp32_recognises_in_fp16(bundle: Path, tmp_path: Path) -> None:
-    content = json.loads((bundle / "bundle.json").read_text())
-    change("steps", to={"fp16": content["steps"]["fp16"]})(tmp_path, content)
-    for name in ("step.fp16.onnx", "tokenizer.model"):
-        (tmp_path / name).symlink_to((bundle / name).absolute())
-    with (
-        Recognizer(tmp_path, backend="onnxruntime-cpu") as found,
-        Recognizer(bundle, "fp16", "onnxruntime-cpu") as asked,
-    ):
-        window = np.random.default_rng(0).standard_normal(asked.bundle.window_samples).astype(np.float32)
-        got, wanted = (
-            each.backend.step(window, ALL_VALID, each.backend.new_state()).encoded for each in (found, asked)
-        )
-    assert got.tobytes() == wanted.tobytes()
 
 
 def test_a_bundle_from_before_there_was_rnnt(bundle: Path, tmp_path: Path) -> None:
