@@ -9,19 +9,19 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.ablation import AblationOptions, run_ablation
-from bench.bargein import BargeInOptions, run_bargein
-from bench.compare import run_compare
-from bench.endpoint import EndpointOptions, run_endpoint
-from bench.feed import FRAME_MS
-from bench.ladder import LadderOptions, run_ladder
-from bench.offline import OfflineOptions, run_offline
-from bench.page import refresh
-from bench.run import MODES, RunOptions, run_bench
-from bench.slo import KEYS
-from bench.steps import StepOptions, run_steps
-from bench.streams import StreamsOptions, run_streams
+from bench.pages.compare import run_compare
+from bench.pages.results_page import refresh
+from bench.speech.bargein import BargeInOptions, run_bargein
+from bench.speech.endpoint import EndpointOptions, run_endpoint
+from bench.speech.feed import FRAME_MS
+from bench.speech.offline import OfflineOptions, run_offline
+from bench.speech.recognise import MODES, RunOptions, run_bench
+from bench.speech.slo import KEYS
+from bench.speech.streams import StreamsOptions, run_streams
+from bench.step.ladder import LadderOptions, run_ladder
+from bench.step.steps import StepOptions, run_steps
+from runtime.decoders.ngram import lm_choice
 from runtime.errors import exit_code
-from runtime.ngram import lm_choice
 
 EVAL = "default: data/asr_eval, else ../shared/data/asr_eval, else data/sample"
 
@@ -112,7 +112,7 @@ def _add_ladder(ladder: argparse.ArgumentParser) -> None:
     peers = "with torch, NeMo's encoder and onnxruntime-gpu (default: this one)"
     variables = "may hold variables, as in `env -u PYTHONHOME python3`"
     ladder.add_argument("--peer-python", metavar="PATH", help=f"command of an interpreter {peers}; {variables}")
-    config = "of NeMo's encoder, made by `python -m bench.encoder_config` (default: read with NeMo)"
+    config = "of NeMo's encoder, made by `python -m bench.step.encoder_config` (default: read with NeMo)"
     ladder.add_argument("--encoder-config", type=Path, metavar="FILE", help=f"JSON {config}")
     ladder.add_argument("--name", help="of the result file (default: named after what is measured)")
 
@@ -172,7 +172,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
     elif args.command == "ladder":
         run_ladder(LadderOptions(**{each.name: given[each.name] for each in fields(LadderOptions)}), argv, console)
     elif args.command == "project":
-        from bench.project import ProjectOptions, run_project  # onnx takes time that other commands measure
+        from bench.step.project import ProjectOptions, run_project  # onnx takes time that other commands measure
 
         run_project(ProjectOptions(**{each.name: given[each.name] for each in fields(ProjectOptions)}), argv, console)
     elif args.command == "ablation":
@@ -184,7 +184,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
     elif args.command == "compare":
         run_compare(args.first, args.second, console)
     elif args.command == "report":
-        from bench.report import run_report  # Jinja2 is not where one only measures
+        from bench.pages.html import run_report  # Jinja2 is not where one only measures
 
         run_report(args.result, args.out)
     else:

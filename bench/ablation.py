@@ -11,13 +11,12 @@ from typing import Literal
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from bench import clips, paired
 from bench.child import run_child
-from bench.combinations import print_combinations
 from bench.int8_copy import check_methods, int8_copy
-from bench.measure import together
-from bench.plots import write_plots
-from bench.provenance import collect
+from bench.machine import collect
+from bench.pages.ablation_plots import write_plots
+from bench.pages.combinations import print_combinations
+from bench.pages.terminal import figures
 from bench.results import (
     DEFINITIONS,
     ResultFile,
@@ -29,9 +28,11 @@ from bench.results import (
     result_path,
     write_result,
 )
-from bench.steps import check_steps, step_rows
-from bench.table import figures
-from bench.timing import Measured
+from bench.score import bootstrap as paired
+from bench.speech import clips
+from bench.speech.measure import together
+from bench.step.steps import check_steps, step_rows
+from bench.step.timing import Measured
 from runtime.backends import default_backend
 from runtime.bundle import Bundle, Precision, read_bundle
 from runtime.errors import InputError
@@ -60,7 +61,7 @@ class AblationOptions:
     """What to measure and with what."""
 
     bundle: Sequence[Path]
-    eval: Path | None = None  # folder of data sets; None: bench.clips.eval_folder
+    eval: Path | None = None  # folder of data sets; None: bench.speech.clips.eval_folder
     lang: str = "en"
     methods: Sequence[str] = ("entropy", "mse")  # of INT8's thresholds
     backend: Literal["auto", "tensorrt", "onnxruntime-cpu"] = "auto"  # auto: this machine's best
@@ -147,7 +148,7 @@ class Ablation:
         words = ["--bundle", str(folder), "--backend", self.backend, "--precision", trial.precision, "--out", str(out)]
         words += ["--steps", str(self.options.steps), "--paced", str(PACED), *(["--graph"] if graph else [])]
         chunk_s = trial.bundle.chunk_samples / trial.bundle.sample_rate
-        run_child(_python("bench.rung", words), START_S + (self.options.steps + PACED) * chunk_s, graph=graph)
+        run_child(_python("bench.step.worker", words), START_S + (self.options.steps + PACED) * chunk_s, graph=graph)
         measured = TypeAdapter(Measured).validate_json(out.read_bytes())
         rows = step_rows(folder, read_bundle(folder), trial.precision, self.backend, measured)
         step = figures([rows[0].step_ms_p50, rows[0].step_ms_p95, rows[0].step_ms_p99], 3)

@@ -6,9 +6,11 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from bench import churn, normalise, onset, partials, talk
+from bench import partials
 from bench.partials import Partials
-from bench.waterfall import STAGES
+from bench.score import churn, normalise
+from bench.speech import onset, talk
+from bench.speech.waterfall import STAGES
 from runtime.bundle import Bundle
 from runtime.errors import InputError, what_is_wrong
 from runtime.files import written_whole
@@ -16,7 +18,7 @@ from runtime.files import written_whole
 LATENCY = "ms; frames arrive at the pace of speech, pace `fast` simulates their arrival on a virtual clock"
 
 DEFINITIONS = {
-    "wer": "percent; errors over reference words of all clips, after bench/normalise.py; null with random weights",
+    "wer": "percent; errors over reference words of all clips, after bench/score/normalise.py; null with random weights",
     "cer": "percent; the same over characters, spaces included",
     "rtf": "seconds in push and finish per second of audio, over utterances; continuous: in push, over windows of 10 s",
     "step_ms": "ms; one call of the backend's step, input copy and result included, warm-up excluded",

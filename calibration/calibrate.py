@@ -17,12 +17,19 @@ from runtime.errors import InputError
 from runtime.files import sources_hash
 from runtime.recognizer import Recognizer
 
-SOURCES = ("calibrate.py", "collect.py", "exposed.py", "histogram.py", "placement.py", "thresholds.py")
+SOURCES = (
+    "calibration/calibrate.py",
+    "calibration/collect.py",
+    "calibration/exposed.py",
+    "calibration/histogram.py",
+    "export/placement.py",
+    "calibration/thresholds.py",
+)
 
 
 def calibrator_hash() -> str:
     """Hash of the sources that thresholds depend on: another calibrator makes the file again."""
-    return sources_hash(Path(__file__).with_name(name) for name in SOURCES)
+    return sources_hash(Path(__file__).parents[1] / name for name in SOURCES)
 
 
 def is_current(path: Path, bundle: Bundle, selection: Selection) -> bool:

@@ -9,7 +9,7 @@ import onnx
 
 from calibration.exposed import ExposedStep, Floats, Samples
 from calibration.histogram import Histogram
-from calibration.placement import quantised_products
+from export.placement import quantised_products
 from runtime.backends import StepResult, default_backend
 from runtime.backends.onnxruntime import PROVIDERS, State
 from runtime.bundle import Bundle, step_file

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from calibration.placement import expose
+from export.placement import expose
 from runtime.backends import StepResult
 from runtime.backends.onnxruntime import State, open_session
 from runtime.bundle import Bundle

@@ -8,9 +8,9 @@ import onnx
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench.normalise import scorable
-from bench.paired import Difference, paired_difference
 from bench.results import UtteranceRecord
+from bench.score.bootstrap import Difference, paired_difference
+from bench.score.normalise import scorable
 from calibration.compare import Heard, StepError
 from calibration.record import Calibration, calibration_path, read_calibration
 from calibration.sensitivity import CHANGED, Advance, Kept, Probe, fall_back, harm, kinds, layers, weights_by_product
@@ -24,7 +24,14 @@ from runtime.files import sha256, sources_hash, written_whole
 
 GROUP_MINUTES = 2.0  # of speech for each group: the error's root mean square needs no more
 MINUTES = 15.0  # for each fall-back list: a hundredth of its frames is a hundred frames
-SOURCES = ("compare.py", "exposed.py", "placement.py", "quantise.py", "search.py", "sensitivity.py")
+SOURCES = (
+    "calibration/compare.py",
+    "calibration/exposed.py",
+    "export/placement.py",
+    "export/quantise.py",
+    "calibration/search.py",
+    "calibration/sensitivity.py",
+)
 
 
 class Sensitivity(BaseModel):
@@ -159,7 +166,7 @@ def _records(utterances: Sequence[Utterance], heard: Heard, lang: str) -> list[U
 
 
 def _searcher_hash() -> str:
-    return sources_hash(Path(__file__).with_name(name) for name in SOURCES)
+    return sources_hash(Path(__file__).parents[1] / name for name in SOURCES)
 
 
 @contextmanager

@@ -19,8 +19,8 @@ import onnx
 
 from calibration.compare import Heard, StepError, hear, step_error
 from calibration.exposed import Samples
-from calibration.placement import QUANTISED, quantised_products
-from calibration.quantise import quantised
+from export.placement import QUANTISED, quantised_products
+from export.quantise import quantised
 
 CHANGED = 0.01  # share of frames
 JOBS = min(4, len(os.sched_getaffinity(0)))  # sessions at a time, each with a copy of the weights

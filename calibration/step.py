@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from calibration.quantise import quantised
 from calibration.record import calibration_path, read_calibration
+from export.quantise import quantised
 from runtime.bundle import Quantisation, checked_file, read_bundle, step_file, write_manifest
 from runtime.entries import StepEntry
 from runtime.errors import InputError
 from runtime.files import sha256, sources_hash, written_whole
 
 INT8_STEP = "step.int8.onnx"
-SOURCES = ("placement.py", "quantise.py", "step.py")
+SOURCES = ("export/placement.py", "export/quantise.py", "calibration/step.py")
 
 
 def is_current(folder: Path, method: str, kept: Collection[str]) -> bool:
@@ -60,5 +60,5 @@ def _quantisation(folder: Path, method: str, kept: Collection[str]) -> Quantisat
         method=method,
         calibration_sha256=sha256(calibration_path(folder)),
         kept=sorted(kept),
-        sources=sources_hash(Path(__file__).with_name(name) for name in SOURCES),
+        sources=sources_hash(Path(__file__).parents[1] / name for name in SOURCES),
     )

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from bench.paired import label
+from bench.score.bootstrap import label
 from calibration.compare import StepError
 from calibration.search import Sensitivity
 
 if TYPE_CHECKING:
-    from calibration.accuracy import Accuracy, AccuracyReport
+    from bench.step.int8_accuracy import Accuracy, AccuracyReport
 
 Cells = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 """A table's title, headers and rows."""

@@ -1,7 +1,7 @@
 """Speech with transcripts: NeMo-style manifests, audio of any format at one rate, and sets made from Common Voice."""
 
-from data.audio import audio_rate, audio_seconds, load_audio
 from data.manifest import Utterance, dataset_sha256, find_manifests, read_manifest, words, write_manifest
+from runtime.audio import audio_rate, audio_seconds, load_audio
 
 __all__ = [
     "Utterance",

@@ -11,8 +11,8 @@ import rich.progress
 from rich.console import Console
 from rich.progress import track
 
-from data.audio import audio_seconds
 from data.manifest import Utterance, words, write_manifest
+from runtime.audio import audio_seconds
 from runtime.console import progress_console
 from runtime.errors import InputError
 

@@ -7,12 +7,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from calibration import placement, quantise
 from engines.precision import set_flags, with_fp32_scales
 from engines.progress import Interrupt, MessageLog, make_logger, shown
 from engines.sums import products_as_sums
 from engines.target import Target
 from engines.versions import configure, network_flags, strongly_typed
+from export import placement, quantise
 from runtime.bundle import Graph, Precision, checked_file, read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256, sources_hash, written_whole

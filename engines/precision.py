@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration.placement import quantised_products
-from calibration.quantise import quantised, thresholds_of
 from export.graph import GraphSizeError, check_size
+from export.placement import quantised_products
+from export.quantise import quantised, thresholds_of
 from runtime.bundle import Bundle, Precision, step_file
 from runtime.errors import InputError
 

@@ -13,8 +13,8 @@ from runtime import Recognizer
 from runtime.backends import Backend, StepResult, open_backend
 from runtime.backends.onnxruntime import Evaluations
 from runtime.bundle import Parity, read_bundle
+from runtime.decoders.rnnt import GreedyRnnt
 from runtime.entries import MAX_SYMBOLS
-from runtime.rnnt import GreedyRnnt
 
 Samples = npt.NDArray[np.float32]
 

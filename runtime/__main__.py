@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from data.audio import load_audio
-from runtime.collector import loaded_spared
-from runtime.endpoint import EndpointRules
-from runtime.errors import InputError, exit_code
-from runtime.live import Display, UntilInterrupted, paced
-from runtime.microphone import microphone
-from runtime.ngram import lm_choice
-from runtime.recognizer import Recognizer
+from .audio import load_audio
+from .collector import loaded_spared
+from .decoders.ngram import lm_choice
+from .endpoint import EndpointRules
+from .errors import InputError, exit_code
+from .live import Display, UntilInterrupted, paced
+from .microphone import microphone
+from .recognizer import Recognizer
 
 Samples = npt.NDArray[np.float32] | npt.NDArray[np.int16]
 

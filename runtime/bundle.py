@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from runtime.entries import MAX_SYMBOLS, FileEntry, GraphEntry, Hash, Positive, RnntEntry, StepEntry, Strict
-from runtime.errors import InputError, what_is_wrong
-from runtime.files import sha256, written_whole
+from .entries import MAX_SYMBOLS, FileEntry, GraphEntry, Hash, Positive, RnntEntry, StepEntry, Strict
+from .errors import InputError, what_is_wrong
+from .files import sha256, written_whole
 
 MANIFEST = "bundle.json"
 

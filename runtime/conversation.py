@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.echo import TAIL_MS, Cleaned, EchoCanceller, EchoGate
-from runtime.errors import InputError
-from runtime.events import Event, Final
-from runtime.recognizer import Stream, checked
-from runtime.vad import SAMPLE_RATE, THRESHOLD, WINDOW_SAMPLES, Vad
+from .echo import TAIL_MS, Cleaned, EchoCanceller, EchoGate
+from .errors import InputError
+from .events import Event, Final
+from .recognizer import Stream, checked
+from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_SAMPLES, Vad
 
 WINDOW_MS = 1000 * WINDOW_SAMPLES / SAMPLE_RATE
 

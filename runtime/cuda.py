@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from runtime.errors import CudaError, InputError
+from .errors import CudaError, InputError
 
 BINDINGS = ("cuda.bindings.runtime", "cuda.cudart")  # cuda-python 12.6 and later, and the 12.x before it
 

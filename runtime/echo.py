@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import InputError
+from .errors import InputError
 
 Samples = npt.NDArray[np.float32]
 

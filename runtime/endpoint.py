@@ -3,8 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from runtime.errors import InputError
-from runtime.vad import THRESHOLD, WINDOW_S, WINDOW_SAMPLES
+from .errors import InputError
+from .vad import THRESHOLD, WINDOW_S, WINDOW_SAMPLES
 
 EndedBy = Literal["caller", "silence", "length", "no speech"]
 """The caller (push-to-talk), silence after speech, the longest utterance allowed, or silence where speech was awaited."""

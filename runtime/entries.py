@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from runtime.errors import InputError
+from .errors import InputError
 
 DType = Literal["float32", "float16", "int32"]
 Positive = Annotated[int, Field(gt=0)]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runtime.endpoint import EndedBy
+from .endpoint import EndedBy
 
 
 @dataclass(frozen=True)

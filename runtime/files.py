@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from runtime.errors import InputError
+from .errors import InputError
 
 
 @contextmanager

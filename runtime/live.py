@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 from typing_extensions import Self
 
-from runtime.events import Event, Final
+from .events import Event, Final
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import InputError
+from .errors import InputError
 
 QUEUE_S = 10.0  # that recognition may fall behind before audio is dropped
 SILENT_DEVICE_S = 2.0  # without a callback the device is gone

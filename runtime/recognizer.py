@@ -12,17 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from runtime.backends import Backend, default_backend, default_precision, open_backend
-from runtime.beam import BeamCtc
-from runtime.bundle import read_bundle
-from runtime.ctc import GreedyCtc
-from runtime.decoder import Decoder
-from runtime.endpoint import EndedBy, Endpointer, EndpointRules
-from runtime.errors import ClosedError, InputError
-from runtime.events import Event, Final, Partial
-from runtime.ngram import LmChoice, open_language_model
-from runtime.rnnt import GreedyRnnt
-from runtime.vad import SAMPLE_RATE, WINDOW_SAMPLES, Vad
+from .backends import Backend, default_backend, default_precision, open_backend
+from .bundle import read_bundle
+from .decoders.beam import BeamCtc
+from .decoders.ctc import GreedyCtc
+from .decoders.decoder import Decoder
+from .decoders.ngram import LmChoice, open_language_model
+from .decoders.rnnt import GreedyRnnt
+from .endpoint import EndedBy, Endpointer, EndpointRules
+from .errors import ClosedError, InputError
+from .events import Event, Final, Partial
+from .vad import SAMPLE_RATE, WINDOW_SAMPLES, Vad
 
 ALL_VALID = 1 << 30  # mel frames: the end of the audio is not known yet
 INT16_FULL_SCALE = 32768.0

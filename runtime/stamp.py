@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from runtime.bundle import Graph, Precision
-from runtime.entries import GraphEntry, Hash
-from runtime.errors import InputError, what_is_wrong
-from runtime.files import sha256
+from .bundle import Graph, Precision
+from .entries import GraphEntry, Hash
+from .errors import InputError, what_is_wrong
+from .files import sha256
 
 
 class Stamp(BaseModel):

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.backends.onnxruntime import open_session
-from runtime.errors import InputError
+from .backends.onnxruntime import open_session
+from .errors import InputError
 
 SAMPLE_RATE = 16_000  # Hz, the only rate of this model
 WINDOW_SAMPLES = 512  # 32 ms

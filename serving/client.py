@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data.audio import load_audio
+from runtime.audio import load_audio
 from runtime.backends.base import StepResult
 from runtime.bundle import read_bundle
 from runtime.endpoint import EndpointRules

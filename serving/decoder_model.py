@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from runtime.ctc import GreedyCtc
+from runtime.decoders.ctc import GreedyCtc
 
 
 class TritonPythonModel:

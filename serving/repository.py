@@ -10,8 +10,8 @@ decoder between the step and its client at every chunk and hand on the frames of
 import shutil
 from pathlib import Path
 
-from runtime import ctc, transcript
 from runtime.bundle import MANIFEST, read_bundle
+from runtime.decoders import ctc, transcript
 from runtime.entries import STATE, StepEntry, TensorSpec
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
@@ -76,9 +76,10 @@ def write_repository(bundle_folder: Path, precision: str, out: Path) -> None:
 def write_decoder(bundle_folder: Path, out: Path) -> None:
     """Write the decoder's model into the repository `out`: model.py, the two runtime files that it imports and the vocabulary."""
     version = out / decoder_model(bundle_folder) / "1"
-    (version / "runtime").mkdir(parents=True)
+    decoders = version / "runtime" / "decoders"
+    decoders.mkdir(parents=True)
     for module in (ctc, transcript):
-        shutil.copy(str(module.__file__), version / "runtime")
+        shutil.copy(str(module.__file__), decoders)
     shutil.copyfile(Path(__file__).with_name("decoder_model.py"), version / "model.py")
     shutil.copyfile(bundle_folder / MANIFEST, version / MANIFEST)
     (version.parent / "config.pbtxt").write_text(decoder_config(decoder_model(bundle_folder)), encoding="utf-8")

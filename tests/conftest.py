@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.audio import load_audio
 from data.manifest import read_manifest
 from export.bundle import bundle_folder, export_bundle, is_current
 from export.checkpoint import EMBEDDED, Checkpoint, load_checkpoint
+from runtime.audio import load_audio
 from runtime.backends.onnxruntime import check_rounding
 from runtime.errors import InputError
 

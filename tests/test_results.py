@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.page import refresh
+from bench.pages.results_page import refresh
 from bench.results import ResultFile, Row
 
 RESULTS, PAGE = Path("bench/results"), Path("RESULTS.md")

@@ -16,8 +16,8 @@ import soundfile
 from rich.console import Console
 from rich.progress import track
 
-from data.audio import SAMPLE_RATE, load_audio
 from data.manifest import Utterance, write_manifest
+from runtime.audio import SAMPLE_RATE, load_audio
 from runtime.errors import InputError, exit_code
 from runtime.files import written_whole
 

@@ -4,11 +4,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from runtime.backends.base import Backend, StepResult
-from runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeBackend
-from runtime.backends.tensorrt import TensorRtBackend
-from runtime.bundle import Bundle, Decoding, Precision
-from runtime.errors import InputError
+from ..bundle import Bundle, Decoding, Precision
+from ..errors import InputError
+from .base import Backend, StepResult
+from .onnxruntime import PROVIDERS, OnnxRuntimeBackend
+from .tensorrt import TensorRtBackend
 
 __all__ = ["Backend", "StepResult", "default_backend", "default_precision", "open_backend"]
 

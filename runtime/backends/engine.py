@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from runtime.bundle import Bundle, Graph
-from runtime.cuda import Bytes, Device
-from runtime.entries import GraphEntry, TensorSpec
-from runtime.errors import CudaError, InputError
-from runtime.stamp import check_stamp, plan_path, read_stamp
+from ..bundle import Bundle, Graph
+from ..cuda import Bytes, Device
+from ..entries import GraphEntry, TensorSpec
+from ..errors import CudaError, InputError
+from ..stamp import check_stamp, plan_path, read_stamp
 
 ALIGNMENT = 512  # bytes; what TensorRT 8.6 asks of its scratch memory, 256 elsewhere; cudaMalloc gives as much
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32"}  # TensorRT's names

@@ -3,10 +3,10 @@
 from contextlib import ExitStack
 from typing import Any
 
-from runtime.backends.engine import Engine
-from runtime.cuda import Queue
-from runtime.entries import CHUNK_STATE, MAX_SYMBOLS
-from runtime.errors import CudaError
+from ..cuda import Queue
+from ..entries import CHUNK_STATE, MAX_SYMBOLS
+from ..errors import CudaError
+from .engine import Engine
 
 
 class Evaluations:

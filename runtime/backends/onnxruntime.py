@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.backends.base import StepResult, symbols_of
-from runtime.bundle import Bundle, Decoding, checked_file, step_file
-from runtime.entries import CHUNK_STATE, RNNT_STATE, STATE, GraphEntry, TensorSpec
-from runtime.errors import InputError
+from ..bundle import Bundle, Decoding, checked_file, step_file
+from ..entries import CHUNK_STATE, RNNT_STATE, STATE, GraphEntry, TensorSpec
+from ..errors import InputError
+from .base import StepResult, symbols_of
 
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32"}  # onnxruntime's names

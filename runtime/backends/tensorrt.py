@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.backends.base import StepResult, symbols_of
-from runtime.backends.engine import Engine, open_engine
-from runtime.backends.evaluations import Evaluations
-from runtime.bundle import Bundle, Decoding
-from runtime.cuda import Device, Graph, Queue
-from runtime.errors import ClosedError, CudaError
+from ..bundle import Bundle, Decoding
+from ..cuda import Device, Graph, Queue
+from ..errors import ClosedError, CudaError
+from .base import StepResult, symbols_of
+from .engine import Engine, open_engine
+from .evaluations import Evaluations
 
 CLOSED = "expected an open backend, found a closed one; open it again"
 

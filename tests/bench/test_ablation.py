@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import ablation, int8_copy, rung
+from bench import ablation, int8_copy
 from bench.__main__ import parse_args, run
 from bench.ablation import AblationOptions, run_ablation
-from bench.combinations import combinations
-from bench.page import END, START, refresh
+from bench.pages.combinations import combinations
+from bench.pages.results_page import END, START, refresh
 from bench.results import ResultFile, UtteranceRecord, read_result, row, write_result
-from bench.timing import Measured, Pace, Timings
+from bench.step import worker as rung
+from bench.step.timing import Measured, Pace, Timings
 from engines.__main__ import parse_args as parse_engines
 from runtime.bundle import read_bundle
 from runtime.errors import InputError, exit_code
@@ -40,7 +41,9 @@ class Children:
     def __call__(self, command: Sequence[str], limit_s: float, *, graph: bool = True) -> None:
         assert limit_s > 60
         module, words = command[2], command[3:]
-        made = {"engines": self._build, "bench.rung": self._steps, "bench": self._speech}[module](list(words), graph)
+        made = {"engines": self._build, "bench.step.worker": self._steps, "bench": self._speech}[module](
+            list(words), graph
+        )
         self.told.append(made)
         if made in self.fails:
             raise InputError("no room for it")

@@ -10,16 +10,16 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from bench import clips
 from bench.__main__ import parse_args, run
-from bench.endpoint import EndpointOptions, run_endpoint
-from bench.offline import load_reference
 from bench.results import read_result
-from bench.run import RunOptions, run_bench
+from bench.speech import clips
+from bench.speech.endpoint import EndpointOptions, run_endpoint
+from bench.speech.offline import load_reference
+from bench.speech.recognise import RunOptions, run_bench
 from data import places
-from data.audio import load_audio
 from data.manifest import Utterance, read_manifest, write_manifest
 from runtime import Recognizer
+from runtime.audio import load_audio
 from runtime.errors import InputError, exit_code
 
 SAMPLE = Path("data/sample")

@@ -8,9 +8,9 @@ import pytest
 
 from bench import int8_copy as module
 from bench.int8_copy import check_methods, int8_copy
-from calibration.quantise import thresholds_of
 from calibration.record import calibration_path
 from calibration.step import add_int8
+from export.quantise import thresholds_of
 from runtime.bundle import read_bundle, step_file
 from runtime.errors import InputError
 from runtime.files import sha256

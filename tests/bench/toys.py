@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from calibration.placement import quantised_products
 from calibration.record import Activation, Calibration, DataEntry, calibration_path, write_calibration
 from calibration.thresholds import METHODS
+from export.placement import quantised_products
 from runtime.bundle import read_bundle, write_manifest
 from tests.calibration.conftest import toy_model, write_toy
 

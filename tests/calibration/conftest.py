@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration.placement import QUANTISED
+from export.placement import QUANTISED
 from runtime.bundle import Bundle, write_manifest
 from runtime.files import sha256
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import onnx
 import pytest
 
-from calibration.accuracy import report
-from calibration.placement import QUANTISED
-from calibration.quantise import thresholds_of
+from bench.step.int8_accuracy import report
 from calibration.record import calibration_path, read_calibration
+from export.placement import QUANTISED
+from export.quantise import thresholds_of
 from runtime.bundle import read_bundle, write_manifest
 from runtime.errors import InputError
 from runtime.files import sha256

@@ -10,8 +10,8 @@ import pytest
 from calibration import collect
 from calibration.collect import PAUSES_S, ObservedBackend, stream_speech
 from calibration.histogram import BINS
-from calibration.placement import QUANTISED
 from calibration.thresholds import thresholds
+from export.placement import QUANTISED
 from runtime import Recognizer
 from runtime.bundle import read_bundle
 from runtime.errors import InputError

@@ -8,11 +8,11 @@ from pathlib import Path
 import onnx
 import pytest
 
-from calibration.quantise import thresholds_of
 from calibration.record import calibration_path
 from calibration.search import current, first_minutes, search_path
 from calibration.thresholds import METHODS
 from data import Utterance
+from export.quantise import thresholds_of
 from runtime.bundle import read_bundle, write_manifest
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import pytest
 from onnx import numpy_helper
 
 from calibration.compare import StepError, cosines, hear, step_error
-from calibration.placement import quantised_products
 from calibration.sensitivity import CHANGED, Kept, Probe, fall_back, harm, kinds, layers, weights_by_product
+from export.placement import quantised_products
 from runtime.bundle import read_bundle
 
 EXACT = 127.0  # threshold of whole numbers: one level is 1

@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import pytest
 
-from calibration.placement import QUANTISED, expose, quantised_products
-from calibration.quantise import quantised, thresholds_of
 from engines.build import BuildOptions, build_plan
 from engines.precision import set_flags, with_fp32_scales
 from engines.progress import make_logger
 from engines.target import turing_without_gpu
+from export.placement import QUANTISED, expose, quantised_products
+from export.quantise import quantised, thresholds_of
 from runtime.backends.onnxruntime import open_session
 from runtime.bundle import read_bundle, write_manifest
 from runtime.errors import InputError

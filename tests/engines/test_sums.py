@@ -11,12 +11,12 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from calibration.placement import quantised_products
-from calibration.quantise import quantised
 from engines.build import BuildOptions, build_plan
 from engines.sums import MOST_ROWS, products_as_sums
 from engines.target import turing_without_gpu
 from export.checkpoint import RANDOM
+from export.placement import quantised_products
+from export.quantise import quantised
 from runtime.bundle import read_bundle
 from runtime.stamp import read_stamp
 

@@ -15,10 +15,10 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from bench.ablation import AblationOptions, run_ablation
-from bench.ladder import LadderOptions, run_ladder
-from bench.offline import load_reference
 from bench.results import read_result
-from bench.steps import StepOptions, run_steps
+from bench.speech.offline import load_reference
+from bench.step.ladder import LadderOptions, run_ladder
+from bench.step.steps import StepOptions, run_steps
 from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as calibrate
 from calibration.collect import ObservedBackend, stream_speech

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.feed import Clip, VirtualClock, feed
+from bench.speech.feed import Clip, VirtualClock, feed
 from runtime import Recognizer
 
 

@@ -15,12 +15,12 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.bargein_results import read_bargein
-from bench.projection import read_projections
 from bench.results import read_result
+from bench.speech.bargein_results import read_bargein
+from bench.step.projection import read_projections
 from calibration.record import calibration_path, read_calibration
-from data.audio import SAMPLE_RATE, audio_seconds, load_audio
 from data.manifest import read_manifest
+from runtime.audio import SAMPLE_RATE, audio_seconds, load_audio
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.recognizer import Recognizer

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.metrics import error_rates
+from bench.score.rates import error_rates
 from data import places
-from data.audio import SAMPLE_RATE, load_audio
 from data.manifest import find_manifests, read_manifest
 from runtime import Recognizer
-from runtime.beam import LONG, BeamCtc, _chain
-from runtime.transcript import Transcript
+from runtime.audio import SAMPLE_RATE, load_audio
+from runtime.decoders.beam import LONG, BeamCtc, _chain
+from runtime.decoders.transcript import Transcript
 
 FRAME = 320  # samples, 20 ms
 SILENCE = 2 * SAMPLE_RATE  # samples at a block's end, so that no word spans two

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.audio import load_audio
+from runtime.audio import load_audio
 from runtime.backends import default_backend
 from runtime.backends.onnxruntime import Evaluations, OnnxRuntimeBackend
 from runtime.backends.tensorrt import TensorRtBackend, TensorRtState
 from runtime.bundle import Bundle, read_bundle
 from runtime.cuda import Device, Queue
+from runtime.decoders.rnnt import GreedyRnnt
 from runtime.entries import STATE
 from runtime.recognizer import ALL_VALID
-from runtime.rnnt import GreedyRnnt
 from runtime.stamp import plan_path
 
 TOLERANCE = 1e-3

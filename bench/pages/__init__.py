@@ -1,0 +1,1 @@
+"""Result files to what people read: terminal, Markdown, HTML and plots."""

@@ -1,0 +1,153 @@
+"""`python -m bench report`: one HTML page of a run that needs nothing else: tables, plots, transcripts with their errors, partials."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.pages.combinations import COLUMNS, combinations
+from bench.pages.html_plots import Plot, error_plot, latency_plot, step_plot, waterfall_plot
+from bench.pages.terminal import CHECK, ENDPOINTS, data_label, tables
+from bench.partials import changes
+from bench.results import ResultFile, Row, UtteranceRecord, read_result, read_results
+from bench.score.words import Alignment, aligned, language
+from runtime.errors import InputError
+from runtime.files import written_whole
+
+FOLDERS = (Path("build/results"), Path("bench/results"))  # where the newest result is looked for
+TEMPLATE = Path(__file__).with_name("report.html")
+STEP_S = 0.1  # of the slider through a clip's partials
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's text. A cell's lines are lines there."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said and what was recognised."""
+
+    record: UtteranceRecord
+    lang: str
+    alignment: Alignment | None  # None: of random weights, which have no errors to count
+    texts: list[tuple[float, int, str]]  # partials and final, as `bench.partials.changes` has them; empty: no partials
+    end_s: float  # of the slider: once the final was there
+
+
+@dataclass(frozen=True)
+class Group:
+    """The transcripts of a row, most errors first."""
+
+    title: str
+    wer: float | None
+    transcripts: list[Transcript]
+
+
+def newest() -> Path:
+    """The result file with transcripts that was measured last. Raises InputError for none, and for a broken file among them."""
+    dated = [
+        (result.provenance.date, folder / f"{name}.json")
+        for folder in FOLDERS
+        if folder.is_dir()
+        for name, result in read_results(folder).items()
+        if result.utterances
+    ]
+    if not dated:
+        raise InputError(
+            f"expected a result file with transcripts in {' or '.join(map(str, FOLDERS))}, found none; `make bench` writes one"
+        )
+    return max(dated)[1]
+
+
+def run_report(path: Path | None, out: Path | None) -> None:
+    """Write the page of a result file, by default the newest, to `out`, by default build/reports/NAME.html.
+
+    Raises:
+        InputError: no such file, no result file or one without transcripts, no Jinja2 or matplotlib, or an `out` that cannot be written.
+    """
+    path = path or newest()
+    out = out or Path("build/reports") / f"{path.stem}.html"
+    text = page(path.stem, read_result(path))
+    with written_whole(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(f"wrote {out}")
+
+
+def page(name: str, result: ResultFile) -> str:
+    """The page of a result, in HTML. Raises InputError for a result without transcripts, and where Jinja2 or matplotlib is missing."""
+    try:
+        from jinja2 import Environment, StrictUndefined  # a machine that only measures may lack it
+    except ImportError as error:
+        raise InputError(
+            "expected Jinja2 for the page, found none; `make report` where `make setup` was run"
+        ) from error
+    if not result.utterances:
+        raise InputError(f"{name}: expected a result with transcripts, found none; `make results` shows its figures")
+    groups = list(_groups(result))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        name=name,
+        result=result,
+        check=CHECK if any(row.functional_check for row in result.rows) else None,
+        tables=list(_tables(result)),
+        plots=_plots(result, groups),
+        groups=groups,
+        step_s=STEP_S,
+    )
+
+
+def _groups(result: ResultFile) -> Iterator[Group]:
+    rows = {_kind(row): row for row in result.rows}
+    for kind in dict.fromkeys(map(_kind, result.utterances)):
+        records = [record for record in result.utterances if _kind(record) == kind]
+        if kind not in rows:
+            raise InputError(f"expected a row of {records[0].data}, {records[0].mode}, found none; measure again")
+        row = rows[kind]
+        transcripts = [_transcript(record, scored=row.wer is not None) for record in records]
+        transcripts.sort(key=lambda each: each.alignment.wer if each.alignment else 0.0, reverse=True)
+        title = data_label(row) if row.combination is None else f"{row.combination}: {data_label(row)}"
+        yield Group(title, row.wer, transcripts)
+
+
+def _kind(of: Row | UtteranceRecord) -> tuple[str, str, str | None]:
+    return of.data, of.mode, of.combination
+
+
+def _transcript(record: UtteranceRecord, *, scored: bool) -> Transcript:
+    final_s = round(record.audio_s + (record.final_ms or 0.0) / 1e3, 2)
+    texts = changes([*record.partials, (final_s, record.hypothesis)]) if record.partials else []
+    end_s = round(STEP_S * (int(final_s / STEP_S) + 1), 1)
+    return Transcript(record, language(record), aligned(record) if scored else None, texts, end_s)
+
+
+def _tables(result: ResultFile) -> Iterator[Table]:
+    """The terminal's tables of these rows, less the columns that none of them has."""
+    if compared := combinations(result):
+        cells = [
+            [f"{each.row.lookahead_ms} ms, {each.precision}", *(cell(each) for cell in COLUMNS.values())]
+            for each in compared
+        ]
+        yield _measured("Combinations", ["Combination", *COLUMNS], cells)
+        return
+    ended = [row for row in result.rows if row.mode == "endpoint"]
+    shown: list[tuple[str, dict[str, Callable[[Row], str]], list[Row]]] = list(tables(result.rows))
+    shown += [("Endpoints, latencies in ms, p50 / p95", ENDPOINTS, ended)] if ended else []
+    for title, columns, rows in shown:
+        yield _measured(title, list(columns), [[cell(row) for cell in columns.values()] for row in rows])
+
+
+def _measured(title: str, columns: list[str], rows: list[list[str]]) -> Table:
+    kept = [place for place in range(len(columns)) if any(cells[place] != "-" for cells in rows)]
+    return Table(title, [columns[place] for place in kept], [[cells[place] for place in kept] for cells in rows])
+
+
+def _plots(result: ResultFile, groups: list[Group]) -> list[Plot]:
+    clips = {
+        group.title: [each.alignment for each in group.transcripts if each.alignment is not None] for group in groups
+    }
+    made = (waterfall_plot(result.rows), latency_plot(result.rows), step_plot(result.rows), error_plot(clips))
+    return [plot for plot in made if plot is not None]

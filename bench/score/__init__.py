@@ -1,0 +1,1 @@
+"""Texts to error rates: imports nothing else of the bench."""

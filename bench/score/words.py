@@ -1,0 +1,70 @@
+"""Where a transcript departs from its reference, word by word: jiwer's alignment of both texts, normalised."""
+
+from dataclasses import dataclass
+
+import jiwer
+
+from bench.results import UtteranceRecord
+from bench.score.normalise import LANGUAGES, normalise
+from runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Words that agree, a word in another's place, words left out or words put in."""
+
+    kind: str  # jiwer's: equal, substitute, delete or insert
+    reference: str  # empty: put in
+    hypothesis: str  # empty: left out
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A transcript's edits in order, and their words by kind."""
+
+    edits: tuple[Edit, ...]
+    hits: int
+    substitutions: int
+    deletions: int
+    insertions: int
+
+    @property
+    def errors(self) -> int:
+        """Words that are wrong, missing or too many."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def words(self) -> int:
+        """Words of the reference."""
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def wer(self) -> float:
+        """Errors in percent of the reference's words; of one word where it has none."""
+        return 100 * self.errors / max(1, self.words)
+
+
+def language(record: UtteranceRecord) -> str:
+    """The language of a record's texts: its data set's name ends in it. Raises InputError where the normaliser has none of that name."""
+    _, _, lang = record.data.rpartition("_")
+    if lang not in LANGUAGES:
+        raise InputError(
+            f"expected a data set named NAME_LANG, LANG one of {', '.join(LANGUAGES)}, found {record.data!r}; measure again"
+        )
+    return lang
+
+
+def aligned(record: UtteranceRecord) -> Alignment:
+    """Align a record's hypothesis with its reference. Raises InputError as `language` does."""
+    lang = language(record)
+    found = jiwer.process_words(normalise(record.reference, lang), normalise(record.hypothesis, lang))
+    references, hypotheses = found.references[0], found.hypotheses[0]
+    edits: list[Edit] = []
+    for chunk in found.alignments[0]:
+        words = references[chunk.ref_start_idx : chunk.ref_end_idx]
+        others = hypotheses[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        if chunk.type == "substitute":  # a word each: which one stands for which
+            edits += [Edit(chunk.type, word, other) for word, other in zip(words, others, strict=True)]
+        else:
+            edits.append(Edit(chunk.type, " ".join(words), " ".join(others)))
+    return Alignment(tuple(edits), found.hits, found.substitutions, found.deletions, found.insertions)

@@ -1,0 +1,1 @@
+"""What a speaker waits for, measured on speech."""

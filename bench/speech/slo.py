@@ -1,0 +1,92 @@
+"""Bounds that a run must keep (`--slo`), and which of its figures miss them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.pages.terminal import data_label
+from bench.results import Row
+from runtime.errors import InputError
+
+KEYS = {
+    "first_partial_p50": ("first_partial_onset_ms_p50", "ms"),
+    "first_partial_p95": ("first_partial_onset_ms_p95", "ms"),
+    "final_p50": ("final_ms_p50", "ms"),
+    "final_p95": ("final_ms_p95", "ms"),
+    "rtf_p50": ("rtf_p50", ""),
+    "rtf_p95": ("rtf_p95", ""),
+    "step_p50": ("step_ms_p50", "ms"),
+    "step_p95": ("step_ms_p95", "ms"),
+    "step_p99": ("step_ms_p99", "ms"),
+    "wer": ("wer", "%"),
+    "gpu_memory": ("peak_gpu_memory_mb", "MB"),
+}
+"""Key -> the row's key of the result file, whose definition holds, and its unit. A first partial counts from the speech onset: what
+a clip has of silence before is no latency."""
+
+CLIP_BY_CLIP = ("first_partial_onset_ms", "final_ms")  # one continuous stream has no distribution of these
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The largest value that a figure may have."""
+
+    key: str  # of KEYS
+    limit: float  # in the key's unit
+
+
+def read_bounds(text: str) -> list[Bound]:
+    """Bounds as `first_partial_p95=300,final_p95=150`; raises InputError for an unknown or repeated key, or a limit that is no number."""
+    bounds: list[Bound] = []
+    for part in text.split(","):
+        key, _, limit = (each.strip() for each in part.partition("="))
+        if key not in KEYS:
+            raise InputError(f"--slo: expected KEY=LIMIT with a key of {', '.join(KEYS)}; found {part!r}")
+        if any(key == each.key for each in bounds):
+            raise InputError(f"--slo: expected one limit for {key}, found two; name each key once")
+        bounds.append(Bound(key, _number(key, limit)))
+    return bounds
+
+
+def missed(bounds: Sequence[Bound], rows: Sequence[Row]) -> list[str]:
+    """One line for each figure of a run over its bound, or not measured: which row, its value, the bound."""
+    lines = []
+    for bound in bounds:
+        name, unit = KEYS[bound.key]
+        limit = f"{bound.limit:g} {unit}".strip()
+        for row in _judged(name, rows):
+            value = getattr(row, name)
+            if value is None:
+                found = f"not measured{_why(name, row)}"
+            elif value > bound.limit:
+                found = f"{value:g} {unit}".strip() + (" on a CPU" if row.functional_check and name != "wer" else "")
+            else:
+                continue
+            lines.append(f"missed {bound.key}: {data_label(row)}: {found}, bound {limit}")
+    return lines
+
+
+def _number(key: str, text: str) -> float:
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = math.nan
+    if not math.isfinite(limit) or limit < 0:
+        raise InputError(f"--slo: expected {key}=LIMIT with a number from 0 on, found {text!r}")
+    return limit
+
+
+def _judged(name: str, rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows that ought to have a figure: those fed clip by clip, if any, where a stream has no such figure."""
+    clips = [row for row in rows if row.mode == "utterance"]
+    return clips if clips and name.startswith(CLIP_BY_CLIP) else rows
+
+
+def _why(name: str, row: Row) -> str:
+    if row.weights == "random" and (name == "wer" or name.startswith("first_partial")):
+        return " (random weights)"
+    if row.mode == "continuous" and name.startswith(CLIP_BY_CLIP):
+        return " (one stream has a single one: --mode utterance)"
+    if name == "peak_gpu_memory_mb" and row.functional_check:
+        return " (no GPU)"
+    return ""

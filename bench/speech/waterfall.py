@@ -1,0 +1,95 @@
+"""Where the time from a speech onset to its first text goes: stages that add up to it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from bench.score.rates import percentiles
+from runtime.bundle import Bundle
+
+STAGES = {
+    "frame_ms": "from the onset to the end of its 80 ms encoder frame",
+    "lookahead_ms": "to the end of its chunk's last frame: the look-ahead at most",
+    "window_ms": "samples of the mel window after that frame's centre",
+    "evidence_ms": "whole chunks in which the model knew no token yet",
+    "client_ms": "to the end of the client's frame that completes the window",
+    "queue_ms": "from that frame's arrival to its push",
+    "step_ms": "the step, copies included",
+    "rest_ms": "decoding, voice activity and delivery: the rest of the push",
+}
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """Milliseconds by stage, as STAGES says, in the order in which they pass."""
+
+    frame_ms: float
+    lookahead_ms: float
+    window_ms: float
+    evidence_ms: float
+    client_ms: float
+    queue_ms: float
+    step_ms: float
+    rest_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        """From the onset to the first text."""
+        return float(sum(asdict(self).values()))
+
+    @property
+    def system_ms(self) -> float:
+        """What the system adds to a model that knows a word from its first frame: all but the evidence."""
+        return self.total_ms - self.evidence_ms
+
+
+@dataclass(frozen=True)
+class FirstText:
+    """A partial that was an utterance's first text. Seconds on the stream's clock, at which audio arrives as it is spoken."""
+
+    utterance_s: float  # where the utterance begins
+    audio_s: float  # audio of the utterance that the partial accounts for
+    arrival_s: float  # of the frame that brought it
+    begin_s: float  # of its push
+    step_s: float  # seconds in steps within the push
+    end_s: float  # of its push
+
+
+def waterfall(bundle: Bundle, onset_s: float, text: FirstText) -> Waterfall | None:
+    """Decompose `text.end_s - onset_s`; None where the text came from audio before the onset, or the utterance began after it."""
+    rate = bundle.sample_rate
+    chunk_s, first_s = bundle.chunk_samples / rate, bundle.first_step_samples / rate
+    frame_s = chunk_s / bundle.chunk_frames
+    spoken_s = onset_s - text.utterance_s
+    # Frame f is centred at f * frame_s and hears what lies before (causal subsampling): the first to hear the onset is this one.
+    frame = -(-round(spoken_s * rate) // round(frame_s * rate))
+    step = frame // bundle.chunk_frames
+    steps_later = round((text.audio_s - first_s) / chunk_s) - step
+    if spoken_s < 0 or steps_later < 0:
+        return None
+    last_frame = (step + 1) * bundle.chunk_frames - 1
+    heard_s = text.utterance_s + text.audio_s
+    stages = (
+        frame * frame_s - spoken_s,
+        (last_frame - frame) * frame_s,
+        first_s - (bundle.chunk_frames - 1) * frame_s,
+        steps_later * chunk_s,
+        text.arrival_s - heard_s,
+        text.begin_s - text.arrival_s,
+        text.step_s,
+        text.end_s - text.begin_s - text.step_s,
+    )
+    return Waterfall(*(1e3 * seconds for seconds in stages))
+
+
+def summed_up(waterfalls: Sequence[Waterfall]) -> dict[str, dict[str, float]]:
+    """Stage, total and system -> mean, p50 and p95 in ms. Means add up to the total's, percentiles do not. Empty for none."""
+    if not waterfalls:
+        return {}
+    named = [{**asdict(each), "total_ms": each.total_ms, "system_ms": each.system_ms} for each in waterfalls]
+    table = {}
+    for name in named[0]:
+        values = [each[name] for each in named]
+        found = percentiles(values)
+        mean = sum(values) / len(values)
+        table[name] = {"mean": round(mean, 3), "p50": round(found.p50 or 0.0, 3), "p95": round(found.p95 or 0.0, 3)}
+    return table

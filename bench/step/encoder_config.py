@@ -1,0 +1,68 @@
+"""The encoder's configuration of a model, as JSON for the ladder's `--encoder-config` on a machine without NeMo.
+
+`python -m bench.step.encoder_config MODEL > FILE.json`; MODEL is a .nemo file or large-random.
+"""
+
+import argparse
+import json
+import sys
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import InputError, exit_code
+
+CONFIG = "model_config.yaml"  # in a .nemo archive
+
+
+def encoder_config(model: str) -> dict[str, Any]:
+    """The `encoder` part of the NeMo configuration of a .nemo file, of large-random, or of a checkpoint in data/checkpoint by its name.
+
+    Raises InputError where NeMo, the file or what it should hold is missing.
+    """
+    try:
+        from omegaconf import OmegaConf
+
+        from export.checkpoint import EMBEDDED, RANDOM, RANDOM_CONFIG
+    except ImportError as error:
+        raise InputError(
+            f"expected NeMo to read the encoder's configuration with, found {error}; where it is, run "
+            f"`python -m bench.step.encoder_config {model} > FILE.json`, and give that file as --encoder-config"
+        ) from error
+    if model == RANDOM:
+        return RANDOM_CONFIG["encoder"]
+    path = Path(model) if model.endswith(".nemo") else Path(EMBEDDED).with_name(f"{model}.nemo")
+    if not path.is_file() or not tarfile.is_tarfile(path):
+        raise InputError(
+            f"expected large-random or a .nemo archive, found {model}; the encoder's configuration can be given as --encoder-config"
+        )
+    with tarfile.open(path) as archive:
+        member = next((each for each in archive if Path(each.name).name == CONFIG), None)
+        file = archive.extractfile(member) if member else None
+        content = file.read() if file else b"{}"
+    try:
+        encoder = OmegaConf.to_container(OmegaConf.create(content.decode()), resolve=True).get("encoder")  # type: ignore[union-attr]
+    except Exception:  # noqa: BLE001 -- whatever YAML, OmegaConf or a value within trips over
+        encoder = None
+    if not isinstance(encoder, dict):
+        raise InputError(
+            f"expected {CONFIG} with an encoder in {model}, found none that can be read; fetch the checkpoint again"
+        )
+    return {str(key): value for key, value in encoder.items()}
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Command line: a model."""
+    parser = argparse.ArgumentParser(prog="python -m bench.step.encoder_config", description=__doc__)
+    parser.add_argument("model", metavar="MODEL")
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a model's."""
+    print(json.dumps(encoder_config(args.model), indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))

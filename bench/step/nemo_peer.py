@@ -1,0 +1,153 @@
+"""NeMo's own streaming encoder in PyTorch, eager or in one captured CUDA graph: the ladder's first rungs.
+
+Imports torch and NeMo's encoder alone, so that any interpreter with torch runs it: a bare one gets the encoder's files on PYTHONPATH.
+Weights are random, which the time does not depend on. Mel, CTC head and the copies from and to the host are not in the step.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from nemo.collections.asr.modules.conformer_encoder import ConformerEncoder
+
+from bench.step.timing import Measured, measure
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+COPY_BYTES, COPIES = 1 << 30, 10  # of the bandwidth measurement
+
+
+class Peer:
+    """The encoder on a stream of noise, its caches fed back: `eager` and `fixed` are a step each."""
+
+    def __init__(self, config: dict[str, Any], lookahead_frames: int, dtype: torch.dtype, device: str) -> None:
+        """`config`: the encoder's part of a NeMo model's configuration."""
+        torch.manual_seed(0)
+        self.encoder = ConformerEncoder(**{key: value for key, value in config.items() if key != "_target_"}).eval()
+        contexts = config["att_context_size"]
+        left = contexts[0] if isinstance(contexts[0], int) else contexts[0][0]
+        self.encoder.set_default_att_context_size([left, lookahead_frames])
+        self.encoder.setup_streaming_params()
+        self.encoder.to(device, dtype)
+        streaming = self.encoder.streaming_cfg
+        frames = _steady(streaming.chunk_size) + _steady(streaming.pre_encode_cache_size)
+        self._mel = torch.randn(1, config["feat_in"], frames, device=device, dtype=dtype)
+        self._length = torch.tensor([frames], device=device)
+        self._dropped = streaming.drop_extra_pre_encoded
+        self.caches = list(self.encoder.get_initial_cache_state(batch_size=1, dtype=dtype, device=device))
+
+    def eager(self) -> torch.Tensor:
+        """One step; returns the encoded frames [1, D, T]. The next step reads the caches where this one left them."""
+        encoded, self.caches = self._step()
+        return encoded
+
+    def fixed(self) -> torch.Tensor:
+        """One step at fixed addresses, as a graph needs it: the new caches are copied to where the next step reads them."""
+        encoded, following = self._step()
+        for cache, new in zip(self.caches, following):  # noqa: B905 -- same length by NeMo's interface
+            cache.copy_(new)
+        return encoded
+
+    def _step(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        channel, time_, length = self.caches
+        encoded, _, *following = self.encoder.cache_aware_stream_step(
+            processed_signal=self._mel,
+            processed_signal_length=self._length,
+            cache_last_channel=channel,
+            cache_last_time=time_,
+            cache_last_channel_len=length,
+            keep_all_outputs=False,
+            drop_extra_pre_encoded=self._dropped,
+        )
+        return encoded, following
+
+
+def captured(work: Callable[[], object]) -> Callable[[], None]:
+    """A CUDA graph's replay of `work`, which runs first: what PyTorch puts off to a first run may not be in a capture."""
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    replay: Callable[[], None] = graph.replay
+    return replay
+
+
+def kernels(step: Callable[[], object]) -> int | None:
+    """Kernels that one step launches, as PyTorch's profiler sees them; None where it sees none."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        step()
+    on_gpu = [each.name for each in profile.events() if each.device_type.name == "CUDA"]
+    return sum(not name.startswith(("Memcpy", "Memset")) for name in on_gpu) or None
+
+
+def copy_bandwidth() -> float:
+    """Bytes read and written per second by large copies within the GPU's memory."""
+    source = torch.empty(COPY_BYTES, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    target.copy_(source)
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    for _ in range(COPIES):
+        target.copy_(source)
+    torch.cuda.synchronize()
+    return 2 * COPY_BYTES * COPIES / (time.perf_counter() - begin)
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line that the ladder makes."""
+    parser = argparse.ArgumentParser(prog="python -m bench.step.nemo_peer", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="JSON of the encoder's configuration")
+    parser.add_argument("--lookahead-frames", type=int, required=True)
+    parser.add_argument("--precision", choices=tuple(DTYPES), required=True)
+    parser.add_argument("--graph", action="store_true", help="in one CUDA graph")
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--chunk-s", type=float, required=True, help="seconds of audio in a step")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a functional check, eager")
+    parser.add_argument("--out", type=Path, required=True, help="JSON of what was measured")
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and write."""
+    on_gpu = args.device == "cuda"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    with torch.inference_mode():
+        config = json.loads(args.config.read_text(encoding="utf-8"))
+        peer = Peer(config, args.lookahead_frames, DTYPES[args.precision], args.device)
+        work = captured(peer.fixed) if args.graph else peer.eager
+
+        def step(_index: int = 0) -> None:
+            work()
+            if on_gpu:
+                torch.cuda.synchronize()
+
+        timings = measure(step, args.steps, args.chunk_s)
+        Measured(
+            timings=timings,
+            engine=f"torch {torch.__version__}",
+            cuda_graph=args.graph if on_gpu else None,
+            launches_per_step=kernels(step) if on_gpu else None,
+            weights_bytes=sum(each.nbytes for each in peer.encoder.parameters()),
+            copy_bandwidth=copy_bandwidth() if on_gpu else None,
+        ).write(args.out)
+
+
+def _steady(size: int | list[int]) -> int:
+    """NeMo's sizes are [of the first step, of every other] or one for all."""
+    return size if isinstance(size, int) else size[-1]
+
+
+if __name__ == "__main__":
+    try:
+        run(parse_args(sys.argv[1:]))
+    except Exception as error:  # noqa: BLE001 -- whatever torch raises, often over several lines, is one line for the ladder
+        sys.exit(f"error: {type(error).__name__}: {str(error).partition(chr(10))[0]}")

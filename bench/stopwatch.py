@@ -1,0 +1,99 @@
+"""A recogniser that notes how long each step, and the decoding of its frames, takes."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime import Recognizer
+from runtime.backends import Backend, StepResult
+from runtime.decoders.decoder import Decoder
+from runtime.decoders.ngram import LmChoice
+
+
+class TimedBackend:
+    """A backend, and the seconds of each of its steps in `step_s`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.name = backend.name
+        self.step_s: list[float] = []
+        self.total_s = 0.0  # of all steps ever
+
+    @property
+    def cuda_graph(self) -> bool | None:
+        """Whether a step is one graph launch; None where the backend has no such thing."""
+        return getattr(self._backend, "cuda_graph", None)
+
+    def new_state(self) -> Any:  # noqa: ANN401 -- opaque, the backend's own
+        """See Backend.new_state."""
+        return self._backend.new_state()
+
+    def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
+        """See Backend.step."""
+        begin = time.perf_counter()
+        result = self._backend.step(window, valid, state)
+        seconds = time.perf_counter() - begin
+        self.step_s.append(seconds)
+        self.total_s += seconds
+        return result
+
+    def close(self) -> None:
+        """See Backend.close."""
+        self._backend.close()
+
+
+class TimedDecoder:
+    """A decoder that adds the seconds of each `push` to `push_s`."""
+
+    def __init__(self, decoder: Decoder, push_s: list[float]) -> None:
+        self._decoder, self._push_s = decoder, push_s
+        self.fed = decoder.fed
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """See Decoder.tokens."""
+        return self._decoder.tokens
+
+    @property
+    def text(self) -> str:
+        """See Decoder.text."""
+        return self._decoder.text
+
+    @property
+    def blank_frames(self) -> int:
+        """See Decoder.blank_frames."""
+        return self._decoder.blank_frames
+
+    def push(self, frames: npt.NDArray[Any]) -> bool:
+        """See Decoder.push."""
+        begin = time.perf_counter()
+        changed = self._decoder.push(frames)
+        self._push_s.append(time.perf_counter() - begin)
+        return changed
+
+    def finish(self) -> None:
+        """See Decoder.finish."""
+        self._decoder.finish()
+
+
+class TimedRecognizer(Recognizer):
+    """A recogniser whose steps are timed in `timed.step_s` and whose decoding, a chunk at a time, in `decode_s`."""
+
+    def __init__(
+        self,
+        bundle: Path,
+        precision: str | None,
+        backend: str | Backend | None,
+        lm: LmChoice,
+        decoder: str | None = None,
+    ) -> None:
+        super().__init__(bundle, precision, backend, lm, decoder)
+        self.backend = self.timed = TimedBackend(self.backend)
+        self.decode_s: list[float] = []
+
+    def new_decoder(self) -> Decoder:
+        """See Recognizer.new_decoder."""
+        return TimedDecoder(super().new_decoder(), self.decode_s)

@@ -1,0 +1,244 @@
+"""CTC prefix beam search with a word n-gram, its state carried across chunks.
+
+Prefixes as Hannun et al. 2014, "First-Pass Large Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent DNNs"; the pruning
+and the score of a word in progress as pyctcdecode, for which the language model's weights were chosen.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from .ngram import NGram
+from .transcript import Transcript, text_of
+
+LONG = 64  # pieces from which on those that are certain are looked for
+
+
+@dataclass(frozen=True)
+class BeamOptions:
+    """How wide to search and what words weigh. Log-probabilities are natural logarithms.
+
+    Defaults: data/checkpoint/MODEL_CARD.md, chosen on other clips than those measured on; pyctcdecode's own where the card is silent.
+    """
+
+    width: int = 64
+    """Alignments kept after a frame."""
+    token_log_prob: float = -5.0
+    """Tokens of a frame less likely than this are not followed, but for its best one."""
+    prune_log_prob: float = -10.0
+    """Alignments that score this much below the best are dropped."""
+    alpha: float = 0.5
+    """Weight of the language model's log-probability beside the acoustic one."""
+    beta: float = 0.8
+    """Added for each word, in log-probability."""
+    unknown_word: float = -10.0 * math.log(10)
+    """Added to the language model's log-probability of a word that it has not."""
+    unknown_start: float = -10.0
+    """Added to the log-probability of a word in progress that begins no known word, in proportion beyond `long_word`."""
+    long_word: int = 6
+    """Letters."""
+    steady: float = 2.0
+    """What is shown is not taken back while the best that goes on from it scores less than this below the best; the final is the best."""
+
+
+class _Words:
+    """The completed words of a text. One object for one text, so that the same text is found by identity."""
+
+    __slots__ = ("__weakref__", "score", "state")
+
+    def __init__(self, state: Any, score: float) -> None:  # noqa: ANN401 -- KenLM's
+        self.state, self.score = state, score
+
+
+class _Tokens:
+    """A token behind others; the first of a chain was shown for good, with all before it."""
+
+    __slots__ = ("before", "token")
+
+    def __init__(self, before: "_Tokens | None", token: int) -> None:
+        self.before, self.token = before, token
+
+
+_Alignment = tuple[_Words, str, int]
+"""Completed words, the word in progress, the last frame's token: alignments that agree in these are one, whatever their pieces."""
+_Found = tuple[float, _Tokens]
+"""Acoustic log-probability, summed over the alignments that are one, and the likeliest one's pieces."""
+
+K = TypeVar("K")
+
+
+class BeamCtc:
+    """Searches for the likeliest text under the acoustic model and a language model. A Decoder."""
+
+    fed = "log_probs"
+
+    def __init__(self, vocabulary: Sequence[str], blank: int, ngram: NGram, options: BeamOptions | None = None) -> None:
+        self._vocabulary, self._blank, self._ngram = vocabulary, blank, ngram
+        self._options = options or BeamOptions()
+        self._text_of = text_of(vocabulary)
+        self._settled = Transcript(vocabulary)  # what all hypotheses begin with, as far as it was looked for
+        self._known: WeakValueDictionary[tuple[_Words, str], _Words] = WeakValueDictionary()
+        start = _Words(ngram.sentence_start(), 0.0)
+        # By falling score.
+        self._beam: dict[_Alignment, _Found] = {(start, "", blank): (0.0, _Tokens(None, blank))}
+        self._tokens: tuple[int, ...] = ()
+        self._text = ""
+        self.blank_frames = 0
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Token ids of the best hypothesis so far."""
+        return self._tokens
+
+    @property
+    def text(self) -> str:
+        """Text of the best hypothesis so far."""
+        return self._text
+
+    def push(self, frames: npt.NDArray[np.float32]) -> bool:
+        """Take log-probabilities [n, V+1] of new frames; return whether the text changed."""
+        before, searched = self._text, False
+        for frame in frames:
+            searched |= self._advance(frame)
+        if searched:
+            self._show()
+        return self._text != before
+
+    def finish(self) -> None:
+        """The utterance is over: score the last word and the sentence's end."""
+        ngram, options = self._ngram, self._options
+        ended: dict[_Words, _Found] = {}
+        for (words, word, _), (log_prob, tokens) in self._beam.items():
+            _add(ended, self._end(words, word) if word else words, log_prob, tokens)
+        scores = {
+            words: log_prob + words.score + options.alpha * ngram.end_log_prob(words.state)
+            for words, (log_prob, _) in ended.items()
+        }
+        best = max(scores, key=scores.__getitem__)
+        transcript = self._transcript(ended[best][1])
+        self._tokens, self._text = transcript.tokens, transcript.text
+
+    def _advance(self, frame: npt.NDArray[np.float32]) -> bool:
+        """Search one frame on; return whether the hypotheses may differ from before."""
+        best = int(frame.argmax())
+        self.blank_frames = self.blank_frames + 1 if best == self._blank else 0
+        followed = np.flatnonzero(frame >= self._options.token_log_prob).tolist() or [best]
+        if followed == [self._blank] and all(last == self._blank for _, _, last in self._beam):
+            return False  # every score would fall by the same
+        log_probs = sorted(zip(frame[followed].tolist(), followed, strict=True), reverse=True)
+        # The best one with a blank or a repeat will be there; what others may gain is a word's beta.
+        (top, (log_prob, _)), *_ = self._beam.items()
+        stays = next((each for each, token in log_probs if token in (self._blank, top[2])), -math.inf)
+        lowest = self._score(top, log_prob) + stays + self._options.prune_log_prob - max(0.0, self._options.beta)
+        following: dict[_Alignment, _Found] = {}
+        for (words, word, last), (log_prob, tokens) in self._beam.items():
+            least = lowest - log_prob - words.score
+            for of_token, token in log_probs:
+                if of_token < least:
+                    break
+                if token in (self._blank, last):
+                    _add(following, (words, word, token), log_prob + of_token, tokens)
+                else:
+                    grown = (*self._grow(words, word, token), token)
+                    _add(following, grown, log_prob + of_token, _Tokens(tokens, token))
+        self._beam = self._pruned(following)
+        return True
+
+    def _grow(self, words: _Words, word: str, token: int) -> tuple[_Words, str]:
+        text = self._text_of[token]
+        if " " not in text:
+            return words, word + text
+        *ended, word = (word + text).split(" ")
+        for each in ended:
+            words = self._end(words, each) if each else words
+        return words, word
+
+    def _end(self, words: _Words, word: str) -> _Words:
+        known = self._known.get((words, word))
+        if known is None:
+            options, scored = self._options, self._ngram.score(words.state, word)
+            log_prob = scored.log_prob + (0.0 if scored.known else options.unknown_word)
+            known = _Words(scored.state, words.score + options.alpha * log_prob + options.beta)
+            self._known[words, word] = known
+        return known
+
+    def _score(self, alignment: _Alignment, log_prob: float) -> float:
+        """Acoustic log-probability, completed words, and the word in progress where it begins no known one."""
+        words, word, _ = alignment
+        score = log_prob + words.score
+        if not word or self._ngram.is_start(word):
+            return score
+        return score + self._options.unknown_start * max(1.0, len(word) / self._options.long_word)
+
+    def _pruned(self, beam: dict[_Alignment, _Found]) -> dict[_Alignment, _Found]:
+        """The best of each future, by falling score, within the width."""
+        scored = [(self._score(key, log_prob), key) for key, (log_prob, _) in beam.items()]
+        scored.sort(key=lambda each: each[0], reverse=True)
+        lowest = scored[0][0] + self._options.prune_log_prob
+        kept: dict[_Alignment, _Found] = {}
+        futures = set()
+        for score, key in scored[: self._options.width]:
+            words, word, last = key
+            future = (words.state, word, last)
+            if score < lowest:
+                break
+            if future not in futures:
+                futures.add(future)
+                kept[key] = beam[key]
+        return kept
+
+    def _show(self) -> None:
+        """Show the best hypothesis; or, while it is hardly better, the best that goes on from what is shown."""
+        (best, (log_prob, tokens)), *_ = self._beam.items()
+        if len(_chain(tokens)) > LONG:
+            self._settle(_chain(tokens))
+        shown = self._transcript(tokens)
+        lowest = self._score(best, log_prob) - self._options.steady
+        for alignment, (log_prob, tokens) in self._beam.items():
+            if self._score(alignment, log_prob) < lowest:
+                break
+            transcript = self._transcript(tokens)
+            if transcript.text.startswith(self._text):
+                shown = transcript
+                break
+        self._tokens, self._text = shown.tokens, shown.text
+
+    def _transcript(self, tokens: _Tokens) -> Transcript:
+        transcript = self._settled.copy()
+        for each in _chain(tokens)[1:]:
+            transcript.add(each.token)
+        return transcript
+
+    def _settle(self, pieces: list[_Tokens]) -> None:
+        """Show for good what all hypotheses begin with, so that a long utterance costs no more."""
+        shared = len(pieces)
+        for _, tokens in self._beam.values():
+            others = {id(each) for each in _chain(tokens)}
+            shared = next((place for place, each in enumerate(pieces[:shared]) if id(each) not in others), shared)
+        for each in pieces[1:shared]:
+            self._settled.add(each.token)
+        pieces[shared - 1].before = None
+
+
+def _chain(tokens: _Tokens) -> list[_Tokens]:
+    chain = [tokens]
+    while (before := chain[-1].before) is not None:
+        chain.append(before)
+    return chain[::-1]
+
+
+def _add(found: dict[K, _Found], key: K, log_prob: float, tokens: _Tokens) -> None:
+    """Sum probabilities of what is one; keep the likelier's pieces."""
+    other = found.get(key)
+    if other is None:
+        found[key] = log_prob, tokens
+        return
+    if other[0] >= log_prob:
+        found[key] = other[0] + math.log1p(math.exp(log_prob - other[0])), other[1]
+    else:
+        found[key] = log_prob + math.log1p(math.exp(other[0] - log_prob)), tokens

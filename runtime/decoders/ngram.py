@@ -1,0 +1,158 @@
+"""A word n-gram in KenLM's format and its word list: loaded, checked against the recogniser's pieces, and scored."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from ..bundle import Bundle
+from ..errors import InputError
+from .transcript import text_of
+
+CACHED = 1 << 16  # scores kept: bounded, however long a stream is
+WRITABLE = 0.95  # of a list's words must be spelled in the recogniser's characters; the rest may be loan words
+LN_10 = math.log(10)  # KenLM has logarithms to base 10
+
+EMBEDDED_SHA256 = "e1523ba4cdcb712dcdcca20469ad8795a9d7ba275466d25ff6ac456875d192de"  # data/checkpoint's .nemo file
+EMBEDDED_LM = Path(__file__).parents[2] / "data/checkpoint/lm_en_4gram.kenlm"
+
+LmChoice = Path | Literal["default"] | None
+"""A KenLM file, the one that ships with the checkpoint (none with another's), or none."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A word after a context."""
+
+    log_prob: float
+    """Natural logarithm."""
+    known: bool
+    """Whether the language model has the word."""
+    state: Any
+    """The context with the word, KenLM's own; equal ones have an equal future."""
+
+
+class NGram:
+    """Scores words one after another. Shared by all streams of a recogniser."""
+
+    def __init__(self, path: Path) -> None:
+        """Load a KenLM file (binary or ARPA) and the word list beside it.
+
+        The list, UTF-8 and one word a line, is NAME_words.txt, where NAME is the file's name up to its end or to one of its
+        underscores: lm_en_words.txt for lm_en_4gram.kenlm.
+
+        Raises InputError where one is missing, is no such file, or the list is not of that language model.
+        """
+        self.name = path.stem
+        self._words = _read_words(path)
+        self._kenlm, self._model = _open_kenlm(path)
+        unknown = [word for word in self._words if word not in self._model]
+        if unknown:
+            raise InputError(
+                f"expected the words of {_word_list(path).name} in {path}, found {len(unknown)} of {len(self._words)} missing, "
+                f"as {unknown[0]!r}; give the list of this language model"
+            )
+        self.score = lru_cache(CACHED)(self._score)
+        self.is_start = lru_cache(CACHED)(self._is_start)
+
+    def sentence_start(self) -> Any:  # noqa: ANN401 -- KenLM's
+        """The context before the first word."""
+        state = self._kenlm.State()
+        self._model.BeginSentenceWrite(state)
+        return state
+
+    def end_log_prob(self, state: Any) -> float:  # noqa: ANN401 -- KenLM's
+        """Natural logarithm of the probability that the sentence ends after `state`."""
+        return float(self._model.BaseScore(state, "</s>", self._kenlm.State())) * LN_10
+
+    def check_spelling(self, bundle: Bundle) -> None:
+        """Raise InputError where the recogniser's pieces do not mark words, or cannot spell the list's."""
+        texts = text_of(bundle.vocabulary)
+        if not any(text.startswith(" ") for text in texts):
+            raise InputError(
+                f"expected pieces that mark where a word begins, found none in {bundle.checkpoint.name}; go without a language model"
+            )
+        letters = set("".join(texts))
+        written = sum(letters.issuperset(word) for word in self._words) / len(self._words)
+        if written < WRITABLE:
+            raise InputError(
+                f"expected a language model of words that {bundle.checkpoint.name} can spell, found {written:.0%} of those of "
+                f"{self.name}; take one of its language and case, or none"
+            )
+
+    def _score(self, state: Any, word: str) -> Scored:  # noqa: ANN401 -- KenLM's
+        following = self._kenlm.State()
+        log_prob = float(self._model.BaseScore(state, word, following)) * LN_10
+        return Scored(log_prob, word in self._model, following)
+
+    def _is_start(self, text: str) -> bool:
+        """Whether a word of the list begins with `text`."""
+        place = bisect_left(self._words, text)
+        return place < len(self._words) and self._words[place].startswith(text)
+
+
+def open_language_model(choice: LmChoice, bundle: Bundle) -> NGram | None:
+    """The language model of that choice for a bundle; None where there is none.
+
+    Raises InputError as NGram does, and for a bundle whose pieces do not spell its words.
+    """
+    if choice == "default":
+        choice = EMBEDDED_LM if bundle.checkpoint.sha256 == EMBEDDED_SHA256 else None
+    if choice is None:
+        return None
+    ngram = NGram(choice)
+    ngram.check_spelling(bundle)
+    return ngram
+
+
+def lm_choice(text: str) -> LmChoice:
+    """What `--lm` says: FILE, default or none."""
+    if text == "default":
+        return "default"
+    return None if text == "none" else Path(text)
+
+
+def _open_kenlm(path: Path) -> tuple[Any, Any]:
+    try:
+        import kenlm
+    except ImportError as error:
+        raise InputError(
+            f"expected KenLM (kenlm-ex) for {path}, found none installed; run `make setup`, or go without a language model"
+        ) from error
+    try:
+        return kenlm, kenlm.Model(str(path))
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"expected a KenLM file, binary or ARPA, found {path} that KenLM cannot read; make one with lmplz and build_binary"
+        ) from error
+
+
+def _word_list(path: Path) -> Path:
+    parts = path.stem.split("_")
+    names = ["_".join([*parts[:length], "words.txt"]) for length in range(len(parts), 0, -1)]
+    found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
+    if not found:
+        raise InputError(
+            f"expected the word list of {path} beside it ({' or '.join(names)}), found none; write its words, one a line"
+        )
+    return found[0]
+
+
+def _read_words(path: Path) -> Sequence[str]:
+    if not path.is_file():
+        raise InputError(
+            f"expected a KenLM file, found no file {path}; name one, or none to go without a language model"
+        )
+    words = _word_list(path)
+    try:
+        listed = sorted(set(words.read_text(encoding="utf-8").split()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"expected a word list in UTF-8, one word a line, found {words} unreadable; write it anew"
+        ) from error
+    if not listed:
+        raise InputError(f"expected a word list in UTF-8, one word a line, found {words} empty; write it anew")
+    return listed

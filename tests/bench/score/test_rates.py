@@ -1,0 +1,95 @@
+"""Error rates, percentiles and real-time factors against values worked out by hand and a plain edit distance."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from bench.score.rates import ErrorRates, Percentiles, error_rates, percentiles, rtf_per_utterance, rtf_per_window
+from bench.speech.feed import UtteranceResult
+
+
+def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
+    """Levenshtein's distance, row by row."""
+    above = list(range(len(hypothesis) + 1))
+    for i, wanted in enumerate(reference, start=1):
+        here = [i]
+        for j, found in enumerate(hypothesis, start=1):
+            here.append(min(above[j] + 1, here[-1] + 1, above[j - 1] + (wanted != found)))
+        above = here
+    return above[-1]
+
+
+def utterance(audio_s: float, frame_s: Sequence[float], finish_s: float) -> UtteranceResult:
+    return UtteranceResult("", "", "", audio_s, tuple(frame_s), finish_s, None, None, 0, None, 0, 0, (), None)
+
+
+@pytest.mark.parametrize(
+    ("references", "hypotheses", "wer", "cer"),
+    [
+        (["the cat sat"], ["the cat sat"], 0, 0),
+        (["The cat, sat!"], ["the cat sat"], 0, 0),
+        (["the cat sat", "a dog"], ["the cat sit on", ""], 80, 56.25),  # 1 sub, 1 ins, 2 del of 5; 4 and 5 of 16
+        (["one"], [""], 100, 100),
+        (["one"], ["one two three"], 200, 1000 / 3),
+        (["Mr. Fox"], ["mister fox"], 0, 0),
+    ],
+)
+def test_error_rates(references: list[str], hypotheses: list[str], wer: float, cer: float) -> None:
+    rates = error_rates(references, hypotheses, "en")
+    assert (rates.wer, rates.cer) == pytest.approx((wer, cer))
+
+
+def test_error_rates_against_a_plain_edit_distance() -> None:
+    draw = random.Random(0)
+    words = ["a", "bee", "cat", "dog", "eel's"]
+    references = [" ".join(draw.choices(words, k=draw.randint(1, 12))) for _ in range(40)]
+    hypotheses = [" ".join(draw.choices(words, k=draw.randint(0, 12))) for _ in range(40)]
+    pairs = list(zip(references, hypotheses, strict=True))
+    wer = 100 * sum(edits(r.split(), h.split()) for r, h in pairs) / sum(len(r.split()) for r in references)
+    cer = 100 * sum(edits(r, h) for r, h in pairs) / sum(len(r) for r in references)
+    rates = error_rates(references, hypotheses, "en")
+    print(f"WER {rates.wer} against {wer}, CER {rates.cer} against {cer}")
+    assert (rates.wer, rates.cer) == pytest.approx((wer, cer))
+
+
+def test_error_rates_of_nothing() -> None:
+    assert error_rates([], [], "en") == ErrorRates(None, None)
+
+
+@pytest.mark.parametrize(("references", "hypotheses"), [(["..."], ["a"]), (["a", "b"], ["a"])])
+def test_what_has_no_error_rate(references: list[str], hypotheses: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        error_rates(references, hypotheses, "en")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], (None, None, None)),
+        ([None], (None, None, None)),
+        ([7.0], (7, 7, 7)),
+        ([5.0, None, 1.0, 3.0, 2.0, 4.0], (3, 4.8, 4.96)),
+    ],
+)
+def test_percentiles(values: list[float | None], expected: tuple[float | None, ...]) -> None:
+    found = percentiles(values)
+    assert isinstance(found, Percentiles)
+    assert (found.p50, found.p95, found.p99) == pytest.approx(expected)
+
+
+def test_rtf_per_utterance_counts_push_and_finish() -> None:
+    assert rtf_per_utterance([utterance(2.0, [0.1, 0.2], 0.1), utterance(1.0, [0.5], 0)]) == pytest.approx([0.2, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("audio_s", "frame_ms", "frame_s", "expected"),
+    [
+        (10.0, 20, [0.001] * 500, [0.05]),
+        (25.0, 20, [0.001] * 500 + [0.002] * 500 + [9.0] * 250, [0.05, 0.1]),  # the half window is left out
+        (5.0, 20, [0.001] * 250, [0.05]),
+        (20.01, 30, [0.003] * 667, [334 * 0.003 / 10, 333 * 0.003 / 10]),  # frame 333 begins at 9.99 s
+    ],
+)
+def test_rtf_per_window(audio_s: float, frame_ms: int, frame_s: list[float], expected: list[float]) -> None:
+    assert rtf_per_window(utterance(audio_s, frame_s, 99.0), frame_ms) == pytest.approx(expected)

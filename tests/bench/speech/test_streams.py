@@ -1,0 +1,368 @@
+"""Streams at once: when frames are pushed, no cross-talk on the fake GPU and on onnxruntime, what the report says, and bad options."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bench.__main__ import parse_args, run
+from bench.pages.all_figures import appendix
+from bench.pages.streams_table import STREAMS, largest
+from bench.results import ResultFile, Row, read_result, row, write_result
+from bench.speech.feed import Clip
+from bench.speech.parallel import GIVE_UP_S, Parallel, Piece, Told, pieces, play, steps_of
+from bench.speech.streams import StreamsBench, StreamsOptions, figures, print_streams
+from bench.stopwatch import TimedRecognizer
+from data.manifest import read_manifest
+from runtime import Final, Partial, Recognizer, Stream
+from runtime.audio import load_audio
+from runtime.backends import Backend
+from runtime.bundle import Bundle, read_bundle
+from runtime.errors import CudaError, exit_code
+from tests.runtime.rig import Host, Rig
+
+SAMPLE = Path("data/sample")
+
+
+class ThreadClock:
+    """A virtual clock of each thread's own: it moves to deadlines, and by what a toy stream costs."""
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+
+    def start(self) -> None:
+        pass
+
+    def now(self) -> float:
+        return getattr(self._own, "now_s", 0.0)
+
+    def wait_until(self, time_s: float) -> None:
+        self._own.now_s = max(self.now(), time_s)
+
+    def timed(self, work: Callable[[], Any]) -> tuple[Any, float]:
+        return work(), 0.0
+
+
+class ToyStream(Stream):
+    """Notes its frames; the push of a frame at which a step runs, and the end of an utterance, cost what they are told."""
+
+    def __init__(self, clock: ThreadClock, step_s: float = 0.0, fails_at: int = -1) -> None:
+        self._clock, self._step_s, self._fails_at = clock, step_s, fails_at
+        self.pushed: list[tuple[float, int]] = []
+        self.ended: list[float] = []
+
+    def push(self, samples: np.ndarray) -> list[Any]:
+        if len(self.pushed) == self._fails_at:
+            raise CudaError("cudaGraphLaunch: it failed")
+        self.pushed.append((self._clock.now(), len(samples)))
+        self._clock.wait_until(self._clock.now() + self._step_s)
+        return [Partial("a", (1,), 0.0)]
+
+    def end_utterance(self, silence_ms: int = 0) -> Final:  # noqa: ARG002
+        self.ended.append(self._clock.now())
+        return Final("a", (1,), 0.0, "caller")
+
+
+@pytest.fixture
+def toy(folder: Path) -> Bundle:
+    """1 kHz, a first step after 15 samples, then one every 20."""
+    return read_bundle(folder)
+
+
+def test_steps_are_those_of_a_stream(rig: Rig, toy: Bundle) -> None:
+    ran: list[int] = []
+
+    class Counting(Host):
+        def step(self, *arguments: Any) -> Any:  # noqa: ANN401
+            ran.append(1)
+            return super().step(*arguments)
+
+    stream = Recognizer(rig.folder, "fp32", Counting()).stream()
+    for heard in range(1, 100):
+        stream.push(np.zeros(1, np.float32))
+        assert len(ran) == steps_of(toy, heard), heard
+
+
+@pytest.mark.parametrize(
+    ("lengths", "streams", "samples", "expected"),
+    [
+        ([5, 7], 1, 9, [[(0, 5), (1, 4)]]),
+        ([5, 7], 2, 9, [[(0, 5), (1, 4)], [(1, 7), (0, 2)]]),
+        ([5, 7], 3, 5, [[(0, 5)], [(0, 5)], [(1, 5)]]),
+        ([5], 1, 12, [[(0, 5), (0, 5), (0, 2)]]),
+        ([9, 9, 9, 9], 2, 18, [[(0, 9), (1, 9)], [(2, 9), (3, 9)]]),
+    ],
+)
+def test_what_each_stream_is_fed(lengths: list[int], streams: int, samples: int, expected: list[Any]) -> None:
+    assert pieces(lengths, streams, samples) == [[Piece(*each) for each in share] for share in expected]
+
+
+def test_frames_come_on_absolute_deadlines_spread_over_a_chunk(toy: Bundle) -> None:
+    clock = ThreadClock()
+    streams = [ToyStream(clock, 0.012) for _ in range(4)]
+    audio = [[np.zeros(25, np.float32), np.zeros(40, np.float32)] for _ in streams]
+    played = play(toy, streams, audio, 10, clock)
+    for place, (stream, told) in enumerate(zip(streams, played.told, strict=True)):
+        start = place * 0.005  # a chunk is 20 ms, for four streams
+        assert [length for _, length in stream.pushed] == [10, 10, 5, 10, 10, 10, 10]
+        # Arrivals 10, 20, 25 ms and, from 25 on, 35, 45, 55, 65; a push takes 12 ms, so that they queue.
+        begun = [10, 22, 34, 46, 58, 70, 82]
+        assert [1e3 * (at - start) for at, _ in stream.pushed] == pytest.approx(begun)
+        assert [1e3 * (at - start) for at in stream.ended] == pytest.approx([46, 94])
+        # The frames that end at 15 and 35 samples of an utterance, or are the first beyond: 20, then 20 and 40.
+        assert [1e3 * each for each in told.chunk_s] == pytest.approx([34 - 20, 70 - 45, 94 - 65])
+        assert [1e3 * each for each in told.final_s] == pytest.approx([46 - 25, 94 - 65])
+        assert (1e3 * told.backlog_s, told.audio_s) == pytest.approx((82 - 65, 0.065))
+        assert [len(each) for each in told.events] == [4, 5]
+    assert not played.given_up
+
+
+def test_a_run_that_falls_behind_is_given_up(toy: Bundle) -> None:
+    clock = ThreadClock()
+    streams = [ToyStream(clock, 0.2), ToyStream(clock)]
+    audio = [[np.zeros(500_000, np.float32)] for _ in streams]
+    played = play(toy, streams, audio, 20, clock)
+    assert played.given_up
+    slow, other = played.told
+    assert GIVE_UP_S < slow.backlog_s < GIVE_UP_S + 0.2
+    assert len(streams[0].pushed) == 6
+    assert len(streams[1].pushed) < 25_000
+    assert slow.events == other.events == []
+    found = figures(played, 150.0, differing=0)
+    assert (found["given_up"], found["slo_met"]) == (True, False)
+
+
+def test_an_error_of_one_stream_ends_all(toy: Bundle) -> None:
+    clock = ThreadClock()
+    streams = [ToyStream(clock), ToyStream(clock, fails_at=3)]
+    with pytest.raises(CudaError, match="it failed"):
+        play(toy, streams, [[np.zeros(500_000, np.float32)]] * 2, 20, clock)
+    assert len(streams[0].pushed) < 25_000
+
+
+def noise(bundle: Bundle, clips: int) -> list[Clip]:
+    rng = np.random.default_rng(0)
+    return [
+        Clip(f"{place}", rng.standard_normal(200 + 37 * place).astype(np.float32), bundle.sample_rate, "", None)
+        for place in range(clips)
+    ]
+
+
+def together(folder: Path, backend: Backend, spoken: list[Clip], streams: int, seconds: float) -> dict[str, Any]:
+    """Keys of a row, pushed as fast as the streams can."""
+    options = StreamsOptions(folder, seconds=seconds)
+    with TimedRecognizer(folder, "fp32", backend, None) as recognizer:
+        bench = StreamsBench(recognizer, options, spoken)
+        return bench.measure([recognizer.stream() for _ in range(streams)], ThreadClock())
+
+
+@pytest.mark.parametrize("streams", [1, 2, 4])
+def test_no_cross_talk_on_the_gpu(rig: Rig, toy: Bundle, streams: int) -> None:
+    found = together(rig.folder, rig.open(), noise(toy, 5), streams, 2.0)
+    assert (found["streams"], found["differing"]) == (streams, 0)
+    assert found["clips"] >= 5 * streams
+    assert found["chunks"] <= found["steps"] <= found["chunks"] + found["clips"]
+    assert found["audio_minutes"] == pytest.approx(streams * 2.0 / 60)
+    assert rig.lanes() == 0
+
+
+class Mixing(Host):
+    """A backend whose streams share one state: what must be found."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._state = super().new_state()
+
+    def new_state(self) -> Any:  # noqa: ANN401
+        return self._state
+
+    def step(self, window: np.ndarray, valid: int, state: Any) -> Any:  # noqa: ANN401, ARG002
+        result = super().step(window, valid, self._state)
+        self._state = result.state
+        return result
+
+
+def test_cross_talk_is_found(folder: Path, toy: Bundle) -> None:
+    found = together(folder, Mixing(), noise(toy, 5), 2, 2.0)
+    assert found["differing"] > 0
+    assert found["slo_met"] is False
+
+
+def test_no_cross_talk_in_onnxruntime(bundle: Path) -> None:
+    spoken = [
+        Clip(each.audio.name, load_audio(each.audio), 16_000, each.text, None)
+        for each in read_manifest(SAMPLE / "manifest_en.jsonl")[:4]
+    ]
+    with TimedRecognizer(bundle, "fp32", "onnxruntime-cpu", "default") as recognizer:  # a beam and an n-gram for all
+        bench = StreamsBench(recognizer, StreamsOptions(bundle, seconds=4.0), spoken)
+        found: dict[str, Any] = bench.measure([recognizer.stream() for _ in range(3)], ThreadClock())
+    assert found["differing"] == 0
+    assert found["clips"] >= 3
+    assert found["steps"] >= 3 * 4.0 // 0.16 - 3
+
+
+SYNTHETIC = [
+    Told(chunk_s=[0.010] * 50, final_s=[0.1], events=[[]], backlog_s=0.05, audio_s=6.0),
+    Told(chunk_s=[0.020] * 48 + [0.2, 0.3], final_s=[0.2, 0.12], events=[[], []], backlog_s=0.25, audio_s=6.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("slo_ms", "differing", "met"), [(250, 0, True), (250, 1, False), (150, 0, False), (15, 0, False)]
+)
+def test_figures(slo_ms: int, differing: int, met: bool) -> None:
+    found = figures(Parallel(SYNTHETIC, wall_s=6.5, cpu_s=13.0, given_up=False), slo_ms, differing)
+    assert found.pop("late_chunks") == {250: 1, 150: 2, 15: 50}[slo_ms]
+    assert found.pop("slo_met") is met
+    assert found == pytest.approx(
+        {
+            "streams": 2,
+            "slo_ms": slo_ms,
+            "given_up": False,
+            "chunks": 100,
+            "chunk_ms_p50": 15.0,
+            "chunk_ms_p95": 20.0,
+            "chunk_ms_p99": 201.0,
+            "final_ms_p50": 120.0,
+            "final_ms_p95": 192.0,
+            "backlog_ms_max": 250.0,
+            "clips": 3,
+            "differing": differing,
+            "cpu_cores": 2.0,
+            "audio_minutes": 0.2,
+        }
+    )
+
+
+def rows_of(*met: bool) -> list[Row]:
+    told = Parallel(SYNTHETIC, 6.5, 13.0, given_up=False)
+    named: dict[str, Any] = {
+        "model": "m",
+        "weights": "trained",
+        "decoder": "ctc",
+        "precision": "fp32",
+        "backend": "onnxruntime-cpu",
+    }
+    named |= {"data": "set_en", "mode": "streams", "functional_check": True}
+    measured = [figures(told, 250.0, 0) | {"streams": 2**place, "slo_met": each} for place, each in enumerate(met)]
+    return [row(**named, lookahead_ms=80, step_ms_p50=1.0, **each) for each in measured]
+
+
+@pytest.mark.parametrize(
+    ("met", "most", "said"),
+    [
+        ([True, True, False], 2, "2 met 250 ms at p95, 4 did not."),
+        ([True, True], 2, "2 met 250 ms at p95: the most that were tried."),
+        ([False], None, "Not even 1 met 250 ms at p95."),
+    ],
+)
+def test_the_largest_number_within_the_bound(met: list[bool], most: int | None, said: str) -> None:
+    rows = rows_of(*met)
+    assert largest(rows) == most
+    console = Console(width=120, record=True)
+    print_streams(rows, console)
+    shown = console.export_text()
+    assert said in shown
+    assert "no result" in shown
+    assert "…" not in shown
+    assert [cell(rows[0]) for cell in STREAMS.values()] == [
+        "1",
+        "15.0 / 20.0 / 201.0",
+        "1.00 / - / -",
+        "120.0 / 192.0",
+        "1 of 100",
+        "250",
+        "0 of 3",
+        "2.00",
+        "-",
+        f"250 ms {'met' if met[0] else 'missed'}",
+    ]
+
+
+def test_the_page(a_result: ResultFile, tmp_path: Path) -> None:
+    part = [each.model_copy(update={"limit": 2}) for each in rows_of(True)]
+    write_result(tmp_path / "part.json", a_result.model_copy(update={"rows": part}))
+    assert "Streams" not in appendix(tmp_path)
+    write_result(tmp_path / "whole.json", a_result.model_copy(update={"rows": rows_of(True, False)}))
+    page = appendix(tmp_path)
+    assert page.count("| m, 80 ms | fp32 | onnxruntime-cpu |") == 2
+    assert "- m, 80 ms, fp32, onnxruntime-cpu, A CPU, 2 cores: 1 met 250 ms at p95, 2 did not." in page
+
+
+def test_a_run_ends_with_the_first_number_that_misses_the_bound(bundle: Path, tmp_path: Path) -> None:
+    argv = ["streams", "--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu", "--limit", "2"]
+    argv += ["--streams", "1,2", "--seconds", "1.5", "--slo-ms", "0.001", "--out", str(tmp_path), "--name", "x"]
+    run(parse_args(argv), argv)
+    result = read_result(tmp_path / "x.json")
+    (only,) = result.rows
+    assert (only.mode, only.streams, only.slo_met, only.functional_check) == ("streams", 1, False, True)
+    assert only.precision == "fp32"
+    assert only.late_chunks == only.chunks
+    assert only.cpu_cores
+    assert {"chunk_ms", "late_chunks", "differing", "cpu_cores"} <= result.definitions.keys()
+
+
+def test_no_room_for_more_streams(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Recognizer.stream
+    argv = ["streams", "--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu", "--limit", "2"]
+    argv += ["--streams", "1,2", "--seconds", "1", "--slo-ms", "60000", "--lm", "none", "--out", str(tmp_path / "out")]
+
+    def run_with_room_for(streams: int) -> int:
+        made: list[Stream] = []
+
+        def stream(self: Recognizer) -> Stream:
+            if len(made) == streams:
+                raise CudaError("cudaMalloc: out of memory")
+            made.append(real(self))
+            return made[-1]
+
+        monkeypatch.setattr(Recognizer, "stream", stream)
+        return exit_code(lambda: run(parse_args(argv), argv))
+
+    assert run_with_room_for(0) == 1
+    assert not (tmp_path / "out").exists()
+    # One stream, those for its audio alone, and the first of two.
+    assert run_with_room_for(1 + 1 + 1) == 0
+    (file,) = (tmp_path / "out").iterdir()
+    assert [each.streams for each in read_result(file).rows] == [1]
+
+
+BAD = [
+    ("--streams: expected ascending numbers from 1 to 1024 with commas between, as 1,2,4, found ''", ["--streams", ""]),
+    ("found '2,1'", ["--streams", "2,1"]),
+    ("found '1,1'", ["--streams", "1,1"]),
+    ("found '0,1'", ["--streams", "0,1"]),
+    ("found '1,,2'", ["--streams", "1,,2"]),
+    ("found '1,x'", ["--streams", "1,x"]),
+    ("found '-1'", ["--streams=-1"]),
+    ("found '2000'", ["--streams", "2000"]),
+    ("found '" + "9" * 5000, ["--streams", "9" * 5000]),
+    ("--seconds: expected 1 to 3600 s of audio a stream, found 0.5", ["--seconds", "0.5"]),
+    ("found nan", ["--seconds", "nan"]),
+    ("found inf", ["--seconds", "inf"]),
+    ("--slo-ms: expected a bound above 0 ms, found 0", ["--slo-ms", "0"]),
+    ("found nan", ["--slo-ms", "nan"]),
+    ("20 to 40 ms, found 50", ["--frame-ms", "50"]),
+    ("no-such-bundle", ["--bundle", "no-such-bundle"]),
+    ("no such folder of data sets", ["--eval", "no-such-folder"]),
+    ("--name", ["--name", "../elsewhere"]),
+]
+
+
+@pytest.mark.parametrize(("message", "words"), BAD)
+def test_bad_options(
+    message: str, words: list[str], bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    argv = ["streams", "--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu"]
+    argv += ["--out", str(out), *words]
+    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not out.exists()

@@ -1,0 +1,277 @@
+"""The ladder's plumbing: a process a rung, one file, and what fails left out in a line; the peer in NeMo and its configuration."""
+
+import io
+import json
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from bench.__main__ import parse_args, run
+from bench.pages.results_page import END, START, refresh
+from bench.results import ResultFile, read_result
+from bench.step import ladder, timing
+from bench.step import nemo_peer as peer
+from bench.step import worker as rung
+from bench.step.encoder_config import encoder_config
+from bench.step.ladder import Climb, LadderOptions, run_ladder
+from bench.step.rungs import RUNGS, RUNTIME, Rung
+from bench.step.timing import Measured
+from export.checkpoint import EMBEDDED, RANDOM_CONFIG
+from runtime.bundle import read_bundle, write_manifest
+from runtime.entries import StepEntry
+from runtime.errors import InputError, exit_code
+from runtime.stamp import plan_path, stamp_path
+
+# What a rung's process does here: it is given its place, output and label's fate, and measures nothing.
+CHILD = """
+import json, os, sys
+place, fate, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+if fate == "fails":
+    sys.exit("first line\\nerror: no room for it")
+if fate == "dies":
+    os._exit(9)
+if fate == "hangs":
+    import time; time.sleep(60)
+graph = os.environ["CUDA_GRAPH"] == "1"
+pace = lambda factor: {"seconds": [factor * 1e-3 * (14 - place)] * 4, "sm_clock_mhz": 1980.0, "power_draw_w": None}
+timings = {"first_result_s": 1.5, "fast": pace(1), "realtime": pace(2), "peak_gpu_memory_mb": 100.0 + place}
+json.dump({"timings": timings, "engine": "engine 1", "cuda_graph": graph, "launches_per_step": 400 if graph else None,
+           "weights_bytes": 2000, "copy_bandwidth": 1e6}, open(out, "w"))
+"""
+
+
+@pytest.fixture
+def both(folder: Path) -> Path:
+    """The toy bundle in both precisions."""
+    bundle = read_bundle(folder)
+    step: StepEntry = bundle.steps["fp32"]
+    write_manifest(folder, bundle.model_copy(update={"steps": {"fp32": step, "fp16": step}}))
+    for path in (plan_path, lambda *words: stamp_path(plan_path(*words))):
+        shutil.copy(path(folder, "fp32"), path(folder, "fp16"))
+    return folder
+
+
+@pytest.fixture
+def fates(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What becomes of each rung's process, by its name; the others measure. A GPU seems to be there."""
+    fates: dict[str, str] = {}
+
+    def command(_: Climb, each: Rung, out: Path) -> list[str]:
+        fate = fates.get(each.name, "measures")
+        if fate == "missing":
+            return ["no-such-python"]
+        return [sys.executable, "-I", "-S", "-c", CHILD, str(RUNGS.index(each)), fate, str(out)]
+
+    monkeypatch.setattr(Climb, "command", command)
+    monkeypatch.setattr(ladder, "default_backend", lambda: "tensorrt")
+    return fates
+
+
+def climbed(both: Path, out: Path) -> tuple[ResultFile, str]:
+    console = Console(file=io.StringIO(), width=200)
+    path = run_ladder(LadderOptions(both, steps=100, out=out), ["ladder"], console)
+    return read_result(path), console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("fates")
+def test_every_rung_has_a_row_at_each_pace(both: Path, tmp_path: Path) -> None:
+    result, said = climbed(both, tmp_path)
+    assert [(row.rung, row.precision, row.pace) for row in result.rows] == [
+        (each.label, each.precision, pace) for each in RUNGS for pace in ("fast", "realtime")
+    ]
+    assert result.left_out == {}
+    for place, each in enumerate(RUNGS):
+        fast, paced = result.rows[2 * place : 2 * place + 2]
+        assert (fast.step_ms_p50, paced.step_ms_p50) == (14 - place, 2 * (14 - place))
+        assert fast.times_runtime == paced.times_runtime == round((14 - place) / (14 - RUNGS.index(RUNTIME)), 3)
+        assert (fast.what, fast.backend, fast.cuda_graph) == (each.what, each.backend, each.graph)
+        assert (fast.floor_ms, fast.copy_gb_s, fast.peak_gpu_memory_mb) == (2.0, 0.001, 100 + place)
+        assert fast.launches_per_step == (400 if each.graph or each.backend == "tensorrt" else None)
+        assert (fast.weights, fast.first_result_s, fast.step_sm_clock_mhz) == ("random", 1.5, 1980)
+        assert fast.rtf_p50 == (14 - place) / 20
+        assert each.label in said
+    assert {"rung", "times_runtime", "left_out", "floor_ms"} <= result.definitions.keys()
+    assert len({each.name for each in RUNGS}) == len(RUNGS)
+
+
+@pytest.mark.parametrize(
+    ("fate", "reason"),
+    [
+        ("fails", "no room for it"),
+        ("dies", "exit code 9, nothing on stderr"),
+        ("missing", "cannot start no-such-python: No such file or directory"),
+        ("hangs", "not done after 1 s"),
+    ],
+)
+def test_a_rung_that_fails_is_left_out_with_its_reason(
+    both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fates: dict[str, str], fate: str, reason: str
+) -> None:
+    monkeypatch.setattr(ladder, "RUNGS", RUNGS[:3])
+    monkeypatch.setattr(ladder, "LOAD_S", -3.0)  # to 2 x 100 steps of 20 ms
+    fates[RUNGS[1].name] = fate
+    result, said = climbed(both, tmp_path)
+    assert [row.rung for row in result.rows] == [RUNGS[place].label for place in (0, 0, 2, 2)]
+    assert [row.precision for row in result.rows] == ["fp32"] * 4
+    assert result.left_out == {RUNGS[1].name: reason}
+    assert {row.times_runtime for row in result.rows} == {None}
+    assert f"left out: {reason}" in said
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("at least 100", ["--steps", "99"]),
+        ("expected a JSON file, found none at none.json", ["--encoder-config", "none.json"]),
+        ("--name", ["--name", "../elsewhere"]),
+        ("no-such-bundle", ["--bundle", "no-such-bundle"]),
+        ("no rung of the ladder ran; the last", []),
+    ],
+)
+def test_bad_input(
+    both: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    fates: dict[str, str],
+    message: str,
+    words: list[str],
+) -> None:
+    fates |= dict.fromkeys((each.name for each in RUNGS), "fails")
+    argv = ["ladder", "--bundle", str(both), "--out", str(tmp_path / "results"), *words]
+    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_without_a_gpu(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "default_backend", lambda: "onnxruntime-cpu")
+    with pytest.raises(InputError, match="expected an NVIDIA GPU that nvidia-smi lists"):
+        climbed(both, tmp_path)
+
+
+@pytest.mark.parametrize("peer_python", [None, "env -u PYTHONHOME python3"])
+@pytest.mark.parametrize("each", RUNGS, ids=lambda each: each.name)
+def test_a_rung_s_command_is_what_its_process_parses(
+    both: Path, tmp_path: Path, each: Rung, peer_python: str | None
+) -> None:
+    options = LadderOptions(both, encoder_config=Path("e.json"), peer_python=peer_python, steps=100)
+    words = Climb(options, read_bundle(both), tmp_path).command(each, tmp_path / "out.json")
+    module = words.index("-m") + 1
+    in_other = peer_python is not None and each.backend != "tensorrt"
+    assert words[: module - 1] == (["env", "-u", "PYTHONHOME", "python3"] if in_other else [sys.executable])
+    if each.backend == "torch":
+        assert words[module] == "bench.step.nemo_peer"
+        args = peer.parse_args(words[module + 1 :])
+        assert (args.config, args.lookahead_frames, args.chunk_s) == (Path("e.json"), 0, 0.02)
+        assert args.device == "cuda"
+    else:
+        assert words[module] == "bench.step.worker"
+        args = rung.parse_args(words[module + 1 :])
+        assert (args.bundle, args.backend) == (both, each.backend)
+        assert (args.host_state, args.pinned) == (each.host_state, each.pinned)
+    assert (args.graph, args.precision, args.steps, args.out.name) == (each.graph, each.precision, 100, "out.json")
+
+
+def test_without_nemo_only_its_rungs_are_left_out(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "omegaconf", None)
+    climb = Climb(LadderOptions(both, steps=100), read_bundle(both), tmp_path)
+    for each in RUNGS:
+        if each.backend == "torch":
+            with pytest.raises(InputError, match="--encoder-config") as error:
+                climb.command(each, tmp_path)
+            assert "\n" not in str(error.value)
+        else:
+            climb.command(each, tmp_path)
+
+
+def test_the_page_has_a_table_of_rungs(both: Path, tmp_path: Path, fates: dict[str, str]) -> None:
+    fates[RUNGS[4].name] = "fails"
+    climbed(both, tmp_path / "results")
+    page = tmp_path / "RESULTS.md"
+    page.write_text(f"{START}\n{END}\n")
+    refresh(page, tmp_path / "results", check=False)
+    text = (tmp_path / "results" / "README.md").read_text()
+    cells = "| + CUDA graph | fp16 | no GPU | 6.00 / 6.00 | 12.00 | 2.000 | 400 | 108 | 1.5 |"
+    provenance = read_result(next((tmp_path / "results").glob("*.json"))).provenance
+    assert cells.replace("no GPU", provenance.gpu or provenance.cpu) in text
+    assert text.count("NeMo in PyTorch, eager") == 2
+    assert "Start to first result" not in text  # the table of `bench steps`, which has none of these rows
+    assert f"- {RUNGS[4].name}: no room for it" in text
+    assert "| + CUDA graph | fp16 | 6.00 (1.5) |" in page.read_text()
+
+
+TINY = RANDOM_CONFIG["encoder"] | {"n_layers": 2, "d_model": 16, "n_heads": 2, "subsampling_conv_channels": 8}
+
+
+@torch.inference_mode()
+def test_the_peer_streams_the_same_at_fixed_addresses() -> None:
+    eager, fixed = (peer.Peer(TINY, 1, torch.float32, "cpu") for _ in range(2))
+    fixed._mel.copy_(eager._mel)
+    addresses = [cache.data_ptr() for cache in fixed.caches]
+    steps = []
+    for _ in range(4):
+        a, b = eager.eager(), fixed.fixed()
+        assert a.shape == (1, 16, 2)
+        assert torch.equal(a, b), (a - b).abs().max()
+        steps.append(a)
+    assert not torch.equal(steps[0], steps[1])  # the caches came back
+    assert [cache.data_ptr() for cache in fixed.caches] == addresses
+    assert all(torch.equal(a, b) for a, b in zip(eager.caches, fixed.caches, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_peer_s_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    monkeypatch.setattr(timing, "WARM_UP", 1)
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    argv = ["--config", str(tmp_path / "tiny.json"), "--lookahead-frames", "1", "--precision", precision]
+    argv += ["--steps", "10", "--chunk-s", "0.01", "--device", "cpu", "--out", str(tmp_path / "out.json")]
+    peer.run(peer.parse_args(argv))
+    measured = TypeAdapter(Measured).validate_json((tmp_path / "out.json").read_bytes())
+    assert (len(measured.timings.fast.seconds), len(measured.timings.realtime.seconds)) == (10, 2)
+    assert measured.engine == f"torch {torch.__version__}"
+    parameters = sum(each.numel() for each in peer.Peer(TINY, 1, torch.float32, "cpu").encoder.parameters())
+    assert measured.weights_bytes == parameters * (4 if precision == "fp32" else 2)
+    assert (measured.cuda_graph, measured.launches_per_step, measured.copy_bandwidth) == (None, None, None)
+
+
+@pytest.mark.parametrize(("model", "layers"), [("large-random", 17), (EMBEDDED, 14), (Path(EMBEDDED).stem, 14)])
+def test_an_encoder_s_configuration(model: str, layers: int) -> None:
+    config = json.loads(json.dumps(encoder_config(model)))
+    assert (config["n_layers"], config["att_context_style"]) == (layers, "chunked_limited")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (None, None, "expected large-random or a .nemo archive"),
+        (None, b"no tar", "expected large-random or a .nemo archive"),
+        ("readme.txt", b"encoder: {}", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"decoder: {}", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"[encoder]", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"encoder: {a: [", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"encoder: {a: '${none}'}", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"encoder: {a: 0x_}", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"encoder: {a: !!bool x}", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"encoder: \xff", "expected model_config.yaml with an encoder"),
+        ("model_config.yaml", b"[" * 50_000, "expected model_config.yaml with an encoder"),
+    ],
+)
+def test_no_encoder_s_configuration(tmp_path: Path, name: str | None, content: bytes | None, message: str) -> None:
+    path = tmp_path / "a.nemo"
+    if name and content:
+        (tmp_path / name).write_bytes(content)
+        with tarfile.open(path, "w") as archive:
+            archive.add(tmp_path / name, name)
+    elif content:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        encoder_config(str(path))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,170 @@
+"""The beam search against every alignment of a small vocabulary, against ctc-beam-decoder on speech, and in chunks of any length."""
+
+import math
+from collections import defaultdict
+from itertools import groupby, product
+from pathlib import Path
+from typing import Any
+
+import kenlm
+import numpy as np
+import pytest
+from ctc_beam_decoder import BeamSearchDecoder
+
+from runtime import Recognizer
+from runtime.backends import StepResult
+from runtime.decoders.beam import BeamCtc, BeamOptions
+from runtime.decoders.ctc import GreedyCtc
+from runtime.decoders.ngram import EMBEDDED_LM, NGram
+from runtime.decoders.transcript import text_of
+
+PIECES = ["▁a", "b", "▁", "▁ab", "a"]
+WORDS = ["a", "ab", "b"]
+BLANK = len(PIECES)
+EXHAUSTIVE = BeamOptions(width=10**6, token_log_prob=-1e9, prune_log_prob=-1e9, unknown_word=-3.0)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> NGram:
+    """A 4-gram that has every sequence of its words, so that no two contexts are alike."""
+    generator = np.random.default_rng(0)
+    orders = [["<unk>", "<s>", "</s>", *WORDS]]
+    for order in (2, 3, 4):
+        places = [["<s>", *WORDS], *[WORDS] * (order - 2), [*WORDS, "</s>"]]
+        orders.append([" ".join(words) for words in product(*places)])
+    lines = ["\\data\\", *(f"ngram {order}={len(grams)}" for order, grams in enumerate(orders, 1))]
+    for order, grams in enumerate(orders, 1):
+        lines += ["", f"\\{order}-grams:"]
+        weight = "" if order == 4 else "\t-0.3"
+        lines += [
+            f"{-generator.uniform(0.1, 2):.3f}\t{gram}{'' if gram.endswith('</s>') else weight}" for gram in grams
+        ]
+    (tmp_path / "small.arpa").write_text("\n".join([*lines, "", "\\end\\", ""]))
+    (tmp_path / "small_words.txt").write_text("\n".join(WORDS))
+    return NGram(tmp_path / "small.arpa")
+
+
+def log_probs(frames: int, pieces: int, seed: int) -> np.ndarray:
+    logits = np.random.default_rng(seed).standard_normal((frames, pieces)) * 2
+    return np.asarray(logits - np.log(np.exp(logits).sum(1, keepdims=True)), np.float32)
+
+
+def decode(decoder: BeamCtc, chunks: list[np.ndarray]) -> str:
+    for chunk in chunks:
+        before = decoder.text
+        assert decoder.push(chunk) == (decoder.text != before)
+    decoder.finish()
+    return decoder.text
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_best_of_all_alignments(small: NGram, tmp_path: Path, seed: int) -> None:
+    frames = log_probs(4, BLANK + 1, seed)
+    model, texts = kenlm.Model(str(tmp_path / "small.arpa")), text_of(PIECES)
+    likelihood: defaultdict[tuple[str, ...], float] = defaultdict(float)
+    for alignment in product(range(BLANK + 1), repeat=len(frames)):
+        said = "".join(texts[token] for token, _ in groupby(alignment) if token != BLANK)
+        likelihood[tuple(said.split())] += math.exp(sum(frames[place, token] for place, token in enumerate(alignment)))
+
+    def score(words: tuple[str, ...]) -> float:
+        unknown = sum(word not in WORDS for word in words)
+        lm = model.score(" ".join(words), bos=True, eos=True) * math.log(10) + unknown * EXHAUSTIVE.unknown_word
+        return float(math.log(likelihood[words]) + EXHAUSTIVE.alpha * lm + EXHAUSTIVE.beta * len(words))
+
+    expected = max(likelihood, key=score)
+    assert tuple(decode(BeamCtc(PIECES, BLANK, small, EXHAUSTIVE), [frames]).split()) == expected
+
+
+@pytest.fixture(scope="module")
+def speech(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> list[np.ndarray]:
+    """Log-probabilities [frames, V+1] of the sample's clips."""
+    with Recognizer(bundle, "fp32", "onnxruntime-cpu", None) as recognizer:
+        run, seen, clips = recognizer.backend.step, list[np.ndarray](), list[np.ndarray]()
+
+        def step(window: np.ndarray, valid: int, state: Any) -> StepResult:  # noqa: ANN401
+            result = run(window, valid, state)
+            assert result.log_probs is not None
+            seen.append(result.log_probs)
+            return result
+
+        recognizer.backend.step = step  # type: ignore[method-assign]
+        for _, samples in sample:
+            seen.clear()
+            recognizer.stream().push(samples)
+            clips.append(np.concatenate(seen))
+    return clips
+
+
+@pytest.fixture(scope="module")
+def recognizer(bundle: Path) -> Recognizer:
+    return Recognizer(bundle, "fp32", "onnxruntime-cpu")
+
+
+def new_beam(recognizer: Recognizer) -> BeamCtc:
+    decoder = recognizer.new_decoder()
+    assert isinstance(decoder, BeamCtc)
+    return decoder
+
+
+def test_as_ctc_beam_decoder(recognizer: Recognizer, speech: list[np.ndarray]) -> None:
+    words = EMBEDDED_LM.with_name("lm_en_words.txt").read_text().split()
+    labels, options = [*recognizer.bundle.vocabulary, ""], BeamOptions()
+    reference = BeamSearchDecoder(
+        labels, kenlm_model_path=EMBEDDED_LM, unigrams=words, alpha=options.alpha, beta=options.beta
+    )
+    pairs = [
+        (decode(new_beam(recognizer), [each]).split(), reference.decode(each, options.width).split()) for each in speech
+    ]
+    # Pruning differs (it merges by the last words, this search by KenLM's state), so a few texts may differ too.
+    assert sum(ours == theirs for ours, theirs in pairs) >= 0.85 * len(pairs)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 10**6])
+def test_chunks_of_any_length(recognizer: Recognizer, speech: list[np.ndarray], frames: int) -> None:
+    whole = np.concatenate(speech[:6])  # longer than what is settled on the way
+    chunks = [whole[start : start + frames] for start in range(0, len(whole), frames)]
+    found, expected = new_beam(recognizer), new_beam(recognizer)
+    assert decode(found, chunks) == decode(expected, [whole])
+    assert found.tokens == expected.tokens
+    assert found.blank_frames == expected.blank_frames
+    assert len(found.tokens) > 100
+    greedy = GreedyCtc(recognizer.bundle.vocabulary, recognizer.bundle.blank)
+    greedy.push(whole.argmax(1))
+    assert found.blank_frames == greedy.blank_frames
+
+
+def test_what_is_shown_is_not_taken_back_for_little(recognizer: Recognizer, speech: list[np.ndarray]) -> None:
+    taken = {}
+    for steady in (0.0, 1e9):
+        ngram = recognizer.ngram
+        assert ngram is not None
+        taken[steady] = 0
+        for clip in speech:
+            decoder = BeamCtc(recognizer.bundle.vocabulary, recognizer.bundle.blank, ngram, BeamOptions(steady=steady))
+            for frame in clip:
+                before = decoder.text
+                decoder.push(frame[None])
+                taken[steady] += not decoder.text.startswith(before)
+    assert taken[1e9] < taken[0.0]
+
+
+def test_silence_costs_nothing_and_says_nothing(small: NGram) -> None:
+    decoder = BeamCtc(PIECES, BLANK, small)
+    silence = np.full((50, BLANK + 1), -20.0, np.float32)
+    silence[:, BLANK] = 0.0
+    assert not decoder.push(silence)
+    assert (decoder.text, decoder.tokens, decoder.blank_frames) == ("", (), 50)
+    decoder.finish()
+    assert decoder.text == ""
+
+
+def test_the_final_of_a_stream(recognizer: Recognizer, sample: list[tuple[str, np.ndarray]]) -> None:
+    finals = []
+    for frame in (320, 10**6):
+        stream = recognizer.stream()
+        samples = sample[1][1]
+        for start in range(0, len(samples), frame):
+            stream.push(samples[start : start + frame])
+        finals.append(stream.end_utterance())
+    assert finals[0] == finals[1]
+    assert finals[0].text
