@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from typing_extensions import Self
+from typing_extensions import Self, TypeVar
 
 from bench.partials import Partials
 from runtime.bundle import Bundle
@@ -293,7 +293,7 @@ class ResultFile(Report):
         return [row for row in self.rows if isinstance(row, kind)]
 
 
-_Report = TypeVar("_Report", bound=Report)
+_Report = TypeVar("_Report", bound=Report, default=ResultFile)
 
 
 def records_of(records: Iterable[UtteranceRecord], row: Row) -> list[UtteranceRecord]:
