@@ -21,7 +21,7 @@ COMMANDS = {
     "streams": ("bench.speech.streams", "latency against the number of streams at once"),
     "bargein": ("bench.speech.bargein", "a user who interrupts the agent: time, misses, false alarms"),
     "offline": ("bench.speech.offline", "NeMo's offline forward under the streaming mask"),
-    "steps": ("bench.step.steps", "time the step alone, beside its floor"),
+    "steps": ("bench.step.step_times", "time the step alone, beside its floor"),
     "ladder": ("bench.step.ladder", "the step from NeMo's encoder to the runtime, on one GPU"),
     "project": ("bench.step.project", "the step's range on a GPU that is not at hand"),
     "int8": (

@@ -24,7 +24,7 @@ from bench.pages.tables import (
 from bench.results import EndpointRow, OnSpeech, ResultFile, SpeechRow, StepRow, StreamsRow, read_results
 from bench.speech.bargein import BargeInFile
 from bench.step.int8_accuracy import AccuracyReport
-from bench.step.rungs import measured_rungs
+from bench.step.variants import ladder_rows
 
 INTRODUCTION = """# All figures
 
@@ -88,7 +88,7 @@ def _streams(result: ResultFile) -> str:
 
 def _ladder(results: Sequence[ResultFile]) -> str:
     rung = Column("Rung", lambda row: row.rung)
-    rows = [(row, result.provenance) for result in results for pair in measured_rungs(result) for row in pair]
+    rows = [(row, result.provenance) for result in results for pair in ladder_rows(result) for row in pair]
     return labelled((rung, *STEPS), rows)
 
 

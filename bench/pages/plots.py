@@ -16,7 +16,7 @@ from bench.pages.drawing import COLOURS, DARK, draw_legend, svg, write_beside
 from bench.pages.markdown import engine_label, where_label
 from bench.results import EndpointRow, Provenance, Report, ResultFile, Row, StepRow, read_results
 from bench.speech.waterfall import STAGES
-from bench.step.rungs import of_the_runtime
+from bench.step.variants import is_runtime
 from engines.memory import MemoryByOwner
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _drawn(folder: Path, results: Sequence[ResultFile]) -> dict[str, "Draw"]:
 def _is_drawn(row: StepRow, provenance: Provenance) -> bool:
     """Whether it is of the runtime's own step on a GPU, back to back."""
     distributed = row.step_ms_percentiles is not None
-    return distributed and row.pace == "fast" and of_the_runtime(row) and not on_cpu(row, provenance)
+    return distributed and row.pace == "fast" and is_runtime(row) and not on_cpu(row, provenance)
 
 
 def _waterfall(figure: "Figure", shown: Sequence[tuple[EndpointRow, Provenance]]) -> str:

@@ -18,7 +18,7 @@ from bench.pages.projection_tables import BOUNDS, projected
 from bench.pages.tables import Table, table
 from bench.results import ResultFile, read_results
 from bench.step.projection import LABEL, Projection
-from bench.step.rungs import measured_rungs
+from bench.step.variants import ladder_rows
 from runtime.errors import InputError
 from runtime.files import written_whole
 
@@ -94,7 +94,7 @@ def _tables(results: Sequence[ResultFile], projections: Sequence[Projection], dr
         overview(results),
         NOTE,
         _ablation([result for result in results if is_ablation(result) and result.provenance.gpu]),
-        _ladder([result for result in results if measured_rungs(result)]),
+        _ladder([result for result in results if ladder_rows(result)]),
         *(
             f"**{gpu} ({LABEL})**\n\n{markdown(projected([each for each in projections if each.gpu == gpu]))}\n\n{BOUNDS}"
             for gpu in sorted({projection.gpu for projection in projections})
@@ -131,7 +131,7 @@ def _ladder(results: Sequence[ResultFile]) -> str:
     wheres = []
     for result in results:
         # A ladder's NeMo has random weights, whatever the bundle's are.
-        fast = [row for row, _ in measured_rungs(result)]
+        fast = [row for row, _ in ladder_rows(result)]
         own = min(fast, key=lambda row: row.backend == "torch")
         wheres.append(where_label(own, result.provenance))
         columns[f"{model_label(own)}: p50 (times the runtime's)"] = {
