@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from bench.results import AnyRow, Row
 
 ROWS: TypeAdapter[AnyRow] = TypeAdapter(AnyRow)
-KINDS = {mode: kind for kind in AnyRow.__origin__.__args__ for mode in kind.model_fields["mode"].annotation.__args__}  # type: ignore[attr-defined, union-attr]
+KINDS = {mode: kind for kind in AnyRow.__origin__.__args__ for mode in kind.model_fields["mode"].annotation.__args__}  # type: ignore[attr-defined]
 
 
 def changed(row: Row, update: Mapping[str, object]) -> AnyRow:

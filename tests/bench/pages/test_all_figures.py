@@ -53,14 +53,14 @@ def test_steps_have_a_table_of_their_own(tmp_path: Path, a_result: ResultFile, g
         "floor_ms": 0.1234,
         "launches_per_step": 400.0,
     }
-    update = {
+    update: dict[str, object] = {
         "mode": "steps",
         "backend": "tensorrt",
         "pace": "realtime",
         "cuda_graph": graph,
         "functional_check": False,
     }
-    step = changed(a_result.rows[0], update | times)
+    step = changed(a_result.rows[0], {**update, **times})
     provenance = a_result.provenance.model_copy(update={"gpu": "NVIDIA X", "tensorrt": "8.6.0"})
     write_result(tmp_path / "b.json", ResultFile(provenance=provenance, rows=[step]))
     text = all_figures(tmp_path)

@@ -21,6 +21,7 @@ def on_gpu(a_result: ResultFile) -> ResultFile:
     records = [
         UtteranceRecord(
             data=row.data,
+            lang="en",
             mode="utterance",
             audio=f"{clip}.wav",
             reference="a b",
