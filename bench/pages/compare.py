@@ -88,9 +88,10 @@ def compare(a: ResultFile, b: ResultFile) -> list[Comparison]:
     spoken: list[Row] = []
     for row, other in common:
         left, right = records_of(a.utterances, row), records_of(b.utterances, other)
-        pairs = pairs_of(left, right) if left and right else []
-        difference = _difference([row, other], pairs)
+        scored = _scored([row, other])
+        pairs = pairs_of(left, right) if scored or (left and right) else []
         values = {key: (getattr(row, key, None), getattr(other, key, None)) for key in COMPARED}
+        difference = paired_difference(pairs) if scored else None
         compared.append(Comparison(_name(row), difference, _changes(values, pairs)))
         # The ablation has a row for all data sets together.
         if row.mode == "utterance" and row.combination is None:
@@ -98,7 +99,8 @@ def compare(a: ResultFile, b: ResultFile) -> list[Comparison]:
             clips += pairs
     if len(spoken) > 2:
         values = {key: _over_clips(key, clips) for key in COMPARED}
-        compared.append(Comparison("all of them, utterances", _difference(spoken, clips), _changes(values, clips)))
+        difference = paired_difference(clips) if _scored(spoken) else None
+        compared.append(Comparison("all of them, utterances", difference, _changes(values, clips)))
     return compared
 
 
@@ -169,10 +171,9 @@ def _by_kind(result: ResultFile) -> dict[tuple[object, ...], Row]:
     return rows
 
 
-def _difference(rows: Sequence[Row], pairs: Sequence[tuple[UtteranceRecord, UtteranceRecord]]) -> Difference | None:
-    """Return the difference of the error rates over all clips of these rows."""
-    known = all(getattr(row, "wer", None) is not None for row in rows)
-    return paired_difference(pairs) if known else None
+def _scored(rows: Sequence[Row]) -> bool:
+    """Return whether all of these rows have an error rate."""
+    return all(getattr(row, "wer", None) is not None for row in rows)
 
 
 def _changes(
