@@ -89,7 +89,8 @@ def weights_by_product(step: onnx.ModelProto) -> dict[str, int]:
 def harm(alone: Mapping[str, StepError], products: Collection[str]) -> dict[str, float]:
     """Return the mean squared error by matrix product, estimated.
 
-    It is that of its kind alone, shared out over the layers as the errors of these alone are. So one run per kind and layer does for all products. Errors of groups add up as squares to within a tenth (of the embedded model's).
+    It is that of its kind alone, shared out over the layers as the errors of these alone are. So one run per kind and layer does for all.
+    Errors of groups add up as squares to within a tenth (of the embedded model's).
     """
     squared = {name: error.rms**2 for name, error in alone.items()}
     total = sum(squared[name] for name in layers(products)) or 1.0
