@@ -12,7 +12,7 @@ from runtime.backends import default_backend, default_precision
 from runtime.bundle import read_bundle
 
 FRAME_MS = 20
-EVAL = "data/asr_eval, else ../shared/data/asr_eval, else data/sample"
+"""Milliseconds of audio that a client sends at once, if not told otherwise."""
 Pace = Literal["realtime", "fast"]
 
 

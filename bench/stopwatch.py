@@ -10,7 +10,7 @@ import numpy.typing as npt
 from runtime import Recognizer
 from runtime.backends import Backend, StepResult
 from runtime.decoders.decoder import Decoder
-from runtime.decoders.ngram import LmChoice
+from runtime.decoders.ngram import lm_choice
 
 
 class TimedBackend:
@@ -20,7 +20,8 @@ class TimedBackend:
         self._backend = backend
         self.name = backend.name
         self.step_s: list[float] = []
-        self.total_s = 0.0  # of all steps ever
+        self.total_s = 0.0
+        """Of all steps ever."""
 
     @property
     def cuda_graph(self) -> bool | None:
@@ -85,15 +86,21 @@ class TimedRecognizer(Recognizer):
     def __init__(
         self,
         bundle: Path,
+        *,
         precision: str | None,
         backend: str | Backend | None,
-        lm: LmChoice,
+        lm: str = "none",
         decoder: str | None = None,
     ) -> None:
-        super().__init__(bundle, precision, backend, lm, decoder)
+        super().__init__(bundle, precision, backend, lm_choice(lm), decoder)
         self.backend = self.timed = TimedBackend(self.backend)
         self.decode_s: list[float] = []
 
     def new_decoder(self) -> Decoder:
         """See Recognizer.new_decoder."""
         return TimedDecoder(super().new_decoder(), self.decode_s)
+
+    def forget_times(self) -> None:
+        """Begin anew with what comes: warm-up and earlier rows are in no figure."""
+        self.timed.step_s.clear()
+        self.decode_s.clear()
