@@ -20,7 +20,6 @@ from bench.speech.slo import KEYS
 from bench.speech.streams import StreamsOptions, run_streams
 from bench.step.ladder import LadderOptions, run_ladder
 from bench.step.steps import StepOptions, run_steps
-from runtime.decoders.ngram import lm_choice
 from runtime.errors import exit_code
 
 EVAL = "default: data/asr_eval, else ../shared/data/asr_eval, else data/sample"
@@ -45,7 +44,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     opened.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
     opened.add_argument("--frame-ms", type=int, default=FRAME_MS, metavar="MS", help="20 to 40")
     lm = "KenLM file, or none for greedy decoding (default: the checkpoint's own, if any)"
-    opened.add_argument("--lm", type=lm_choice, default="default", metavar="FILE|none", help=lm)
+    opened.add_argument("--lm", default="default", metavar="FILE|none", help=lm)
     fed = argparse.ArgumentParser(add_help=False, parents=[opened])
     fed.add_argument("--pace", choices=("auto", "realtime", "fast"), default="auto", help="auto: realtime on a GPU")
     run = commands.add_parser("run", parents=[fed], help="measure a bundle (the default)")

@@ -1,15 +1,13 @@
 """A bundle with an INT8 step of another method's thresholds, beside the user's, which stays as it is."""
 
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
-from runtime.files import written_whole
+from runtime.files import carry, written_whole
 
-COPIES = Path("build/ablation/bundles")  # their calibration files and plans lie beside it
+COPIES = Path("build/ablation")
 
 
 def check_methods(methods: Iterable[str]) -> None:
@@ -31,22 +29,14 @@ def int8_copy(source: Path, method: str) -> Path:
     from calibration.record import calibration_path, read_calibration
     from calibration.step import add_int8
 
-    bundle, calibration = read_bundle(source), calibration_path(source)
-    read_calibration(calibration, bundle).amax(method)
+    bundle = read_bundle(source)
+    read_calibration(calibration_path(source), bundle).amax(method)
     folder = COPIES / f"{source.absolute().name}-{method}"
     with written_whole(folder) as partial:
         partial.mkdir()
+        carry(folder / "plans", partial / "plans")  # an earlier copy's, of this method
         for each in source.iterdir():
-            _link(each, partial / each.name)
-    with written_whole(calibration_path(folder)) as partial:
-        shutil.copyfile(calibration, partial)
+            if each.name != "plans":
+                carry(each, partial / each.name)
     add_int8(folder, method, bundle.quantisation.kept if bundle.quantisation else ())
     return folder
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file under a second name; a copy on another file system. A bundle's files are only ever replaced, never written to."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -42,7 +42,8 @@ class SpeechOptions:
 
     def opened(self) -> TimedRecognizer:
         """The recogniser to measure; a context manager. Raises InputError for a bundle or a choice that cannot be opened."""
-        return TimedRecognizer(self.bundle, self.chosen_precision, self.chosen_backend, self.lm, self.decoder)
+        backend, precision = self.chosen_backend, self.chosen_precision
+        return TimedRecognizer(self.bundle, precision=precision, backend=backend, lm=self.lm, decoder=self.decoder)
 
     def result_path(self, recognizer: TimedRecognizer, data: Path, kind: str = "") -> Path:
         """Where the result goes: named as asked, else after what is measured. Raises InputError for a name that is none."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import onnx
-from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.results import UtteranceRecord
@@ -18,9 +18,9 @@ from calibration.speech import Selection
 from data import Utterance, load_audio
 from runtime.bundle import read_bundle, step_file
 from runtime.console import progress_console
-from runtime.entries import Hash
+from runtime.entries import Hash, Strict
 from runtime.errors import InputError
-from runtime.files import sha256, sources_hash, written_whole
+from runtime.files import sha256, sources_hash
 
 GROUP_MINUTES = 2.0  # of speech for each group: the error's root mean square needs no more
 MINUTES = 15.0  # for each fall-back list: a hundredth of its frames is a hundred frames
@@ -34,12 +34,10 @@ SOURCES = (
 )
 
 
-class Sensitivity(BaseModel):
+class Sensitivity(Strict):
     """What a search found. Errors are those of the log-probabilities against FP32's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     searcher: Hash
     """Hash of the sources that made it."""
     calibration_sha256: Hash
@@ -68,15 +66,15 @@ class Sensitivity(BaseModel):
 
 
 def search_path(bundle_folder: Path) -> Path:
-    """Where a search's result lies, beside the calibration file."""
-    return calibration_path(bundle_folder).with_suffix(".sensitivity.json")
+    """Where a search's result lies in a bundle."""
+    return bundle_folder / "sensitivity.json"
 
 
 def current(folder: Path, method: str) -> Sensitivity | None:
     """The result of this search that is there of the bundle's calibration file and this method."""
     try:
-        found = Sensitivity.model_validate_json(search_path(folder).read_bytes())
-    except (OSError, ValidationError):
+        found = Sensitivity.read(search_path(folder), "a search's result", "`make calibrate KEEP=search`")
+    except InputError:
         return None
     of = (found.searcher, found.calibration_sha256, found.method)
     return found if of == (_searcher_hash(), sha256(calibration_path(folder)), method) else None
@@ -126,8 +124,7 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
         lists=lists,
         wer=paired_difference(_records(utterances, probe.fp32, lang), _records(utterances, heard, lang)),
     )
-    with written_whole(search_path(folder)) as partial:
-        partial.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    result.write(search_path(folder))
     return result
 
 

@@ -70,7 +70,7 @@ def run_bargein(options: BargeInOptions, argv: Sequence[str], console: Console) 
     data_sets = clips.data_sets(folder, options.lang, None)
     backend = default_backend() if options.backend == "auto" else options.backend
     precision = default_precision(backend, read_bundle(options.bundle))
-    with Recognizer(options.bundle, precision, backend, lm=None) as recognizer:
+    with Recognizer(options.bundle, precision=precision, backend=backend, lm=None) as recognizer:
         bundle = recognizer.bundle
         confirmed = "-token" if options.confirming_token else ""
         name = options.name or f"bargein-{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-{backend}{confirmed}"

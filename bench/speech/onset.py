@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from export.companions import silero_file
 from runtime.vad import SAMPLE_RATE, THRESHOLD, WINDOW_S, WINDOW_SAMPLES, Vad
 
 RUN = 3  # windows of 32 ms in a row at or above the threshold, so that a click is no onset
@@ -31,7 +32,7 @@ def find_speech(samples: npt.NDArray[np.float32], sample_rate: int) -> Speech | 
     """
     if sample_rate != SAMPLE_RATE:
         raise ValueError(f"the voice activity detector takes {SAMPLE_RATE} Hz, not {sample_rate} Hz")
-    probabilities = Vad().push(np.pad(samples, (0, -len(samples) % WINDOW_SAMPLES)))
+    probabilities = Vad(silero_file()).push(np.pad(samples, (0, -len(samples) % WINDOW_SAMPLES)))
     return marks(np.array(probabilities), WINDOW_S, len(samples) / sample_rate)
 
 

@@ -196,7 +196,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, metavar="DIR", help="calibration sets (default: data/asr_calib)")
     parser.add_argument("--lang", default="en", help="language code of the manifests (default: en)")
     parser.add_argument("--minutes", type=float, default=3.0, metavar="M", help="the first M minutes (default: 3)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="of the report (default: beside the calibration file)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="of the report (default: in the bundle)")
     return parser.parse_args(argv)
 
 
@@ -208,8 +208,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
     folder = args.data or default_folder()
     selection = select(folder, args.lang, args.minutes, evaluation_folders(None), bundle.sample_rate)
     found = report(args.bundle, [load_audio(each.audio, bundle.sample_rate) for each in selection.utterances], argv)
-    calibration = calibration_path(args.bundle)
-    path = args.out / calibration.name if args.out else calibration.with_suffix(".accuracy.json")
+    path = args.out / f"{args.bundle.absolute().name}.json" if args.out else args.bundle / "accuracy.json"
     with written_whole(path) as partial:
         partial.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
     console = Console(width=None if sys.stdout.isatty() else 120)

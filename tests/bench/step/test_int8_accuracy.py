@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from bench.pages.all_figures import appendix
 from bench.step.int8_accuracy import MARKS, AccuracyReport, drift, layer_outputs, read_accuracy, report, stream_steps
 from calibration.compare import StepError
-from calibration.record import Activation, Calibration, calibration_path, write_calibration
+from calibration.record import Activation, Calibration, calibration_path
 from calibration.step import add_int8
 from calibration.thresholds import METHODS
 from export.placement import quantised_products
@@ -58,7 +58,7 @@ def calibrated(folder: Path, model: onnx.ModelProto, amax: dict[str, float]) -> 
     entry = {"calibrator": "3" * 64, "step_sha256": bundle.step("fp32").sha256, "data": data, "steps": 1, "bins": 4096}
     entry |= {"checkpoint_sha256": bundle.checkpoint.sha256, "created": "2026-01-01", "methods": list(METHODS)}
     calibration = Calibration.model_validate(entry | {"products": products})
-    write_calibration(calibration_path(folder), calibration)
+    calibration.write(calibration_path(folder))
 
 
 def test_report(
@@ -136,14 +136,14 @@ def test_command(toy: Path, tmp_path: Path, model: onnx.ModelProto, make_set: Ca
     assert refused.stderr.startswith("error: expected a calibration file at ")
     assert len(refused.stderr.splitlines()) == 1
     calibrated(toy, model, dict.fromkeys(quantised_products(model), EXACT))
-    beside = calibration_path(toy).with_suffix(".accuracy.json")
+    within = toy / "accuracy.json"
     results = tmp_path / "results"
-    for out, path in (([], beside), (["--out", results / "int8"], results / "int8" / calibration_path(toy).name)):
+    for out, path in (([], within), (["--out", results / "int8"], results / "int8" / "toy.json")):
         done = accuracy("--bundle", toy, "--data", speech, *out)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"wrote {path}" in done.stdout
     (found,) = read_accuracy(results)
-    assert found.rows == AccuracyReport.model_validate_json(beside.read_bytes()).rows
+    assert found.rows == AccuracyReport.model_validate_json(within.read_bytes()).rows
     assert [each.method for each in found.rows] == [*METHODS]
     assert found.minutes == round(121 / 60, 3)
     assert (found.provenance.command or "").startswith("python -m bench.step.int8_accuracy --bundle ")
