@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 def make_calibration(args: argparse.Namespace) -> "Selection":
     """Write the calibration file unless it is current; return the speech that it is of."""
     from calibration.calibrate import calibrate, is_current
-    from calibration.record import calibration_path, write_calibration
+    from calibration.record import calibration_path
     from calibration.speech import check_levels, default_folder, evaluation_folders, select
     from runtime.bundle import read_bundle
 
@@ -73,7 +73,7 @@ def make_calibration(args: argparse.Namespace) -> "Selection":
         )
     check_levels(selection, bundle.sample_rate)
     calibration = calibrate(args.bundle, selection)
-    write_calibration(path, calibration)
+    calibration.write(path)
     minutes = sum(each.minutes for each in calibration.data)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB
     print(

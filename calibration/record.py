@@ -1,27 +1,19 @@
 """The calibration file: thresholds by product and method, stamped with the step that they belong to."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from runtime.bundle import Bundle
-from runtime.entries import Hash, Positive
-from runtime.errors import InputError, what_is_wrong
-from runtime.files import written_whole
-
-AGAIN = "make it again with `make calibrate`"
+from runtime.entries import Hash, Positive, Strict
+from runtime.errors import InputError
 
 Threshold = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class DataEntry(_Strict):
+class DataEntry(Strict):
     """A data set and how much of it was streamed."""
 
     name: str
@@ -34,7 +26,7 @@ class DataEntry(_Strict):
     """Streamed, silence between clips not counted."""
 
 
-class Activation(_Strict):
+class Activation(Strict):
     """What one product read, in the units of the activation."""
 
     tensor: str
@@ -48,7 +40,7 @@ class Activation(_Strict):
     """Threshold by method; a symmetric 8-bit scale is a 127th of it."""
 
 
-class Calibration(_Strict):
+class Calibration(Strict):
     """A bundle's thresholds and what they come from."""
 
     schema_version: Literal[1] = 1
@@ -85,19 +77,13 @@ class Calibration(_Strict):
 
 
 def calibration_path(bundle_folder: Path) -> Path:
-    """Where a bundle's calibration file lies: BUNDLES/../calibration/NAME.json. Beside it nothing in the bundle changes."""
-    folder = Path(os.path.normpath(bundle_folder / ".." / ".." / "calibration"))
-    return folder / f"{bundle_folder.absolute().name}.json"
+    """Where a bundle's calibration file lies."""
+    return bundle_folder / "calibration.json"
 
 
 def read_calibration(path: Path, bundle: Bundle) -> Calibration:
     """Read and check a calibration file; raises InputError where it is missing, broken or of another bundle."""
-    if not path.is_file():
-        raise InputError(f"expected a calibration file at {path}, found none; make it with `make calibrate`")
-    try:
-        calibration = Calibration.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"expected a valid {path}, found at {what_is_wrong(error)}; {AGAIN}") from error
+    calibration = Calibration.read(path, "a calibration file", "`make calibrate`")
     expectations = [
         (f"a step.{bundle.widest}.onnx", bundle.step(bundle.widest).sha256, calibration.step_sha256),
         ("a checkpoint", bundle.checkpoint.sha256, calibration.checkpoint_sha256),
@@ -105,12 +91,7 @@ def read_calibration(path: Path, bundle: Bundle) -> Calibration:
     for what, expected, found in expectations:
         if expected != found:
             raise InputError(
-                f"expected {path} to be of {what} with sha256 {expected[:12]}..., found {found[:12]}...: it is another bundle's; {AGAIN}"
+                f"expected {path} to be of {what} with sha256 {expected[:12]}..., found {found[:12]}...: it is another bundle's; "
+                f"make it again with `make calibrate`"
             )
     return calibration
-
-
-def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write a calibration file whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(calibration.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Literal
 
 import onnx
-from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -20,9 +20,9 @@ from calibration.speech import Selection
 from data import Utterance, load_audio
 from runtime.bundle import read_bundle, step_file
 from runtime.console import progress_console
-from runtime.entries import Hash
+from runtime.entries import Hash, Strict
 from runtime.errors import InputError
-from runtime.files import sha256, sources_hash, written_whole
+from runtime.files import sha256, sources_hash
 
 GROUP_MINUTES = 2.0
 """Minutes of speech for each group: the error's root mean square needs no more."""
@@ -48,12 +48,10 @@ class Transcript:
     """Language code of the texts."""
 
 
-class Sensitivity(BaseModel):
+class Sensitivity(Strict):
     """What a search found. Errors are those of the log-probabilities against FP32's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     searcher: Hash
     """Hash of the sources that made it."""
     calibration_sha256: Hash
@@ -82,15 +80,15 @@ class Sensitivity(BaseModel):
 
 
 def search_path(bundle_folder: Path) -> Path:
-    """Return where a search's result lies, beside the calibration file."""
-    return calibration_path(bundle_folder).with_suffix(".sensitivity.json")
+    """Return where a search's result lies in a bundle."""
+    return bundle_folder / "sensitivity.json"
 
 
 def current(folder: Path, method: str) -> Sensitivity | None:
     """Return the result of this search where it is there, of the bundle's calibration file and this method."""
     try:
-        found = Sensitivity.model_validate_json(search_path(folder).read_bytes())
-    except (OSError, ValidationError):
+        found = Sensitivity.read(search_path(folder), "a search's result", "`make calibrate KEEP=search`")
+    except InputError:
         return None
     of = (found.searcher, found.calibration_sha256, found.method)
     return found if of == (_searcher_hash(), sha256(calibration_path(folder)), method) else None
@@ -123,7 +121,7 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
         return probe.error(heard)
 
     lists = fall_back(harm(groups[method], probe.products), weights_by_product(step), measure)
-    lists = list(track(lists, "fall-back lists", console=progress_console(), transient=True))
+    measured = list(track(lists, "fall-back lists", console=progress_console(), transient=True))
     result = Sensitivity(
         searcher=_searcher_hash(),
         calibration_sha256=sha256(calibration_path(folder)),
@@ -133,11 +131,10 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
         minutes=round(sum(clip.duration for clip in utterances) / 60, 3),
         methods=methods,
         groups=groups,
-        lists=lists,
+        lists=measured,
         wer=paired_difference(_pairs(utterances, probe.fp32, heard, lang)),
     )
-    with written_whole(search_path(folder)) as partial:
-        partial.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    result.write(search_path(folder))
     return result
 
 

@@ -40,7 +40,7 @@ def encoder_config(model: str) -> dict[str, Any]:
         with tarfile.open(path) as archive:
             file = archive.extractfile(next(member for member in archive if Path(member.name).name == CONFIG))
             config = OmegaConf.create(file.read().decode())  # type: ignore[union-attr]  # None: no plain file
-        return {str(key): value for key, value in OmegaConf.to_container(config, resolve=True)["encoder"].items()}  # type: ignore[call-overload,index]
+        return {str(key): value for key, value in OmegaConf.to_container(config, resolve=True)["encoder"].items()}  # type: ignore[call-overload, index, union-attr]
     except Exception as error:  # whatever the archive, YAML, OmegaConf or a value within trips over
         raise InputError(
             f"expected {CONFIG} with an encoder in {model}, found none that can be read; fetch the checkpoint again"

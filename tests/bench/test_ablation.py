@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from bench.pages.results_page import END, START, refresh
 from bench.results import ResultFile, UtteranceRecord, read_result, row, write_result
 from bench.step import worker as rung
 from bench.step.timing import Measured, Pace, Timings
+from calibration.record import calibration_path
 from engines.__main__ import parse_args as parse_engines
 from runtime.bundle import read_bundle
 from runtime.errors import InputError, exit_code
@@ -105,7 +105,7 @@ def children(monkeypatch: pytest.MonkeyPatch, a_result: ResultFile, tmp_path: Pa
     children = Children(a_result)
     monkeypatch.setattr(ablation, "run_child", children)
     monkeypatch.setattr(ablation, "default_backend", lambda: "tensorrt")
-    monkeypatch.setattr(int8_copy, "COPIES", tmp_path / "ablation" / "bundles")
+    monkeypatch.setattr(int8_copy, "COPIES", tmp_path / "ablation")
     return children
 
 
@@ -203,7 +203,7 @@ def test_what_fails_is_left_out_and_nothing_else(
 
 
 def test_without_calibration_int8_is_left_out(toys: tuple[Path, Path], tmp_path: Path, children: Children) -> None:
-    shutil.rmtree(tmp_path / "calibration")
+    calibration_path(toys[0]).unlink()
     result, _ = measured(toys[:1], tmp_path / "out", methods=("max",))
     assert "make it with `make calibrate`" in result.left_out["near int8 max"]
     assert not any("int8" in each for each in children.told)
@@ -312,7 +312,7 @@ def test_the_page_has_its_table_and_plots(toys: tuple[Path, Path], tmp_path: Pat
 @pytest.mark.usefixtures("rounding")
 def test_for_real_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablation, "PACED", 1)
-    monkeypatch.setattr(int8_copy, "COPIES", tmp_path / "ablation" / "bundles")
+    monkeypatch.setattr(int8_copy, "COPIES", tmp_path / "ablation")
     toy = calibrated_toy(tmp_path / "bundles" / "toy")
     options = AblationOptions(
         [toy], SAMPLE, methods=["max"], backend="onnxruntime-cpu", steps=100, limit=2, out=tmp_path / "out"

@@ -70,13 +70,13 @@ def test_a_transducer_alone(rig: Rig, cuda_graph: bool) -> None:
     for ctc in (True, False):
         add_transducer(rig.folder, PLANS["usual"], ctc=ctc)
         assert_follows_loop(rig, "usual", cuda_graph=cuda_graph, ctc=ctc)
-        with Recognizer(rig.folder, "fp32", "tensorrt") as recognizer:
+        with Recognizer(rig.folder, precision="fp32", backend="tensorrt") as recognizer:
             stream = recognizer.stream()
             assert stream.push(audio)
             finals.append(stream.end_utterance())
     assert finals[0] == finals[1], "the CTC head made a difference"
     with pytest.raises(InputError, match=r"expected a decoder of the bundle \(rnnt\), found ctc"):
-        Recognizer(rig.folder, "fp32", "tensorrt", decoder="ctc")
+        Recognizer(rig.folder, precision="fp32", backend="tensorrt", decoder="ctc")
 
 
 def test_a_plan_with_a_head_that_the_bundle_lacks(rig: Rig) -> None:
@@ -106,7 +106,7 @@ def test_streams_of_both_decoders(rig: Rig) -> None:
     audio = np.concatenate([window for window, _ in windows(20)])
     finals = {}
     for decoder in ("ctc", "rnnt", None):
-        with Recognizer(rig.folder, "fp32", "tensorrt", decoder=decoder) as recognizer:
+        with Recognizer(rig.folder, precision="fp32", backend="tensorrt", decoder=decoder) as recognizer:
             stream = recognizer.stream()
             partials, finals[decoder] = stream.push(audio), stream.end_utterance()
             assert partials
