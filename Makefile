@@ -38,13 +38,20 @@ KEEP ?= none
 # The same for `make ablation`, several with commas between, and its look-aheads in ms.
 METHODS ?=
 ABLATED ?= 80 480
-# A result file for `make report`; by default the newest with transcripts.
+# A result file, for `make publish`, and for `make report`, whose default is the newest with transcripts.
 RESULT ?=
 # An unpacked Common Voice release, for `make data`.
 COMMON_VOICE ?=
 # Only from the command line: desktops and WSL export variables of these names.
 LANGUAGE = en
 NAME =
+
+# A variable that no verb knows is a typing error, never ignored.
+KNOBS := PYTHON MODEL LOOKAHEAD PRECISION PRODUCTS DECODER FRAME_MS LM PACE LIMIT SLO EVAL CALIB METHOD KEEP METHODS ABLATED RESULT \
+	COMMON_VOICE LANGUAGE NAME
+UNKNOWN := $(firstword $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(filter-out $(KNOBS),$(name)))))
+NEAREST = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(*sys.argv[1:2], sys.argv[2:], 1, 0))' $(UNKNOWN) $(KNOBS))
+$(if $(UNKNOWN),$(error Expected variables out of $(KNOBS), found $(UNKNOWN): did you mean $(NEAREST)?))
 
 HARDWARE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -68,7 +75,7 @@ install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c r
 supported = $(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is \
 	$(or $(VERSION),not there): name one, as in `make setup PYTHON=python3.12`))
 
-.PHONY: help setup data export calibrate engines triton inspect bench ablation results report test lint clean
+.PHONY: help setup data export calibrate engines triton inspect bench ablation publish results report test lint clean
 
 help:
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -81,7 +88,7 @@ data: $(STAMP) ## check the data, or COMMON_VOICE=DIR: make manifests from an un
 export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD, LM) to a bundle in build/bundles
 	$(call exported,$(LOOKAHEAD))
 
-calibrate: export ## calibration speech (CALIB, none of it in EVAL) to the bundle's INT8 thresholds and step (METHOD, KEEP)
+calibrate: export ## calibration speech (CALIB, none of it in EVAL) to the bundle's INT8 thresholds and its INT8 step (METHOD, KEEP)
 	$(call calibrated,$(LOOKAHEAD))
 
 engines: $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans in the bundle (PRECISION, PRODUCTS), where an NVIDIA GPU is
@@ -97,10 +104,13 @@ bench: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluati
 	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) $(call option,--precision,$(PRECISION)) \
 		--frame-ms $(FRAME_MS) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--slo,$(SLO)) $(call option,--name,$(NAME))
 
-ablation: $(STAMP) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms (ABLATED), CUDA graph on and off: table and plots in bench/results
+ablation: $(STAMP) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms (ABLATED), CUDA graph on and off: table and plots in build/results
 	$(foreach each,$(ABLATED),$(call exported,$(each)) && $(call calibrated,$(each)) && ) \
 		$(RUN) bench ablation --bundle $(foreach each,$(ABLATED),"$(call bundle,$(each))") --eval "$(EVAL)" --lang $(LANGUAGE) \
 		$(call option,--methods,$(METHODS)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
+
+publish: $(STAMP) ## put a run's result (RESULT) among the published ones, bench/results, and make RESULTS.md anew
+	$(RUN) bench publish "$(or $(RESULT),$(error Name the result, as in `make publish RESULT=build/results/NAME.json`))"
 
 results: $(STAMP) ## make RESULTS.md and its plots from bench/results
 	$(RUN) bench results
@@ -120,7 +130,7 @@ clean: ## remove everything that was made: build/
 $(STAMP): requirements/constraints.txt requirements/vad.txt $(GROUPS:%=requirements/%.txt)
 	@$(supported)
 	echo "Setting up build/venv (Python $(VERSION), $(HARDWARE)): about 3 minutes and 2 GB, more with a CUDA build of torch"
-	$(PYTHON) -m venv --clear build/venv
+	$(PYTHON) -m venv build/venv
 	$(call install,$(GROUPS))
 	$(call install,vad,--no-deps)
 	touch $@

@@ -14,19 +14,18 @@ from bench.results import DataProvenance, Provenance
 from runtime.stamp import plan_path, read_stamp
 
 
-def collect(argv: Sequence[str], data: list[DataProvenance], module: str = "bench") -> Provenance:
-    """Provenance of a run that ends now. Call it right after the measurement, while the GPU's clock is up.
+def collect(argv: Sequence[str], data: list[DataProvenance]) -> Provenance:
+    """Return the provenance of a run that ends now. Call it right after the measurement, while the GPU's clock is up.
 
     Args:
-        argv: the arguments of `python -m MODULE`.
+        argv: the arguments of `python -m bench`.
         data: the data sets measured on.
-        module: what was run.
     """
     gpu, driver, clock, power = _gpu()
     return Provenance(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=commit(),
-        command=command(argv, module),
+        command=command(argv),
         gpu=gpu,
         driver=driver,
         sm_clock_mhz=number(clock),
@@ -41,7 +40,7 @@ def collect(argv: Sequence[str], data: list[DataProvenance], module: str = "benc
 
 
 def plan_figures(folder: Path, precision: str, backend: str) -> dict[str, float | None]:
-    """`plan_mb` and `build_s` of a row: of the bundle's plan, None where the backend has none."""
+    """Return a row's `plan_mb` and `build_s`: of the bundle's plan, None where the backend has none."""
     if backend != "tensorrt":
         return {"plan_mb": None, "build_s": None}
     plan = plan_path(folder, precision)
@@ -49,7 +48,7 @@ def plan_figures(folder: Path, precision: str, backend: str) -> dict[str, float 
 
 
 def commit() -> str | None:
-    """Commit of the working folder, with `-dirty` where code or data differ from it; None outside a repository.
+    """Return the commit of the working folder, with `-dirty` where code or data differ from it; None outside a repository.
 
     Result files and the page made from them are what a run writes, not what it measures: they make nothing dirty.
     """
@@ -62,14 +61,14 @@ def commit() -> str | None:
     return f"{head}-dirty" if changed else head
 
 
-def command(argv: Sequence[str], module: str = "bench") -> str:
-    """The command line of `python -m MODULE`, absolute paths made relative: where a checkout lies says nothing about a figure."""
-    relative = [os.path.relpath(arg) if Path(arg).is_absolute() else arg for arg in argv]
-    return shlex.join(["python", "-m", module, *relative])
+def command(argv: Sequence[str]) -> str:
+    """Return the command line, absolute paths made relative: where a checkout lies says nothing about a figure."""
+    relative = [os.path.relpath(word) if Path(word).is_absolute() else word for word in argv]
+    return shlex.join(["python", "-m", "bench", *relative])
 
 
 def cpu() -> str:
-    """Model name and the cores that this process may use."""
+    """Return the CPU's model name and the cores that this process may use."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -78,7 +77,7 @@ def cpu() -> str:
 
 
 def _gpu() -> tuple[str | None, str | None, str | None, str | None]:
-    """Name, driver, SM clock in MHz now and power limit in W of the first visible GPU; all None without one."""
+    """Return name, driver, SM clock in MHz now and power limit in W of the first visible GPU; all None without one."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
     query = ["--query-gpu=name,driver_version,clocks.sm,power.limit", "--format=csv,noheader,nounits"]
     rows = output("nvidia-smi", *query, *([f"--id={visible}"] if visible else []))
@@ -87,13 +86,13 @@ def _gpu() -> tuple[str | None, str | None, str | None, str | None]:
 
 
 def _cuda() -> str | None:
-    """The CUDA version that ONNX Runtime was built for; None for its CPU build."""
+    """Return the CUDA version that ONNX Runtime was built for; None for its CPU build."""
     import onnxruntime  # heavy, and needed by a run only
 
     return getattr(onnxruntime, "cuda_version", None) or None
 
 
 def _version(*names: str) -> str | None:
-    """Version of the first of these packages that is installed."""
-    installed = {each.name: each.version for each in metadata.distributions()}
+    """Return the version of the first of these packages that is installed."""
+    installed = {package.name: package.version for package in metadata.distributions()}
     return next((installed[name] for name in names if name in installed), None)

@@ -9,19 +9,19 @@ from pathlib import Path
 
 
 def process_age_s() -> float:
-    """Seconds since the kernel started this process, the interpreter's own start included (Linux)."""
+    """Return the seconds since the kernel started this process, the interpreter's own start included (Linux)."""
     started_ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")
 
 
 def peak_host_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB (10**6 bytes)."""
+    """Return the largest resident memory of this process so far, in MB (10**6 bytes)."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def gpu_memory_mb() -> float | None:
-    """GPU memory that this process holds now, in MB (10**6 bytes); None without a GPU, or where its driver hides it.
+    """Return the GPU memory that this process holds now, in MB (10**6 bytes); None without a GPU, or where its driver hides it.
 
     The engines' allocators give nothing back while they are open, so at the end of a run this is the peak.
     """
@@ -33,7 +33,7 @@ def gpu_memory_mb() -> float | None:
 
 
 def number(text: str | None) -> float | None:
-    """A figure of nvidia-smi's; None for its `[N/A]`."""
+    """Return a figure of nvidia-smi's; None for its `[N/A]`."""
     try:
         return None if text is None else float(text)
     except ValueError:
@@ -41,7 +41,7 @@ def number(text: str | None) -> float | None:
 
 
 def output(*words: str) -> str | None:
-    """What a command prints, stripped; None where it is missing or fails."""
+    """Return what a command prints, stripped; None where it is missing or fails."""
     try:
         return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from typing_extensions import Self
 
-REDRAW_S = 10.0  # seconds of audio
+REDRAW_S = 10.0
+"""Seconds of audio between two drawings."""
 
 
 class Bar:
@@ -36,12 +37,12 @@ class Bar:
         self._progress.stop()
 
     def audio(self, before_s: float, clip_s: float) -> None:
-        """Seconds of audio before the current clip, and of it, so far."""
+        """Take note of the seconds of audio before the current clip, and of it, so far."""
         if before_s + clip_s - self._drawn_s >= REDRAW_S:
             self._draw(before_s + clip_s)
 
     def done(self, clips: int, audio_s: float, wer: float | None) -> None:
-        """Clips and seconds of audio done, and WER in percent if known."""
+        """Take note of clips and seconds of audio that are done, and of the WER in percent if known."""
         self._progress.update(self._task, clips=clips, wer="-" if wer is None else f"{wer:.1f} %")
         self._draw(audio_s)
 

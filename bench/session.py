@@ -1,34 +1,59 @@
-"""What the benches that recognise speech have in common: their options, and the name of their result file."""
+"""What benches share: their options, the data sets and the recogniser that they open, and what they leave."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from bench.results import default_name, result_path
-from bench.speech.feed import FRAME_MS
-from bench.speech.measure import Pace, on_gpu
+from bench.results import Report, default_name, result_path
 from bench.stopwatch import TimedRecognizer
 from runtime.backends import default_backend, default_precision
 from runtime.bundle import read_bundle
-from runtime.decoders.ngram import LmChoice
+
+FRAME_MS = 20
+"""Milliseconds of audio that a client sends at once, if not told otherwise."""
+Pace = Literal["realtime", "fast"]
 
 
-@dataclass(frozen=True)
-class SpeechOptions:
-    """What to measure and on what."""
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """Where the result goes."""
+
+    name: str | None = None
+    """Name of the result file (default: named after what is measured)."""
+    out: Path = Path("build/results")
+    """Folder of the result files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(FileOptions):
+    """What to measure on."""
+
+    eval: Path | None = None
+    """Folder of data sets (default: data/asr_eval, else ../shared/data/asr_eval, else data/sample)."""
+    lang: str = "en"
+    """Language code of the manifests."""
+    limit: int | None = None
+    """A quick look at the first clips of each data set, so many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechOptions(DataOptions):
+    """What recognises."""
 
     bundle: Path
-    eval: Path | None = None  # folder of data sets; None: bench.speech.clips.eval_folder
-    lang: str = "en"
-    backend: str = "auto"  # auto: this machine's best
-    precision: str | None = None  # fp32, fp16 or int8; None: what is usual on the backend
-    decoder: str | None = None  # ctc or rnnt; None: the bundle's best
-    lm: LmChoice = "default"
+    """Folder made by `make export`."""
+    backend: str = "auto"
+    """auto (this machine's best), tensorrt, onnxruntime-cpu or onnxruntime-cuda."""
+    precision: str | None = None
+    """fp32, fp16 or int8 (default: fp16 in TensorRT, as `make engines` builds it, else the bundle's widest)."""
+    decoder: str | None = None
+    """ctc or rnnt (default: the bundle's best)."""
+    lm: str = "default"
+    """KenLM file, none for greedy decoding, or default: the bundle's own, if any."""
     frame_ms: int = FRAME_MS
-    limit: int | None = None  # first clips of each data set; None: all
-    name: str | None = None  # of the result file; None: made of what is measured
-    out: Path = Path("bench/results")
+    """Milliseconds of audio in a push, 20 to 40."""
 
     @cached_property
     def chosen_backend(self) -> str:
@@ -42,8 +67,9 @@ class SpeechOptions:
 
     def opened(self) -> TimedRecognizer:
         """The recogniser to measure; a context manager. Raises InputError for a bundle or a choice that cannot be opened."""
-        backend, precision = self.chosen_backend, self.chosen_precision
-        return TimedRecognizer(self.bundle, precision=precision, backend=backend, lm=self.lm, decoder=self.decoder)
+        return TimedRecognizer(
+            self.bundle, precision=self.chosen_precision, backend=self.chosen_backend, lm=self.lm, decoder=self.decoder
+        )
 
     def result_path(self, recognizer: TimedRecognizer, data: Path, kind: str = "") -> Path:
         """Where the result goes: named as asked, else after what is measured. Raises InputError for a name that is none."""
@@ -55,11 +81,12 @@ class SpeechOptions:
         return result_path(self.out, self.name or default_name(parts, data=data, lang=self.lang, limit=self.limit))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PacedOptions(SpeechOptions):
     """And how fast."""
 
-    pace: Literal["auto", "realtime", "fast"] = "auto"  # auto: real time on a GPU, fast without one
+    pace: Literal["auto", "realtime", "fast"] = "auto"
+    """auto: realtime on a GPU, fast without one."""
 
     @property
     def chosen_pace(self) -> Pace:
@@ -67,3 +94,20 @@ class PacedOptions(SpeechOptions):
         if self.pace != "auto":
             return self.pace
         return "realtime" if on_gpu(self.chosen_backend) else "fast"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a bench leaves: its result, the file that holds it, and what is to be said of it."""
+
+    path: Path
+    result: Report
+    notes: Sequence[str] = ()
+    """Lines behind the tables."""
+    missed: Sequence[str] = ()
+    """A line for each bound that was missed: the command ends with code 1."""
+
+
+def on_gpu(backend: str) -> bool:
+    """Whether a backend of this name computes on a GPU: if not, its times are a functional check."""
+    return not backend.endswith("-cpu")

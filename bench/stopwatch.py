@@ -18,7 +18,8 @@ class TimedBackend(Wrapped):
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
         self.step_s: list[float] = []
-        self.total_s = 0.0  # of all steps ever
+        self.total_s = 0.0
+        """Of all steps ever."""
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend.step."""
@@ -75,3 +76,8 @@ class TimedRecognizer(Recognizer):
     def new_decoder(self) -> Decoder:
         """See Recognizer.new_decoder."""
         return TimedDecoder(super().new_decoder(), self.decode_s)
+
+    def forget_times(self) -> None:
+        """Begin anew with what comes: warm-up and earlier rows are in no figure."""
+        self.timed.step_s.clear()
+        self.decode_s.clear()

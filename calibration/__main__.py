@@ -87,8 +87,7 @@ def make_search(args: argparse.Namespace, selection: "Selection") -> tuple[str, 
     """Search for the products to keep in FP16 unless that was done; print what was found."""
     from rich.console import Console
 
-    from calibration.search import current, search, search_path
-    from calibration.tables import print_search
+    from calibration.search import current, print_search, search, search_path
 
     started = time.perf_counter()
     found = current(args.bundle, args.method)

@@ -1,19 +1,21 @@
 """The sensitivity search: what INT8 costs by method, kind of product and layer, and the list of products that stay in FP16."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
 import onnx
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
-from bench.results import UtteranceRecord
-from bench.score.bootstrap import Difference, paired_difference
+from bench.score.bootstrap import Difference, label, paired_difference
 from bench.score.normalise import scorable
 from calibration.compare import Heard, StepError
 from calibration.record import Calibration, calibration_path, read_calibration
-from calibration.sensitivity import CHANGED, Advance, Kept, Probe, fall_back, harm, kinds, layers, weights_by_product
+from calibration.sensitivity import CHANGED, Kept, Probe, fall_back, harm, kinds, layers, weights_by_product
 from calibration.speech import Selection
 from data import Utterance, load_audio
 from runtime.bundle import read_bundle, step_file
@@ -22,8 +24,10 @@ from runtime.entries import Hash, Strict
 from runtime.errors import InputError
 from runtime.files import sha256, sources_hash
 
-GROUP_MINUTES = 2.0  # of speech for each group: the error's root mean square needs no more
-MINUTES = 15.0  # for each fall-back list: a hundredth of its frames is a hundred frames
+GROUP_MINUTES = 2.0
+"""Minutes of speech for each group: the error's root mean square needs no more."""
+MINUTES = 15.0
+"""Minutes of speech for each fall-back list: a hundredth of its frames is a hundred frames."""
 SOURCES = (
     "calibration/compare.py",
     "calibration/exposed.py",
@@ -32,6 +36,16 @@ SOURCES = (
     "calibration/search.py",
     "calibration/sensitivity.py",
 )
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in a clip, and what a step made of it."""
+
+    reference: str
+    hypothesis: str
+    lang: str
+    """Language code of the texts."""
 
 
 class Sensitivity(Strict):
@@ -61,17 +75,17 @@ class Sensitivity(Strict):
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Products that stay in FP16."""
+        """Matrix products that stay in FP16."""
         return self.lists[-1].products
 
 
 def search_path(bundle_folder: Path) -> Path:
-    """Where a search's result lies in a bundle."""
+    """Return where a search's result lies in a bundle."""
     return bundle_folder / "sensitivity.json"
 
 
 def current(folder: Path, method: str) -> Sensitivity | None:
-    """The result of this search that is there of the bundle's calibration file and this method."""
+    """Return the result of this search where it is there, of the bundle's calibration file and this method."""
     try:
         found = Sensitivity.read(search_path(folder), "a search's result", "`make calibrate KEEP=search`")
     except InputError:
@@ -94,7 +108,7 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
     calibration.amax(method)
     step = onnx.load(step_file(folder, bundle, "fp32")[0])
     utterances, short = first_minutes(selection.utterances, MINUTES), first_minutes(selection.utterances, GROUP_MINUTES)
-    clips = [load_audio(each.audio, bundle.sample_rate) for each in utterances]
+    clips = [load_audio(clip.audio, bundle.sample_rate) for clip in utterances]
     probe = Probe(folder, step, clips[: len(short)])
     groups = _measure_groups(probe, calibration, method)
     methods = {name: errors.pop("all") for name, errors in groups.items()}
@@ -106,70 +120,79 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
         heard = probe.hear(calibration.amax(method), kept)
         return probe.error(heard)
 
-    harms = harm(groups[method], probe.products)
-    with _progress("fall-back lists") as advance:
-        lists = []
-        for each in fall_back(harms, weights_by_product(step), measure):
-            lists.append(each)
-            advance()
+    lists = fall_back(harm(groups[method], probe.products), weights_by_product(step), measure)
+    measured = list(track(lists, "fall-back lists", console=progress_console(), transient=True))
     result = Sensitivity(
         searcher=_searcher_hash(),
         calibration_sha256=sha256(calibration_path(folder)),
         method=method,
         bound=CHANGED,
-        group_minutes=round(sum(each.duration for each in short) / 60, 3),
-        minutes=round(sum(each.duration for each in utterances) / 60, 3),
+        group_minutes=round(sum(clip.duration for clip in short) / 60, 3),
+        minutes=round(sum(clip.duration for clip in utterances) / 60, 3),
         methods=methods,
         groups=groups,
-        lists=lists,
-        wer=paired_difference(_records(utterances, probe.fp32, lang), _records(utterances, heard, lang)),
+        lists=measured,
+        wer=paired_difference(_pairs(utterances, probe.fp32, heard, lang)),
     )
     result.write(search_path(folder))
     return result
 
 
+def print_search(found: Sensitivity, console: Console) -> None:
+    """Print the methods, the groups, the lists, and WER, in 120 columns."""
+    title = f"INT8 alone: log-probabilities, rms error / frames changed, over {found.group_minutes:.1f} minutes"
+    table = Table("in INT8", title=title)
+    for method in found.methods:
+        table.add_column(method.replace("_9", "\n9"), justify="right")
+    for group in found.groups[found.method]:
+        table.add_row(group, *(_shown(errors.get(group)) for errors in found.groups.values()))
+    table.add_row("everything", *map(_shown, found.methods.values()))
+    console.print(table)
+    title = f"log-probabilities over {found.minutes:.1f} minutes, at most {found.bound:.1%} of the frames changed"
+    table = Table("products in FP16", title=f"Fall-back, {found.method}:\n{title}")
+    for header in ("of the weights", "rms / changed"):
+        table.add_column(header, justify="right")
+    for kept in found.lists:
+        table.add_row(str(len(kept.products)), f"{kept.weights:.1%}", _shown(kept.error))
+    console.print(table)
+    wer = found.wer
+    console.print(
+        f"WER of the calibration speech, {wer.words} words: FP32 {wer.wer_a:.2f} %, INT8 with the last list {wer.wer_b:.2f} %, "
+        f"points between them {label(wer.points, wer.low, wer.high)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if found.kept:
+        console.print(f"in FP16: {', '.join(found.kept)}", highlight=False, soft_wrap=True)
+
+
 def first_minutes(utterances: Sequence[Utterance], minutes: float) -> list[Utterance]:
-    """The first clips, by their manifest's durations up to so many minutes; one in any case."""
-    chosen: list[Utterance] = []
-    total_s = 0.0
-    for each in utterances:
-        if total_s < 60 * minutes:
-            chosen.append(each)
-            total_s += each.duration
-    return chosen
+    """Return the first clips, by their manifest's durations up to so many minutes; one in any case."""
+    starts_s = accumulate((clip.duration for clip in utterances), initial=0.0)
+    return [clip for clip, start_s in zip(utterances, starts_s, strict=False) if start_s < 60 * minutes]
 
 
 def _measure_groups(probe: Probe, calibration: Calibration, method: str) -> dict[str, dict[str, StepError]]:
-    """By method: everything ("all") and each kind of product; by `method` each layer too."""
+    """Return the errors by method: of everything ("all") and each kind of product; by `method` of each layer too."""
     usual = {"all": [*probe.products], **kinds(probe.products)}
-    by_method = {each: usual | (layers(probe.products) if each == method else {}) for each in calibration.methods}
-    with _progress("groups alone in INT8", sum(len(each) for each in by_method.values())) as advance:
-        return {each: probe.alone(calibration.amax(each), by_method[each], advance) for each in calibration.methods}
+    groups = {name: usual | (layers(probe.products) if name == method else {}) for name in calibration.methods}
+    runs = ((name, error) for name in groups for error in probe.alone(calibration.amax(name), groups[name]))
+    total = sum(map(len, groups.values()))
+    errors: dict[str, dict[str, StepError]] = {name: {} for name in groups}
+    for name, (group, error) in track(runs, "groups alone in INT8", total, console=progress_console(), transient=True):
+        errors[name][group] = error
+    return errors
 
 
-def _records(utterances: Sequence[Utterance], heard: Heard, lang: str) -> list[UtteranceRecord]:
-    return [
-        UtteranceRecord(
-            data=f"calibration_{lang}",
-            mode="utterance",
-            audio=each.audio.name,
-            reference=each.text,
-            hypothesis=text,
-            audio_s=each.duration,
-        )
-        for each, text in zip(utterances, heard.texts, strict=True)
-        if scorable(each.text, lang)
-    ]
+def _pairs(utterances: Sequence[Utterance], fp32: Heard, int8: Heard, lang: str) -> list[tuple[Transcript, Transcript]]:
+    heard = zip(utterances, fp32.texts, int8.texts, strict=True)
+    said = [(clip.text, texts) for clip, *texts in heard if scorable(clip.text, lang)]
+    return [(Transcript(text, a, lang), Transcript(text, b, lang)) for text, (a, b) in said]
+
+
+def _shown(error: StepError | None) -> str:
+    return "-" if error is None else f"{error.rms:.3f} / {error.changed:.2%}"
 
 
 def _searcher_hash() -> str:
     return sources_hash(Path(__file__).parents[1] / name for name in SOURCES)
-
-
-@contextmanager
-def _progress(what: str, total: int | None = None) -> Iterator[Advance]:
-    """A bar; yields what to call after each run."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=progress_console(), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)

@@ -1,4 +1,4 @@
-"""What each product costs in INT8, group by group, and the fall-back list to FP16 that this asks for.
+"""What each matrix product costs in INT8, group by group, and the fall-back list to FP16 that this asks for.
 
 The measure is the log-probabilities' error against FP32's over calibration speech, streamed. The goal is a bound on WER, which so little
 speech cannot show: over 1,836 words, WER by six methods' thresholds lay within 0.5 points of FP32's, and the nearest ones were not those
@@ -22,15 +22,15 @@ from calibration.exposed import Samples
 from export.placement import QUANTISED, quantised_products
 from export.quantise import quantised
 
-CHANGED = 0.01  # share of frames
-JOBS = min(4, len(os.sched_getaffinity(0)))  # sessions at a time, each with a copy of the weights
-
-Advance = Callable[[], None]
+CHANGED = 0.01
+"""Share of frames."""
+JOBS = min(4, len(os.sched_getaffinity(0)))
+"""Sessions at a time, each with a copy of the weights."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The step with some products in FP32 and the others in INT8."""
+    """The step with some matrix products in FP32 and the others in INT8."""
 
     products: tuple[str, ...]
     """In FP32, standing for FP16; in the order of their cost."""
@@ -48,57 +48,54 @@ class Probe:
         self.fp32 = hear(folder, step, clips)
 
     def hear(self, amax: Mapping[str, float], kept: Collection[str] = (), threads: int = 0) -> Heard:
-        """The clips with every product in INT8 but those `kept`; `amax`: threshold by product."""
+        """Stream the clips with every matrix product in INT8 but those `kept`; `amax`: threshold by product."""
         return hear(self.folder, quantised(self.step, amax, kept), self.clips, threads=threads)
 
     def error(self, heard: Heard) -> StepError:
-        """Against FP32."""
+        """Return the error against FP32."""
         return step_error(heard.frames["log_probs"], self.fp32.frames["log_probs"])
 
     def alone(
-        self, amax: Mapping[str, float], groups: Mapping[str, Collection[str]], advance: Advance
-    ) -> dict[str, StepError]:
-        """Group -> error with that group alone in INT8. `advance` is told of each."""
+        self, amax: Mapping[str, float], groups: Mapping[str, Collection[str]]
+    ) -> Iterator[tuple[str, StepError]]:
+        """Yield each group's name and the error with that group alone in INT8."""
 
         def measure(group: Collection[str]) -> StepError:
             # A step of one chunk keeps one core busy: as many groups at a time as there are cores
             return self.error(self.hear(amax, set(self.products).difference(group), threads=1))
 
-        errors = {}
         with ThreadPoolExecutor(JOBS) as pool:
-            for name, error in zip(groups, pool.map(measure, groups.values()), strict=True):
-                errors[name] = error
-                advance()
-        return errors
+            yield from zip(groups, pool.map(measure, groups.values()), strict=True)
 
 
 def kinds(products: Collection[str]) -> dict[str, list[str]]:
-    """`*/ffn1.in` -> the products of that kind in every layer."""
-    return {f"*/{kind}": [each for each in products if each.split("/")[1] == kind] for kind in QUANTISED}
+    """Return `*/ffn1.in` -> the matrix products of that kind in every layer."""
+    return {f"*/{kind}": [name for name in products if name.split("/")[1] == kind] for kind in QUANTISED}
 
 
 def layers(products: Collection[str]) -> dict[str, list[str]]:
-    """`layer0/*` -> its products."""
-    names = dict.fromkeys(each.split("/")[0] for each in products)
-    return {f"{name}/*": [each for each in products if each.split("/")[0] == name] for name in names}
+    """Return `layer0/*` -> its matrix products."""
+    found = dict.fromkeys(name.split("/")[0] for name in products)
+    return {f"{layer}/*": [name for name in products if name.split("/")[0] == layer] for layer in found}
 
 
 def weights_by_product(step: onnx.ModelProto) -> dict[str, int]:
-    """Numbers in each product's weight."""
-    sizes = {each.name: int(np.prod(each.dims)) for each in step.graph.initializer}
+    """Return how many numbers each matrix product's weight has."""
+    sizes = {weight.name: int(np.prod(weight.dims)) for weight in step.graph.initializer}
     nodes = {node.name: node for node in step.graph.node}
     return {name: sizes[nodes[name].input[1]] for name in quantised_products(step)}
 
 
 def harm(alone: Mapping[str, StepError], products: Collection[str]) -> dict[str, float]:
-    """Mean squared error by product, estimated: its kind's alone, shared out over the layers as the errors of these alone are.
+    """Return the mean squared error by matrix product, estimated.
 
-    So one run per kind and layer does for all products. Errors of groups add up as squares to within a tenth (of the embedded model's).
+    It is that of its kind alone, shared out over the layers as the errors of these alone are. So one run per kind and layer does for all.
+    Errors of groups add up as squares to within a tenth (of the embedded model's).
     """
     squared = {name: error.rms**2 for name, error in alone.items()}
     total = sum(squared[name] for name in layers(products)) or 1.0
-    parts = {each: each.split("/") for each in products}
-    return {each: squared[f"*/{kind}"] * squared[f"{layer}/*"] / total for each, (layer, kind) in parts.items()}
+    parts = {name: name.split("/") for name in products}
+    return {name: squared[f"*/{kind}"] * squared[f"{layer}/*"] / total for name, (layer, kind) in parts.items()}
 
 
 def fall_back(
@@ -113,12 +110,13 @@ def fall_back(
     the last one meets the bound. The next list's length is a forecast: the share of changed frames goes with the root of the squared
     error that is left.
     """
-    order = sorted(harms, key=lambda each: harms[each] / weights[each], reverse=True)
-    left = np.append(np.cumsum([harms[each] for each in reversed(order)])[::-1], 0.0)  # by length of the list
+    order = sorted(harms, key=lambda name: harms[name] / weights[name], reverse=True)
+    left = np.append(np.cumsum([harms[name] for name in reversed(order)])[::-1], 0.0)  # by length of the list
     length = 0
     while True:
-        error = measure(tuple(order[:length]))
-        yield Kept(tuple(order[:length]), sum(weights[each] for each in order[:length]) / sum(weights.values()), error)
+        kept = tuple(order[:length])
+        error = measure(kept)
+        yield Kept(kept, sum(weights[name] for name in kept) / sum(weights.values()), error)
         if error.changed <= bound or length == len(order):
             return
         wanted = left[length] * (bound / error.changed) ** 2

@@ -6,9 +6,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.figures import graph_label
 from bench.pages.combinations import Combination, combinations
-from bench.pages.drawing import COLOURS, MARKERS, svg
-from bench.results import ResultFile, Row
+from bench.pages.drawing import COLOURS, MARKERS, Bar, draw_bars, draw_legend, svg
+from bench.results import ResultFile, SpeechRow, StepRow
 from runtime.files import written_whole
 
 if TYPE_CHECKING:
@@ -69,14 +70,11 @@ def wer_against_step(figure: "Figure", shown: list[Combination], subtitle: str) 
         axes.set(xlim=(0, 1.05 * right), ylim=(low - margin, high + margin), title=names[group[0].bundle])
         axes.set_xlabel("step p50, ms")
         axes.set_ylabel("WER, %" if place == 1 else "")
-    named = {
-        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(named.values(), named, loc="outside lower center", ncols=3 if len(groups) == 1 else 4)
+    draw_legend(figure, 3 if len(groups) == 1 else 4)
     return f"WER against step time; bars: 95 % interval of the difference from FP32\n{subtitle}"
 
 
-def _point(axes: "Axes", speech: Row, steps: Row, place: int, name: str) -> None:
+def _point(axes: "Axes", speech: SpeechRow, steps: StepRow, place: int, name: str) -> None:
     change, low, high = speech.wer_change, speech.wer_change_low, speech.wer_change_high
     bars = None if change is None or low is None or high is None else [[change - low], [high - change]]
     axes.errorbar(
@@ -95,29 +93,24 @@ def _point(axes: "Axes", speech: Row, steps: Row, place: int, name: str) -> None
 
 def _step_by_precision(figure: "Figure", shown: list[Combination], subtitle: str) -> str:
     """A bar to p50 with a whisker to p99 for each combination, with its graph and without, from top to bottom."""
-    bars = [(each, row) for each in shown for row in (each.graph, each.plain) if row is not None]
+    bundles, precisions = _bundles(shown), _precisions(shown)
+    bars = [
+        Bar(
+            f"{bundles[each.bundle]}, {each.precision}{graph_label(row)}",
+            row.step_ms_p50 or 0.0,
+            row.step_ms_p99 or 0.0,
+            COLOURS[precisions.index(each.precision) % len(COLOURS)],
+            FADED if row.cuda_graph is False else 1.0,
+        )
+        for each in shown
+        for row in (each.graph, each.plain)
+        if row is not None
+    ]
     figure.set_size_inches(9, 1.6 + 0.36 * len(bars))
     axes = figure.add_subplot()
-    bundles, precisions = _bundles(shown), _precisions(shown)
-    for place, (each, row) in enumerate(bars):
-        p50, p99 = row.step_ms_p50 or 0.0, row.step_ms_p99 or 0.0
-        colour = COLOURS[precisions.index(each.precision) % len(COLOURS)]
-        axes.barh(place, p50, color=colour, alpha=FADED if row.cuda_graph is False else 1.0, height=0.75)
-        axes.errorbar([p50], [place], xerr=[[0.0], [p99 - p50]], color="#303030", capsize=3)
-        axes.annotate(
-            f"{p50:.2f} / {p99:.2f}", (p99, place), (6, 0), textcoords="offset points", va="center", fontsize=9
-        )
-    names = [f"{bundles[each.bundle]}, {each.precision}{_how(row)}" for each, row in bars]
-    axes.set_yticks(range(len(bars)), names)
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    axes.margins(x=0.15, y=0.02)
+    draw_bars(axes, bars, 2)
     axes.set_xlabel("step, ms: bar to p50, whisker to p99")
     return f"Step time by precision\n{subtitle}"
-
-
-def _how(row: Row) -> str:
-    return {True: ", CUDA graph", False: ", no graph", None: ""}[row.cuda_graph]
 
 
 def _bundles(shown: Sequence[Combination]) -> dict[tuple[str, int], str]:

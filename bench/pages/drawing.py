@@ -1,12 +1,14 @@
-"""SVG of a plot, drawn by matplotlib: the same figures give the same bytes."""
+"""SVG of a plot, drawn by matplotlib: the same figures give the same bytes. And the parts that several plots have."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 STYLE = {
@@ -24,6 +26,7 @@ STYLE = {
     "figure.constrained_layout.use": True,
 }
 COLOURS = ("#5c6370", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6000")
+DARK = "#303030"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
@@ -48,3 +51,44 @@ def drawn(draw: Callable[["Figure"], object], style: Mapping[str, object]) -> st
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar to the median, with a whisker to a high percentile."""
+
+    name: str
+    p50: float
+    high: float
+    colour: str
+    opacity: float = 1.0
+
+
+def draw_bars(axes: "Axes", bars: Sequence[Bar], digits: int, ink: str = DARK) -> None:
+    """Draw bars from top to bottom in ms, each with its two figures beside it."""
+    for level, bar in enumerate(bars):
+        axes.barh(level, bar.p50, color=bar.colour, alpha=bar.opacity, height=0.7)
+        axes.errorbar([bar.p50], [level], xerr=[[0.0], [bar.high - bar.p50]], color=ink, capsize=3, linewidth=1)
+        write_beside(axes, bar.high, level, f"{bar.p50:.{digits}f} / {bar.high:.{digits}f}")
+    axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
+    from_top(axes)
+
+
+def write_beside(axes: "Axes", x: float, y: float, text: str) -> None:
+    """Write to the right of a point."""
+    axes.annotate(text, (x, y), (5, 0), textcoords="offset points", va="center", fontsize=9)
+
+
+def from_top(axes: "Axes") -> None:
+    """Put the first bar on top, with room for what stands beside them."""
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.15, y=0.03)
+
+
+def draw_legend(figure: "Figure", columns: int = 3) -> None:
+    """Draw one legend for all panels, below them."""
+    named = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(named.values(), named, loc="outside lower center", ncols=columns, fontsize=9)

@@ -1,30 +1,36 @@
 """`python -m bench report`: one HTML page of a run that needs nothing else: tables, plots, transcripts with their errors, partials."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.pages.combinations import COLUMNS, combinations
+import tyro
+from rich.console import Console
+
+from bench.figures import CHECK, data_label
 from bench.pages.html_plots import Plot, error_plot, latency_plot, step_plot, waterfall_plot
-from bench.pages.terminal import CHECK, ENDPOINTS, data_label, tables
+from bench.pages.tables import result_tables
 from bench.partials import changes
-from bench.results import ResultFile, Row, UtteranceRecord, read_result, read_results
-from bench.score.words import Alignment, aligned, language
+from bench.results import AnyRow, ResultFile, UtteranceRecord, read_result, read_results
+from bench.score.words import Alignment, aligned
 from runtime.errors import InputError
 from runtime.files import written_whole
 
-FOLDERS = (Path("build/results"), Path("bench/results"))  # where the newest result is looked for
+FOLDERS = (Path("build/results"), Path("bench/results"))
+"""Where the newest result is looked for."""
 TEMPLATE = Path(__file__).with_name("report.html")
-STEP_S = 0.1  # of the slider through a clip's partials
+STEP_S = 0.1
+"""Step of the slider through a clip's partials, in seconds."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table's text. A cell's lines are lines there."""
+class Options:
+    """Of which run, and where to."""
 
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
+    result: tyro.conf.Positional[Path | None] = None
+    """Result file (default: the newest with transcripts)."""
+    out: Path | None = None
+    """The page (default: build/reports/NAME.html)."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,12 @@ class Transcript:
     """What was said and what was recognised."""
 
     record: UtteranceRecord
-    lang: str
-    alignment: Alignment | None  # None: of random weights, which have no errors to count
-    texts: list[tuple[float, int, str]]  # partials and final, as `bench.partials.changes` has them; empty: no partials
-    end_s: float  # of the slider: once the final was there
+    alignment: Alignment | None
+    """None: of random weights, which have no errors to count."""
+    texts: list[tuple[float, int, str]]
+    """Partials and final, as `bench.partials.changes` has them; empty: no partials."""
+    end_s: float
+    """End of the slider, once the final was there."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +71,18 @@ def newest() -> Path:
     return max(dated)[1]
 
 
-def run_report(path: Path | None, out: Path | None) -> None:
-    """Write the page of a result file, by default the newest, to `out`, by default build/reports/NAME.html.
+def run(options: Options, argv: Sequence[str], console: Console) -> None:  # noqa: ARG001 -- a command's arguments
+    """Write the page of a result file.
 
     Raises:
         InputError: no such file, no result file or one without transcripts, no Jinja2 or matplotlib, or an `out` that cannot be written.
     """
-    path = path or newest()
-    out = out or Path("build/reports") / f"{path.stem}.html"
+    path = options.result or newest()
+    out = options.out or Path("build/reports") / f"{path.stem}.html"
     text = page(path.stem, read_result(path))
     with written_whole(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    print(f"wrote {out}")
+    console.print(f"wrote {out}", highlight=False, soft_wrap=True)
 
 
 def page(name: str, result: ResultFile) -> str:
@@ -93,7 +101,7 @@ def page(name: str, result: ResultFile) -> str:
         name=name,
         result=result,
         check=CHECK if any(row.functional_check for row in result.rows) else None,
-        tables=list(_tables(result)),
+        tables=list(result_tables(result)),
         plots=_plots(result, groups),
         groups=groups,
         step_s=STEP_S,
@@ -107,13 +115,14 @@ def _groups(result: ResultFile) -> Iterator[Group]:
         if kind not in rows:
             raise InputError(f"expected a row of {records[0].data}, {records[0].mode}, found none; measure again")
         row = rows[kind]
-        transcripts = [_transcript(record, scored=row.wer is not None) for record in records]
+        wer = getattr(row, "wer", None)
+        transcripts = [_transcript(record, scored=wer is not None) for record in records]
         transcripts.sort(key=lambda each: each.alignment.wer if each.alignment else 0.0, reverse=True)
         title = data_label(row) if row.combination is None else f"{row.combination}: {data_label(row)}"
-        yield Group(title, row.wer, transcripts)
+        yield Group(title, wer, transcripts)
 
 
-def _kind(of: Row | UtteranceRecord) -> tuple[str, str, str | None]:
+def _kind(of: AnyRow | UtteranceRecord) -> tuple[str, str, str | None]:
     return of.data, of.mode, of.combination
 
 
@@ -121,28 +130,7 @@ def _transcript(record: UtteranceRecord, *, scored: bool) -> Transcript:
     final_s = round(record.audio_s + (record.final_ms or 0.0) / 1e3, 2)
     texts = changes([*record.partials, (final_s, record.hypothesis)]) if record.partials else []
     end_s = round(STEP_S * (int(final_s / STEP_S) + 1), 1)
-    return Transcript(record, language(record), aligned(record) if scored else None, texts, end_s)
-
-
-def _tables(result: ResultFile) -> Iterator[Table]:
-    """The terminal's tables of these rows, less the columns that none of them has."""
-    if compared := combinations(result):
-        cells = [
-            [f"{each.row.lookahead_ms} ms, {each.precision}", *(cell(each) for cell in COLUMNS.values())]
-            for each in compared
-        ]
-        yield _measured("Combinations", ["Combination", *COLUMNS], cells)
-        return
-    ended = [row for row in result.rows if row.mode == "endpoint"]
-    shown: list[tuple[str, dict[str, Callable[[Row], str]], list[Row]]] = list(tables(result.rows))
-    shown += [("Endpoints, latencies in ms, p50 / p95", ENDPOINTS, ended)] if ended else []
-    for title, columns, rows in shown:
-        yield _measured(title, list(columns), [[cell(row) for cell in columns.values()] for row in rows])
-
-
-def _measured(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    kept = [place for place in range(len(columns)) if any(cells[place] != "-" for cells in rows)]
-    return Table(title, [columns[place] for place in kept], [[cells[place] for place in kept] for cells in rows])
+    return Transcript(record, aligned(record) if scored else None, texts, end_s)
 
 
 def _plots(result: ResultFile, groups: list[Group]) -> list[Plot]:

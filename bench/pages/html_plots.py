@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.pages.drawing import STYLE, drawn
-from bench.pages.terminal import data_label
-from bench.results import Row
+from bench.figures import data_label, graph_label
+from bench.pages.drawing import STYLE, Bar, draw_bars, drawn, from_top, write_beside
+from bench.results import EndpointRow, Row
 from bench.score.words import Alignment
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Plot:
 
 def waterfall_plot(rows: Sequence[Row]) -> Plot | None:
     """Mean ms of the stages from speech onset to first text, each begun where the one before ended; None without any."""
-    named = [(row, row.waterfall) for row in rows if row.waterfall]
+    named = [(row, row.waterfall) for row in rows if isinstance(row, EndpointRow) and row.waterfall]
     if not named:
         return None
 
@@ -75,11 +75,11 @@ def waterfall_plot(rows: Sequence[Row]) -> Plot | None:
             for level, stage in enumerate(stages):
                 mean = waterfall[stage]["mean"]
                 axes.barh(level, mean, left=begun, color=ACCENT, height=0.7)
-                _beside(axes, begun + mean, level, f"{mean:.1f}")
+                write_beside(axes, begun + mean, level, f"{mean:.1f}")
                 begun += mean
             axes.set_yticks(range(len(stages)), [stage.removesuffix("_ms") for stage in stages])
             axes.set(title=data_label(row), xlabel="ms")
-            _from_top(axes)
+            from_top(axes)
 
     note = "From speech onset to first text: the mean of each stage in ms, one after the other."
     return _plot("Latency waterfall", note, draw, wide=True)
@@ -88,7 +88,7 @@ def waterfall_plot(rows: Sequence[Row]) -> Plot | None:
 def latency_plot(rows: Sequence[Row]) -> Plot | None:
     """p50 and p95 of latencies, row by row; None without any."""
     bars = [
-        (_label(row, name), getattr(row, f"{key}_p50"), getattr(row, f"{key}_p95"))
+        (_label(row, name), getattr(row, f"{key}_p50", None), getattr(row, f"{key}_p95", None))
         for row in rows
         for name, key in LATENCIES.items()
     ]
@@ -97,8 +97,7 @@ def latency_plot(rows: Sequence[Row]) -> Plot | None:
 
 def step_plot(rows: Sequence[Row]) -> Plot | None:
     """p50 and p99 of the step, row by row; None without any."""
-    graph = {True: "CUDA graph", False: "no graph", None: ""}
-    bars = [(_label(row, graph[row.cuda_graph]), row.step_ms_p50, row.step_ms_p99) for row in rows]
+    bars = [(_label(row, graph_label(row).removeprefix(", ")), row.step_ms_p50, row.step_ms_p99) for row in rows]
     return _bars("Step time", "Bar to p50, whisker to p99, in ms.", bars, 2)
 
 
@@ -132,37 +131,22 @@ def error_plot(clips: dict[str, list[Alignment]]) -> Plot | None:
 
 
 def _bars(title: str, note: str, bars: Sequence[tuple[str, float | None, float | None]], digits: int) -> Plot | None:
-    shown = [(name, p50, high) for name, p50, high in bars if p50 is not None and high is not None]
+    shown = [Bar(name, p50, high, ACCENT) for name, p50, high in bars if p50 is not None and high is not None]
     if not shown:
         return None
 
     def draw(figure: "Figure") -> None:
-        tall = max(name.count("\n") + 1 for name, _, _ in shown)
+        tall = max(bar.name.count("\n") + 1 for bar in shown)
         figure.set_size_inches(WIDTH_IN, 0.5 + (0.15 + 0.16 * tall) * len(shown))
         axes = figure.add_subplot()
-        for level, (_, p50, high) in enumerate(shown):
-            axes.barh(level, p50, color=ACCENT, height=0.6)
-            axes.errorbar([p50], [level], xerr=[[0.0], [high - p50]], color=INK, capsize=3, linewidth=1)
-            _beside(axes, high, level, f"{p50:.{digits}f} / {high:.{digits}f}")
-        axes.set_yticks(range(len(shown)), [name for name, _, _ in shown])
+        draw_bars(axes, shown, digits, INK)
         axes.set_xlabel("ms")
-        _from_top(axes)
 
     return _plot(title, note, draw)
 
 
 def _label(row: Row, more: str) -> str:
     return "\n".join(filter(None, (row.combination, data_label(row), more)))
-
-
-def _beside(axes: "Axes", x: float, y: float, text: str) -> None:
-    axes.annotate(text, (x, y), (5, 0), textcoords="offset points", va="center")
-
-
-def _from_top(axes: "Axes") -> None:
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    axes.margins(x=0.15, y=0.03)
 
 
 def _plot(title: str, note: str, draw: Callable[["Figure"], None], *, wide: bool = False) -> Plot:

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
+from bench.figures import model_label, on_cpu, precision_label
 from bench.pages.ablation_plots import wer_against_step
 from bench.pages.combinations import Combination, combinations, is_ablation
-from bench.pages.drawing import COLOURS, svg
-from bench.pages.markdown import engine_label, model_label, on_cpu, precision_label, where_label
-from bench.results import Provenance, ResultFile, Row, read_record
+from bench.pages.drawing import COLOURS, DARK, draw_legend, svg, write_beside
+from bench.pages.markdown import engine_label, where_label
+from bench.results import EndpointRow, Provenance, Report, ResultFile, Row, StepRow, read_results
 from bench.speech.waterfall import STAGES
-from bench.step.rungs import of_the_runtime
+from bench.step.variants import is_runtime
 from engines.memory import MemoryByOwner
 
 if TYPE_CHECKING:
@@ -29,20 +30,23 @@ TICKS = (50, 75, 90, 95, 99, 99.9)  # percent
 
 ORDER = ("fp32", "fp16", "int8")
 
-Measured = tuple[Row, Provenance]
-
 
 class _Plan(BaseModel):
     gpu: str
     memory_mb: MemoryByOwner
 
 
-class _Inspection(BaseModel):
+class Inspection(Report):
     """What `python -m engines.inspect --json` writes, as far as it is drawn."""
+
+    model_config = ConfigDict(extra="ignore")
+    what = "inspection"
+    advice = "inspect again with `python -m engines.inspect --json`"
+    folder = "inspect"
 
     bundle: str
     precision: str
-    plan: _Plan | None
+    plan: _Plan | None = None
 
 
 def page_plots(folder: Path, results: Sequence[ResultFile]) -> dict[Path, str]:
@@ -55,11 +59,16 @@ def page_plots(folder: Path, results: Sequence[ResultFile]) -> dict[Path, str]:
 
 
 def _drawn(folder: Path, results: Sequence[ResultFile]) -> dict[str, "Draw"]:
-    rows = [(row, result.provenance) for result in results for row in result.rows if row.limit is None]
-    texts = [each for each in rows if each[0].waterfall]
+    rows = [(row, result.provenance) for result in results for row in result.rows]
+    texts = [
+        (row, where) for row, where in rows if isinstance(row, EndpointRow) and row.waterfall and row.limit is None
+    ]
     texts = [each for each in texts if not on_cpu(*each)] or texts
     # The ladder's last: it measures the runtime once more, beside NeMo.
-    steps = sorted((each for each in rows if _is_step(*each)), key=lambda each: each[0].rung is not None)
+    steps = sorted(
+        ((row, where) for row, where in rows if isinstance(row, StepRow) and _is_drawn(row, where)),
+        key=lambda each: each[0].rung is not None,
+    )
     spoken = [
         each
         for result in results
@@ -67,11 +76,7 @@ def _drawn(folder: Path, results: Sequence[ResultFile]) -> dict[str, "Draw"]:
         for each in combinations(result)
         if each.steps is not None and each.speech is not None and each.speech.wer is not None
     ]
-    inspections = [
-        read_record(_Inspection, path, "inspection", "inspect again with `python -m engines.inspect --json`")
-        for path in sorted((folder / "inspect").glob("*.json"))
-    ]
-    held = [each for each in inspections if each.plan is not None]
+    held = [each for each in read_results(folder, Inspection).values() if each.plan is not None]
     plots: dict[str, tuple[Callable[..., str], Sequence[object]]] = {
         "waterfall": (_waterfall, texts),
         "wer": (_wer, spoken),
@@ -81,18 +86,13 @@ def _drawn(folder: Path, results: Sequence[ResultFile]) -> dict[str, "Draw"]:
     return {name: partial(draw, shown=shown) for name, (draw, shown) in plots.items() if shown}
 
 
-def _is_step(row: Row, provenance: Provenance) -> bool:
+def _is_drawn(row: StepRow, provenance: Provenance) -> bool:
     """Whether it is of the runtime's own step on a GPU, back to back."""
     distributed = row.step_ms_percentiles is not None
-    return (
-        distributed
-        and (row.mode, row.pace) == ("steps", "fast")
-        and of_the_runtime(row)
-        and not on_cpu(row, provenance)
-    )
+    return distributed and row.pace == "fast" and is_runtime(row) and not on_cpu(row, provenance)
 
 
-def _waterfall(figure: "Figure", shown: Sequence[Measured]) -> str:
+def _waterfall(figure: "Figure", shown: Sequence[tuple[EndpointRow, Provenance]]) -> str:
     names = [
         f"{row.data}, {row.lm or 'greedy'}\n{row.precision}, {engine_label(row, provenance)}"
         for row, provenance in shown
@@ -101,9 +101,8 @@ def _waterfall(figure: "Figure", shown: Sequence[Measured]) -> str:
     axes = _stacked(figure, names, parts)
     for place, (row, _) in enumerate(shown):
         total = (row.waterfall or {})["total_ms"]
-        label = f"p95 {total['p95']:.0f}"
-        axes.plot([total["p95"]], [place], marker="|", markersize=16, color="#303030")
-        axes.annotate(label, (total["p95"], place), (5, 0), textcoords="offset points", va="center", fontsize=9)
+        axes.plot([total["p95"]], [place], marker="|", markersize=16, color=DARK)
+        write_beside(axes, total["p95"], place, f"p95 {total['p95']:.0f}")
     axes.margins(x=0.12)
     axes.set_xlabel("ms from speech onset, mean of each stage")
     return f"Where the first text's time goes\n{_joined(model_label(row) for row, _ in shown)}{_measured(shown)}"
@@ -114,9 +113,9 @@ def _wer(figure: "Figure", shown: Sequence[Combination]) -> str:
     return wer_against_step(figure, ordered, _joined(each.row.model for each in ordered))
 
 
-def _steps(figure: "Figure", shown: Sequence[Measured]) -> str:
+def _steps(figure: "Figure", shown: Sequence[tuple[StepRow, Provenance]]) -> str:
     """A panel per model and look-ahead; a line per precision, dashed without a graph."""
-    lines: dict[tuple[str, str, bool], Row] = {}
+    lines: dict[tuple[str, str, bool], StepRow] = {}
     for row, _ in shown:
         lines.setdefault((model_label(row), precision_label(row), row.cuda_graph is not False), row)
     in_order = sorted(lines.items(), key=lambda line: (line[1].model, line[1].lookahead_ms, line[1].decoder))
@@ -142,11 +141,11 @@ def _steps(figure: "Figure", shown: Sequence[Measured]) -> str:
         axes.set_title(panel, fontsize=9)
         axes.set_xlabel("percent of steps")
         axes.set_ylabel("take at most ms" if place % beside == 1 or beside == 1 else "")
-    _legend(figure)
+    draw_legend(figure)
     return f"Step time's distribution, back to back{_measured(shown)}"
 
 
-def _distribution(row: Row) -> tuple[list[float], list[float]]:
+def _distribution(row: StepRow) -> tuple[list[float], list[float]]:
     """Percents from the median on, below the slowest step, and their times in ms."""
     known = {float(percent): value for percent, value in (row.step_ms_percentiles or {}).items()}
     upper = [each for each in sorted(known) if 50 <= each < 100]
@@ -158,14 +157,13 @@ def _tail(percent: float) -> float:
     return -float(np.log10(1 - percent / 100))
 
 
-def _memory(figure: "Figure", shown: Sequence[_Inspection]) -> str:
+def _memory(figure: "Figure", shown: Sequence[Inspection]) -> str:
     plans = [(each, each.plan) for each in shown if each.plan is not None]
     owners = [field.name for field in fields(MemoryByOwner)]
     parts = {owner.replace("_", ", "): [getattr(plan.memory_mb, owner) for _, plan in plans] for owner in owners}
     axes = _stacked(figure, [f"{each.bundle}\n{each.precision}" for each, _ in plans], parts)
     for place, (_, plan) in enumerate(plans):
-        total = plan.memory_mb.total
-        axes.annotate(f"{total:.0f}", (total, place), (5, 0), textcoords="offset points", va="center", fontsize=9)
+        write_beside(axes, plan.memory_mb.total, place, f"{plan.memory_mb.total:.0f}")
     axes.margins(x=0.1)
     axes.set_xlabel("MB on the GPU, one stream")
     return f"GPU memory by owner\n{_joined(plan.gpu for _, plan in plans)}"
@@ -184,19 +182,11 @@ def _stacked(figure: "Figure", names: Sequence[str], parts: dict[str, list[float
         left += values
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    _legend(figure)
+    draw_legend(figure)
     return axes
 
 
-def _legend(figure: "Figure") -> None:
-    """One for all panels, below them."""
-    named = {
-        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(named.values(), named, loc="outside lower center", ncols=3, fontsize=9)
-
-
-def _measured(shown: Sequence[Measured]) -> str:
+def _measured(shown: Sequence[tuple[Row, Provenance]]) -> str:
     check = ": times are no result" if any(on_cpu(*each) for each in shown) else ""
     return f"\n{_joined(where_label(*each) for each in shown)}{check}"
 

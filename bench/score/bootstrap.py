@@ -8,13 +8,11 @@ the middle 95 % of the differences.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.results import UtteranceRecord
-from bench.score.words import aligned
+from bench.score.words import Recognised, aligned
 from runtime.errors import InputError
 
 Interval = tuple[float, float]
@@ -42,35 +40,18 @@ class Difference:
     words: int  # in the references, after normalisation
 
 
-def pairs_of(
-    a: Sequence[UtteranceRecord], b: Sequence[UtteranceRecord]
-) -> list[tuple[UtteranceRecord, UtteranceRecord]]:
-    """Both sides' records of each utterance. Raises InputError where the two are not of the same clips with the same references."""
-    name = attrgetter("data", "audio", "reference")
-    left, right = sorted(a, key=name), sorted(b, key=name)
-    first, second = [name(each) for each in left], [name(each) for each in right]
-    if first != second or not first:
-        raise InputError(
-            f"expected the same clips with the same references on both sides, found {len(first)} and {len(second)}, of them "
-            f"{len(set(first) & set(second))} on both; measure both on the same data, all of it or with the same --limit"
-        )
-    return list(zip(left, right, strict=True))
-
-
-def paired_difference(a: Sequence[UtteranceRecord], b: Sequence[UtteranceRecord]) -> Difference:
-    """WER of `b` less that of `a`, with its interval; utterances are matched by data set and audio path.
+def paired_difference(pairs: Sequence[tuple[Recognised, Recognised]]) -> Difference:
+    """WER of the second of each pair less that of the first, with its interval; a pair is of one utterance.
 
     Raises:
-        InputError: the two are not of the same clips with the same references, or one of these has no words, as no bench measures on.
+        InputError: no pairs, or a reference without words, as no bench measures on.
     """
-    pairs = pairs_of(a, b)
-    counts = np.array([(*_counted(left), _counted(right)[0]) for left, right in pairs], np.int64)
+    counts = np.array([(*_counted(left), _counted(right)[0]) for left, right in pairs], np.int64).reshape(-1, 3)
     errors_a, words, errors_b = counts.T
-    if not words.all():
-        silent = next(left.audio for (left, _), each in zip(pairs, words, strict=True) if not each)
-        raise InputError(
-            f"expected references with words, found none in that of {silent}; measure again without this clip"
-        )
+    if not len(pairs) or not words.all():
+        silent = next((left.reference for (left, _), each in zip(pairs, words, strict=True) if not each), None)
+        found = "no reference" if silent is None else f"none in {silent!r}"
+        raise InputError(f"expected references with words, found {found}; measure again without this clip")
     more, total = errors_b - errors_a, words.sum()
     low, high = _interval(more, words) if len(pairs) > 1 else (None, None)
     wer_a, wer_b, points = (100 * float(each.sum() / total) for each in (errors_a, errors_b, more))
@@ -101,9 +82,9 @@ def _signed(points: float) -> str:
     return f"{round(points, 2) + 0.0:+.2f}"  # + 0.0: no negative zero
 
 
-def _counted(record: UtteranceRecord) -> tuple[int, int]:
+def _counted(text: Recognised) -> tuple[int, int]:
     """Word errors, and words of the reference."""
-    found = aligned(record)
+    found = aligned(text)
     return found.errors, found.words
 
 

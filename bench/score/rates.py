@@ -1,15 +1,13 @@
-"""Error rates over a corpus (all errors over all reference words or characters), percentiles, real-time factors."""
+"""Error rates over a corpus (all errors over all reference words or characters), churn, percentiles."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import jiwer
 import numpy as np
 
 from bench.score.normalise import normalise
-from bench.speech.feed import UtteranceResult
-
-RTF_WINDOW_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,8 @@ class ErrorRates:
     """Errors in percent; None where there is nothing to score."""
 
     wer: float | None
-    cer: float | None  # spaces count as characters
+    cer: float | None
+    """Spaces count as characters."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Percentiles:
 
 
 def error_rates(references: Sequence[str], hypotheses: Sequence[str], lang: str) -> ErrorRates:
-    """WER and CER of transcripts in pairs, both normalised here. An empty hypothesis is all deletions.
+    """Return WER and CER of transcripts in pairs, both normalised here. An empty hypothesis is all deletions.
 
     Raises:
         ValueError: the two differ in length, or a reference is empty once normalised (`normalise.scorable`).
@@ -47,29 +46,28 @@ def error_rates(references: Sequence[str], hypotheses: Sequence[str], lang: str)
 
 
 def percentiles(values: Iterable[float | None]) -> Percentiles:
-    """p50, p95 and p99 of the values that are there."""
+    """Return p50, p95 and p99 of the values that are there."""
     present = [value for value in values if value is not None]
     if not present:
         return Percentiles(None, None, None)
     return Percentiles(*(float(value) for value in np.percentile(present, [50, 95, 99])))
 
 
-def rtf_per_utterance(results: Iterable[UtteranceResult]) -> list[float]:
-    """Busy seconds (push and finish) per second of audio, utterance by utterance."""
-    return [result.busy_s / result.audio_s for result in results]
+def retracted(before: str, after: str) -> int:
+    """Return how many words of the text `before` the text `after` takes back. A last word that goes on is not taken back."""
+    words, following = before.split(), after.split()
+    pairs = enumerate(zip(words, following, strict=False))
+    kept = next((place for place, (one, other) in pairs if one != other), min(len(words), len(following)))
+    grows = kept == len(words) - 1 and kept < len(following) and following[kept].startswith(words[kept])
+    return 0 if grows else len(words) - kept
 
 
-def rtf_per_window(result: UtteranceResult, frame_ms: int) -> list[float]:
-    """Busy seconds (push) per second of audio in each whole 10 s of one stream; of all of it where it is shorter.
+def churn(utterances: Sequence[Sequence[str]]) -> float | None:
+    """Return the words taken back per word of the finals; None without a final word.
 
-    A frame belongs to the window that its first sample lies in. The flush has no audio of its own and is in no window.
+    Args:
+        utterances: of each its texts in order, the final last.
     """
-    windows = int(result.audio_s // RTF_WINDOW_S)
-    if windows == 0:
-        return [sum(result.frame_s) / result.audio_s]
-    busy = [0.0] * windows
-    for index, seconds in enumerate(result.frame_s):
-        window = int(index * frame_ms / 1000 // RTF_WINDOW_S)
-        if window < windows:
-            busy[window] += seconds
-    return [seconds / RTF_WINDOW_S for seconds in busy]
+    finals = sum(len(texts[-1].split()) for texts in utterances)
+    taken_back = sum(retracted(*pair) for texts in utterances for pair in pairwise(texts))
+    return taken_back / finals if finals else None

@@ -1,10 +1,10 @@
 """Where a transcript departs from its reference, word by word: jiwer's alignment of both texts, normalised."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import jiwer
 
-from bench.results import UtteranceRecord
 from bench.score.normalise import LANGUAGES, normalise
 from runtime.errors import InputError
 
@@ -44,20 +44,29 @@ class Alignment:
         return 100 * self.errors / max(1, self.words)
 
 
-def language(record: UtteranceRecord) -> str:
-    """The language of a record's texts: its data set's name ends in it. Raises InputError where the normaliser has none of that name."""
-    _, _, lang = record.data.rpartition("_")
-    if lang not in LANGUAGES:
+class Recognised(Protocol):
+    """What was said, what was recognised, and in which language."""
+
+    @property
+    def reference(self) -> str:
+        """Transcript as published."""
+
+    @property
+    def hypothesis(self) -> str:
+        """Text as recognised."""
+
+    @property
+    def lang(self) -> str:
+        """Language code."""
+
+
+def aligned(text: Recognised) -> Alignment:
+    """Align a hypothesis with its reference. Raises InputError for a language that the normaliser does not know."""
+    if text.lang not in LANGUAGES:
         raise InputError(
-            f"expected a data set named NAME_LANG, LANG one of {', '.join(LANGUAGES)}, found {record.data!r}; measure again"
+            f"expected texts in a language out of {', '.join(LANGUAGES)}, found {text.lang!r}; measure again with --lang"
         )
-    return lang
-
-
-def aligned(record: UtteranceRecord) -> Alignment:
-    """Align a record's hypothesis with its reference. Raises InputError as `language` does."""
-    lang = language(record)
-    found = jiwer.process_words(normalise(record.reference, lang), normalise(record.hypothesis, lang))
+    found = jiwer.process_words(normalise(text.reference, text.lang), normalise(text.hypothesis, text.lang))
     references, hypotheses = found.references[0], found.hypotheses[0]
     edits: list[Edit] = []
     for chunk in found.alignments[0]:

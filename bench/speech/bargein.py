@@ -1,59 +1,176 @@
 """`python -m bench bargein`: how soon and how surely a user who interrupts the agent is heard, and whether anything of before remains."""
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import jiwer
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
+from bench.figures import CHECK
 from bench.machine import collect
-from bench.pages.terminal import CHECK
-from bench.results import result_path
+from bench.results import Measured, Provenance, Record, Report, Rounded, result_path, write_result
 from bench.score.normalise import normalise
-from bench.speech import clips
-from bench.speech.bargein_results import COLUMNS, DEFINITIONS, BargeInFile, Outcome, cells_of, rows
-from bench.speech.feed import FRAME_MS, VirtualClock, with_speech
-from bench.speech.measure import on_gpu
-from bench.speech.scenes import Scene, scenes
+from bench.session import FRAME_MS, FileOptions, SpeechOptions, Written, on_gpu
+from bench.speech import scenes as drawn
+from bench.speech.arrivals import Audio, VirtualClock, arrivals
+from bench.speech.clips import with_speech
+from bench.speech.scenes import Kind, Scene, scenes
+from bench.speech.speech_session import opened
+from bench.summary import spread
 from runtime import BargeIn, BargeInRules, Conversation, Event, Recognizer, Stream
-from runtime.backends import default_backend, default_precision
-from runtime.bundle import read_bundle
 from runtime.errors import InputError
-from runtime.files import written_whole
 
-EARLY_S = 0.2  # the onset's mark may be late by as much
+EARLY_S = 0.2
+"""The onset's mark may be late by as much."""
+DEFINITIONS = {
+    "scenes": drawn.DEFINITION,
+    "detect_ms": "ms from the user's speech onset (Silero VAD on the clean clip) to BargeIn, on the clock of the audio with the time of "
+    "computing added; the audio's part is that of any machine",
+    "missed": "interruptions without a BargeIn from 200 ms before the onset on",
+    "false_alarms_per_hour": "BargeIns without a user, per hour that the agent spoke so: scenes without a user, others up to the onset",
+    "words_lost": "words of the clean clip's transcript (same model) that the interruption's has not, as deletions, of `words`",
+    "first_words_lost": "interruptions, of those detected, where the first of them is lost",
+    "stale": "partials while the agent speaks; after BargeIn, those that are not a fresh stream's",
+    "leaks": "interruptions whose events differ from those of a fresh stream that gets the same audio, bit for bit",
+}
 
 
-@dataclass(frozen=True)
-class BargeInOptions:
+@dataclass(frozen=True, kw_only=True)
+class Options(FileOptions):
     """What to measure."""
 
     bundle: Path
-    eval: Path | None = None  # folder of data sets: the first speaks as users, the last as agent
+    """Folder made by `make export`."""
+    eval: Path | None = None
+    """Folder of data sets: the first one's clips are users, the last one's the agent (default as for `bench run`)."""
     lang: str = "en"
-    backend: str = "auto"  # auto: this machine's best
-    each: int = 10  # scenes of a kind
+    """Language code of the manifests."""
+    backend: str = "auto"
+    """auto (this machine's best), tensorrt, onnxruntime-cpu or onnxruntime-cuda."""
+    each: int = 10
+    """Scenes of a kind."""
     seed: int = 0
+    """Of the scenes."""
     confirming_token: bool = False
-    name: str | None = None  # of the result file
-    out: Path = Path("bench/results")
+    """Whether recognition must have found a token, too."""
+
+    def speech(self) -> SpeechOptions:
+        """Return how speech is recognised here: greedily."""
+        return SpeechOptions(
+            bundle=self.bundle, backend=self.backend, lm="none", eval=self.eval, lang=self.lang, out=self.out
+        )
+
+
+class Outcome(Record):
+    """One scene, with or without the reference."""
+
+    reference: bool
+    kind: Kind
+    attenuation_db: int
+    level_dbfs: int
+    user: str | None = None
+    alone_s: Rounded
+    """Seconds that the agent spoke with no user."""
+    false_alarms: int
+    detect_ms: Measured = None
+    words: int = 0
+    words_lost: int = 0
+    first_word_lost: bool = False
+    stale: int = 0
+    leak: bool = False
+    hypothesis: str | None = None
+    clean_hypothesis: str | None = None
+
+
+class BargeInRow(Record):
+    """The scenes with or without the reference, at one attenuation and, of users, one level; None: at all."""
+
+    reference: bool
+    attenuation_db: int | None = None
+    level_dbfs: int | None = None
+    interruptions: int
+    detect_ms_p50: Measured = None
+    detect_ms_p95: Measured = None
+    missed: int
+    false_alarms: int
+    false_alarms_per_hour: Measured = None
+    words: int
+    words_lost: int
+    first_words_lost: int
+    stale: int
+    leaks: int
+
+
+class BargeInFile(Report):
+    """bargein/NAME.json."""
+
+    what = "barge-in"
+    folder = "bargein"
+
+    provenance: Provenance
+    model: str
+    lookahead_ms: int
+    precision: str
+    backend: str
+    functional_check: bool
+    rules: dict[str, bool | int | float]
+    seed: int
+    rows: list[BargeInRow] = Field(min_length=1)
+    definitions: dict[str, str]
+    scenes: list[Outcome]
+
+
+def run(options: Options, argv: Sequence[str], console: Console) -> Written:
+    """Measure and write the result file. Raises InputError for bad options, data or bundle; nothing is written then."""
+    if options.each < 1:
+        raise InputError(f"--each: expected at least 1 scene, found {options.each}")
+    with opened(options.speech(), argv, console) as session:
+        recognizer, bundle = session.recognizer, session.recognizer.bundle
+        confirmed = "-token" if options.confirming_token else ""
+        name = f"bargein-{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-{session.options.chosen_backend}{confirmed}"
+        path = result_path(options.out, options.name or name, BargeInFile)
+        first, last = session.data.sets[0], session.data.sets[-1]
+        users = [clip for clip, _ in with_speech(first.name, first.load(bundle.sample_rate, mark_speech=True))]
+        agents = last.load(bundle.sample_rate, mark_speech=False)
+        rules = BargeInRules(confirming_token=options.confirming_token)
+        work = [
+            (scene, replace(rules, echo_reference=reference))
+            for scene in scenes(agents, users, options.each, options.seed)
+            for reference in (True, False)
+        ]
+        outcomes = [play(recognizer, *of, options.lang) for of in track(work, "scenes", console=console)]
+        spoken = [described for described in session.data.described if described.name in (first.name, last.name)]
+        result = BargeInFile(
+            provenance=collect(argv, spoken),
+            model=bundle.checkpoint.name,
+            lookahead_ms=bundle.lookahead_ms,
+            precision=session.options.chosen_precision,
+            backend=recognizer.timed.name,
+            functional_check=not on_gpu(recognizer.timed.name),
+            rules=asdict(rules),
+            seed=options.seed,
+            rows=rows(outcomes),
+            definitions=DEFINITIONS,
+            scenes=outcomes,
+        )
+    write_result(path, result)
+    return Written(path, result, [CHECK] if result.functional_check else [])
 
 
 class _Recorded(Stream):
     """A stream that keeps what it was given of the utterance."""
 
     def __init__(self, recognizer: Recognizer) -> None:
-        self.pieces: list[npt.NDArray[np.float32]] = []
+        self.pieces: list[Audio] = []
         super().__init__(recognizer)
 
-    def push(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16]) -> list[Event]:
+    def push(self, samples: Audio | npt.NDArray[np.int16]) -> list[Event]:
         self.pieces.append(samples.astype(np.float32))
         return super().push(samples)
 
@@ -62,132 +179,110 @@ class _Recorded(Stream):
         super().reset()
 
 
-def run_bargein(options: BargeInOptions, argv: Sequence[str], console: Console) -> Path:
-    """Measure, print the table, write the result file and return its path. Raises InputError for bad options, data or bundle."""
-    if options.each < 1:
-        raise InputError(f"--each: expected at least 1 scene, found {options.each}")
-    folder = clips.eval_folder(options.eval, console.print)
-    data_sets = clips.data_sets(folder, options.lang, None)
-    backend = default_backend() if options.backend == "auto" else options.backend
-    precision = default_precision(backend, read_bundle(options.bundle))
-    with Recognizer(options.bundle, precision=precision, backend=backend, lm=None) as recognizer:
-        bundle = recognizer.bundle
-        confirmed = "-token" if options.confirming_token else ""
-        name = options.name or f"bargein-{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-{backend}{confirmed}"
-        path = result_path(options.out / "bargein", name)
-        users, agents = (
-            [clips.load(of, each, bundle.sample_rate, mark_speech=True) for each in of.utterances]
-            for of in (data_sets[0], data_sets[-1])
-        )
-        users = [clip for clip, _ in with_speech(data_sets[0].name, users)]
-        rules = BargeInRules(confirming_token=options.confirming_token)
-        work = [
-            (scene, reference)
-            for scene in scenes(agents, users, options.each, options.seed)
-            for reference in (True, False)
-        ]
-        outcomes = [
-            play(recognizer, scene, dataclasses.replace(rules, echo_reference=reference), options.lang)
-            for scene, reference in track(work, "scenes", console=console)
-        ]
-        result = BargeInFile(
-            provenance=collect(argv, [clips.provenance(each) for each in dict.fromkeys((data_sets[0], data_sets[-1]))]),
-            model=bundle.checkpoint.name,
-            lookahead_ms=bundle.lookahead_ms,
-            precision=precision,
-            backend=recognizer.backend.name,
-            functional_check=not on_gpu(backend),
-            rules=dataclasses.asdict(rules),
-            seed=options.seed,
-            rows=rows(outcomes),
-            definitions=DEFINITIONS,
-            scenes=outcomes,
-        )
-    with written_whole(path) as temporary:
-        temporary.write_text(result.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
-    table = Table(*COLUMNS, title="Barge-in")
-    for cells in cells_of(result):
-        table.add_row(*cells)
-    console.print(table)
-    if result.functional_check:
-        console.print(CHECK, style="bold yellow")
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-    return path
-
-
 def play(recognizer: Recognizer, scene: Scene, rules: BargeInRules, lang: str) -> Outcome:
-    """One scene through a conversation of its own. A false alarm does not stop the agent: it goes on where it was."""
-    rate = recognizer.bundle.sample_rate
-    onset = None
-    if scene.user is not None and scene.user.speech is not None:
-        onset = scene.user_start + int(scene.user.speech.onset_s * rate)
+    """Play one scene through a conversation of its own. A false alarm does not stop the agent: it goes on where it was."""
+    rate, user = recognizer.bundle.sample_rate, scene.user
+    onset = None if user is None or user.speech is None else scene.user_start + int(user.speech.onset_s * rate)
     stream = _Recorded(recognizer)
     conversation = Conversation(stream, rules)
-    reference = (lambda start: scene.played[start:]) if rules.echo_reference else (lambda _: None)
-    conversation.agent_speaks(reference(0))
-    microphone, clock, step = scene.microphone(), VirtualClock(), rate * FRAME_MS // 1000
+
+    def agent_speaks(start: int) -> None:
+        conversation.agent_speaks(scene.played[start:] if rules.echo_reference else None)
+
+    agent_speaks(0)
+    microphone, clock = scene.microphone(), VirtualClock()
     false_alarms = stale = 0
     detect_ms: float | None = None
     after: list[Event] = []
     clock.start()
-    for begin in range(0, len(microphone), step):
-        end = min(begin + step, len(microphone))
-        clock.wait_until(end / rate)
-        events, _ = clock.timed(partial(conversation.push, microphone[begin:end]))
-        cut = any(isinstance(each, BargeIn) for each in events)
-        recognised = [each for each in events if not isinstance(each, BargeIn)]
+    for frame in arrivals(microphone, rate, FRAME_MS, clock):
+        events = clock.spend(partial(conversation.push, frame.samples))
+        recognised = [event for event in events if not isinstance(event, BargeIn)]
         if detect_ms is not None:
             after += recognised
-        elif not cut:
+        elif len(recognised) == len(events):
             stale += len(recognised)
-        elif onset is None or end < onset - EARLY_S * rate:
+        elif onset is None or frame.end < onset - EARLY_S * rate:
             false_alarms += 1
-            conversation.agent_speaks(reference(end))
+            agent_speaks(frame.end)
         else:
             detect_ms = 1e3 * (clock.now() - onset / rate)
-            microphone = scene.microphone(stopped=end)
+            microphone[frame.end :] = scene.microphone(stopped=frame.end)[frame.end :]
             after += recognised
-    alone_s = (len(microphone) if onset is None else onset) / rate
     outcome = Outcome(
         reference=rules.echo_reference,
         kind=scene.kind,
         attenuation_db=scene.attenuation_db,
         level_dbfs=scene.level_dbfs,
-        user=None if scene.user is None else scene.user.name,
-        alone_s=alone_s,
+        user=None if user is None else user.name,
+        alone_s=(len(microphone) if onset is None else onset) / rate,
         false_alarms=false_alarms,
         detect_ms=detect_ms,
         stale=stale,
     )
-    if detect_ms is None or scene.user is None:
+    if detect_ms is None or user is None:
         return outcome
     after.append(conversation.end_utterance())
     fresh = _events(recognizer.stream(), stream.pieces)
-    known = {each.text for each in fresh}
-    clean = _events(recognizer.stream(), [scene.user.samples])[-1].text
+    known = {event.text for event in fresh}
+    clean = _events(recognizer.stream(), [user.samples])[-1].text
     words, lost, first = _lost(normalise(clean, lang), normalise(after[-1].text, lang))
-    return outcome.model_copy(
-        update={
-            "words": words,
-            "words_lost": lost,
-            "first_word_lost": first,
-            "stale": stale + sum(each.text not in known for each in after),
-            "leak": after != fresh,
-            "hypothesis": after[-1].text,
-            "clean_hypothesis": clean,
-        }
+    return outcome.with_(
+        words=words,
+        words_lost=lost,
+        first_word_lost=first,
+        stale=stale + sum(event.text not in known for event in after),
+        leak=after != fresh,
+        hypothesis=after[-1].text,
+        clean_hypothesis=clean,
     )
 
 
-def _events(stream: Stream, pieces: Sequence[npt.NDArray[np.float32]]) -> list[Event]:
+def _events(stream: Stream, pieces: Sequence[Audio]) -> list[Event]:
     events: list[Event] = [event for piece in pieces for event in stream.push(piece)]
     return [*events, stream.end_utterance()]
 
 
 def _lost(expected: str, found: str) -> tuple[int, int, bool]:
-    """Words, how many of them are deleted, and whether the first one is."""
+    """Return the words, how many of them are deleted, and whether the first one is."""
     if not expected:
         return 0, 0, False
     aligned = jiwer.process_words(expected, found)
     deleted = [chunk for chunk in aligned.alignments[0] if chunk.type == "delete"]
     return len(expected.split()), aligned.deletions, any(chunk.ref_start_idx == 0 for chunk in deleted)
+
+
+def rows(outcomes: Sequence[Outcome]) -> list[BargeInRow]:
+    """Return rows by reference and attenuation: of all levels, then of each."""
+    found = []
+    for reference in (True, False):
+        for attenuation_db in drawn.ATTENUATIONS_DB:
+            of = [scene for scene in outcomes if (scene.reference, scene.attenuation_db) == (reference, attenuation_db)]
+            found.append(row_of(of, reference, attenuation_db, None))
+            for level_dbfs in drawn.LEVELS_DBFS:
+                users = [scene for scene in of if scene.kind == "user" and scene.level_dbfs == level_dbfs]
+                found.append(row_of(users, reference, attenuation_db, level_dbfs))
+    return found
+
+
+def row_of(
+    outcomes: Sequence[Outcome], reference: bool, attenuation_db: int | None, level_dbfs: int | None
+) -> BargeInRow:
+    """Return the row of scenes that have these in common; None: not in common."""
+    users = [scene for scene in outcomes if scene.kind == "user"]
+    false_alarms, alone_s = sum(scene.false_alarms for scene in outcomes), sum(scene.alone_s for scene in outcomes)
+    return BargeInRow(
+        reference=reference,
+        attenuation_db=attenuation_db,
+        level_dbfs=level_dbfs,
+        interruptions=len(users),
+        **spread("detect_ms", (scene.detect_ms for scene in users)),
+        missed=sum(scene.detect_ms is None for scene in users),
+        false_alarms=false_alarms,
+        false_alarms_per_hour=3600 * false_alarms / alone_s if alone_s else None,
+        words=sum(scene.words for scene in users),
+        words_lost=sum(scene.words_lost for scene in users),
+        first_words_lost=sum(scene.first_word_lost for scene in users),
+        stale=sum(scene.stale for scene in outcomes),
+        leaks=sum(scene.leak for scene in outcomes),
+    )

@@ -1,38 +1,93 @@
-"""Data sets as clips to feed: loaded, speech marked, those whose reference cannot be scored left out."""
+"""Data sets as clips to feed: loaded, onset and end of speech marked, those whose reference cannot be scored left out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.results import DataProvenance
 from bench.score.normalise import check_language, scorable
-from bench.speech.feed import Clip
-from bench.speech.onset import find_speech
 from data import places
 from data.manifest import Utterance, dataset_sha256, find_manifests, read_manifest
+from export.companions import silero_file
 from runtime.audio import load_audio
 from runtime.errors import InputError
+from runtime.vad import SAMPLE_RATE, THRESHOLD, WINDOW_S, WINDOW_SAMPLES, Vad
+
+RUN = 3
+"""Windows of 32 ms in a row at or above the threshold, so that a click is no onset."""
+SPEECH_DEFINITION = (
+    "Silero VAD 6.2 (silero-vad) on the clean clip, windows of 32 ms; onset is the beginning of the first, end the "
+    f"end of the last run of at least {RUN} windows with a speech probability of at least {THRESHOLD}"
+)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Speech within a clip, in seconds from its first sample."""
+
+    onset_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Audio to feed and what is known of it."""
+
+    name: str
+    """As DataSet.clip_name has it, or the data set's name for its clips as one stream."""
+    samples: npt.NDArray[np.float32]
+    """[samples], -1..1."""
+    sample_rate: int
+    """In Hz."""
+    reference: str
+    """Transcript as published."""
+    speech: Speech | None
+    """None: not marked, or no speech found."""
+
+    @property
+    def audio_s(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate
 
 
 @dataclass(frozen=True)
 class DataSet:
     """A data set, or its first clips, not loaded yet."""
 
-    name: str  # folder and language, as common_voice_en
+    name: str
+    """Folder and language, such as common_voice_en."""
+    lang: str
+    """Language code."""
     manifest: Path
     utterances: tuple[Utterance, ...]
-    left_out: int  # clips whose reference cannot be scored, among the first `limit`
+    left_out: int
+    """Clips whose reference cannot be scored, among the first `limit`."""
 
     @property
     def minutes(self) -> float:
         """Length by the manifest's durations."""
         return sum(utterance.duration for utterance in self.utterances) / 60
 
+    def provenance(self) -> DataProvenance:
+        """Return the data set for the result file."""
+        sha256 = dataset_sha256(self.manifest)
+        return DataProvenance(name=self.name, sha256=sha256, clips=len(self.utterances), minutes=self.minutes)
+
+    def load(self, sample_rate: int, *, mark_speech: bool) -> list[Clip]:
+        """Load the clips at a sample rate in Hz and, if asked, mark their speech. Raises InputError for broken audio."""
+        clips = []
+        for utterance in self.utterances:
+            samples = load_audio(utterance.audio, sample_rate)
+            speech = find_speech(samples, sample_rate) if mark_speech else None
+            clips.append(Clip(self.clip_name(utterance), samples, sample_rate, utterance.text, speech))
+        return clips
+
     def clip_name(self, utterance: Utterance) -> str:
-        """Audio path relative to the manifest where it lies below it.
+        """Return the audio's path relative to the manifest where it lies below it.
 
         Of audio elsewhere, as absolute paths may name, it is the path's last components: as many as tell the set's clips apart, and not
         the machine's folders above them.
@@ -41,7 +96,7 @@ class DataSet:
 
     @cached_property
     def _names(self) -> dict[Path, str]:
-        files = {each.audio: each.audio.resolve() for each in self.utterances}
+        files = {utterance.audio: utterance.audio.resolve() for utterance in self.utterances}
         below = {audio: _below(self.manifest.parent, audio) for audio in files}
         names: dict[Path, str] = {}
         for kept in range(1, max(len(audio.absolute().parts) for audio in files) + 1):
@@ -53,7 +108,7 @@ class DataSet:
 
 
 def _below(folder: Path, path: Path) -> str | None:
-    """The path relative to the folder, as both are written or else as links lead; None for one that is not in it."""
+    """Return the path relative to the folder, as both are written or else as links lead; None for one that is not in it."""
     for outer, inner in ((folder, path), (folder.resolve(), path.resolve())):
         if inner.is_relative_to(outer) and ".." not in inner.relative_to(outer).parts:
             return inner.relative_to(outer).as_posix()
@@ -61,7 +116,7 @@ def _below(folder: Path, path: Path) -> str | None:
 
 
 def eval_folder(folder: Path | None, say: Callable[[str], None]) -> Path:
-    """The folder asked for, else the first asr_eval that is there, else the committed sample; says so where it is the sample."""
+    """Return the folder asked for, else the first asr_eval that is there, else the committed sample; says so where it is the sample."""
     chosen = folder or next(iter(places.folders("asr_eval")), places.SAMPLE)
     if chosen.resolve() == places.SAMPLE.resolve():
         usual = places.PLACES[0] / "asr_eval"
@@ -70,7 +125,7 @@ def eval_folder(folder: Path | None, say: Callable[[str], None]) -> Path:
 
 
 def data_sets(folder: Path, lang: str, limit: int | None) -> list[DataSet]:
-    """The data sets of a language in a folder.
+    """Return the data sets of a language in a folder.
 
     Args:
         folder: where `data.manifest.find_manifests` looks.
@@ -89,28 +144,42 @@ def data_sets(folder: Path, lang: str, limit: int | None) -> list[DataSet]:
         kept = tuple(utterance for utterance in first if scorable(utterance.text, lang))
         if not kept:
             raise InputError(f"{manifest}: none of {len(first)} references is without digits; nothing can be scored")
-        found.append(DataSet(f"{name}_{lang}", manifest, kept, len(first) - len(kept)))
+        found.append(DataSet(f"{name}_{lang}", lang, manifest, kept, len(first) - len(kept)))
     return found
 
 
-def load(data_set: DataSet, utterance: Utterance, sample_rate: int, mark_speech: bool) -> Clip:
-    """Load one clip at a sample rate in Hz and, if asked, mark its speech. Raises InputError for broken audio."""
-    samples = load_audio(utterance.audio, sample_rate)
-    speech = find_speech(samples, sample_rate) if mark_speech else None
-    return Clip(data_set.clip_name(utterance), samples, sample_rate, utterance.text, speech)
+def find_speech(samples: npt.NDArray[np.float32], sample_rate: int) -> Speech | None:
+    """Mark speech in a clip: float32 [samples] at 16 kHz. None where the detector finds no speech.
+
+    Raises:
+        ValueError: another sample rate.
+    """
+    if sample_rate != SAMPLE_RATE:
+        raise ValueError(f"the voice activity detector takes {SAMPLE_RATE} Hz, not {sample_rate} Hz")
+    probabilities = Vad(silero_file()).push(np.pad(samples, (0, -len(samples) % WINDOW_SAMPLES)))
+    return marks(np.array(probabilities), WINDOW_S, len(samples) / sample_rate)
 
 
-def joined(name: str, clips: list[Clip]) -> Clip:
-    """Clips as one stream, end to end, with their references as one text."""
+def marks(probabilities: npt.NDArray[np.float64], window_s: float, audio_s: float) -> Speech | None:
+    """Return onset and end from the speech probability of each window: [windows]."""
+    speech = probabilities >= THRESHOLD
+    runs = [first for first in range(len(speech) - RUN + 1) if speech[first : first + RUN].all()]
+    if not runs:
+        return None
+    return Speech(runs[0] * window_s, min((runs[-1] + RUN) * window_s, audio_s))
+
+
+def with_speech(name: str, clips: Sequence[Clip]) -> list[tuple[Clip, Speech]]:
+    """Return the clips of the data set of that name in which speech was found. Raises InputError where there are none."""
+    found = [(clip, clip.speech) for clip in clips if clip.speech is not None]
+    if not found:
+        raise InputError(
+            f"{name}: expected speech, found none in its {len(clips)} clips by Silero VAD; take another data set, or record it louder"
+        )
+    return found
+
+
+def joined(name: str, clips: Sequence[Clip]) -> Clip:
+    """Return clips as one stream, end to end, with their references as one text."""
     samples = np.concatenate([clip.samples for clip in clips])
     return Clip(name, samples, clips[0].sample_rate, " ".join(clip.reference for clip in clips), None)
-
-
-def provenance(data_set: DataSet) -> DataProvenance:
-    """The data set for the result file."""
-    return DataProvenance(
-        name=data_set.name,
-        sha256=dataset_sha256(data_set.manifest),
-        clips=len(data_set.utterances),
-        minutes=data_set.minutes,
-    )

@@ -4,63 +4,73 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
-from typing import get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from rich.console import Console
 
-from bench.machine import collect
-from bench.pages.terminal import print_endpoints, report
-from bench.process import gpu_memory_mb, peak_host_memory_mb
 from bench.progress import Bar
-from bench.results import (
-    DEFINITIONS,
-    ResultFile,
-    Row,
-    UtteranceRecord,
-    row,
-)
+from bench.results import EndpointRow, UtteranceRecord
 from bench.score.normalise import normalise
-from bench.score.rates import error_rates, percentiles
-from bench.session import PacedOptions
-from bench.speech import clips
-from bench.speech.feed import Clock, RealClock, VirtualClock, check_frame_ms
-from bench.speech.measure import is_trained, latency, on_gpu, what_runs
-from bench.speech.recognise import load_clips, warm_up
-from bench.speech.talk import Heard, Spoken, Talk, Verdict, listen, talk, verdicts
-from bench.speech.waterfall import FirstText, Waterfall, summed_up, waterfall
+from bench.score.rates import error_rates
+from bench.session import PacedOptions, Written
+from bench.speech.arrivals import Audio, Heard, clock_of, listen
+from bench.speech.clips import Clip, DataSet, with_speech
+from bench.speech.speech_session import SpeechSession, opened
+from bench.speech.waterfall import STAGES, FirstText, Waterfall, summed_up, waterfall
+from bench.summary import error_keys, latency_keys
 from runtime import EndpointRules, Final, Recognizer
 from runtime.bundle import Bundle
-from runtime.collector import loaded_spared
+
+SILENCE_S = (0.8, 2.0)
+"""Uniform, after each clip."""
+NOISE = 1e-3
+"""Standard deviation of the silence: -60 dB of full scale."""
+LATE_S = 1.0
+"""From the end of speech; a later endpoint is late."""
+DEFINITIONS = {
+    "endpoint": f"the data set's clips in order, after each a silence of {SILENCE_S[0]} to {SILENCE_S[1]} s (uniform, seeded) of white "
+    "noise at -60 dB of full scale, as one stream; early: an endpoint within the clip's speech; late: more than "
+    f"{LATE_S} s after it, missed: none before the next onset; latencies of finals over found and late clips",
+    "waterfall_stages": "; ".join(f"{stage}: {what}" for stage, what in STAGES.items()),
+}
+
+Verdict = Literal["found", "late", "early", "missed"]
 
 
-@dataclass(frozen=True)
-class EndpointOptions(PacedOptions):
+@dataclass(frozen=True, kw_only=True)
+class Options(PacedOptions):
     """What to measure and how."""
 
-    seed: int = 0  # of the silences
+    seed: int = 0
+    """Of the silences between clips."""
     min_silence_ms: int = EndpointRules.min_silence_ms
+    """Milliseconds of silence that end an utterance."""
 
 
 @dataclass(frozen=True)
-class Answered:
-    """One clip of the stream. Times in ms; None: not there, or of another clip's utterance."""
+class Turn:
+    """A clip within the stream. Times are in seconds from the stream's start."""
 
-    spoken: Spoken
-    verdict: Verdict
-    hypothesis: str
-    end_decision_ms: float | None = None
-    final_ms: float | None = None
-    first_partial_ms: float | None = None
-    first_partial_onset_ms: float | None = None
-    first_correct_onset_ms: float | None = None
-    waterfall: Waterfall | None = None
+    clip: Clip
+    start_s: float
+    onset_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Speakers:
+    """Audio in which one clip after another is spoken."""
+
+    samples: Audio
+    sample_rate: int
+    """In Hz."""
+    turns: tuple[Turn, ...]
 
     @property
-    def final_speech_end_ms(self) -> float | None:
-        """From the end of speech to the final."""
-        return None if self.end_decision_ms is None or self.final_ms is None else self.end_decision_ms + self.final_ms
+    def audio_s(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate
 
 
 @dataclass(frozen=True)
@@ -72,196 +82,182 @@ class _Utterance:
     events: list[Heard] = field(default_factory=list)
 
 
-def run_endpoint(options: EndpointOptions, argv: Sequence[str], console: Console) -> Path:
-    """Measure, print the tables, write the result file and return its path.
-
-    Args:
-        options: what to measure.
-        argv: the command line, for the provenance.
-        console: where progress and tables go.
+def run(options: Options, argv: Sequence[str], console: Console) -> Written:
+    """Measure and write the result file.
 
     Raises:
         InputError: bad options, data or bundle; nothing is written then.
     """
-    check_frame_ms(options.frame_ms)
     rules = EndpointRules(min_silence_ms=options.min_silence_ms)
-    folder = clips.eval_folder(options.eval, console.print)
-    data_sets = clips.data_sets(folder, options.lang, options.limit)
-    described = [clips.provenance(data_set) for data_set in data_sets]
-    pace = options.chosen_pace
-    rows: list[Row] = []
+    rows: list[EndpointRow] = []
     records: list[UtteranceRecord] = []
-    with options.opened() as recognizer, loaded_spared():
-        bundle, timed = recognizer.bundle, recognizer.timed
-        path = options.result_path(recognizer, folder, "endpoint")
-        for data_set in data_sets:
-            loaded = load_clips(data_set, bundle.sample_rate, console)
-            if not rows:
-                warm_up(recognizer, loaded[0], options.frame_ms, console)
-            audio = talk(data_set.name, loaded, options.seed)
-            alone = [_alone(recognizer, each) for each in audio.spoken] if is_trained(bundle) else []
-            timed.step_s.clear()
-            recognizer.decode_s.clear()
-            clock: Clock = RealClock() if pace == "realtime" else VirtualClock()
-            with Bar(
-                console, f"{data_set.name} endpoints", len(audio.spoken), len(audio.samples) / audio.sample_rate
-            ) as bar:
-                stream = recognizer.stream(rules)
-                listened = listen(
-                    stream,
-                    audio,
-                    options.frame_ms,
-                    clock,
-                    stepped_s=lambda: timed.total_s,
-                    on_frame=partial(bar.audio, 0.0),
-                )
-            answered = answers(bundle, audio, listened.heard, options.lang)
-            decode = percentiles(1e3 * each for each in recognizer.decode_s)
-            measured = {
-                **what_runs(recognizer, options.chosen_precision),
-                "frame_ms": options.frame_ms,
-                "pace": pace,
-                "data": data_set.name,
-                "mode": "endpoint",
-                "left_out": data_set.left_out,
-                "limit": options.limit,
-                "audio_minutes": len(audio.samples) / audio.sample_rate / 60,
-                "backlog_ms_max": listened.backlog_ms,
-                "steps": len(timed.step_s),
-                "peak_gpu_memory_mb": gpu_memory_mb() if on_gpu(timed.name) else None,
-                "peak_host_memory_mb": peak_host_memory_mb(),
-                "seed": options.seed,
-                "rules": asdict(rules),
-                "decode_ms_p50": decode.p50,
-                "decode_ms_p95": decode.p95,
-            }
-            texts = _texts(answered, alone, options.lang) if is_trained(bundle) else {}
-            rows.append(row(**measured, **_figures(answered, timed.step_s), **texts))
-            records.extend(_record(each, data_set.name) for each in answered)
-        provenance = collect(argv, described)
-    result = ResultFile(provenance=provenance, rows=rows, definitions=DEFINITIONS, utterances=records)
-    report(path, result, console)
-    print_endpoints(rows, console)
-    return path
+    with opened(options, argv, console) as session:
+        path = session.path("endpoint")
+        for data_set, clips in session.clips():
+            row, answered = measure(session, options, rules, data_set, clips)
+            rows.append(row)
+            records += answered
+        return Written(path, session.data.write(path, rows, records, DEFINITIONS))
 
 
-def answers(bundle: Bundle, audio: Talk, heard: Sequence[Heard], lang: str) -> list[Answered]:
-    """What the stream said to each clip.
+def measure(
+    session: SpeechSession, options: Options, rules: EndpointRules, data_set: DataSet, clips: Sequence[Clip]
+) -> tuple[EndpointRow, list[UtteranceRecord]]:
+    """Feed a data set's clips as one stream whose utterances end by rules; return the row and what it sums up."""
+    recognizer, console = session.recognizer, session.console
+    speakers = one_after_another(data_set.name, clips, options.seed)
+    alone = [_alone(recognizer, turn.clip) for turn in speakers.turns] if session.trained else []
+    recognizer.forget_times()
+    with Bar(console, f"{data_set.name} endpoints", len(speakers.turns), speakers.audio_s) as bar:
+        listened = listen(
+            recognizer.stream(rules),
+            speakers.samples,
+            speakers.sample_rate,
+            options.frame_ms,
+            clock_of(options.chosen_pace),
+            stepped_s=lambda: recognizer.timed.total_s,
+            on_frame=partial(bar.audio, 0.0),
+        )
+    records = answers(recognizer.bundle, speakers.turns, listened.heard, data_set)
+    row = EndpointRow(
+        **session.row_keys(data_set),
+        mode="endpoint",
+        pace=options.chosen_pace,
+        clips=len(records),
+        audio_minutes=speakers.audio_s / 60,
+        backlog_ms_max=1e3 * listened.backlog_s,
+        seed=options.seed,
+        rules=asdict(rules),
+        **{verdict: sum(record.verdict == verdict for record in records) for verdict in get_args(Verdict)},
+        **latency_keys(EndpointRow, records, trained=session.trained),
+        **(_text_keys(records, alone) if session.trained else {}),
+    )
+    return row, records
+
+
+def one_after_another(name: str, clips: Sequence[Clip], seed: int) -> Speakers:
+    """Put a data set's clips of one rate, their speech marked, into one stream; those without speech are left out.
+
+    Raises InputError where none has speech.
+    """
+    random = np.random.default_rng(seed)
+    pieces: list[Audio] = []
+    turns, samples = [], 0
+    for clip, speech in with_speech(name, clips):
+        start_s = samples / clip.sample_rate
+        turns.append(Turn(clip, start_s, start_s + speech.onset_s, start_s + speech.end_s))
+        silence = random.normal(0, NOISE, round(random.uniform(*SILENCE_S) * clip.sample_rate)).astype(np.float32)
+        pieces += [clip.samples, silence]
+        samples += len(clip.samples) + len(silence)
+    return Speakers(np.concatenate(pieces), clips[0].sample_rate, tuple(turns))
+
+
+def verdicts(turns: Sequence[Turn], cuts: Sequence[float]) -> list[Verdict]:
+    """Return what the endpoints at `cuts`, in seconds, ascending, did to each clip.
+
+    Early: a cut within its speech. Otherwise the first cut after its end and before the next onset: found, late beyond LATE_S, or
+    missed where there is none.
+    """
+    found: list[Verdict] = []
+    for turn, following in zip(turns, [*turns[1:], None], strict=True):
+        next_s = np.inf if following is None else following.onset_s
+        after = [cut for cut in cuts if turn.end_s <= cut <= next_s]
+        if any(turn.onset_s < cut < turn.end_s for cut in cuts):
+            found.append("early")
+        elif not after:
+            found.append("missed")
+        else:
+            found.append("found" if after[0] - turn.end_s <= LATE_S else "late")
+    return found
+
+
+def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_set: DataSet) -> list[UtteranceRecord]:
+    """Return what the stream said to each clip.
 
     A final belongs to the last clip whose speech began before its audio ended. Latencies to text are those of the first utterance that
     ends after the clip's onset, and only where it began before that onset and after the end of the clip before.
     """
     utterances = _utterances(heard)
-    spoken = audio.spoken
-    found = verdicts(spoken, [each.end_s for each in utterances])
-    onsets = np.array([each.onset_s for each in spoken])
-    belongs = [max(0, int(np.searchsorted(onsets, each.end_s)) - 1) for each in utterances]
-    answered = []
-    for place, (each, verdict) in enumerate(zip(spoken, found, strict=True)):
-        own = [utterance for utterance, clip in zip(utterances, belongs, strict=True) if clip == place]
-        own = [utterance for utterance in own if utterance.end_s > each.onset_s]
-        hypothesis = " ".join(utterance.events[-1].event.text for utterance in own if utterance.events[-1].event.text)
-        before_s = spoken[place - 1].end_s if place else 0.0
-        measured: dict[str, float | None] = {}
-        fall = None
-        if own and before_s <= own[0].start_s <= each.onset_s:
-            measured, fall = _first_texts(bundle, each, own[0], lang)
+    onsets = np.array([turn.onset_s for turn in turns])
+    belongs = [max(0, int(np.searchsorted(onsets, utterance.end_s)) - 1) for utterance in utterances]
+    records = []
+    for place, verdict in enumerate(verdicts(turns, [utterance.end_s for utterance in utterances])):
+        turn, before_s = turns[place], turns[place - 1].end_s if place else 0.0
+        own = [
+            utterance
+            for utterance, of in zip(utterances, belongs, strict=True)
+            if of == place and utterance.end_s > turn.onset_s
+        ]
+        times: dict[str, Any] = {}
+        if own and before_s <= own[0].start_s <= turn.onset_s:
+            times = _first_texts(bundle, turn, own[0], data_set.lang)
         if verdict in ("found", "late"):
-            final = next(utterance for utterance in own if utterance.end_s >= each.end_s).events[-1]
-            measured["end_decision_ms"] = 1e3 * (final.arrival_s - each.end_s)
-            measured["final_ms"] = 1e3 * (final.end_s - final.arrival_s)
-        answered.append(Answered(each, verdict, hypothesis, **measured, waterfall=fall))
-    return answered
+            final = next(utterance for utterance in own if utterance.end_s >= turn.end_s).events[-1]
+            times["end_decision_ms"] = 1e3 * (final.arrival_s - turn.end_s)
+            times["final_ms"] = 1e3 * (final.end_s - final.arrival_s)
+            times["final_speech_end_ms"] = 1e3 * (final.end_s - turn.end_s)
+        finals = [utterance.events[-1].event.text for utterance in own]
+        record = UtteranceRecord(
+            data=data_set.name,
+            lang=data_set.lang,
+            mode="endpoint",
+            audio=turn.clip.name,
+            reference=turn.clip.reference,
+            hypothesis=" ".join(text for text in finals if text),
+            audio_s=turn.clip.audio_s,
+            start_s=turn.start_s,
+            onset_s=turn.onset_s,
+            speech_end_s=turn.end_s,
+            verdict=verdict,
+            **times,
+        )
+        records.append(record)
+    return records
 
 
 def _utterances(heard: Sequence[Heard]) -> list[_Utterance]:
-    finals = [each.event.audio_s for each in heard if isinstance(each.event, Final)]
-    ends = list(accumulate(finals))
-    found = [_Utterance(start, end) for start, end in zip([0.0, *ends], ends, strict=False)]
+    ends = list(accumulate(said.event.audio_s for said in heard if isinstance(said.event, Final)))
+    utterances = [_Utterance(start, end) for start, end in zip([0.0, *ends], ends, strict=False)]
     place = 0
-    for each in heard:
-        found[place].events.append(each)
-        place += isinstance(each.event, Final)
-    return found
+    for said in heard:
+        utterances[place].events.append(said)
+        place += isinstance(said.event, Final)
+    return utterances
 
 
-def _first_texts(
-    bundle: Bundle, spoken: Spoken, utterance: _Utterance, lang: str
-) -> tuple[dict[str, float | None], Waterfall | None]:
-    """Latencies of the first text, and of the first whose first word is the reference's; the waterfall of the first."""
-    said = [each for each in utterance.events if each.event.text]
-    if not said:
-        return {}, None
-    first = said[0]
-    word = normalise(spoken.clip.reference, lang).split()[0]
-    correct = next((each for each in said if normalise(each.event.text, lang).split()[:1] == [word]), None)
-    measured = {
-        "first_partial_ms": 1e3 * (first.end_s - spoken.start_s),
-        "first_partial_onset_ms": 1e3 * (first.end_s - spoken.onset_s),
-        "first_correct_onset_ms": None if correct is None else 1e3 * (correct.end_s - spoken.onset_s),
+def _first_texts(bundle: Bundle, turn: Turn, utterance: _Utterance, lang: str) -> dict[str, Any]:
+    """Return a record's latencies of the first text, and of the first whose first word is the reference's; the first one's waterfall."""
+    with_text = [said for said in utterance.events if said.event.text]
+    if not with_text:
+        return {}
+    first = with_text[0]
+    word = normalise(turn.clip.reference, lang).split()[0]
+    correct = next((said for said in with_text if normalise(said.event.text, lang).split()[:1] == [word]), None)
+    times: dict[str, Any] = {
+        "first_partial_ms": 1e3 * (first.end_s - turn.start_s),
+        "first_partial_onset_ms": 1e3 * (first.end_s - turn.onset_s),
+        "first_correct_onset_ms": None if correct is None else 1e3 * (correct.end_s - turn.onset_s),
     }
     if isinstance(first.event, Final):
-        return measured, None
+        return times
     text = FirstText(utterance.start_s, first.event.audio_s, first.arrival_s, first.begin_s, first.step_s, first.end_s)
-    return measured, waterfall(bundle, spoken.onset_s, text)
+    stages = waterfall(bundle, turn.onset_s, text)
+    return times | {"waterfall": None if stages is None else asdict(stages)}
 
 
-def _alone(recognizer: Recognizer, spoken: Spoken) -> str:
+def _alone(recognizer: Recognizer, clip: Clip) -> str:
     stream = recognizer.stream()
-    stream.push(spoken.clip.samples)
+    stream.push(clip.samples)
     return stream.end_utterance().text
 
 
-def _figures(answered: list[Answered], step_s: list[float]) -> dict[str, object]:
-    step = percentiles(1e3 * each for each in step_s)
+def _text_keys(records: Sequence[UtteranceRecord], alone: Sequence[str]) -> dict[str, Any]:
+    """Return keys of a row whose weights are trained; `alone`: each clip's text in a stream of its own."""
+    stages = [Waterfall(**record.waterfall) for record in records if record.waterfall]
     return {
-        "clips": len(answered),
-        "step_ms_p50": step.p50,
-        "step_ms_p95": step.p95,
-        "step_ms_p99": step.p99,
-        **{kind: sum(each.verdict == kind for each in answered) for kind in get_args(Verdict)},
-        **_latencies(answered, FINALS),
+        **error_keys(records),
+        "wer_clips": error_rates([record.reference for record in records], alone, records[0].lang).wer,
+        "waterfall": summed_up(stages),
+        "waterfalls": len(stages),
+        "first_correct": sum(record.first_correct_onset_ms is not None for record in records),
     }
-
-
-def _texts(answered: list[Answered], alone: list[str], lang: str) -> dict[str, object]:
-    """Keys of a row, for weights that are trained; `alone`: each clip's text in a stream of its own."""
-    references = [each.spoken.clip.reference for each in answered]
-    rates = error_rates(references, [each.hypothesis for each in answered], lang)
-    return {
-        "wer": rates.wer,
-        "cer": rates.cer,
-        "wer_clips": error_rates(references, alone, lang).wer,
-        "waterfall": summed_up([each.waterfall for each in answered if each.waterfall]),
-        "waterfalls": sum(each.waterfall is not None for each in answered),
-        "first_correct": sum(each.first_correct_onset_ms is not None for each in answered),
-        **_latencies(answered, FIRST_TEXTS),
-    }
-
-
-def _latencies(answered: list[Answered], keys: Sequence[str]) -> dict[str, float | None]:
-    figures: dict[str, float | None] = {}
-    for key in keys:
-        figures |= latency(key, percentiles(getattr(each, key) for each in answered))
-    return figures
-
-
-FINALS = ("end_decision_ms", "final_ms", "final_speech_end_ms")
-FIRST_TEXTS = ("first_partial_ms", "first_partial_onset_ms", "first_correct_onset_ms")
-
-
-def _record(each: Answered, data: str) -> UtteranceRecord:
-    return UtteranceRecord(
-        data=data,
-        mode="endpoint",
-        audio=each.spoken.clip.name,
-        reference=each.spoken.clip.reference,
-        hypothesis=each.hypothesis,
-        audio_s=each.spoken.clip.audio_s,
-        start_s=each.spoken.start_s,
-        onset_s=each.spoken.onset_s,
-        speech_end_s=each.spoken.end_s,
-        verdict=each.verdict,
-        waterfall=None if each.waterfall is None else {key: round(ms, 3) for key, ms in asdict(each.waterfall).items()},
-        **{key: getattr(each, key) for key in (*FINALS, *FIRST_TEXTS)},
-    )

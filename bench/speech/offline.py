@@ -1,73 +1,66 @@
-"""The reference: NeMo's own offline forward under the streaming mask, greedy CTC, on the same clips."""
+"""`python -m bench offline`: the reference, NeMo's own offline forward under the streaming mask, greedy CTC, on the same clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from bench.machine import collect
-from bench.pages.terminal import report
 from bench.process import peak_host_memory_mb
 from bench.progress import Bar
-from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord, default_name, result_path, row
-from bench.score.rates import error_rates
-from bench.speech import clips
+from bench.results import SpeechRow, UtteranceRecord, default_name, result_path
+from bench.session import DataOptions, Written
+from bench.speech.clips import DataSet
+from bench.speech.speech_session import read_data
+from bench.summary import error_keys
 from runtime.audio import SAMPLE_RATE
 from runtime.errors import InputError
 
-Transcribe = Callable[[npt.NDArray[np.float32]], str]
 
-
-@dataclass(frozen=True)
-class OfflineOptions:
+@dataclass(frozen=True, kw_only=True)
+class Options(DataOptions):
     """Which checkpoint, under which mask, on what."""
 
-    model: str  # .nemo file or a published checkpoint's name
-    lookahead: int  # ms
-    eval: Path | None = None  # as for a run
-    lang: str = "en"
-    limit: int | None = None  # first clips of each data set; None: all
-    name: str | None = None  # of the result file
-    out: Path = Path("bench/results")
+    model: str
+    """.nemo file or a published checkpoint's name."""
+    lookahead: int = 80
+    """In ms."""
 
 
 @dataclass(frozen=True)
-class Reference:
-    """NeMo's recogniser."""
+class OfflineRecognizer:
+    """NeMo's recogniser of whole clips."""
 
     name: str
     on_gpu: bool
-    transcribe: Transcribe  # float32 [samples] at 16 kHz -> text
+    transcribe: Callable[[npt.NDArray[np.float32]], str]
+    """float32 [samples] at 16 kHz -> text."""
 
 
-def run_offline(options: OfflineOptions, argv: Sequence[str], console: Console) -> Path:
-    """Recognise every clip as a whole, write the result file and return its path.
+def run(options: Options, argv: Sequence[str], console: Console) -> Written:
+    """Recognise every clip as a whole and write the result file.
 
     Raises:
-        InputError: bad options or data, or a checkpoint that is missing, corrupt or lacks the look-ahead.
+        InputError: bad options or data, or a checkpoint that is missing, corrupt or lacks the look-ahead; nothing is written then.
     """
-    folder = clips.eval_folder(options.eval, console.print)
-    data_sets = clips.data_sets(folder, options.lang, options.limit)
-    reference = load_reference(options.model, options.lookahead)
-    parts = [reference.name, f"{options.lookahead}ms", "fp32", "torch"]
-    name = options.name or default_name(parts, data=folder, lang=options.lang, limit=options.limit)
+    data = read_data(options, argv, console)
+    recognizer = load_recognizer(options.model, options.lookahead)
+    parts = [recognizer.name, f"{options.lookahead}ms", "fp32", "torch"]
+    name = options.name or default_name(parts, data=data.folder, lang=options.lang, limit=options.limit)
     path = result_path(options.out, name)
-    rows, records = [], []
-    for data_set in data_sets:
-        made = _recognise(reference, data_set, options.lang, console)
-        rows.append(_row(reference, data_set, made, options))
-        records.extend(made)
-    provenance = collect(argv, [clips.provenance(data_set) for data_set in data_sets])
-    report(path, ResultFile(provenance=provenance, rows=rows, definitions=DEFINITIONS, utterances=records), console)
-    return path
+    rows: list[SpeechRow] = []
+    records: list[UtteranceRecord] = []
+    for data_set in data.sets:
+        recognised = _recognise(recognizer, data_set, console)
+        rows.append(_row(recognizer, data_set, recognised, options))
+        records += recognised
+    return Written(path, data.write(path, rows, records))
 
 
-def load_reference(model: str, lookahead_ms: int) -> Reference:
-    """NeMo's preprocessor, encoder and CTC head under the mask of a look-ahead, FP32, on a GPU where torch finds one.
+def load_recognizer(model: str, lookahead_ms: int) -> OfflineRecognizer:
+    """Return NeMo's preprocessor, encoder and CTC head under the mask of a look-ahead, FP32, on a GPU where torch finds one.
 
     Raises:
         InputError: a checkpoint that is missing, corrupt, without a CTC head or a tokenizer, or not trained for the look-ahead.
@@ -97,51 +90,47 @@ def load_reference(model: str, lookahead_ms: int) -> Reference:
         blank = checkpoint.architecture.vocabulary
         return str(tokenizer.decode([token for token, _ in groupby(best) if token != blank]))
 
-    return Reference(checkpoint.name, device.type == "cuda", transcribe)
+    return OfflineRecognizer(checkpoint.name, device.type == "cuda", transcribe)
 
 
-def _recognise(reference: Reference, data_set: clips.DataSet, lang: str, console: Console) -> list[UtteranceRecord]:
+def _recognise(recognizer: OfflineRecognizer, data_set: DataSet, console: Console) -> list[UtteranceRecord]:
     records: list[UtteranceRecord] = []
     done_s = 0.0
     with Bar(console, f"{data_set.name} offline", len(data_set.utterances), data_set.minutes * 60) as bar:
-        for utterance in data_set.utterances:
-            clip = clips.load(data_set, utterance, SAMPLE_RATE, mark_speech=False)
-            records.append(
-                UtteranceRecord(
-                    data=data_set.name,
-                    mode="offline",
-                    audio=clip.name,
-                    reference=clip.reference,
-                    hypothesis=reference.transcribe(clip.samples),
-                    audio_s=clip.audio_s,
-                )
+        for clip in data_set.load(SAMPLE_RATE, mark_speech=False):
+            record = UtteranceRecord(
+                data=data_set.name,
+                lang=data_set.lang,
+                mode="offline",
+                audio=clip.name,
+                reference=clip.reference,
+                hypothesis=recognizer.transcribe(clip.samples),
+                audio_s=clip.audio_s,
             )
+            records.append(record)
             done_s += clip.audio_s
-            bar.done(len(records), done_s, error_rates(*_texts(records), lang).wer)
+            bar.done(len(records), done_s, error_keys(records)["wer"])
     return records
 
 
-def _row(reference: Reference, data_set: clips.DataSet, records: list[UtteranceRecord], options: OfflineOptions) -> Row:
-    rates = error_rates(*_texts(records), options.lang)
-    return row(
-        model=reference.name,
+def _row(
+    recognizer: OfflineRecognizer, data_set: DataSet, records: Sequence[UtteranceRecord], options: Options
+) -> SpeechRow:
+    return SpeechRow(
+        model=recognizer.name,
         weights="trained",
         decoder="ctc",
         precision="fp32",
         backend="torch",
         lookahead_ms=options.lookahead,
         data=data_set.name,
-        wer=rates.wer,
-        cer=rates.cer,
+        lang=data_set.lang,
         mode="offline",
-        functional_check=not reference.on_gpu,
+        functional_check=not recognizer.on_gpu,
         clips=len(records),
         left_out=data_set.left_out,
         limit=options.limit,
         audio_minutes=sum(record.audio_s for record in records) / 60,
         peak_host_memory_mb=peak_host_memory_mb(),
+        **error_keys(records),
     )
-
-
-def _texts(records: list[UtteranceRecord]) -> tuple[list[str], list[str]]:
-    return [record.reference for record in records], [record.hypothesis for record in records]

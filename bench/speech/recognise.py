@@ -1,25 +1,26 @@
-"""A bundle on the evaluation speech: warm-up, then every data set clip by clip and as one stream."""
+"""`python -m bench run`: a bundle on the evaluation speech, every data set clip by clip and as one stream."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal
 
+import tyro
 from rich.console import Console
 
-from bench.machine import collect, plan_figures
-from bench.pages.terminal import CHECK, report
-from bench.results import DEFINITIONS, ResultFile, Row, UtteranceRecord
-from bench.session import PacedOptions
-from bench.speech import clips
-from bench.speech.feed import Clip, VirtualClock, check_frame_ms, feed
-from bench.speech.measure import Bench, Mode, Setting, on_gpu
-from bench.speech.slo import missed, read_bounds
-from bench.stopwatch import TimedRecognizer
-from runtime.collector import loaded_spared
+from bench.figures import CHECK
+from bench.progress import Bar
+from bench.results import SpeechRow, UtteranceRecord
+from bench.score.rates import churn
+from bench.session import PacedOptions, Written
+from bench.speech.arrivals import Listened, clock_of, listen
+from bench.speech.clips import Clip, DataSet, joined
+from bench.speech.slo import HELP, missed_lines, read_bounds
+from bench.speech.speech_session import SpeechSession, opened
+from bench.summary import error_keys, latency_keys, rtf_keys, spread
 
-WARM_UP_STEPS = 10
+RTF_WINDOW_S = 10.0
+Mode = Literal["utterance", "continuous"]
 MODES: dict[str, tuple[Mode, ...]] = {
     "both": ("utterance", "continuous"),
     "utterance": ("utterance",),
@@ -27,67 +28,111 @@ MODES: dict[str, tuple[Mode, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class RunOptions(PacedOptions):
+@dataclass(frozen=True, kw_only=True)
+class Options(PacedOptions):
     """What to measure and how."""
 
     mode: Literal["both", "utterance", "continuous"] = "both"
-    slo: str | None = None  # bounds to keep, as bench.speech.slo.read_bounds has them
+    """Clip by clip, as one stream, or both."""
+    slo: Annotated[str | None, tyro.conf.arg(metavar="KEY=LIMIT,...", help=HELP)] = None
 
 
-def run_bench(options: RunOptions, argv: Sequence[str], console: Console) -> Path:
-    """Measure, print the table, write the result file and return its path.
-
-    Args:
-        options: what to measure.
-        argv: the command line, for the provenance.
-        console: where progress and table go.
+def run(options: Options, argv: Sequence[str], console: Console) -> Written:
+    """Measure and write the result file.
 
     Raises:
         InputError: bad options, data or bundle; nothing is written then.
-        SystemExit: code 1 with a line for each missed bound of `slo`; the result file is there.
     """
-    check_frame_ms(options.frame_ms)
-    bounds = [] if options.slo is None else read_bounds(options.slo)
-    folder = clips.eval_folder(options.eval, console.print)
-    data_sets = clips.data_sets(folder, options.lang, options.limit)
-    described = [clips.provenance(data_set) for data_set in data_sets]
-    backend, precision = options.chosen_backend, options.chosen_precision
-    with options.opened() as recognizer, loaded_spared():
-        path = options.result_path(recognizer, folder)
-        setting = Setting(options.lang, options.frame_ms, options.chosen_pace, precision, options.limit)
-        bench = Bench(recognizer, setting, console)
-        plan = plan_figures(options.bundle, precision, backend)
-        rows: list[Row] = []
-        records: list[UtteranceRecord] = []
-        for data_set in data_sets:
-            loaded = load_clips(data_set, recognizer.bundle.sample_rate, console)
-            if not rows:
-                warm_up(recognizer, loaded[0], options.frame_ms, console)
+    bounds = read_bounds(options.slo)
+    rows: list[SpeechRow] = []
+    records: list[UtteranceRecord] = []
+    with opened(options, argv, console) as session:
+        path = session.path()
+        for data_set, clips in session.clips():
             for mode in MODES[options.mode]:
-                measured = bench.measure(data_set, loaded, mode)
-                rows.append(measured.row.model_copy(update=plan))
-                records.extend(measured.records)
-        provenance = collect(argv, described)
-    report(path, ResultFile(provenance=provenance, rows=rows, definitions=DEFINITIONS, utterances=records), console)
-    if lines := missed(bounds, rows):
-        raise SystemExit("\n".join(lines))  # they go to stderr, with code 1
-    if bounds:
-        where = "" if on_gpu(backend) else f"; {CHECK}"
-        console.print(f"kept {options.slo}{where}", highlight=False, markup=False, soft_wrap=True)
-    return path
+                row, recognised = measure(session, options, data_set, clips, mode)
+                rows.append(row)
+                records += recognised
+        result = session.data.write(path, rows, records)
+    missed = missed_lines(bounds, rows)
+    check = f"; {CHECK}" if rows[0].functional_check else ""
+    return Written(path, result, [f"kept {options.slo}{check}"] if bounds and not missed else [], missed)
 
 
-def load_clips(data_set: clips.DataSet, sample_rate: int, console: Console) -> list[Clip]:
-    """The data set's clips at a rate in Hz, their speech marked. Raises InputError for broken audio."""
-    with console.status(f"{data_set.name}: reading {len(data_set.utterances)} clips, marking onset and end of speech"):
-        return [clips.load(data_set, utterance, sample_rate, mark_speech=True) for utterance in data_set.utterances]
+def measure(
+    session: SpeechSession, options: Options, data_set: DataSet, clips: Sequence[Clip], mode: Mode
+) -> tuple[SpeechRow, list[UtteranceRecord]]:
+    """Feed all clips, each to its final or all as one stream; return the row and what it sums up."""
+    one_stream = mode == "continuous"
+    fed = [joined(data_set.name, clips)] if one_stream else clips
+    bar = Bar(session.console, f"{data_set.name} {mode}", len(clips), sum(clip.audio_s for clip in clips))
+    clock, stream = clock_of(options.chosen_pace), session.recognizer.stream()
+    listened: list[Listened] = []
+    records: list[UtteranceRecord] = []
+    done_s = 0.0
+    session.recognizer.forget_times()
+    with bar:
+        for clip in fed:
+            on_frame = partial(bar.audio, done_s)
+            listened.append(listen(stream, clip.samples, clip.sample_rate, options.frame_ms, clock, on_frame=on_frame))
+            records.append(record_of(clip, listened[-1], data_set, mode))
+            done_s += clip.audio_s
+            errors = error_keys(records if session.trained else [])
+            bar.done(bar.clips if one_stream else len(records), done_s, errors["wer"])
+    windows = rtf_per_window(listened[0].push_s, fed[0].audio_s, options.frame_ms) if one_stream else []
+    row = SpeechRow(
+        **session.row_keys(data_set),
+        mode=mode,
+        pace=options.chosen_pace,
+        clips=len(clips),
+        audio_minutes=done_s / 60,
+        churn=churn([[*(text for _, text in heard.partials), heard.final.event.text] for heard in listened]),
+        **errors,
+        **(spread("rtf", windows) if one_stream else rtf_keys(records)),
+        # One stream has one first partial and one final: no distribution.
+        **latency_keys(SpeechRow, [] if one_stream else records, trained=session.trained),
+        backlog_ms_max=1e3 * max(heard.backlog_s for heard in listened),
+        catch_up_ms_max=1e3 * max(heard.catch_up_s for heard in listened),
+    )
+    return row, records
 
 
-def warm_up(recognizer: TimedRecognizer, clip: Clip, frame_ms: int, console: Console) -> None:
-    """Run steps that are in no figure, and say so."""
-    begin, timed = time.perf_counter(), recognizer.timed
-    while len(timed.step_s) < WARM_UP_STEPS:
-        feed(recognizer.stream(), clip, frame_ms, VirtualClock())
-    seconds = time.perf_counter() - begin
-    console.print(f"warm-up: {len(timed.step_s)} steps in {seconds:.2f} s, not in the figures", highlight=False)
+def record_of(clip: Clip, listened: Listened, data_set: DataSet, mode: Mode) -> UtteranceRecord:
+    """Return what came of one clip, with times from the capture of its first sample, from speech onset and from speech end."""
+    final, partials, speech = listened.final, listened.partials, clip.speech
+    first_s = partials[0][0] if partials else None
+    return UtteranceRecord(
+        data=data_set.name,
+        lang=data_set.lang,
+        mode=mode,
+        audio=clip.name,
+        reference=clip.reference,
+        hypothesis=final.event.text,
+        audio_s=clip.audio_s,
+        busy_s=sum(listened.push_s) + final.end_s - final.begin_s,
+        first_partial_ms=None if first_s is None else 1e3 * first_s,
+        first_partial_onset_ms=None if first_s is None or speech is None else 1e3 * (first_s - speech.onset_s),
+        final_ms=1e3 * (final.end_s - final.arrival_s),
+        final_speech_end_ms=None if speech is None else 1e3 * (final.end_s - speech.end_s),
+        backlog_ms=1e3 * listened.backlog_s,
+        catch_up_ms=1e3 * listened.catch_up_s,
+        onset_s=None if speech is None else speech.onset_s,
+        speech_end_s=None if speech is None else speech.end_s,
+        partials=partials if mode == "utterance" else None,  # a stream's are its clips' once more
+    )
+
+
+def rtf_per_window(push_s: Sequence[float], audio_s: float, frame_ms: int) -> list[float]:
+    """Return busy seconds (push) per second of audio in each whole 10 s of one stream; of all of it where it is shorter.
+
+    A frame belongs to the window that its first sample lies in. The flush has no audio of its own and is in no window.
+    """
+    windows = int(audio_s // RTF_WINDOW_S)
+    if windows == 0:
+        return [sum(push_s) / audio_s]
+    busy_s = [0.0] * windows
+    for frame, seconds in enumerate(push_s):
+        window = int(frame * frame_ms / 1000 // RTF_WINDOW_S)
+        if window < windows:
+            busy_s[window] += seconds
+    return [seconds / RTF_WINDOW_S for seconds in busy_s]

@@ -7,20 +7,28 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.speech.feed import Clip
+from bench.speech.clips import Clip
 
 Samples = npt.NDArray[np.float32]
 Kind = Literal["user", "echo", "bursts", "silence"]
 
-AGENT_DBFS = -20.0  # RMS of what is played
-NOISE_DBFS = -70.0  # RMS of the microphone's own
-ATTENUATIONS_DB = (10, 20, 30)  # of the echo below what is played
-LEVELS_DBFS = (-32, -26, -20)  # RMS of the user's speech
+AGENT_DBFS = -20.0
+"""RMS of what is played."""
+NOISE_DBFS = -70.0
+"""RMS of the microphone's own noise."""
+ATTENUATIONS_DB = (10, 20, 30)
+"""How far the echo lies below what is played."""
+LEVELS_DBFS = (-32, -26, -20)
+"""RMS of the user's speech."""
 DELAY_MS = (20, 200)
-ROOM_MS = 60  # of the response's length; it decays by 60 dB
-START_S = (1.0, 10.0)  # of the user's clip, after the agent's first word: the canceller begins with nothing learned
-ALONE_S = 10.0  # of a scene without a user
-BURST_MS = (60, 250)  # of a cough or a clap
+ROOM_MS = 60
+"""Length of the room's response; it decays by 60 dB."""
+START_S = (1.0, 10.0)
+"""Start of the user's clip, after the agent's first word: the canceller begins with nothing learned."""
+ALONE_S = 10.0
+"""Length of a scene without a user."""
+BURST_MS = (60, 250)
+"""Length of a cough or a clap."""
 BURST_HZ = (200, 4000)
 BURST_EVERY_S = 2.0
 
@@ -49,7 +57,7 @@ class Scene:
     """Response from loudspeaker to microphone, delay and attenuation included."""
 
     def microphone(self, stopped: int | None = None) -> Samples:
-        """What it hears where the agent is stopped at that sample."""
+        """Return what it hears where the agent is stopped at that sample."""
         played = self.played.copy()
         if stopped is not None:
             played[stopped:] = 0.0
@@ -59,7 +67,7 @@ class Scene:
 
 
 def scenes(agent: Sequence[Clip], user: Sequence[Clip], each: int, seed: int) -> Iterator[Scene]:
-    """`each` interruptions at every attenuation and level, and as many scenes of every other kind at every attenuation."""
+    """Yield `each` interruptions at every attenuation and level, and as many scenes of every other kind at every attenuation."""
     rng = np.random.default_rng(seed)
     for attenuation_db in ATTENUATIONS_DB:
         for level_dbfs in LEVELS_DBFS:
@@ -102,7 +110,7 @@ def _speech(clips: Sequence[Clip], length: int, rng: np.random.Generator) -> Sam
 
 
 def _burst(rate: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Noise in a band that decays by 30 dB."""
+    """Return noise in a band that decays by 30 dB."""
     length = int(rng.uniform(*BURST_MS) * rate / 1000)
     spectrum = np.fft.rfft(rng.standard_normal(length))
     frequency = np.fft.rfftfreq(length, 1 / rate)

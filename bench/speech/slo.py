@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.pages.terminal import data_label
-from bench.results import Row
+from bench.figures import data_label
+from bench.results import SpeechRow
 from runtime.errors import InputError
 
 KEYS = {
@@ -24,32 +24,41 @@ KEYS = {
 """Key -> the row's key of the result file, whose definition holds, and its unit. A first partial counts from the speech onset: what
 a clip has of silence before is no latency."""
 
-CLIP_BY_CLIP = ("first_partial_onset_ms", "final_ms")  # one continuous stream has no distribution of these
+HELP = f"Exit 1 where a figure is over its limit, as first_partial_p95=300,final_p95=150; keys: {', '.join(KEYS)}."
+
+CLIP_BY_CLIP = ("first_partial_onset_ms", "final_ms")
+"""Figures of which one continuous stream has no distribution."""
 
 
 @dataclass(frozen=True)
 class Bound:
     """The largest value that a figure may have."""
 
-    key: str  # of KEYS
-    limit: float  # in the key's unit
+    key: str
+    """Of KEYS."""
+    limit: float
+    """In the key's unit."""
 
 
-def read_bounds(text: str) -> list[Bound]:
-    """Bounds as `first_partial_p95=300,final_p95=150`; raises InputError for an unknown or repeated key, or a limit that is no number."""
+def read_bounds(text: str | None) -> list[Bound]:
+    """Return bounds written as `first_partial_p95=300,final_p95=150`; none for None.
+
+    Raises:
+        InputError: an unknown or repeated key, or a limit that is no number.
+    """
     bounds: list[Bound] = []
-    for part in text.split(","):
-        key, _, limit = (each.strip() for each in part.partition("="))
+    for part in [] if text is None else text.split(","):
+        key, _, limit = (word.strip() for word in part.partition("="))
         if key not in KEYS:
             raise InputError(f"--slo: expected KEY=LIMIT with a key of {', '.join(KEYS)}; found {part!r}")
-        if any(key == each.key for each in bounds):
+        if any(key == bound.key for bound in bounds):
             raise InputError(f"--slo: expected one limit for {key}, found two; name each key once")
         bounds.append(Bound(key, _number(key, limit)))
     return bounds
 
 
-def missed(bounds: Sequence[Bound], rows: Sequence[Row]) -> list[str]:
-    """One line for each figure of a run over its bound, or not measured: which row, its value, the bound."""
+def missed_lines(bounds: Sequence[Bound], rows: Sequence[SpeechRow]) -> list[str]:
+    """Return a line for each figure of a run over its bound, or not measured: which row, its value, the bound."""
     lines = []
     for bound in bounds:
         name, unit = KEYS[bound.key]
@@ -76,13 +85,13 @@ def _number(key: str, text: str) -> float:
     return limit
 
 
-def _judged(name: str, rows: Sequence[Row]) -> Sequence[Row]:
-    """The rows that ought to have a figure: those fed clip by clip, if any, where a stream has no such figure."""
+def _judged(name: str, rows: Sequence[SpeechRow]) -> Sequence[SpeechRow]:
+    """Return the rows that ought to have a figure: those fed clip by clip, if any, where a stream has no such figure."""
     clips = [row for row in rows if row.mode == "utterance"]
     return clips if clips and name.startswith(CLIP_BY_CLIP) else rows
 
 
-def _why(name: str, row: Row) -> str:
+def _why(name: str, row: SpeechRow) -> str:
     if row.weights == "random" and (name == "wer" or name.startswith("first_partial")):
         return " (random weights)"
     if row.mode == "continuous" and name.startswith(CLIP_BY_CLIP):

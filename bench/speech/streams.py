@@ -1,226 +1,302 @@
-"""`python -m bench streams`: latency against the number of streams of one process, up to the first number that misses the bound."""
+"""`python -m bench streams`: latency against the number of streams of one process, up to the first number that misses the bound.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+Each stream has a thread of its own, which takes audio at the pace of speech.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from bench.machine import collect, plan_figures
-from bench.pages.streams_table import STREAMS, sentence
-from bench.pages.terminal import CHECK
-from bench.process import gpu_memory_mb, peak_host_memory_mb
-from bench.results import (
-    DEFINITIONS,
-    SEVERAL,
-    ResultFile,
-    Row,
-    row,
-    write_result,
-)
-from bench.score.rates import percentiles
-from bench.session import SpeechOptions
-from bench.speech import clips
-from bench.speech.feed import Clip, Clock, RealClock, check_frame_ms
-from bench.speech.measure import on_gpu, what_runs
-from bench.speech.parallel import Parallel, Piece, pieces, play
-from bench.speech.recognise import WARM_UP_STEPS
-from bench.stopwatch import TimedRecognizer
-from runtime import Event, Stream
-from runtime.collector import loaded_spared
+from bench.figures import shown
+from bench.results import StreamsRow
+from bench.session import SpeechOptions, Written
+from bench.speech.arrivals import Audio, Clock, RealClock, arrivals
+from bench.speech.clips import Clip
+from bench.speech.speech_session import WARM_UP_STEPS, SpeechSession, opened
+from bench.summary import Keys, spread
+from runtime import Event, Recognizer, Stream
+from runtime.bundle import Bundle
 from runtime.errors import CudaError, InputError
 
 MOST_STREAMS = 1024
 SECONDS = (1.0, 3600.0)
+GIVE_UP_S = 1.0
+"""An arrived frame that waited so long ends the run: it only gets later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SpeechOptions):
+    """What to measure and how."""
+
+    streams: str = "1,2,4,8,16,32,64,128,256"
+    """Numbers of streams at once, ascending; the run ends with the first that misses the bound."""
+    seconds: float = 12.0
+    """Seconds of audio in each stream, which is how long a number of them takes."""
+    slo_ms: float = 150.0
+    """Bound on the 95th percentile of chunks and of finals, in ms."""
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of streams. Raises InputError for options out of range."""
+        words = self.streams.split(",")
+        numbers = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 9]
+        ascending = numbers == sorted(set(numbers)) and len(numbers) == len(words)
+        if not ascending or not 1 <= numbers[0] <= numbers[-1] <= MOST_STREAMS:
+            raise InputError(
+                f"--streams: expected ascending numbers from 1 to {MOST_STREAMS} with commas between, as 1,2,4, found {self.streams!r}"
+            )
+        low, high = SECONDS
+        if not low <= self.seconds <= high:
+            raise InputError(f"--seconds: expected {low:g} to {high:g} s of audio a stream, found {self.seconds:g}")
+        if not 0 < self.slo_ms < np.inf:
+            raise InputError(f"--slo-ms: expected a bound above 0 ms, found {self.slo_ms:g}; 150 is the project's")
+        return numbers
 
 
 @dataclass(frozen=True)
-class StreamsOptions(SpeechOptions):
-    """What to measure and how."""
+class Piece:
+    """An utterance to feed: a clip, or its beginning where the time is over."""
 
-    streams: str = "1,2,4,8,16,32,64,128,256"  # numbers of streams at once, ascending
-    seconds: float = 12.0  # of audio in each stream
-    slo_ms: float = 150.0  # bound on the 95th percentile of chunks and of finals
+    clip: int
+    """Number of the clip."""
+    samples: int
 
 
-def run_streams(options: StreamsOptions, argv: Sequence[str], console: Console) -> Path:
-    """Measure, print the table, write the result file and return its path.
+@dataclass
+class Answers:
+    """What one stream said, and when. Times are in seconds."""
 
-    Where the GPU has no room for a number of streams, the run ends with the number before.
+    chunk_s: list[float] = field(default_factory=list)
+    """From the arrival of a chunk's last frame to its events."""
+    final_s: list[float] = field(default_factory=list)
+    """From the arrival of an utterance's last frame to its final."""
+    events: list[list[Event]] = field(default_factory=list)
+    """Of each utterance that was ended, in order."""
+    backlog_s: float = 0.0
+    """Longest time that an arrived frame waited to be pushed."""
+    audio_s: float = 0.0
+    """Of the utterances that were ended."""
 
-    Args:
-        options: what to measure.
-        argv: the command line, for the provenance.
-        console: where figures go.
+
+@dataclass(frozen=True)
+class Played:
+    """What all streams said, and what it took."""
+
+    answers: list[Answers]
+    wall_s: float
+    cpu_s: float
+    """Of all the process's threads."""
+    given_up: bool
+    """Whether a frame waited for longer than GIVE_UP_S."""
+
+
+def run(options: Options, argv: Sequence[str], console: Console) -> Written:
+    """Measure and write the result file. Where the GPU has no room for a number of streams, the run ends with the number before.
 
     Raises:
         InputError: bad options, data or bundle; CudaError: the GPU fails, or has no room for the first number. Nothing is written then.
     """
-    numbers = checked(options)
-    folder = clips.eval_folder(options.eval, console.print)
-    data_sets = clips.data_sets(folder, options.lang, options.limit)
-    described = [clips.provenance(data_set) for data_set in data_sets]
-    backend, precision = options.chosen_backend, options.chosen_precision
-    rows: list[Row] = []
-    with options.opened() as recognizer, loaded_spared():
-        bundle = recognizer.bundle
-        path = options.result_path(recognizer, folder, "streams")
-        spoken = [
-            clips.load(data_set, utterance, bundle.sample_rate, mark_speech=False)
-            for data_set in data_sets
-            for utterance in data_set.utterances
-        ]
-        constant = {
-            **what_runs(recognizer, precision),
-            "frame_ms": options.frame_ms,
-            "pace": "realtime",
-            "data": SEVERAL.join(each.name for each in data_sets),
-            "mode": "streams",
-            "left_out": sum(each.left_out for each in data_sets),
-            "limit": options.limit,
-            **plan_figures(options.bundle, precision, backend),
-        }
-        bench = StreamsBench(recognizer, options, spoken)
+    numbers = options.numbers()
+    rows: list[StreamsRow] = []
+    with opened(options, argv, console) as session:
+        path, rate = session.path("streams"), session.recognizer.bundle.sample_rate
+        clips = [clip for data_set in session.data.sets for clip in data_set.load(rate, mark_speech=False)]
+        alone = Alone(session.recognizer, clips)
         for number in numbers:
             try:
-                streams = [recognizer.stream() for _ in range(number)]
+                streams = [session.recognizer.stream() for _ in range(number)]
             except CudaError as error:
                 if not rows:
                     raise
                 console.print(f"no room for {number} streams: {error}", style="bold yellow", highlight=False)
                 break
-            rows.append(row(**constant, **bench.measure(streams, RealClock())))
+            rows.append(measure(session, options, alone, streams, RealClock()))
             console.print(line(rows[-1]), highlight=False)
             if not rows[-1].slo_met:
                 break
-        provenance = collect(argv, described)
-    write_result(path, ResultFile(provenance=provenance, rows=rows, definitions=DEFINITIONS))
-    print_streams(rows, console)
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-    return path
+        return Written(path, session.data.write(path, rows))
 
 
-def checked(options: StreamsOptions) -> list[int]:
-    """The numbers of streams asked for. Raises InputError for options out of range."""
-    check_frame_ms(options.frame_ms)
-    words = options.streams.split(",")
-    numbers = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 9]
-    ascending = numbers == sorted(set(numbers)) and len(numbers) == len(words)
-    if not ascending or not 1 <= numbers[0] <= numbers[-1] <= MOST_STREAMS:
-        raise InputError(
-            f"--streams: expected ascending numbers from 1 to {MOST_STREAMS} with commas between, as 1,2,4, found {options.streams!r}"
-        )
-    low, high = SECONDS
-    if not low <= options.seconds <= high:
-        raise InputError(f"--seconds: expected {low:g} to {high:g} s of audio a stream, found {options.seconds:g}")
-    if not 0 < options.slo_ms < np.inf:
-        raise InputError(f"--slo-ms: expected a bound above 0 ms, found {options.slo_ms:g}; 150 is the project's")
-    return numbers
-
-
-class StreamsBench:
-    """An open recogniser, the clips, and what the same audio gives alone."""
-
-    def __init__(self, recognizer: TimedRecognizer, options: StreamsOptions, spoken: Sequence[Clip]) -> None:
-        self._recognizer, self._options, self._spoken = recognizer, options, spoken
-        self._alone: dict[Piece, list[Event]] = {}
-
-    def measure(self, streams: Sequence[Stream], clock: Clock) -> dict[str, object]:
-        """Keys of a row: new streams of the recogniser at once, which are closed then. Raises CudaError where the GPU fails."""
-        recognizer, options, timed = self._recognizer, self._options, self._recognizer.timed
-        bundle = recognizer.bundle
-        lengths = [len(each.samples) for each in self._spoken]
-        shares = pieces(lengths, len(streams), round(options.seconds * bundle.sample_rate))
-        audio = [[self._spoken[each.clip].samples[: each.samples] for each in share] for share in shares]
-        try:
-            for each in streams:  # warm-up, not in the figures
-                each.push(np.zeros(WARM_UP_STEPS * bundle.chunk_samples, np.float32))
-                each.reset()
-            timed.step_s.clear()
-            recognizer.decode_s.clear()
-            played = play(bundle, streams, audio, options.frame_ms, clock)
-            stepped = step_figures(timed.step_s, recognizer.decode_s)
-            memory = {
-                "peak_gpu_memory_mb": gpu_memory_mb() if on_gpu(timed.name) else None,
-                "peak_host_memory_mb": peak_host_memory_mb(),
-            }
-        finally:
-            for each in streams:
-                each.close()
-        differing = sum(
-            events != self._events_alone(piece)
-            for share, told in zip(shares, played.told, strict=True)
-            for piece, events in zip(share, told.events, strict=False)  # a run that was given up ended fewer
-        )
-        return {**stepped, **memory, **figures(played, options.slo_ms, differing)}
-
-    def _events_alone(self, piece: Piece) -> list[Event]:
-        if piece not in self._alone:
-            stream = self._recognizer.stream()
-            partials = stream.push(self._spoken[piece.clip].samples[: piece.samples])
-            self._alone[piece] = [*partials, stream.end_utterance()]
+def measure(
+    session: SpeechSession, options: Options, alone: "Alone", streams: Sequence[Stream], clock: Clock
+) -> StreamsRow:
+    """Feed new streams of the recogniser at once and close them. Raises CudaError where the GPU fails."""
+    recognizer, bundle = session.recognizer, session.recognizer.bundle
+    lengths = [len(clip.samples) for clip in alone.clips]
+    shares = pieces(lengths, len(streams), round(options.seconds * bundle.sample_rate))
+    try:
+        for stream in streams:  # warm-up, not in the figures
+            stream.push(np.zeros(WARM_UP_STEPS * bundle.chunk_samples, np.float32))
+            stream.reset()
+        recognizer.forget_times()
+        audio = [[alone.audio(piece) for piece in share] for share in shares]
+        played = play(bundle, streams, audio, options.frame_ms, clock)
+        keys = session.row_keys(*session.data.sets)
+    finally:
+        for stream in streams:
             stream.close()
-        return self._alone[piece]
+    differing = sum(
+        events != alone.events(piece)
+        for share, answers in zip(shares, played.answers, strict=True)
+        for piece, events in zip(share, answers.events, strict=False)  # a run that was given up ended fewer
+    )
+    return StreamsRow(**keys, mode="streams", pace="realtime", **figures(played, options.slo_ms, differing))
 
 
-def step_figures(step_s: Sequence[float], decode_s: Sequence[float]) -> dict[str, object]:
-    """Keys of a row: seconds of the steps, and of the decoding behind them, over all streams."""
-    step, decode = percentiles(1e3 * each for each in step_s), percentiles(1e3 * each for each in decode_s)
+class Alone:
+    """The clips, and what their audio gives in a stream that has the recogniser to itself."""
+
+    def __init__(self, recognizer: Recognizer, clips: Sequence[Clip]) -> None:
+        self.clips = clips
+        self._recognizer = recognizer
+        self._events: dict[Piece, list[Event]] = {}
+
+    def audio(self, piece: Piece) -> Audio:
+        """Return an utterance's samples."""
+        return self.clips[piece.clip].samples[: piece.samples]
+
+    def events(self, piece: Piece) -> list[Event]:
+        """Return an utterance's events; each is recognised once."""
+        if piece not in self._events:
+            stream = self._recognizer.stream()
+            self._events[piece] = [*stream.push(self.audio(piece)), stream.end_utterance()]
+            stream.close()
+        return self._events[piece]
+
+
+def pieces(lengths: Sequence[int], streams: int, samples: int) -> list[list[Piece]]:
+    """Return what each stream is fed: `samples` samples of clips of these lengths in turn.
+
+    Each begins with a clip of its own where there are enough.
+    """
+    shares = []
+    for stream in range(streams):
+        clip, left = stream * len(lengths) // streams, samples
+        share = []
+        while left:
+            share.append(Piece(clip, min(left, lengths[clip])))
+            left -= share[-1].samples
+            clip = (clip + 1) % len(lengths)
+        shares.append(share)
+    return shares
+
+
+def play(
+    bundle: Bundle, streams: Sequence[Stream], audio: Sequence[Sequence[Audio]], frame_ms: int, clock: Clock
+) -> Played:
+    """Feed each stream its utterances, one after another without a gap, on a thread of its own.
+
+    An utterance's frames arrive from where the one before ends. Streams start spread over a chunk. Once a frame has waited for GIVE_UP_S,
+    all stop.
+
+    Args:
+        bundle: of the streams.
+        streams: at an utterance's start.
+        audio: of each stream, its utterances.
+        frame_ms: frame length in ms.
+        clock: of all threads; started once all of them are there.
+
+    Raises:
+        The first error of a stream, once all have stopped.
+    """
+    ready = threading.Barrier(len(streams), clock.start)
+    player = _Player(bundle, frame_ms, clock, ready)
+    chunk_s = bundle.chunk_samples / bundle.sample_rate
+    starts = [place * chunk_s / len(streams) for place in range(len(streams))]
+    begin, cpu = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(len(streams)) as threads, player.stopping():
+        try:
+            answers = list(threads.map(player.play, streams, audio, starts))
+        finally:
+            ready.abort()  # where a thread could not be started, the others would wait for it
+    return Played(answers, time.perf_counter() - begin, time.process_time() - cpu, player.stop.is_set())
+
+
+def steps_of(bundle: Bundle, samples: int) -> int:
+    """Return how many steps run on the first `samples` samples of an utterance that goes on."""
+    return max(0, (samples - bundle.first_step_samples) // bundle.chunk_samples + 1)
+
+
+@dataclass(frozen=True)
+class _Player:
+    bundle: Bundle
+    frame_ms: int
+    clock: Clock
+    ready: threading.Barrier
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """After an error the other streams end with the frame that they are in."""
+        try:
+            yield
+        except BaseException:
+            self.stop.set()
+            raise
+
+    def play(self, stream: Stream, audio: Sequence[Audio], start_s: float) -> Answers:
+        answers = Answers()
+        with self.stopping():
+            self.ready.wait()
+            for samples in audio:
+                self._utter(stream, samples, start_s + answers.audio_s, answers)
+                if self.stop.is_set():
+                    break
+        return answers
+
+    def _utter(self, stream: Stream, samples: Audio, start_s: float, answers: Answers) -> None:
+        bundle, clock = self.bundle, self.clock
+        events: list[Event] = []
+        steps, arrival_s = 0, start_s
+        for frame in arrivals(samples, bundle.sample_rate, self.frame_ms, clock, start_s):
+            answers.backlog_s = max(answers.backlog_s, frame.waited_s)
+            if frame.waited_s > GIVE_UP_S:
+                self.stop.set()
+            if self.stop.is_set():
+                return
+            events += stream.push(frame.samples)
+            before, steps, arrival_s = steps, steps_of(bundle, frame.end), frame.arrival_s
+            if steps > before:
+                answers.chunk_s.append(clock.now() - arrival_s)
+        events.append(stream.end_utterance())
+        answers.final_s.append(clock.now() - arrival_s)
+        answers.events.append(events)
+        answers.audio_s += len(samples) / bundle.sample_rate
+
+
+def figures(played: Played, slo_ms: float, differing: int) -> Keys:
+    """Return keys of a row: what the streams said, against a bound in ms; `differing`: utterances that differ from a single run's."""
+    chunk_ms = [1e3 * seconds for answers in played.answers for seconds in answers.chunk_s]
+    chunk = spread("chunk_ms", chunk_ms, p99=True)
+    final = spread("final_ms", (1e3 * seconds for answers in played.answers for seconds in answers.final_s))
+    within = all(p95 is None or p95 <= slo_ms for p95 in (chunk["chunk_ms_p95"], final["final_ms_p95"]))
     return {
-        "steps": len(step_s),
-        "step_ms_p50": step.p50,
-        "step_ms_p95": step.p95,
-        "step_ms_p99": step.p99,
-        "decode_ms_p50": decode.p50,
-        "decode_ms_p95": decode.p95,
-    }
-
-
-def figures(played: Parallel, slo_ms: float, differing: int) -> dict[str, object]:
-    """Keys of a row: what the streams were told, against a bound in ms; `differing`: utterances that differ from a single run's."""
-    told = played.told
-    chunk_ms = [1e3 * seconds for each in told for seconds in each.chunk_s]
-    chunk, final = percentiles(chunk_ms), percentiles(1e3 * seconds for each in told for seconds in each.final_s)
-    within = all(each is None or each <= slo_ms for each in (chunk.p95, final.p95))
-    return {
-        "streams": len(told),
+        **chunk,
+        **final,
+        "streams": len(played.answers),
         "slo_ms": slo_ms,
         "slo_met": within and not played.given_up and not differing,
         "given_up": played.given_up,
         "chunks": len(chunk_ms),
-        "chunk_ms_p50": chunk.p50,
-        "chunk_ms_p95": chunk.p95,
-        "chunk_ms_p99": chunk.p99,
-        "late_chunks": sum(each > slo_ms for each in chunk_ms),
-        "final_ms_p50": final.p50,
-        "final_ms_p95": final.p95,
-        "backlog_ms_max": max(1e3 * each.backlog_s for each in told),
-        "clips": sum(len(each.events) for each in told),
+        "late_chunks": sum(ms > slo_ms for ms in chunk_ms),
+        "backlog_ms_max": max(1e3 * answers.backlog_s for answers in played.answers),
+        "clips": sum(len(answers.events) for answers in played.answers),
         "differing": differing,
         "cpu_cores": played.cpu_s / played.wall_s,
-        "audio_minutes": sum(each.audio_s for each in told) / 60,
+        "audio_minutes": sum(answers.audio_s for answers in played.answers) / 60,
     }
 
 
-def line(row: Row) -> str:
-    """A row on the terminal, as soon as it is there."""
-    told = [f"{name} {STREAMS[name](row)}" for name in ("Chunk ms p50 / p95 / p99", "Texts that differ", "Bound")]
-    return f"{row.streams} streams: {', '.join(told)}"
-
-
-def print_streams(rows: Sequence[Row], console: Console) -> None:
-    """Print a run's rows, and what they say of the bound."""
-    first = rows[0]
-    table = Table(
-        title=f"{first.model}, look-ahead {first.lookahead_ms} ms, {first.decoder}, {first.precision} on {first.backend}"
+def line(row: StreamsRow) -> str:
+    """Return a row for the terminal, as soon as it is there."""
+    chunk = shown([row.chunk_ms_p50, row.chunk_ms_p95, row.chunk_ms_p99], 1)
+    bound = "met" if row.slo_met else "given up" if row.given_up else "missed"
+    return (
+        f"{row.streams} streams: chunk ms p50 / p95 / p99 {chunk}, texts that differ {row.differing} of {row.clips}, "
+        f"bound {row.slo_ms:g} ms {bound}"
     )
-    for name in STREAMS:
-        table.add_column(name, justify="right")
-    for each in rows:
-        table.add_row(*(cell(each) for cell in STREAMS.values()))
-    console.print(table)
-    console.print(f"Streams: {sentence(rows)}", highlight=False)
-    if first.functional_check:
-        console.print(CHECK, style="bold yellow")

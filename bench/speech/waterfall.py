@@ -46,12 +46,18 @@ class Waterfall:
 class FirstText:
     """A partial that was an utterance's first text. Seconds on the stream's clock, at which audio arrives as it is spoken."""
 
-    utterance_s: float  # where the utterance begins
-    audio_s: float  # audio of the utterance that the partial accounts for
-    arrival_s: float  # of the frame that brought it
-    begin_s: float  # of its push
-    step_s: float  # seconds in steps within the push
-    end_s: float  # of its push
+    utterance_s: float
+    """Where the utterance begins."""
+    audio_s: float
+    """Audio of the utterance that the partial accounts for."""
+    arrival_s: float
+    """When the frame that brought it had arrived."""
+    begin_s: float
+    """When the frame's push began."""
+    step_s: float
+    """In steps within the push."""
+    end_s: float
+    """When the push ended."""
 
 
 def waterfall(bundle: Bundle, onset_s: float, text: FirstText) -> Waterfall | None:
@@ -82,13 +88,13 @@ def waterfall(bundle: Bundle, onset_s: float, text: FirstText) -> Waterfall | No
 
 
 def summed_up(waterfalls: Sequence[Waterfall]) -> dict[str, dict[str, float]]:
-    """Stage, total and system -> mean, p50 and p95 in ms. Means add up to the total's, percentiles do not. Empty for none."""
+    """Return stage, total and system -> mean, p50 and p95 in ms. Means add up to the total's, percentiles do not. Empty for none."""
     if not waterfalls:
         return {}
-    named = [{**asdict(each), "total_ms": each.total_ms, "system_ms": each.system_ms} for each in waterfalls]
+    named = [{**asdict(fall), "total_ms": fall.total_ms, "system_ms": fall.system_ms} for fall in waterfalls]
     table = {}
     for name in named[0]:
-        values = [each[name] for each in named]
+        values = [fall[name] for fall in named]
         found = percentiles(values)
         mean = sum(values) / len(values)
         table[name] = {"mean": round(mean, 3), "p50": round(found.p50 or 0.0, 3), "p95": round(found.p95 or 0.0, 3)}

@@ -3,21 +3,20 @@
 `python -m bench.step.encoder_config MODEL > FILE.json`; MODEL is a .nemo file or large-random.
 """
 
-import argparse
 import json
 import sys
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError, exit_code
 
-CONFIG = "model_config.yaml"  # in a .nemo archive
+CONFIG = "model_config.yaml"
+"""Its name in a .nemo archive."""
 
 
 def encoder_config(model: str) -> dict[str, Any]:
-    """The `encoder` part of the NeMo configuration of a .nemo file, of large-random, or of a checkpoint in data/checkpoint by its name.
+    """Return the `encoder` part of a model's NeMo configuration: of a .nemo file, large-random, or a name in data/checkpoint.
 
     Raises InputError where NeMo, the file or what it should hold is missing.
     """
@@ -37,32 +36,23 @@ def encoder_config(model: str) -> dict[str, Any]:
         raise InputError(
             f"expected large-random or a .nemo archive, found {model}; the encoder's configuration can be given as --encoder-config"
         )
-    with tarfile.open(path) as archive:
-        member = next((each for each in archive if Path(each.name).name == CONFIG), None)
-        file = archive.extractfile(member) if member else None
-        content = file.read() if file else b"{}"
     try:
-        encoder = OmegaConf.to_container(OmegaConf.create(content.decode()), resolve=True).get("encoder")  # type: ignore[union-attr]
-    except Exception:  # noqa: BLE001 -- whatever YAML, OmegaConf or a value within trips over
-        encoder = None
-    if not isinstance(encoder, dict):
+        with tarfile.open(path) as archive:
+            file = archive.extractfile(next(member for member in archive if Path(member.name).name == CONFIG))
+            config = OmegaConf.create(file.read().decode())  # type: ignore[union-attr]  # None: no plain file
+        return {str(key): value for key, value in OmegaConf.to_container(config, resolve=True)["encoder"].items()}  # type: ignore[call-overload, index, union-attr]
+    except Exception as error:  # whatever the archive, YAML, OmegaConf or a value within trips over
         raise InputError(
             f"expected {CONFIG} with an encoder in {model}, found none that can be read; fetch the checkpoint again"
-        )
-    return {str(key): value for key, value in encoder.items()}
+        ) from error
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Command line: a model."""
-    parser = argparse.ArgumentParser(prog="python -m bench.step.encoder_config", description=__doc__)
-    parser.add_argument("model", metavar="MODEL")
-    return parser.parse_args(argv)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Print a model's."""
-    print(json.dumps(encoder_config(args.model), indent=1))
+def run(argv: list[str]) -> None:
+    """Print a model's configuration. Raises InputError as `encoder_config` does, and without a model."""
+    if len(argv) != 1:
+        raise InputError("expected one model, a .nemo file or large-random: python -m bench.step.encoder_config MODEL")
+    print(json.dumps(encoder_config(argv[0]), indent=1))
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))
+    sys.exit(exit_code(lambda: run(sys.argv[1:])))

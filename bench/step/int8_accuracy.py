@@ -1,8 +1,6 @@
-"""`python -m bench.step.int8_accuracy`: how far INT8 is from FP32 on calibration speech, layer by layer and over a long stream."""
+"""`python -m bench int8`: how far INT8 is from FP32 on calibration speech, layer by layer and over a long stream."""
 
-import argparse
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +9,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import onnx
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
 from bench.machine import collect
-from bench.results import Provenance, read_record
+from bench.results import Provenance, Report, result_path, write_result
+from bench.session import FileOptions, Written
 from calibration.compare import Heard, RecordingBackend, StepError, check_reference, cosines, hear, step_error
 from calibration.exposed import Floats, Samples
 from calibration.record import calibration_path, read_calibration
@@ -27,11 +26,25 @@ from runtime.backends.onnxruntime import State
 from runtime.bundle import Bundle, read_bundle, step_file
 from runtime.console import progress_console
 from runtime.entries import Hash
-from runtime.errors import exit_code
-from runtime.files import sha256, written_whole
+from runtime.files import sha256
 from runtime.recognizer import ALL_VALID
 
-MARKS = (1, 10, 100, 1000)  # steps of one stream
+MARKS = (1, 10, 100, 1000)
+"""Steps of one stream."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(FileOptions):
+    """What to compare, and on what."""
+
+    bundle: Path
+    """Folder made by `make export` and calibrated by `make calibrate`."""
+    data: Path | None = None
+    """Folder of calibration sets (default: data/asr_calib)."""
+    lang: str = "en"
+    """Language code of the manifests."""
+    minutes: float = 3.0
+    """Minutes of speech, the first ones."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Accuracy:
 
     method: str
     kept: tuple[str, ...]
-    """Products in FP32, standing for FP16."""
+    """Matrix products in FP32, standing for FP16."""
     layers: dict[str, Cosine]
     """Of each layer's output, as layer0."""
     encoded: Cosine
@@ -68,12 +81,13 @@ class Accuracy:
     """By steps."""
 
 
-class AccuracyReport(BaseModel):
-    """NAME.json of `--out`, or NAME.accuracy.json beside the calibration file."""
+class AccuracyReport(Report):
+    """int8/NAME.json of a folder of results."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    what = "accuracy report"
+    folder = "int8"
 
-    schema_version: Literal[1] = 1
+    schema_: Literal[1] = Field(default=1, alias="schema_version")
     provenance: Provenance
     model: str
     lookahead_ms: int
@@ -85,13 +99,13 @@ class AccuracyReport(BaseModel):
 
 
 def layer_outputs(step: onnx.ModelProto) -> dict[str, str]:
-    """Layer -> its output tensor, that of the node layerN/norm_out."""
+    """Return layer -> its output tensor, that of the node layerN/norm_out."""
     found = {(re.match(r"(layer\d+)/norm_out$", node.name)): node.output[0] for node in step.graph.node}
     return {match[1]: tensor for match, tensor in found.items() if match}
 
 
 def compare(found: Heard, expected: Heard, outputs: Mapping[str, str]) -> tuple[dict[str, Cosine], Cosine, StepError]:
-    """Cosines by layer and of the encoded frames, and the log-probabilities' error."""
+    """Return cosines by layer and of the encoded frames, and the log-probabilities' error."""
     a, b = found.frames, expected.frames
     layers = {layer: _cosine(a[tensor], b[tensor]) for layer, tensor in outputs.items()}
     return layers, _cosine(a["encoded"], b["encoded"]), step_error(a["log_probs"], b["log_probs"])
@@ -109,7 +123,7 @@ class LongStream:
 
 
 def stream_steps(model: onnx.ModelProto, bundle: Bundle, audio: Samples) -> LongStream:
-    """The last of MARKS steps over audio [n], from its start again where it ends."""
+    """Run the last of MARKS steps over audio [n], from its start again where it ends."""
     backend = RecordingBackend(model, bundle)
     heard = np.resize(audio, (MARKS[-1] - 1) * bundle.chunk_samples + bundle.first_step_samples)
     padded = np.concatenate([np.zeros(bundle.window_samples - bundle.first_step_samples, np.float32), heard])
@@ -124,7 +138,7 @@ def stream_steps(model: onnx.ModelProto, bundle: Bundle, audio: Samples) -> Long
 
 
 def drift(found: LongStream, expected: LongStream, frames: int) -> dict[int, Drift]:
-    """By steps; `frames`: of a step."""
+    """Return the drift by steps; `frames`: encoder frames of a step."""
     result = {}
     for before, mark in zip((0, *MARKS), MARKS, strict=False):
         since = slice(before * frames, mark * frames)
@@ -138,8 +152,19 @@ def drift(found: LongStream, expected: LongStream, frames: int) -> dict[int, Dri
     return result
 
 
+def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # noqa: ARG001 -- a command's arguments
+    """Compare on calibration speech and write the report. Raises InputError for bad input."""
+    rate = read_bundle(options.bundle).sample_rate
+    folder = options.data or default_folder()
+    selection = select(folder, options.lang, options.minutes, evaluation_folders(None), rate)
+    path = result_path(options.out, options.name or options.bundle.absolute().name, AccuracyReport)
+    result = report(options.bundle, [load_audio(clip.audio, rate) for clip in selection.utterances], argv)
+    write_result(path, result)
+    return Written(path, result)
+
+
 def report(folder: Path, clips: Sequence[Samples], argv: Sequence[str]) -> AccuracyReport:
-    """Every method with nothing kept, and the bundle's own INT8 step where it keeps something, against FP32. `argv`: for the provenance.
+    """Compare every method with nothing kept, and the bundle's own INT8 step where it keeps something, with FP32.
 
     Raises InputError for a bundle that is not whole, or has no FP32 step or no calibration file of its own.
     """
@@ -157,13 +182,10 @@ def report(folder: Path, clips: Sequence[Samples], argv: Sequence[str]) -> Accur
     for method, kept in track(settings, "INT8 against FP32", console=progress_console(), transient=True):
         model = quantised(step, calibration.amax(method), kept)
         measured = compare(hear(folder, model, clips, list(outputs.values())), expected, outputs)
-        rows.append(
-            Accuracy(
-                method, kept, *measured, drift=drift(stream_steps(model, bundle, audio), long, bundle.chunk_frames)
-            )
-        )
+        drifted = drift(stream_steps(model, bundle, audio), long, bundle.chunk_frames)
+        rows.append(Accuracy(method, kept, *measured, drift=drifted))
     return AccuracyReport(
-        provenance=collect(argv, [], "bench.step.int8_accuracy"),
+        provenance=collect(argv, []),
         model=bundle.checkpoint.name,
         lookahead_ms=bundle.lookahead_ms,
         calibration_sha256=sha256(path),
@@ -172,49 +194,12 @@ def report(folder: Path, clips: Sequence[Samples], argv: Sequence[str]) -> Accur
     )
 
 
-def read_accuracy(folder: Path) -> list[AccuracyReport]:
-    """The reports in `folder`/int8, sorted by name; raises InputError for a broken one."""
-    paths = sorted((folder / "int8").glob("*.json"))
-    return [read_record(AccuracyReport, path, "accuracy report", "measure again") for path in paths]
-
-
 def _cosine(found: Floats, expected: Floats) -> Cosine:
     values = cosines(found, expected)
     return Cosine(float(values.mean()), float(values.min()))
 
 
 def _relative(found: npt.NDArray[np.generic], expected: npt.NDArray[np.generic]) -> float:
-    """0 where both are 0."""
+    """Return |found - expected| over |expected|, Euclidean; 0 where both are 0."""
     a, b = found.astype(np.float64), expected.astype(np.float64)
     return float(np.linalg.norm(a - b) / (np.linalg.norm(b) or 1.0))
-
-
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Command line of the accuracy report."""
-    parser = argparse.ArgumentParser(prog="python -m bench.step.int8_accuracy", description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="calibrated by `make calibrate`")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="calibration sets (default: data/asr_calib)")
-    parser.add_argument("--lang", default="en", help="language code of the manifests (default: en)")
-    parser.add_argument("--minutes", type=float, default=3.0, metavar="M", help="the first M minutes (default: 3)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="of the report (default: in the bundle)")
-    return parser.parse_args(argv)
-
-
-def run(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    """Write the report and print it. `argv`: for the provenance. Raises InputError for bad input."""
-    from calibration.tables import print_accuracy
-
-    bundle = read_bundle(args.bundle)
-    folder = args.data or default_folder()
-    selection = select(folder, args.lang, args.minutes, evaluation_folders(None), bundle.sample_rate)
-    found = report(args.bundle, [load_audio(each.audio, bundle.sample_rate) for each in selection.utterances], argv)
-    path = args.out / f"{args.bundle.absolute().name}.json" if args.out else args.bundle / "accuracy.json"
-    with written_whole(path) as partial:
-        partial.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    print_accuracy(found, console)
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-
-
-if __name__ == "__main__":
-    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]), sys.argv[1:])))

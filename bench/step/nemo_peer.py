@@ -1,4 +1,4 @@
-"""NeMo's own streaming encoder in PyTorch, eager or in one captured CUDA graph: the ladder's first rungs.
+"""NeMo's own streaming encoder in PyTorch, eager or in one captured CUDA graph: the ladder's first variants.
 
 Imports torch and NeMo's encoder alone, so that any interpreter with torch runs it: a bare one gets the encoder's files on PYTHONPATH.
 Weights are random, which the time does not depend on. Mel, CTC head and the copies from and to the host are not in the step.
@@ -7,7 +7,6 @@ Weights are random, which the time does not depend on. Mel, CTC head and the cop
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from typing import Any
 import torch
 from nemo.collections.asr.modules.conformer_encoder import ConformerEncoder
 
-from bench.step.timing import Measured, measure
+from bench.step.timing import COPY_BYTES, StepMeasurement, copy_bandwidth, time_steps
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
-COPY_BYTES, COPIES = 1 << 30, 10  # of the bandwidth measurement
 
 
 class Peer:
@@ -85,21 +83,15 @@ def kernels(step: Callable[[], object]) -> int | None:
     """Kernels that one step launches, as PyTorch's profiler sees them; None where it sees none."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         step()
-    on_gpu = [each.name for each in profile.events() if each.device_type.name == "CUDA"]
+    on_gpu = [event.name for event in profile.events() if event.device_type.name == "CUDA"]
     return sum(not name.startswith(("Memcpy", "Memset")) for name in on_gpu) or None
 
 
-def copy_bandwidth() -> float:
-    """Bytes read and written per second by large copies within the GPU's memory."""
+def gpu_bandwidth() -> float:
+    """Return the bytes read and written per second by large copies within the GPU's memory."""
     source = torch.empty(COPY_BYTES, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
-    target.copy_(source)
-    torch.cuda.synchronize()
-    begin = time.perf_counter()
-    for _ in range(COPIES):
-        target.copy_(source)
-    torch.cuda.synchronize()
-    return 2 * COPY_BYTES * COPIES / (time.perf_counter() - begin)
+    return copy_bandwidth(lambda: target.copy_(source), torch.cuda.synchronize)
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -130,14 +122,14 @@ def run(args: argparse.Namespace) -> None:
             if on_gpu:
                 torch.cuda.synchronize()
 
-        timings = measure(step, args.steps, args.chunk_s)
-        Measured(
+        timings = time_steps(step, args.steps, args.chunk_s)
+        StepMeasurement(
             timings=timings,
             engine=f"torch {torch.__version__}",
             cuda_graph=args.graph if on_gpu else None,
             launches_per_step=kernels(step) if on_gpu else None,
-            weights_bytes=sum(each.nbytes for each in peer.encoder.parameters()),
-            copy_bandwidth=copy_bandwidth() if on_gpu else None,
+            weights_bytes=sum(weight.nbytes for weight in peer.encoder.parameters()),
+            copy_bandwidth=gpu_bandwidth() if on_gpu else None,
         ).write(args.out)
 
 

@@ -6,74 +6,70 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
-from rich.table import Table
 
 from bench.machine import command, commit
-from bench.results import Provenance, ResultFile, Row, read_result
-from bench.step.counts import GroupCount, count_step
-from bench.step.projection import (
-    GPUS,
-    LABEL,
-    Gpu,
-    GroupRange,
-    Projection,
-    Source,
-    StepRange,
-    memory_span,
-    rtf_span,
-    step_span,
-    write_projection,
-)
+from bench.results import Provenance, ResultFile, StepRow, read_result, result_path, write_result
+from bench.session import FileOptions, Written
+from bench.step.projection import GPUS, Gpu, GroupRange, Projection, Source, StepRange
+from bench.step.workload import GroupWork, step_work
 from runtime.bundle import Bundle, read_bundle, step_file
 from runtime.errors import InputError
 
-TILE_ROWS = 16  # of a product on Turing's tensor cores
+TILE_ROWS = 16
+"""Rows of a matrix product on Turing's tensor cores."""
 
 
-@dataclass(frozen=True)
-class ProjectOptions:
+@dataclass(frozen=True, kw_only=True)
+class Options(FileOptions):
     """What to project, and from what."""
 
-    gpu: str  # a key of GPUS
+    gpu: str
+    """t4."""
     bundle: Path
-    measured: list[Path]  # result files of `python -m bench steps`, on one GPU
+    """Folder made by `make export`."""
+    measured: tuple[Path, ...]
+    """Result files of `bench steps` for this bundle on another GPU, with a graph and, if there, without."""
     precision: str = "fp16"
-    out: Path = Path("bench/results")
+    """fp32, fp16 or int8."""
 
 
-@dataclass(frozen=True)
-class MeasuredStep:
-    """A measured row, all that is needed there."""
+class MeasuredRow(BaseModel):
+    """A row of steps in which all was measured that a projection needs."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
 
     cuda_graph: bool
     pace: Literal["realtime", "fast"]
-    ms_p50: float
+    step_ms_p50: float
     floor_ms: float
-    sm_clock_mhz: float
-    gpu_memory_mb: float | None
+    step_sm_clock_mhz: float
+    peak_gpu_memory_mb: float | None
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """Steps of one model and precision through TensorRT on one GPU."""
 
-    steps: list[MeasuredStep]  # the captured graph first
-    kernels: int  # in a step
+    steps: list[MeasuredRow]
+    """The captured graph first."""
+    kernels: int
+    """In a step."""
     provenance: Provenance
 
 
-def run_project(options: ProjectOptions, argv: Sequence[str], console: Console) -> Path:
-    """Project, print, write the projection's file and return its path. Raises InputError for bad input."""
+def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # noqa: ARG001 -- a command's arguments
+    """Project and write the projection's file. Raises InputError for bad input."""
     gpu = GPUS.get(options.gpu)
     if gpu is None:
         raise InputError(f"--gpu: expected one of {', '.join(GPUS)}, found {options.gpu!r}")
     bundle = read_bundle(options.bundle)
     file, entry = step_file(options.bundle, bundle, options.precision)
     measured = read_measured(options.measured, bundle, options.precision)
-    groups = [group_range(each, gpu, bundle.chunk_frames) for each in count_step(file)]
+    groups = [group_range(group, gpu, bundle.chunk_frames) for group in step_work(file)]
     chunk_ms = 1e3 * bundle.chunk_samples / bundle.sample_rate
-    steps = [step_range(each, measured.kernels, groups, gpu, chunk_ms) for each in measured.steps]
+    steps = [step_range(step, measured.kernels, groups, gpu, chunk_ms) for step in measured.steps]
     projection = Projection(
         projection=True,
         gpu=gpu.name,
@@ -82,7 +78,7 @@ def run_project(options: ProjectOptions, argv: Sequence[str], console: Console) 
         precision=options.precision,
         lookahead_ms=bundle.lookahead_ms,
         chunk_ms=chunk_ms,
-        gpu_memory_mb=measured.steps[0].gpu_memory_mb,
+        gpu_memory_mb=measured.steps[0].peak_gpu_memory_mb,
         groups=groups,
         steps=steps,
         assumptions=assumptions(gpu, bundle, measured, steps, chunk_ms),
@@ -98,14 +94,14 @@ def run_project(options: ProjectOptions, argv: Sequence[str], console: Console) 
             command=command(argv),
         ),
     )
-    path = write_projection(options.out, options.gpu, projection)
-    print_projection(projection, console)
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-    return path
+    usual = f"projection-{options.gpu}-{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-{options.precision}"
+    path = result_path(options.out, options.name or usual, Projection)
+    write_result(path, projection)
+    return Written(path, projection)
 
 
-def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> Measured:
-    """The steps of these result files: with a captured graph and, where there, without; of each the slower pace.
+def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> MeasuredRun:
+    """Read the steps of these result files: with a captured graph and, where there, without; of each the slower pace.
 
     Raises InputError for a file without steps of that model, look-ahead and precision, for files of several GPUs, and where
     what the projection needs was not measured.
@@ -129,15 +125,15 @@ def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> Meas
             f"{paths[0]}: expected cuda_graph, pace, step_ms_p50, floor_ms and step_sm_clock_mhz, found no row with all of them; "
             "measure again on a GPU"
         )
-    kinds_of_launch = [[each for each in steps if each.cuda_graph is graph] for graph in (True, False)]
-    return Measured([_slower_pace(each) for each in kinds_of_launch if each], kernels, results[0].provenance)
+    by_launch = [[step for step in steps if step.cuda_graph is graph] for graph in (True, False)]
+    return MeasuredRun([_slower_pace(alike) for alike in by_launch if alike], kernels, results[0].provenance)
 
 
-def _rows(path: Path, result: ResultFile, wanted: str) -> list[Row]:
+def _rows(path: Path, result: ResultFile, wanted: str) -> list[StepRow]:
     steps = [
         (f"{row.model}, {row.lookahead_ms} ms, {row.precision}", row)
-        for row in result.rows
-        if row.mode == "steps" and row.backend == "tensorrt"
+        for row in result.rows_of(StepRow)
+        if row.backend == "tensorrt"
     ]
     kinds = {kind for kind, _ in steps}
     if wanted not in kinds:
@@ -148,37 +144,38 @@ def _rows(path: Path, result: ResultFile, wanted: str) -> list[Row]:
     return [row for kind, row in steps if kind == wanted]
 
 
-def _measured(row: Row) -> MeasuredStep | None:
-    graph, pace, step, floor, clock = row.cuda_graph, row.pace, row.step_ms_p50, row.floor_ms, row.step_sm_clock_mhz
-    if graph is None or pace is None or step is None or floor is None or clock is None:
+def _measured(row: StepRow) -> MeasuredRow | None:
+    try:
+        return MeasuredRow.model_validate(row)
+    except ValidationError:
         return None
-    return MeasuredStep(graph, pace, step, floor, clock, row.peak_gpu_memory_mb)
 
 
-def _slower_pace(steps: Sequence[MeasuredStep]) -> MeasuredStep:
-    """The best of several at each pace, and of the two paces the slower: a live stream is paced."""
-    paces = {pace: [each for each in steps if each.pace == pace] for pace in {each.pace for each in steps}}
-    best = [min(each, key=lambda step: step.ms_p50) for each in paces.values()]
-    return max(best, key=lambda step: step.ms_p50)
+def _slower_pace(steps: Sequence[MeasuredRow]) -> MeasuredRow:
+    """Return the best of several at each pace, and of the two paces the slower: a live stream is paced."""
+    best: dict[str, MeasuredRow] = {}
+    for step in sorted(steps, key=lambda step: step.step_ms_p50):
+        best.setdefault(step.pace, step)
+    return max(best.values(), key=lambda step: step.step_ms_p50)
 
 
-def group_range(count: GroupCount, gpu: Gpu, rows: int) -> GroupRange:
-    """The range of a group's time, launches aside.
+def group_range(work: GroupWork, gpu: Gpu, rows: int) -> GroupRange:
+    """Return the range of a group's time, launches aside.
 
     Args:
-        count: what the group moves and computes.
+        work: what the group moves and computes.
         gpu: the GPU to project to.
-        rows: frames of the chunk, the rows of most products.
+        rows: frames of the chunk, the rows of most matrix products.
     """
-    low_bytes = count.constant_bytes + count.io_bytes
-    high_bytes = count.constant_bytes + max(count.io_bytes, count.node_bytes)
+    low_bytes = work.constant_bytes + work.io_bytes
+    high_bytes = work.constant_bytes + max(work.io_bytes, work.node_bytes)
     clock = gpu.throttled_mhz / gpu.boost_mhz
     filled = min(1.0, rows / TILE_ROWS)
     rates = {kind: rate * clock * (1 if kind == "fp32" else filled) for kind, rate in gpu.tera_ops.items()}
     return GroupRange(
-        **vars(count),
-        ms_low=max(_bytes_ms(low_bytes, gpu, gpu.low_share), _products_ms(count, gpu.tera_ops)),
-        ms_high=max(_bytes_ms(high_bytes, gpu, gpu.high_share), _products_ms(count, rates)),
+        **vars(work),
+        ms_low=max(_bytes_ms(low_bytes, gpu, gpu.low_share), _products_ms(work, gpu.tera_ops)),
+        ms_high=max(_bytes_ms(high_bytes, gpu, gpu.high_share), _products_ms(work, rates)),
     )
 
 
@@ -186,22 +183,22 @@ def _bytes_ms(count: int, gpu: Gpu, share: float) -> float:
     return count / (gpu.bandwidth_gb_s * share * 1e6)
 
 
-def _products_ms(count: GroupCount, tera_ops: dict[str, float]) -> float:
-    return sum(2 * number / (tera_ops[kind] * 1e9) for kind, number in count.multiply_adds.items())
+def _products_ms(work: GroupWork, tera_ops: dict[str, float]) -> float:
+    return sum(2 * number / (tera_ops[kind] * 1e9) for kind, number in work.multiply_adds.items())
 
 
-def step_range(step: MeasuredStep, kernels: int, groups: Sequence[GroupRange], gpu: Gpu, chunk_ms: float) -> StepRange:
-    """The range of the step's time: its groups', and above it what the measured step's kernels cost beyond its floor."""
-    cost = (step.ms_p50 - step.floor_ms) / kernels
-    high_cost = cost * step.sm_clock_mhz / gpu.throttled_mhz
-    low = sum(each.ms_low for each in groups)
-    high = sum(each.ms_high for each in groups) + kernels * high_cost
+def step_range(step: MeasuredRow, kernels: int, groups: Sequence[GroupRange], gpu: Gpu, chunk_ms: float) -> StepRange:
+    """Return the range of the step's time: that of its groups, and above it what the measured step's kernels cost beyond its floor."""
+    cost = (step.step_ms_p50 - step.floor_ms) / kernels
+    high_cost = cost * step.step_sm_clock_mhz / gpu.throttled_mhz
+    low = sum(group.ms_low for group in groups)
+    high = sum(group.ms_high for group in groups) + kernels * high_cost
     return StepRange(
         cuda_graph=step.cuda_graph,
-        measured_ms_p50=step.ms_p50,
+        measured_ms_p50=step.step_ms_p50,
         measured_pace=step.pace,
         measured_floor_ms=step.floor_ms,
-        measured_sm_clock_mhz=step.sm_clock_mhz,
+        measured_sm_clock_mhz=step.step_sm_clock_mhz,
         measured_kernel_us=1e3 * cost,
         kernel_us_high=1e3 * high_cost,
         kernels_ms_high=kernels * high_cost,
@@ -212,8 +209,10 @@ def step_range(step: MeasuredStep, kernels: int, groups: Sequence[GroupRange], g
     )
 
 
-def assumptions(gpu: Gpu, bundle: Bundle, measured: Measured, steps: Sequence[StepRange], chunk_ms: float) -> list[str]:
-    """What the range holds under, a line each."""
+def assumptions(
+    gpu: Gpu, bundle: Bundle, measured: MeasuredRun, steps: Sequence[StepRange], chunk_ms: float
+) -> list[str]:
+    """Return what the range holds under, a line each."""
     rates = ", ".join(f"{rate:g} T{'OP' if kind == 'int8' else 'FLOP'}/s {kind}" for kind, rate in gpu.tera_ops.items())
     other = measured.provenance.gpu
     return [
@@ -224,7 +223,7 @@ def assumptions(gpu: Gpu, bundle: Bundle, measured: Measured, steps: Sequence[St
         f"high: {gpu.high_share:g} of the bandwidth; no two nodes fused: all that they read and write crosses the bus",
         f"high: SM clock throttled to {gpu.throttled_mhz:g} of {gpu.boost_mhz:g} MHz",
         f"high: {bundle.chunk_frames} of the {TILE_ROWS} rows of a tensor core's tile are used",
-        *(_kernel_cost(each, measured) for each in steps),
+        *(_kernel_cost(step, measured) for step in steps),
         "high: launch gaps and latencies are clock cycles, so they grow by the ratio of the SM clocks; none overlaps with bytes",
         f"kernels as TensorRT {measured.provenance.tensorrt} made them for {other}; another version or GPU fuses otherwise",
         f"a kernel that fills more than {gpu.multiprocessors} SMs of {other} may take longer here than its bytes",
@@ -234,36 +233,9 @@ def assumptions(gpu: Gpu, bundle: Bundle, measured: Measured, steps: Sequence[St
     ]
 
 
-def _kernel_cost(step: StepRange, measured: Measured) -> str:
+def _kernel_cost(step: StepRange, measured: MeasuredRun) -> str:
     graph = "in a graph" if step.cuda_graph else "launched one by one"
     return (
         f"high: {measured.kernels} kernels {graph} cost {step.kernel_us_high:.1f} us each beside their bytes: "
         f"{step.measured_kernel_us:.1f} us beyond the floor on {measured.provenance.gpu} at {step.measured_sm_clock_mhz:.0f} MHz"
     )
-
-
-def print_projection(projection: Projection, console: Console) -> None:
-    """The groups, the kernels and the step, each with its range; below them the assumptions."""
-    title = f"{projection.gpu}: {LABEL}\n{projection.model}, look-ahead {projection.lookahead_ms} ms, {projection.precision}"
-    table = Table("", title=title)
-    for header in ("constants\nMB", "in, out\nMB", "unfused\nMB", "multiply-adds\nM", "low - high\nms, RTF"):
-        table.add_column(header, justify="right")
-    table.add_column("times are", no_wrap=True)
-    for group in projection.groups:
-        counted = (group.constant_bytes, group.io_bytes, group.node_bytes)
-        products = "\n".join(f"{number / 1e6:.1f} {kind}" for kind, number in group.multiply_adds.items())
-        span = f"{group.ms_low:.3f} - {group.ms_high:.3f}"
-        table.add_row(group.name, *(f"{each / 1e6:.2f}" for each in counted), products, span, LABEL)
-    for step in projection.steps:
-        graph = "graph" if step.cuda_graph else "no graph"
-        kernels = f"{projection.source.kernels} kernels, {graph}"
-        blank = ("",) * 4
-        table.add_section()
-        table.add_row(kernels, *blank, f"0.000 - {step.kernels_ms_high:.3f}", LABEL)
-        table.add_row(f"step, {graph}", *blank, step_span(step), LABEL, style="bold")
-        table.add_row(f"RTF, {graph}", *blank, rtf_span(step), LABEL, style="bold")
-    console.print(table)
-    console.print(f"GPU memory, {LABEL}: {memory_span(projection)} MB", highlight=False)
-    console.print(f"Assumptions of the {LABEL}:", highlight=False)
-    for each in projection.assumptions:
-        console.print(f"- {each}", highlight=False, soft_wrap=True)

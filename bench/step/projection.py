@@ -1,13 +1,11 @@
-"""A projection's record: GPUs by their datasheets, what is written of a projection, and reading it back."""
+"""A projection's record: GPUs by their datasheets, and what is written of a projection."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from bench.results import Figure, read_record
-from runtime.files import written_whole
+from bench.results import Measured, Record, Report, Rounded
 
 LABEL = "projection, not measured"
 
@@ -53,42 +51,38 @@ GPUS = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, validate_by_name=True)
-
-
-class GroupRange(_Strict):
-    """A group of nodes: what was counted (bench/step/counts.py), and the range of its time."""
+class GroupRange(Record):
+    """A group of nodes: what was counted (bench/step/workload.py), and the range of its time."""
 
     name: str
     constant_bytes: int
     io_bytes: int
     node_bytes: int
     multiply_adds: dict[str, int]
-    ms_low: Figure
-    ms_high: Figure
+    ms_low: Rounded
+    ms_high: Rounded
 
 
-class StepRange(_Strict):
+class StepRange(Record):
     """The whole step, and the measured one that its launch cost comes from."""
 
     cuda_graph: bool
-    measured_ms_p50: Figure
+    measured_ms_p50: Rounded
     measured_pace: Literal["realtime", "fast"]
-    measured_floor_ms: Figure
-    measured_sm_clock_mhz: Figure
-    measured_kernel_us: Figure
+    measured_floor_ms: Rounded
+    measured_sm_clock_mhz: Rounded
+    measured_kernel_us: Rounded
     """What a kernel costs beyond its share of the floor."""
-    kernel_us_high: Figure
-    kernels_ms_high: Figure
+    kernel_us_high: Rounded
+    kernels_ms_high: Rounded
     """All of them together; the low bound has none."""
-    ms_low: Figure
-    ms_high: Figure
-    rtf_low: Figure
-    rtf_high: Figure
+    ms_low: Rounded
+    ms_high: Rounded
+    rtf_low: Rounded
+    rtf_high: Rounded
 
 
-class Source(_Strict):
+class Source(Record):
     """What a projection was made from, and by."""
 
     bundle: str
@@ -97,64 +91,33 @@ class Source(_Strict):
     """Names of the result files."""
     gpu: str
     """That the result files were measured on."""
-    tensorrt: str | None
+    tensorrt: str | None = None
     kernels: int
     """In a step, as measured."""
     date: str
     """UTC, ISO 8601."""
-    commit: str | None
+    commit: str | None = None
     command: str
 
 
-class Projection(_Strict):
-    """bench/results/projections/projection-GPU-NAME.json: no time in it was measured on that GPU."""
+class Projection(Report):
+    """projection-GPU-NAME.json: no time in it was measured on that GPU."""
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
+    what = "projection"
+    advice = "project again with `python -m bench project`"
+    folder = "projections"
+
     projection: Literal[True]
     gpu: str
     model: str
     weights: Literal["trained", "random"]
     precision: str
     lookahead_ms: int
-    chunk_ms: Figure
-    gpu_memory_mb: Figure | None
+    chunk_ms: Rounded
+    gpu_memory_mb: Measured = None
     """As measured on the other GPU."""
     groups: list[GroupRange]
     steps: list[StepRange] = Field(min_length=1)
     """The captured graph first."""
     assumptions: list[str] = Field(min_length=1)
     source: Source
-
-
-def write_projection(folder: Path, gpu: str, projection: Projection) -> Path:
-    """Write a projection whole into the folder of projections among the result files of `folder`; return its path."""
-    name = f"{projection.model}-{projection.lookahead_ms}ms-{projection.precision}"
-    path = _folder(folder) / f"projection-{gpu}-{name}.json"
-    with written_whole(path) as temporary:
-        temporary.write_text(projection.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
-    return path
-
-
-def read_projections(folder: Path) -> list[Projection]:
-    """The projections among the result files of `folder`, sorted by name; raises InputError for a broken one."""
-    again = "project again with `python -m bench project`"
-    return [read_record(Projection, path, "projection", again) for path in sorted(_folder(folder).glob("*.json"))]
-
-
-def step_span(step: StepRange) -> str:
-    """The step's time in ms."""
-    return f"{step.ms_low:.2f} - {step.ms_high:.2f}"
-
-
-def rtf_span(step: StepRange) -> str:
-    """The step's time over its chunk's."""
-    return f"{step.rtf_low:.4f} - {step.rtf_high:.4f}"
-
-
-def memory_span(projection: Projection) -> str:
-    """GPU memory in MB; a dash where it was not measured anywhere."""
-    return "-" if projection.gpu_memory_mb is None else f"about {projection.gpu_memory_mb:.0f}"
-
-
-def _folder(results: Path) -> Path:
-    return results / "projections"

@@ -17,16 +17,18 @@ from bench.process import gpu_memory_mb, process_age_s
 
 WARM_UP = 50  # steps
 PACED_SHARE = 5  # one step in so many is timed at the pace of speech too
+COPY_BYTES, COPIES = 1 << 30, 10  # of the bandwidth's measurement
 
 Step = Callable[[int], object]
 """Runs the step of that number to its end: what it computed is there when it returns."""
 
 
 @dataclass(frozen=True)
-class Pace:
+class PaceTimes:
     """Steps at one pace, and what the GPU ran at meanwhile: medians of samples 100 ms apart, None without nvidia-smi."""
 
     seconds: list[float]
+    """Of each step."""
     sm_clock_mhz: float | None
     power_draw_w: float | None
 
@@ -35,30 +37,37 @@ class Pace:
 class Timings:
     """What every process can say of its steps."""
 
-    first_result_s: float  # from the process's start
-    fast: Pace  # back to back
-    realtime: Pace  # one step a chunk
+    first_result_s: float
+    """From the process's start."""
+    fast: PaceTimes
+    """Back to back."""
+    realtime: PaceTimes
+    """One step a chunk."""
     peak_gpu_memory_mb: float | None
 
 
 @dataclass(frozen=True)
-class Measured:
+class StepMeasurement:
     """One way to run the step, measured in a process of its own."""
 
     timings: Timings
-    engine: str  # that ran it, with its version
+    engine: str
+    """What ran the steps, with its version."""
     cuda_graph: bool | None
-    launches_per_step: int | None  # kernels
+    launches_per_step: int | None
+    """Kernels."""
     weights_bytes: int
-    copy_bandwidth: float | None  # bytes read and written per second by large copies within the GPU's memory
-    further_turns_per_step: float | None = None  # launches of RNN-T evaluations behind the step's own
+    copy_bandwidth: float | None
+    """Bytes read and written per second by large copies within the GPU's memory."""
+    further_turns_per_step: float | None = None
+    """Launches of RNN-T evaluations after those in the step."""
 
     def write(self, path: Path) -> None:
         """Write it as JSON, for the process that started this one."""
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
-def measure(step: Step, steps: int, chunk_s: float, paced: int | None = None) -> Timings:
+def time_steps(step: Step, steps: int, chunk_s: float, paced: int | None = None) -> Timings:
     """Time `steps` steps back to back and `paced` of them (None: a fifth) one every `chunk_s` seconds, each after a warm-up of its own."""
     step(0)
     first_result_s = process_age_s()
@@ -67,7 +76,18 @@ def measure(step: Step, steps: int, chunk_s: float, paced: int | None = None) ->
     return Timings(first_result_s, fast, realtime, gpu_memory_mb())
 
 
-def _timed(step: Step, steps: int, interval_s: float) -> Pace:
+def copy_bandwidth(copy: Callable[[], object], wait: Callable[[], object]) -> float:
+    """Return the bytes read and written per second by copies of COPY_BYTES. `copy` starts one, `wait` waits until all are done."""
+    copy()
+    wait()
+    begin = time.perf_counter()
+    for _ in range(COPIES):
+        copy()
+    wait()
+    return 2 * COPY_BYTES * COPIES / (time.perf_counter() - begin)
+
+
+def _timed(step: Step, steps: int, interval_s: float) -> PaceTimes:
     for index in range(WARM_UP):
         step(index)
     seconds = []
@@ -80,8 +100,8 @@ def _timed(step: Step, steps: int, interval_s: float) -> Pace:
             begin = time.perf_counter()
             step(index)
             seconds.append(time.perf_counter() - begin)
-    clocks, powers = ([each[place] for each in samples] for place in (0, 1))
-    return Pace(seconds, median(clocks) if clocks else None, median(powers) if powers else None)
+    clocks, powers = ([sample[place] for sample in samples] for place in (0, 1))
+    return PaceTimes(seconds, median(clocks) if clocks else None, median(powers) if powers else None)
 
 
 @contextmanager
@@ -98,7 +118,7 @@ def _sampled() -> Iterator[list[tuple[float, float]]]:
     def read() -> None:
         for line in process.stdout or ():
             fields = line.split(",")
-            if len(fields) == 2 and all(each.strip().replace(".", "").isdigit() for each in fields):
+            if len(fields) == 2 and all(field.strip().replace(".", "").isdigit() for field in fields):
                 samples.append((float(fields[0]), float(fields[1])))
 
     reader = threading.Thread(target=read, daemon=True)

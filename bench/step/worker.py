@@ -1,11 +1,10 @@
-"""A backend's steps, measured: one rung of the ladder in a process of its own, or `bench steps`.
+"""A backend's steps, measured: in a process of the ladder or the ablation, or in that of `bench steps`.
 
-Lean imports: a rung's start-up is a figure.
+Lean imports: a process's start-up is a figure.
 """
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.step.host_state import HostStateBackend
-from bench.step.timing import Measured, measure
+from bench.step.timing import COPY_BYTES, StepMeasurement, copy_bandwidth, time_steps
 from runtime.backends import Backend, open_backend
 from runtime.bundle import Bundle, read_bundle
 from runtime.cuda import Device, Queue
@@ -21,10 +20,11 @@ from runtime.errors import CudaError, exit_code
 from runtime.recognizer import ALL_VALID
 
 WINDOWS = 16  # different windows of noise, so that no step repeats its predecessor's
-COPY_BYTES, COPIES = 1 << 30, 10  # of the bandwidth measurement
 
 
-def measure_backend(backend: Backend, bundle: Bundle, precision: str, steps: int, paced: int | None = None) -> Measured:
+def measure_backend(
+    backend: Backend, bundle: Bundle, precision: str, steps: int, paced: int | None = None
+) -> StepMeasurement:
     """Time the steps of an open backend, `paced` of them at the pace of speech, and the GPU's copies where it has one."""
     windows = np.random.default_rng(0).standard_normal((WINDOWS, bundle.window_samples)).astype(np.float32) * 0.05
     state, taken = backend.new_state(), 0
@@ -34,22 +34,22 @@ def measure_backend(backend: Backend, bundle: Bundle, precision: str, steps: int
         taken += 1
         state = backend.step(windows[index % WINDOWS], ALL_VALID, state).state
 
-    timings = measure(step, steps, bundle.chunk_samples / bundle.sample_rate, paced)
+    timings = time_steps(step, steps, bundle.chunk_samples / bundle.sample_rate, paced)
     turns = backend.further_turns
     engine = backend.name.partition("-")[0]
-    return Measured(
+    return StepMeasurement(
         timings=timings,
         engine=f"{engine} {import_module(engine).__version__}",
         cuda_graph=backend.cuda_graph,
         launches_per_step=backend.kernels_per_step,
         weights_bytes=bundle.step(precision).bytes,
-        copy_bandwidth=None if backend.name.endswith("-cpu") else copy_bandwidth(Device()),
+        copy_bandwidth=None if backend.name.endswith("-cpu") else gpu_bandwidth(Device()),
         further_turns_per_step=None if turns is None else turns / taken,
     )
 
 
-def copy_bandwidth(device: Device) -> float:
-    """Bytes read and written per second by large copies within the GPU's memory."""
+def gpu_bandwidth(device: Device) -> float:
+    """Return the bytes read and written per second by large copies within the GPU's memory."""
     with Queue(device) as queue:
         source, target = queue.allocate(COPY_BYTES), queue.allocate(COPY_BYTES)
         kind = device.api.cudaMemcpyKind.cudaMemcpyDeviceToDevice
@@ -57,17 +57,11 @@ def copy_bandwidth(device: Device) -> float:
         def copy() -> None:
             device.call("cudaMemcpyAsync", target, source, COPY_BYTES, kind, queue.handle)
 
-        copy()
-        queue.wait()
-        begin = time.perf_counter()
-        for _ in range(COPIES):
-            copy()
-        queue.wait()
-        return 2 * COPY_BYTES * COPIES / (time.perf_counter() - begin)
+        return copy_bandwidth(copy, queue.wait)
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line that the ladder makes."""
+    """Parse the command line that the ladder and the ablation make."""
     parser = argparse.ArgumentParser(prog="python -m bench.step.worker", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--backend", required=True, help="as `bench steps` has them")

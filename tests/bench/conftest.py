@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bench.results import DataProvenance, Provenance, ResultFile, Row, row
+from bench.results import DataProvenance, Provenance, ResultFile, SpeechRow
 from tests.runtime.conftest import folder, rig  # noqa: F401 -- fixtures: the toy bundle and the fake GPU
 
 
@@ -65,8 +65,10 @@ def make_stream() -> Callable[..., FakeStream]:
 
 
 @pytest.fixture
-def a_row() -> Row:
-    return row(
+def a_row() -> SpeechRow:
+    return SpeechRow(
+        mode="utterance",
+        lang="en",
         model="m",
         weights="trained",
         decoder="ctc",
@@ -87,7 +89,7 @@ def a_row() -> Row:
 
 
 @pytest.fixture
-def a_result(a_row: Row) -> ResultFile:
+def a_result(a_row: SpeechRow) -> ResultFile:
     provenance = Provenance(
         date="2026-01-01T00:00:00+00:00",
         commit="c0ffee",

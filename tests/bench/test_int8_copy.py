@@ -5,9 +5,9 @@ from pathlib import Path
 
 import onnx
 import pytest
+from bench.int8_copy import check_methods, int8_copy
 
 from bench import int8_copy as module
-from bench.int8_copy import check_methods, int8_copy
 from calibration.record import calibration_path
 from calibration.step import add_int8
 from export.quantise import thresholds_of

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bench.results import ResultFile, default_name, read_result, read_results, result_path, row, write_result
+from bench.results import ResultFile, SpeechRow, default_name, read_result, read_results, result_path, write_result
 from runtime.errors import InputError
 
 PROVENANCE = "date commit command gpu driver sm_clock_mhz power_w tensorrt cuda python cpu data"
 ROW = """model weights decoder precision calibration backend cuda_graph lookahead_ms frame_ms pace data wer cer rtf_p50
-    rtf_p95 step_ms_p50 step_ms_p95 step_ms_p99 launches_per_step floor_ms first_partial_ms_p50 first_partial_ms_p95
+    rtf_p95 step_ms_p50 step_ms_p95 step_ms_p99 first_partial_ms_p50 first_partial_ms_p95
     first_partial_onset_ms_p50 first_partial_onset_ms_p95 final_ms_p50 final_ms_p95 final_speech_end_ms_p50
     final_speech_end_ms_p95 peak_gpu_memory_mb plan_mb build_s"""
 
@@ -36,12 +36,20 @@ def test_what_is_written_is_read(tmp_path: Path, a_result: ResultFile) -> None:
     assert read_results(tmp_path) == {"a": a_result}
 
 
-def test_keys_of_later_stages_are_kept(tmp_path: Path, a_result: ResultFile) -> None:
+def test_files_from_before_rows_had_kinds_are_read(tmp_path: Path, a_result: ResultFile) -> None:
     written = json.loads(a_result.model_dump_json(by_alias=True))
-    written["rows"][0]["energy_j"] = 3.5
+    del written["rows"][0]["lang"]
+    written["rows"][0] |= {"chunk_ms_p50": None, "rung": None, "found": None}  # other kinds' keys, as they were written
     (tmp_path / "a.json").write_text(json.dumps(written))
-    again = read_result(tmp_path / "a.json")
-    assert again.rows[0].model_dump()["energy_j"] == 3.5
+    assert read_result(tmp_path / "a.json") == a_result
+
+
+@pytest.mark.parametrize("unknown", [{"step_ms_p5O": 1.0}, {"wre": 3.0}, {"chunk_ms_p50": 1.0}])
+def test_a_key_that_a_kind_has_not_is_refused(a_row: SpeechRow, unknown: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        SpeechRow.model_validate(a_row.model_dump() | unknown)
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        a_row.with_(**unknown)
 
 
 def _without(*keys: str | int) -> Callable[[dict[str, Any]], None]:
@@ -65,10 +73,12 @@ def _with(key: str, value: object) -> Callable[[dict[str, Any]], None]:
     ("breakage", "message"),
     [
         (_without("provenance"), "provenance: Field required"),
-        (_without("rows", 0, "wer"), "rows.0.wer: Field required"),
+        (_without("rows", 0, "mode"), "rows.0: Unable to extract tag"),
+        (_without("rows", 0, "model"), "rows.0.utterance.model: Field required"),
+        (_with("energy_j", 3.5), "rows.0.utterance.energy_j: Extra inputs"),
         (_without("rows", 0), "rows: List should have at least 1 item"),
-        (_with("precision", "int4"), "rows.0.precision"),
-        (_with("wer", "low"), "rows.0.wer"),
+        (_with("precision", "int4"), "rows.0.utterance.precision"),
+        (_with("wer", "low"), "rows.0.utterance.wer"),
         (lambda written: written.update(schema=2), "schema"),
     ],
 )
@@ -94,9 +104,9 @@ def test_no_json(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_figure_is_finite(value: float) -> None:
+def test_a_figure_is_finite(a_row: SpeechRow, value: float) -> None:
     with pytest.raises(ValidationError, match="finite"):
-        row(model="", weights="random", decoder="ctc", precision="fp32", backend="", lookahead_ms=0, data="", wer=value)
+        a_row.with_(wer=value)
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(None, "m-80ms-asr_eval-en"), (3, "m-80ms-asr_eval-en-first3")])

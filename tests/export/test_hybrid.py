@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from bench.step.steps import StepOptions, run_steps
 from omegaconf import OmegaConf
 from rich.console import Console
 
@@ -18,7 +19,6 @@ from bench.ablation import AblationOptions, run_ablation
 from bench.results import read_result
 from bench.speech.offline import load_reference
 from bench.step.ladder import LadderOptions, run_ladder
-from bench.step.steps import StepOptions, run_steps
 from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as calibrate
 from calibration.collect import ObservedBackend, stream_speech

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from bench.speech.feed import Clip, VirtualClock, feed
+
 from runtime import Recognizer
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from bench.speech.bargein_results import read_bargein
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.results import read_result
-from bench.speech.bargein_results import read_bargein
 from bench.step.projection import read_projections
 from calibration.record import calibration_path, read_calibration
 from data.manifest import read_manifest

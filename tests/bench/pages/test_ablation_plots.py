@@ -10,6 +10,7 @@ import pytest
 from bench.pages.ablation_plots import plot_paths, plots, write_plots
 from bench.results import ResultFile, Row
 from runtime.errors import InputError
+from tests.bench.rows import changed
 
 
 @pytest.fixture
@@ -25,10 +26,10 @@ def ablation(a_row: Row, a_result: ResultFile) -> ResultFile:
             }
             same |= {"lookahead_ms": lookahead_ms, "functional_check": False}
             change = {"wer_change": 2.0, "wer_change_low": 0.5, "wer_change_high": 3.5} if method else {}
-            rows.append(a_row.model_copy(update=same | change | {"wer": wer}))
+            rows.append(changed(a_row, same | change | {"wer": wer}))
             for graph in (True, False):
                 steps = {"mode": "steps", "cuda_graph": graph, "step_ms_p50": 1.25, "step_ms_p99": 1.5, "wer": None}
-                rows.append(a_row.model_copy(update=same | steps))
+                rows.append(changed(a_row, same | steps))
     return a_result.model_copy(update={"rows": rows})
 
 
@@ -55,7 +56,7 @@ def test_every_combination_is_named(ablation: ResultFile) -> None:
 
 
 def test_without_error_rates_there_are_steps_only(ablation: ResultFile, tmp_path: Path) -> None:
-    rows = [row.model_copy(update={"wer": None}) for row in ablation.rows]
+    rows = [changed(row, {"wer": None}) for row in ablation.rows]
     written = write_plots(tmp_path / "a.json", ablation.model_copy(update={"rows": rows}))
     assert written == [tmp_path / "a-steps.svg"] == list(tmp_path.iterdir())
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.pages.all_figures import appendix
+from bench.pages.all_figures import all_figures
 from bench.results import ResultFile, write_result
+from tests.bench.rows import changed
 
 
 def test_a_row_of_a_cpu(tmp_path: Path, a_result: ResultFile) -> None:
     write_result(tmp_path / "a.json", a_result)
-    text = appendix(tmp_path)
+    text = all_figures(tmp_path)
     cells = "m, 80 ms | fp32 | onnxruntime-cpu | A CPU, 2 cores | set_en, utterances | back to back | none | 12.35 | 0.0400 / 0.0500"
     assert f"| {cells} | 7.5 / 9.2 | 200 host |" in text
     assert "Decoding ms" not in text  # nothing has such a figure
@@ -19,11 +20,11 @@ def test_a_row_of_a_cpu(tmp_path: Path, a_result: ResultFile) -> None:
 
 
 def test_a_gpu_is_named_and_a_quick_look_left_out(tmp_path: Path, a_result: ResultFile) -> None:
-    on_gpu = a_result.rows[0].model_copy(update={"functional_check": False, "peak_gpu_memory_mb": 512.0})
-    quick = on_gpu.model_copy(update={"limit": 3, "data": "quick_en"})
+    on_gpu = changed(a_result.rows[0], {"functional_check": False, "peak_gpu_memory_mb": 512.0})
+    quick = changed(on_gpu, {"limit": 3, "data": "quick_en"})
     provenance = a_result.provenance.model_copy(update={"gpu": "NVIDIA X"})
     write_result(tmp_path / "b.json", ResultFile(provenance=provenance, rows=[on_gpu, quick]))
-    text = appendix(tmp_path)
+    text = all_figures(tmp_path)
     assert "| NVIDIA X | set_en, utterances |" in text
     assert "| 512 GPU |" in text
     assert "quick_en" not in text
@@ -35,9 +36,9 @@ def test_a_gpu_is_named_and_a_quick_look_left_out(tmp_path: Path, a_result: Resu
 def test_int8_is_named_with_its_thresholds_method(
     tmp_path: Path, a_result: ResultFile, precision: str, calibration: str | None, label: str
 ) -> None:
-    row = a_result.rows[0].model_copy(update={"precision": precision, "calibration": calibration})
+    row = changed(a_result.rows[0], {"precision": precision, "calibration": calibration})
     write_result(tmp_path / "a.json", a_result.model_copy(update={"rows": [row]}))
-    assert f"| m, 80 ms | {label} | onnxruntime-cpu |" in appendix(tmp_path)
+    assert f"| m, 80 ms | {label} | onnxruntime-cpu |" in all_figures(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -52,17 +53,17 @@ def test_steps_have_a_table_of_their_own(tmp_path: Path, a_result: ResultFile, g
         "floor_ms": 0.1234,
         "launches_per_step": 400.0,
     }
-    update = {
+    update: dict[str, object] = {
         "mode": "steps",
         "backend": "tensorrt",
         "pace": "realtime",
         "cuda_graph": graph,
         "functional_check": False,
     }
-    step = a_result.rows[0].model_copy(update=update | times)
+    step = changed(a_result.rows[0], {**update, **times})
     provenance = a_result.provenance.model_copy(update={"gpu": "NVIDIA X", "tensorrt": "8.6.0"})
     write_result(tmp_path / "b.json", ResultFile(provenance=provenance, rows=[step]))
-    text = appendix(tmp_path)
+    text = all_figures(tmp_path)
     assert f"| {engine} | NVIDIA X | real time | 1.50 / 1.60 / 1.75 | 0.123 | 400 |" in text
     assert "## Speech" not in text
 
@@ -70,10 +71,8 @@ def test_steps_have_a_table_of_their_own(tmp_path: Path, a_result: ResultFile, g
 def test_endpoints_have_theirs_and_each_stage_a_row(tmp_path: Path, a_result: ResultFile) -> None:
     stages = {name: {"mean": 1.0, "p50": 2.0, "p95": 3.0} for name in ("frame_ms", "total_ms")}
     update = {"mode": "endpoint", "found": 9, "late": 1, "early": 0, "missed": 2, "waterfall": stages, "lm": "gram"}
-    write_result(
-        tmp_path / "a.json", a_result.model_copy(update={"rows": [a_result.rows[0].model_copy(update=update)]})
-    )
-    text = appendix(tmp_path)
+    write_result(tmp_path / "a.json", a_result.model_copy(update={"rows": [changed(a_result.rows[0], update)]}))
+    text = all_figures(tmp_path)
     labels = "| m, 80 ms | fp32 | onnxruntime-cpu | A CPU, 2 cores | gram |"
     assert f"{labels} set_en, endpoints | 9 / 1 / 0 / 2 | 12.35 / - |" in text
     for stage in ("frame", "total"):

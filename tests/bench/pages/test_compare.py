@@ -5,21 +5,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.__main__ import parse_args, run
+from bench.__main__ import run
 from bench.pages.compare import Change, Comparison, compare
 from bench.results import ResultFile, Row, UtteranceRecord, write_result
 from bench.score.rates import percentiles
 from runtime.errors import InputError, exit_code
+from tests.bench.rows import changed
 
 SAID = {"one_en": ["a b c d", "e f"], "two_en": ["g h i", "j"]}  # references by data set
 
 
 def result(base: ResultFile, wrong: int, data: tuple[str, ...] = ("one_en", "two_en"), **update: object) -> ResultFile:
     """A run of these data sets whose first `wrong` words of each clip are wrong."""
-    rows = [base.rows[0].model_copy(update={"data": each} | update) for each in data]
+    rows = [changed(base.rows[0], {"data": each} | update) for each in data]
     records = [
         UtteranceRecord(
             data=each,
+            lang="en",
             mode="utterance",
             audio=f"{place}.wav",
             reference=text,
@@ -41,9 +43,9 @@ def test_every_data_set_and_all_of_them(a_result: ResultFile) -> None:
         assert found.difference.words == words
         assert found.difference.points == pytest.approx(100 * expected)
     assert one.figures == {
-        "RTF p50": Change(0.04, 0.01, None),  # without the clips' own no interval
-        "final from last frame p50, ms": Change(7.5, 7.5, None),
-        "final from last frame p95, ms": Change(9.25, 9.25, None),
+        "rtf_p50": Change(0.04, 0.01, None),  # without the clips' own no interval
+        "final_ms_p50": Change(7.5, 7.5, None),
+        "final_ms_p95": Change(9.25, 9.25, None),
     }
     assert both.figures == {}
 
@@ -55,6 +57,7 @@ def timed(base: ResultFile, seed: int, slower_ms: float) -> ResultFile:
     for place, late in enumerate(rng.normal(50 + slower_ms, 2, 40)):
         record = UtteranceRecord(
             data=("one_en", "two_en")[place % 2],
+            lang="en",
             mode="utterance",
             audio=f"{place}.wav",
             reference="a b",
@@ -68,9 +71,7 @@ def timed(base: ResultFile, seed: int, slower_ms: float) -> ResultFile:
     rows = []
     for data in ("one_en", "two_en"):
         found = percentiles(each.final_ms for each in records if each.data == data)
-        rows.append(
-            base.rows[0].model_copy(update={"data": data, "final_ms_p50": found.p50, "final_ms_p95": found.p95})
-        )
+        rows.append(changed(base.rows[0], {"data": data, "final_ms_p50": found.p50, "final_ms_p95": found.p95}))
     return base.model_copy(update={"rows": rows, "utterances": records})
 
 
@@ -78,15 +79,15 @@ def timed(base: ResultFile, seed: int, slower_ms: float) -> ResultFile:
 def test_latencies_beyond_noise(a_result: ResultFile, slower_ms: float, beyond: bool) -> None:
     one, _, both = compare(timed(a_result, 1, 0.0), timed(a_result, 2, slower_ms))
     for found in (one, both):
-        p50 = found.figures["final from last frame p50, ms"]
+        p50 = found.figures["final_ms_p50"]
         assert p50.interval is not None
         assert p50.interval[0] < p50.b - p50.a < p50.interval[1]
         assert p50.beyond_noise is beyond
-    assert one.figures["RTF p50"] == Change(0.04, 0.04, (0.0, 0.0))
-    assert one.figures["RTF p50"].beyond_noise is False
-    assert both.figures["RTF p50"] == Change(0.05, 0.05, (0.0, 0.0))  # of the clips: no row sums up both
-    assert both.figures["first partial from speech onset p95, ms"].beyond_noise is beyond
-    assert "first partial from speech onset p95, ms" not in one.figures  # its row has none
+    assert one.figures["rtf_p50"] == Change(0.04, 0.04, (0.0, 0.0))
+    assert one.figures["rtf_p50"].beyond_noise is False
+    assert both.figures["rtf_p50"] == Change(0.05, 0.05, (0.0, 0.0))  # of the clips: no row sums up both
+    assert both.figures["first_partial_onset_ms_p95"].beyond_noise is beyond
+    assert "first_partial_onset_ms_p95" not in one.figures  # its row has none
 
 
 def test_clips_of_random_weights_must_be_the_same_too(a_result: ResultFile) -> None:
@@ -107,35 +108,36 @@ def test_random_weights_have_times_only(a_result: ResultFile) -> None:
 
 def test_steps_are_told_apart_by_pace_and_rungs_by_name(a_row: Row, a_result: ResultFile) -> None:
     steps = [
-        a_row.model_copy(
-            update={"mode": "steps", "pace": pace, "rung": rung, "cuda_graph": graph, "step_ms_p50": 1.0 + place}
-            | {"wer": None}
+        changed(
+            a_row,
+            {"mode": "steps", "pace": pace, "rung": rung, "cuda_graph": graph, "step_ms_p50": 1.0 + place}
+            | {"wer": None},
         )
         for place, (pace, rung, graph) in enumerate(
             [("fast", "eager", False), ("realtime", "eager", False), ("fast", "graph", True), ("fast", "graph", False)]
         )
     ]
-    faster = [row.model_copy(update={"step_ms_p50": 0.5}) for row in steps[::-1]]
+    faster = [changed(row, {"step_ms_p50": 0.5}) for row in steps[::-1]]
     found = compare(*(a_result.model_copy(update={"rows": rows}) for rows in (steps, faster)))
-    assert [each.figures["step p50, ms"] for each in found] == [Change(a, 0.5, None) for a in (1.0, 2.0, 3.0, 4.0)]
+    assert [each.figures["step_ms_p50"] for each in found] == [Change(a, 0.5, None) for a in (1.0, 2.0, 3.0, 4.0)]
     assert found[2] == Comparison("graph, fp32, set_en, steps, fast, CUDA graph", None, found[2].figures)
 
 
 def test_streams_are_told_apart_by_their_number(a_row: Row, a_result: ResultFile) -> None:
     update = {"mode": "streams", "wer": None, "rtf_p50": None, "rtf_p95": None, "final_ms_p50": None}
     rows = [
-        a_row.model_copy(update=update | {"streams": each, "chunk_ms_p50": 1.0 * each, "chunk_ms_p99": 3.0 * each})
+        changed(a_row, update | {"streams": each, "chunk_ms_p50": 1.0 * each, "chunk_ms_p99": 3.0 * each})
         for each in (1, 64, 128)
     ]
-    slower = [row.model_copy(update={"chunk_ms_p50": 500.0}) for row in rows[:0:-1]]  # 128 and 64 streams
+    slower = [changed(row, {"chunk_ms_p50": 500.0}) for row in rows[:0:-1]]  # 128 and 64 streams
     first, second = compare(*(a_result.model_copy(update={"rows": each}) for each in (rows, slower)))
     assert (first.data, second.data) == ("set_en, 64 streams", "set_en, 128 streams")
     assert first.figures == {
-        "chunk p50, ms": Change(64.0, 500.0, None),
-        "chunk p99, ms": Change(192.0, 192.0, None),
-        "final from last frame p95, ms": Change(9.25, 9.25, None),
+        "chunk_ms_p50": Change(64.0, 500.0, None),
+        "chunk_ms_p99": Change(192.0, 192.0, None),
+        "final_ms_p95": Change(9.25, 9.25, None),
     }
-    assert second.figures["chunk p50, ms"] == Change(128.0, 500.0, None)
+    assert second.figures["chunk_ms_p50"] == Change(128.0, 500.0, None)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def test_the_command_prints_both_tables(
     write_result(paths[0], result(a_result, 0))
     write_result(paths[1], result(a_result, 1, rtf_p50=0.01, functional_check=False))
     argv = ["compare", *map(str, paths)]
-    assert exit_code(lambda: run(parse_args(argv), argv)) == 0
+    assert exit_code(lambda: run(argv)) == 0
     said = capsys.readouterr().out
     assert max(len(each) for each in said.splitlines() if "│" in each) <= 120
     assert "m, 80 ms, fp32 on onnxruntime-cpu; A CPU, 2 cores" in said
@@ -183,7 +185,7 @@ def test_bad_files(
     (tmp_path / "broken.json").write_text("{")
     write_result(tmp_path / "other.json", result(a_result, 0).model_copy(update={"utterances": []}))
     argv = ["compare", str(tmp_path / "a.json"), str(tmp_path / second)]
-    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    assert exit_code(lambda: run(argv)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

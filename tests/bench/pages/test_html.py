@@ -9,12 +9,13 @@ from pathlib import Path
 import jiwer
 import pytest
 
-from bench.__main__ import parse_args, run
+from bench.__main__ import run
 from bench.pages import html as report
 from bench.pages.html import newest, page
 from bench.results import ResultFile, UtteranceRecord, read_result, write_result
 from bench.score.normalise import normalise
 from runtime.errors import InputError, exit_code
+from tests.bench.rows import changed
 
 EVIL = "</p><script>alert('x')</script> \"quoted\" & <b>bold</b> {{ name }}"
 
@@ -25,7 +26,7 @@ def said(reference: str, hypothesis: str, **more: object) -> UtteranceRecord:
 
 
 def of(a_result: ResultFile, *utterances: UtteranceRecord, **row: object) -> ResultFile:
-    rows = [a_result.rows[0].model_copy(update=row)]
+    rows = [changed(a_result.rows[0], row)]
     return a_result.model_copy(update={"utterances": list(utterances), "rows": rows})
 
 
@@ -127,7 +128,7 @@ def test_no_text_becomes_markup(a_result: ResultFile) -> None:
 def test_nothing_comes_from_elsewhere(a_result: ResultFile) -> None:
     waterfall = {"step_ms": {"mean": 2.0, "p50": 2.0, "p95": 2.0}, "total_ms": {"mean": 2.0, "p50": 2.0, "p95": 2.0}}
     measured = {"waterfall": waterfall, "step_ms_p50": 1.0, "step_ms_p99": 2.0, "data": "a$b$_en"}
-    result = of(a_result, *[said("a b", "a", data="a$b$_en")] * 2, **measured)
+    result = of(a_result, *[said("a b", "a", data="a$b$_en", mode="endpoint")] * 2, mode="endpoint", **measured)
     text = page("a", result)
     found = Page(text)
     assert found.tags.count("figure") == found.tags.count("svg") == 4
@@ -176,9 +177,9 @@ def test_the_newest_with_transcripts(a_result: ResultFile, tmp_path: Path, monke
         provenance = result.provenance.model_copy(update={"date": f"{date}T00:00:00+00:00"})
         write_result(path, result.model_copy(update={"provenance": provenance}))
     monkeypatch.chdir(tmp_path)
-    run(parse_args(["report"]), [])
+    run(["report"])
     assert [path.name for path in (tmp_path / "build" / "reports").iterdir()] == ["new.html"]
-    run(parse_args(["report", "made/old.json", "--out", "a.html"]), [])
+    run(["report", "made/old.json", "--out", "a.html"])
     assert Page((tmp_path / "a.html").read_text()).transcripts
 
 
@@ -192,16 +193,16 @@ def test_bad_input(a_result: ResultFile, tmp_path: Path, capsys: pytest.CaptureF
         ("missing", "No such file"),
         ("broken", "no result file of schema 1"),
         ("none", "expected a result with transcripts, found none"),
-        ("lang", "LANG one of en, de, found 'set_xx'"),
+        ("lang", "expected texts in a language out of en, de, found 'xx'"),
         ("row", "expected a row of other_en, utterance, found none"),
     ):
         argv = ["report", str(tmp_path / f"{name}.json"), "--out", str(out)]
-        assert exit_code(lambda argv=argv: run(parse_args(argv), argv)) == 2  # type: ignore[misc]
+        assert exit_code(lambda argv=argv: run(argv)) == 2  # type: ignore[misc]
         error = capsys.readouterr().err
         assert message in error
         assert (error[:7], error.count("\n")) == ("error: ", 1)
         assert not out.exists()
     write_result(tmp_path / "good.json", of(a_result, said("a", "a")))
     argv = ["report", str(tmp_path / "good.json"), "--out", str(tmp_path)]
-    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    assert exit_code(lambda: run(argv)) == 2
     assert f"expected to write {tmp_path}, found" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from bench.pages.html import page
 from bench.results import ResultFile, UtteranceRecord
+from tests.bench.rows import changed
 
 PARTIALS = ((0.9, "the ca"), (1.06, "the cat"), (1.24, "a cart 👍"), (1.38, "a cart 👍 goes"))
 FINAL = "a cart 👍 goes <b>on</b>"
@@ -32,7 +33,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def written(a_result: ResultFile, tmp_path: Path) -> str:
     """The page's address."""
-    row = a_result.rows[0].model_copy(update={"step_ms_p50": 1.5, "step_ms_p99": 2.5})
+    row = changed(a_result.rows[0], {"step_ms_p50": 1.5, "step_ms_p99": 2.5})
     same = {
         "data": "set_en",
         "mode": "utterance",

@@ -4,6 +4,7 @@ import pytest
 
 from bench.pages.overview import NO_RESULT, overview
 from bench.results import ResultFile, Row, UtteranceRecord
+from tests.bench.rows import changed
 
 GPU = {"backend": "tensorrt", "cuda_graph": True, "functional_check": False, "peak_gpu_memory_mb": 512.0}
 
@@ -15,11 +16,12 @@ def cells(results: list[ResultFile]) -> list[list[str]]:
 @pytest.fixture
 def on_gpu(a_result: ResultFile) -> ResultFile:
     """Two data sets of two clips each: FP16 in TensorRT, 12.35 and 20 % wrong."""
-    base = a_result.rows[0].model_copy(update=GPU | {"precision": "fp16"})
-    rows = [base, base.model_copy(update={"data": "two_en", "wer": 20.0})]
+    base = changed(a_result.rows[0], GPU | {"precision": "fp16"})
+    rows = [base, changed(base, {"data": "two_en", "wer": 20.0})]
     records = [
         UtteranceRecord(
             data=row.data,
+            lang="en",
             mode="utterance",
             audio=f"{clip}.wav",
             reference="a b",
@@ -37,7 +39,7 @@ def on_gpu(a_result: ResultFile) -> ResultFile:
 
 
 def with_rows(result: ResultFile, **update: object) -> ResultFile:
-    return result.model_copy(update={"rows": [row.model_copy(update=update) for row in result.rows]})
+    return result.model_copy(update={"rows": [changed(row, update) for row in result.rows]})
 
 
 def test_data_sets_share_a_row_and_its_times_are_over_all_clips(on_gpu: ResultFile) -> None:
@@ -83,11 +85,9 @@ def test_rows_of_a_cpu(on_gpu: ResultFile, a_result: ResultFile, update: dict[st
 
 
 def test_steps_of_random_weights_have_their_pace_s_times_and_no_error_rate(on_gpu: ResultFile, a_row: Row) -> None:
-    steps = a_row.model_copy(update=GPU | {"mode": "steps", "weights": "random", "wer": None, "data": "noise"})
-    paces = [
-        steps.model_copy(update={"pace": pace, "rtf_p50": rtf}) for pace, rtf in (("fast", 0.01), ("realtime", 0.02))
-    ]
-    rung = steps.model_copy(update={"rung": "a rung"})
+    steps = changed(a_row, GPU | {"mode": "steps", "weights": "random", "wer": None, "data": "noise"})
+    paces = [changed(steps, {"pace": pace, "rtf_p50": rtf}) for pace, rtf in (("fast", 0.01), ("realtime", 0.02))]
+    rung = changed(steps, {"rung": "a rung"})
     header, _, first, second = cells([on_gpu.model_copy(update={"rows": [*paces, rung]}), on_gpu])
     assert header[3] == "WER %: set_en / two_en"
     assert first[0] == "m, 80 ms"

@@ -10,6 +10,7 @@ from bench.pages.plots import page_plots
 from bench.results import ResultFile, Row
 from bench.speech.waterfall import STAGES
 from runtime.errors import InputError
+from tests.bench.rows import changed
 
 OWNERS = "cuda weights contexts graphs activations states inputs_outputs"
 MEMORY = {owner: 10.0 * (place + 1) for place, owner in enumerate(OWNERS.split())}
@@ -22,14 +23,14 @@ def texts(svg: str) -> list[str]:
 @pytest.fixture
 def on_gpu(a_row: Row, a_result: ResultFile) -> ResultFile:
     """Steps with a graph and without, first texts by stage, and an ablation with an error rate."""
-    base = a_row.model_copy(update={"backend": "tensorrt", "functional_check": False})
+    base = changed(a_row, {"backend": "tensorrt", "functional_check": False})
     times = {"mode": "steps", "step_ms_p50": 1.0, "step_ms_p95": 1.2, "step_ms_p99": 1.5, "pace": "fast"}
     times["step_ms_percentiles"] = {"0": 0.9, "50": 1.0, "75": 1.1, "99.9": 1.9, "100": 5.0}
-    steps = [base.model_copy(update=times | {"cuda_graph": graph}) for graph in (True, False)]
-    ladder = base.model_copy(update=times | {"rung": "NeMo in PyTorch, eager", "backend": "torch", "precision": "fp16"})
+    steps = [changed(base, times | {"cuda_graph": graph}) for graph in (True, False)]
+    ladder = changed(base, times | {"rung": "NeMo in PyTorch, eager", "backend": "torch", "precision": "fp16"})
     stages = {name: {"mean": 30.0, "p50": 2.0, "p95": 3.0} for name in STAGES}
     stages["total_ms"] = {"mean": 240.0, "p50": 240.0, "p95": 321.0}
-    text = base.model_copy(update={"mode": "endpoint", "waterfall": stages})
+    text = changed(base, {"mode": "endpoint", "waterfall": stages})
     ablation = [
         each.model_copy(update={"combination": "c", "precision": "int8", "calibration": "mse"})
         for each in (base, steps[0])
@@ -64,7 +65,7 @@ def test_a_plot_of_each_kind_and_the_same_bytes_again(on_gpu: ResultFile, tmp_pa
 
 
 def test_rows_without_a_distribution_have_no_line(on_gpu: ResultFile, tmp_path: Path) -> None:
-    rows = [row if row.cuda_graph else row.model_copy(update={"step_ms_percentiles": None}) for row in on_gpu.rows]
+    rows = [row if row.cuda_graph else changed(row, {"step_ms_percentiles": None}) for row in on_gpu.rows]
     both, one = (
         page_plots(tmp_path, [each])[tmp_path / "plots" / "steps.svg"]
         for each in (on_gpu, on_gpu.model_copy(update={"rows": rows}))
@@ -75,18 +76,14 @@ def test_rows_without_a_distribution_have_no_line(on_gpu: ResultFile, tmp_path: 
 
 
 def test_a_panel_for_each_model_look_ahead_and_decoder(on_gpu: ResultFile, tmp_path: Path) -> None:
-    rows = [
-        row.model_copy(update=update)
-        for update in ({"lookahead_ms": 480}, {}, {"decoder": "rnnt"})
-        for row in on_gpu.rows
-    ]
+    rows = [changed(row, update) for update in ({"lookahead_ms": 480}, {}, {"decoder": "rnnt"}) for row in on_gpu.rows]
     steps = page_plots(tmp_path, [on_gpu.model_copy(update={"rows": rows})])[tmp_path / "plots" / "steps.svg"]
     titles = [each for each in texts(steps) if each.startswith("m, ")]
     assert titles == ["m, 80 ms", "m, 80 ms, RNN-T", "m, 480 ms"]
 
 
 def test_a_cpu_s_first_texts_say_so_and_give_way(on_gpu: ResultFile, a_result: ResultFile, tmp_path: Path) -> None:
-    rows = [row.model_copy(update={"functional_check": True}) for row in on_gpu.rows]
+    rows = [changed(row, {"functional_check": True}) for row in on_gpu.rows]
     on_cpu = a_result.model_copy(update={"rows": rows})
     (path, alone), *others = page_plots(tmp_path, [on_cpu]).items()
     assert (path.name, others) == ("waterfall.svg", [])

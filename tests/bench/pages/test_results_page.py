@@ -6,10 +6,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.pages.results_page import END, START, refresh
-from bench.pages.terminal import CHECK, print_rows
+from bench.figures import CHECK
+from bench.pages.results_page import END, START, Options, run
+from bench.pages.terminal import print_result
 from bench.results import ResultFile, Row, write_result
 from runtime.errors import InputError
+from tests.bench.rows import changed
+
+
+def refresh(page: Path, results: Path, *, check: bool) -> None:
+    run(Options(page=page, results=results, check=check), [], Console(width=300))
 
 
 @pytest.fixture
@@ -43,8 +49,8 @@ def test_stale_and_fresh(page: Path, a_result: ResultFile, capsys: pytest.Captur
         with pytest.raises(SystemExit, match=f"{made.name} is stale"):
             refresh(page, results, check=True)
         made.write_text(good)
-    changed = a_result.model_copy(update={"rows": [a_result.rows[0].model_copy(update={"wer": 50.0})]})
-    write_result(results / "a.json", changed)
+    other = a_result.model_copy(update={"rows": [changed(a_result.rows[0], {"wer": 50.0})]})
+    write_result(results / "a.json", other)
     with pytest.raises(SystemExit):
         refresh(page, results, check=True)
 
@@ -64,9 +70,10 @@ def test_missing_page_and_folder(page: Path) -> None:
         refresh(page, page.parent / "none", check=False)
 
 
-def test_the_terminal_table_fits_120_columns(a_row: Row) -> None:
-    long = a_row.model_copy(
-        update={
+def test_the_terminal_table_fits_120_columns(a_row: Row, a_result: ResultFile) -> None:
+    long = changed(
+        a_row,
+        {
             "data": "common_voice_en",
             "step_ms_p50": 10.0,
             "decode_ms_p50": 0.16,
@@ -74,10 +81,12 @@ def test_the_terminal_table_fits_120_columns(a_row: Row) -> None:
             "churn": 0.25,
             "lm": "lm_en_4gram",
             "first_partial_ms_p50": 1234.0,
-        }
+        },
     )
     console = Console(file=io.StringIO(), width=120)
-    print_rows([long, long.model_copy(update={"mode": "continuous", "limit": 10})], console)
+    print_result(
+        a_result.model_copy(update={"rows": [long, changed(long, {"mode": "continuous", "limit": 10})]}), console
+    )
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, text.splitlines())) <= 120
     assert "common_voice_en, one stream, first 10" in text
@@ -85,7 +94,7 @@ def test_the_terminal_table_fits_120_columns(a_row: Row) -> None:
     assert CHECK in text
 
 
-def test_a_gpu_row_is_no_functional_check(a_row: Row) -> None:
+def test_a_gpu_row_is_no_functional_check(a_row: Row, a_result: ResultFile) -> None:
     console = Console(file=io.StringIO(), width=120)
-    print_rows([a_row.model_copy(update={"functional_check": False})], console)
+    print_result(a_result.model_copy(update={"rows": [changed(a_row, {"functional_check": False})]}), console)
     assert CHECK not in console.file.getvalue()  # type: ignore[attr-defined]

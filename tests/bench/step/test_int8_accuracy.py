@@ -1,8 +1,7 @@
 """The accuracy report: an untouched step is FP32 itself, a touched one is measured as numpy measures it."""
 
+import io
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +9,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from rich.console import Console
 
-from bench.pages.all_figures import appendix
-from bench.step.int8_accuracy import MARKS, AccuracyReport, drift, layer_outputs, read_accuracy, report, stream_steps
+from bench.pages.int8_tables import accuracy_tables
+from bench.results import read_results
+from bench.step.int8_accuracy import MARKS, AccuracyReport, Options, drift, layer_outputs, report, run, stream_steps
 from calibration.compare import StepError
 from calibration.record import Activation, Calibration, calibration_path
 from calibration.step import add_int8
@@ -22,7 +23,6 @@ from export.quantise import quantised
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 
-ROOT = Path(__file__).parents[2]
 EXACT, CLIPPED, SENSITIVE = 127.0, 1.5, "layer1/conv.in"
 
 
@@ -126,30 +126,27 @@ def test_outputs_of_the_exported_step(bundle: Path) -> None:
 
 
 def test_command(toy: Path, tmp_path: Path, model: onnx.ModelProto, make_set: Callable[..., Path]) -> None:
-    def accuracy(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "bench.step.int8_accuracy", *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-
-    speech = make_set(tmp_path / "asr_calib", [{"seconds": 121}])
-    refused = accuracy("--bundle", toy, "--data", speech)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("error: expected a calibration file at ")
-    assert len(refused.stderr.splitlines()) == 1
+    speech, results = make_set(tmp_path / "asr_calib", [{"seconds": 121}]), tmp_path / "results"
+    options, argv = Options(bundle=toy, data=speech, out=results), ["int8", "--bundle", "toy"]
+    with pytest.raises(InputError, match="expected a calibration file at "):
+        run(options, argv, Console(file=io.StringIO()))
+    assert not results.exists()
     calibrated(toy, model, dict.fromkeys(quantised_products(model), EXACT))
-    within = toy / "accuracy.json"
-    results = tmp_path / "results"
-    for out, path in (([], within), (["--out", results / "int8"], results / "int8" / "toy.json")):
-        done = accuracy("--bundle", toy, "--data", speech, *out)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert f"wrote {path}" in done.stdout
-    (found,) = read_accuracy(results)
-    assert found.rows == AccuracyReport.model_validate_json(within.read_bytes()).rows
-    assert [each.method for each in found.rows] == [*METHODS]
+    written = run(options, argv, Console(file=io.StringIO()))
+    assert written.path == results / "int8" / f"{toy.name}.json"
+    found = read_results(results, AccuracyReport)[toy.name]
+    assert found == written.result
+    assert [setting.method for setting in found.rows] == [*METHODS]
     assert found.minutes == round(121 / 60, 3)
-    assert (found.provenance.command or "").startswith("python -m bench.step.int8_accuracy --bundle ")
-    page = appendix(results)
-    cells = " | ".join(f"{each.encoded.mean:.4f}" for each in found.rows)
-    assert f"| encoded | {cells} |" in page
+    assert found.provenance.command == "python -m bench int8 --bundle toy"
+    layers, drifted = accuracy_tables(found)
+    assert ["encoded", *(f"{setting.encoded.mean:.4f}" for setting in found.rows)] in layers.rows
+    assert len(drifted.rows) == len(MARKS) * len(METHODS)
     (results / "int8" / "broken.json").write_text("{}")
     with pytest.raises(InputError, match=r"broken\.json: no accuracy report of schema 1"):
-        read_accuracy(results)
+        read_results(results, AccuracyReport)
+
+
+def test_published_reports_are_read() -> None:
+    (found,) = read_results(Path("bench/results"), AccuracyReport).values()
+    assert [setting.method for setting in found.rows[: len(METHODS)]] == [*METHODS]

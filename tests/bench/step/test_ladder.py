@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bench.step.rungs import RUNGS, RUNTIME, Rung
 from pydantic import TypeAdapter
 from rich.console import Console
 
@@ -20,7 +21,6 @@ from bench.step import nemo_peer as peer
 from bench.step import worker as rung
 from bench.step.encoder_config import encoder_config
 from bench.step.ladder import Climb, LadderOptions, run_ladder
-from bench.step.rungs import RUNGS, RUNTIME, Rung
 from bench.step.timing import Measured
 from export.checkpoint import EMBEDDED, RANDOM_CONFIG
 from runtime.bundle import read_bundle, write_manifest

@@ -3,20 +3,24 @@
 import io
 import json
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from bench.__main__ import parse_args, run
-from bench.pages.results_page import END, START, refresh
-from bench.results import ResultFile, Row, write_result
-from bench.step.counts import GroupCount
-from bench.step.project import MeasuredStep, ProjectOptions, group_range, run_project, step_range
-from bench.step.projection import GPUS, LABEL, Gpu, GroupRange, Projection, read_projections, write_projection
+from bench.__main__ import run as run_command
+from bench.pages import results_page
+from bench.pages.projection_tables import projection_notes, projection_table
+from bench.pages.results_page import END, START
+from bench.results import ResultFile, read_result, read_results, write_result
+from bench.step.project import MeasuredRow, Options, group_range, run, step_range
+from bench.step.projection import GPUS, LABEL, Gpu, GroupRange, Projection
+from bench.step.workload import GroupWork
 from runtime.bundle import read_bundle
 from runtime.errors import InputError, exit_code
+from tests.bench.rows import changed
 
 MODEL = "streaming_fastconformer_ctc_en_small"
 
@@ -37,25 +41,24 @@ SIMPLE = Gpu(
 @pytest.mark.parametrize(
     ("count", "low", "high"),
     [
-        (GroupCount("bytes", 80_000_000, 20_000_000, 120_000_000), 1.0, 4.0),
-        (GroupCount("state through a view", 0, 50_000_000, 0), 0.5, 1.0),
-        (GroupCount("fp32, half the clock", 0, 0, 0, Counter(fp32=500_000_000)), 1.0, 2.0),
-        (GroupCount("fp16, 4 of 16 rows at half the clock", 0, 0, 0, Counter(fp16=4_000_000_000)), 1.0, 8.0),
-        (GroupCount("both types", 0, 0, 0, Counter(fp32=500_000_000, fp16=4_000_000_000)), 2.0, 10.0),
-        (GroupCount("the longer", 100_000_000, 0, 0, Counter(fp32=750_000_000)), 1.5, 3.0),
+        (GroupWork("bytes", 80_000_000, 20_000_000, 120_000_000), 1.0, 4.0),
+        (GroupWork("state through a view", 0, 50_000_000, 0), 0.5, 1.0),
+        (GroupWork("fp32, half the clock", 0, 0, 0, Counter(fp32=500_000_000)), 1.0, 2.0),
+        (GroupWork("fp16, 4 of 16 rows at half the clock", 0, 0, 0, Counter(fp16=4_000_000_000)), 1.0, 8.0),
+        (GroupWork("both types", 0, 0, 0, Counter(fp32=500_000_000, fp16=4_000_000_000)), 2.0, 10.0),
+        (GroupWork("the longer", 100_000_000, 0, 0, Counter(fp32=750_000_000)), 1.5, 3.0),
     ],
-    ids=lambda value: value.name if isinstance(value, GroupCount) else "",
+    ids=lambda value: value.name if isinstance(value, GroupWork) else "",
 )
-def test_group_by_hand(count: GroupCount, low: float, high: float) -> None:
+def test_group_by_hand(count: GroupWork, low: float, high: float) -> None:
     found = group_range(count, SIMPLE, rows=4)
     assert (found.ms_low, found.ms_high) == pytest.approx((low, high))
 
 
 def test_step_by_hand() -> None:
-    groups = [GroupRange(**vars(GroupCount(name)), ms_low=0.25, ms_high=0.5) for name in "ab"]
-    step = MeasuredStep(
-        cuda_graph=True, pace="realtime", ms_p50=1.5, floor_ms=0.5, sm_clock_mhz=1500, gpu_memory_mb=None
-    )
+    groups = [GroupRange(**vars(GroupWork(name)), ms_low=0.25, ms_high=0.5) for name in "ab"]
+    figures = {"step_ms_p50": 1.5, "floor_ms": 0.5, "step_sm_clock_mhz": 1500, "peak_gpu_memory_mb": None}
+    step = MeasuredRow.model_validate({"cuda_graph": True, "pace": "realtime", **figures})
     found = step_range(step, 100, groups, SIMPLE, 160)
     assert (found.measured_kernel_us, found.kernel_us_high, found.kernels_ms_high) == pytest.approx((10, 15, 1.5))
     assert (found.ms_low, found.ms_high) == pytest.approx((0.5, 2.5))
@@ -77,13 +80,23 @@ def measured(a_result: ResultFile, path: Path, **update: object) -> Path:
         "functional_check": False,
     }
     times = [("fast", 1.2), ("fast", 3.0), ("realtime", 1.4)]
-    rows = [
-        Row.model_validate({**dict(a_result.rows[0]), **figures, "pace": pace, "step_ms_p50": ms, **update})
-        for pace, ms in times
-    ]
+    rows = [changed(a_result.rows[0], figures | {"pace": pace, "step_ms_p50": ms} | update) for pace, ms in times]
     provenance = a_result.provenance.model_copy(update={"gpu": "NVIDIA X", "tensorrt": "8.6.0"})
     write_result(path, ResultFile(provenance=provenance, rows=rows))
     return path
+
+
+def projected(bundle: Path, files: Sequence[Path], out: Path) -> tuple[Path, Projection]:
+    """The file that `bench project` wrote, and what is read from it."""
+    options = Options(gpu="t4", bundle=bundle, measured=tuple(files), out=out)
+    written = run(options, ["project"], Console(file=io.StringIO()))
+    projection = read_result(written.path, Projection)
+    assert written.result == projection
+    return written.path, projection
+
+
+def refresh(page: Path, results: Path, *, check: bool) -> None:
+    results_page.run(results_page.Options(page=page, results=results, check=check), [], Console(file=io.StringIO()))
 
 
 def test_projected(bundle: Path, a_result: ResultFile, tmp_path: Path) -> None:
@@ -91,13 +104,11 @@ def test_projected(bundle: Path, a_result: ResultFile, tmp_path: Path) -> None:
         measured(a_result, tmp_path / "graph.json"),
         measured(a_result, tmp_path / "none.json", cuda_graph=False, launches_per_step=None, floor_ms=0.02),
     ]
-    console = Console(file=io.StringIO(), width=120)
-    path = run_project(ProjectOptions("t4", bundle, files, "fp16", tmp_path), ["project"], console)
+    path, projection = projected(bundle, files, tmp_path)
     assert path == tmp_path / "projections" / f"projection-t4-{MODEL}-80ms-fp16.json"
     written = json.loads(path.read_text())
     assert written["projection"] is True
     assert written["source"]["command"] == "python -m bench project"
-    (projection,) = read_projections(tmp_path)
     graph, single = projection.steps
     assert (graph.cuda_graph, graph.measured_pace, graph.measured_ms_p50) == (True, "realtime", 1.4)
     assert (single.cuda_graph, single.measured_floor_ms, single.ms_low) == (False, 0.02, graph.ms_low)
@@ -108,13 +119,22 @@ def test_projected(bundle: Path, a_result: ResultFile, tmp_path: Path) -> None:
     assert graph.rtf_high == pytest.approx(graph.ms_high / 160, abs=1e-5)
     assert (projection.gpu_memory_mb, projection.source.kernels, projection.source.gpu) == (600, 400, "NVIDIA X")
     assert all(each.ms_low <= each.ms_high for each in projection.groups)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert max(map(len, text.splitlines()[:-1])) > 100
-    table, _, below = text.partition(f"GPU memory, {LABEL}: about 600 MB")
-    rows = [line for line in table.splitlines() if line.startswith("│") and line.count("│") > 2 and line[2] != " "]
-    assert len(rows) == len(projection.groups) + 6
-    assert all(LABEL in line for line in [*rows, table.splitlines()[0]])
-    assert [f"- {each}" for each in projection.assumptions] == below.splitlines()[2:-1]
+    assert len(projection.assumptions) > 10
+
+
+def test_tables_say_in_every_row_that_it_is_a_projection(bundle: Path, a_result: ResultFile, tmp_path: Path) -> None:
+    files = [measured(a_result, tmp_path / "graph.json"), measured(a_result, tmp_path / "none.json", cuda_graph=False)]
+    _, projection = projected(bundle, files, tmp_path)
+    table = projection_table(projection)
+    assert len(table.rows) == len(projection.groups) + 6
+    assert {len(cells) for cells in table.rows} == {len(table.columns)}
+    assert LABEL in table.title
+    assert all(LABEL in cells for cells in table.rows)
+    step = projection.steps[0]
+    assert f"{step.ms_low:.2f} - {step.ms_high:.2f}" in next(cells for cells in table.rows if cells[0] == "step, graph")
+    memory, _, *assumptions = projection_notes(projection)
+    assert memory == f"GPU memory, {LABEL}: about 600 MB"
+    assert assumptions == [f"- {each}" for each in projection.assumptions]
 
 
 BAD: list[tuple[str, dict[str, object], list[str]]] = [
@@ -142,7 +162,7 @@ def test_bad_input(
     argv = ["project", "--gpu", "t4", "--bundle", str(bundle), "--measured", str(file), "--out", str(tmp_path), *words]
     error = io.StringIO()
     with redirect_stderr(error):
-        assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+        assert exit_code(lambda: run_command(argv)) == 2
     assert message in error.getvalue()
     assert error.getvalue().startswith("error: ")
     assert error.getvalue().count("\n") == 1
@@ -153,7 +173,7 @@ def test_files_of_two_gpus(bundle: Path, a_result: ResultFile, tmp_path: Path) -
     files = [measured(a_result, tmp_path / name) for name in ("a.json", "b.json")]
     files[1].write_text(files[1].read_text().replace("NVIDIA X", "NVIDIA Y"))
     with pytest.raises(InputError, match="expected files of one GPU, found NVIDIA X and NVIDIA Y"):
-        run_project(ProjectOptions("t4", bundle, files, out=tmp_path), [], Console(file=io.StringIO()))
+        projected(bundle, files, tmp_path)
 
 
 def test_the_t4_is_that_of_its_datasheet() -> None:
@@ -169,19 +189,18 @@ def test_the_page_has_a_table_of_projections(bundle: Path, a_result: ResultFile,
     refresh(page, results, check=False)
     assert "projection" not in page.read_text()
     file = measured(a_result, tmp_path / "m.json")
-    run_project(ProjectOptions("t4", bundle, [file], "fp16", results), [], Console(file=io.StringIO()))
+    path, projection = projected(bundle, [file], results)
     with pytest.raises(SystemExit):
         refresh(page, results, check=True)
     refresh(page, results, check=False)
     refresh(page, results, check=True)
-    (projection,) = read_projections(results)
     step = projection.steps[0]
     _, _, table = page.read_text().partition(f"**NVIDIA T4 ({LABEL})**")
     assert (
         f"| {MODEL}, 80 ms | fp16 | {LABEL} | {step.ms_low:.2f} - {step.ms_high:.2f} | {step.rtf_low:.4f} - {step.rtf_high:.4f} "
         "| about 600 | 400 kernels of TensorRT 8.6.0 on NVIDIA X |"
     ) in table
-    write_projection(results, "t4", projection.model_copy(update={"gpu_memory_mb": None}))
+    write_result(path, projection.with_(gpu_memory_mb=None))
     with pytest.raises(SystemExit):
         refresh(page, results, check=True)
 
@@ -189,9 +208,8 @@ def test_the_page_has_a_table_of_projections(bundle: Path, a_result: ResultFile,
 @pytest.mark.parametrize("change", [{"projection": False}, {"extra": 1}, {"steps": []}, {"schema": 2}])
 def test_a_broken_projection(change: dict[str, object], bundle: Path, a_result: ResultFile, tmp_path: Path) -> None:
     file = measured(a_result, tmp_path / "m.json")
-    path = run_project(ProjectOptions("t4", bundle, [file], "fp16", tmp_path), [], Console(file=io.StringIO()))
+    path, _ = projected(bundle, [file], tmp_path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=r"no projection of schema 1.*project again") as broken:
-        read_projections(tmp_path)
+        read_results(tmp_path, Projection)
     assert "\n" not in str(broken.value)
-    assert Projection.model_config["extra"] == "forbid"

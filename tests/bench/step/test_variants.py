@@ -1,4 +1,4 @@
-"""The ladder's TensorRT rungs and `bench steps` on the fake GPU: the runtime's results bit for bit, calls, freeing after failures."""
+"""The ladder's TensorRT variants and `bench steps` on the fake GPU: the runtime's results bit for bit, calls, freeing after failures."""
 
 import ctypes
 import gc
@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter
 from rich.console import Console
 
-from bench.results import read_result
-from bench.step import timing
-from bench.step import worker as rung
+from bench.results import ResultFile, StepRow, read_result
+from bench.step import timing, worker
 from bench.step.host_state import HostStateBackend
-from bench.step.rungs import RUNGS, Rung
-from bench.step.steps import StepOptions, run_steps
-from bench.step.timing import Measured
+from bench.step.step_times import Options, read_measurement, run
+from bench.step.variants import VARIANTS, Variant
 from runtime.backends import Backend
 from runtime.backends.engine import Region
 from runtime.bundle import read_bundle
@@ -66,11 +63,11 @@ def test_equals_the_runtime_and_the_step_on_the_host(rig: Rig, version: str, cud
             states = [found.state, product.state, expected.state]
             lane = product.state.lane
             of_runtime = runtime._engine.sets[lane._direction]
-            in_rung = tensors(backend._reads, states[0].ctypes.data)
+            in_variant = tensors(backend._reads, states[0].ctypes.data)
             in_runtime = tensors(of_runtime, lane._base + of_runtime.start)
             for name in STATE:
-                assert np.array_equal(in_rung[name], in_runtime[name]), name
-                assert np.array_equal(in_rung[name], expected.state[name]), name
+                assert np.array_equal(in_variant[name], in_runtime[name]), name
+                assert np.array_equal(in_variant[name], expected.state[name]), name
         del found, product, lane, states
     backend.close()
     backend.close()
@@ -122,17 +119,17 @@ def test_every_failure_frees_everything(rig: Rig, cuda_graph: bool, pinned: bool
         assert gpu.live == {}, f"call {place}, {name}, failed"
 
 
-ON_TENSORRT = [each for each in RUNGS if each.backend == "tensorrt" and each.precision == "fp16"]
+ON_TENSORRT = [each for each in VARIANTS if each.backend == "tensorrt" and each.precision == "fp16"]
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No GPU copies gigabytes here, and a warm-up warms nothing."""
-    monkeypatch.setattr(rung, "copy_bandwidth", lambda _: 2e12)
+    monkeypatch.setattr(worker, "gpu_bandwidth", lambda _: 2e12)
     monkeypatch.setattr(timing, "WARM_UP", 1)
 
 
-def arguments(rig: Rig, each: Rung, out: Path) -> list[str]:
+def arguments(rig: Rig, each: Variant, out: Path) -> list[str]:
     switches = {"--graph": each.graph, "--host-state": each.host_state, "--pinned": each.pinned}
     chosen = [switch for switch, on in switches.items() if on]
     given = ["--bundle", str(rig.folder), "--backend", "tensorrt", "--precision", "fp32", "--steps", "10"]
@@ -141,11 +138,11 @@ def arguments(rig: Rig, each: Rung, out: Path) -> list[str]:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("each", ON_TENSORRT, ids=lambda each: each.label)
-def test_a_rung_in_its_process(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: Rung) -> None:
+def test_a_variant_in_its_process(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: Variant) -> None:
     rig.install(pageable=each.host_state and not each.pinned)
     monkeypatch.setenv("CUDA_GRAPH", "1" if each.graph else "0")
-    rung.run(rung.parse_args(arguments(rig, each, tmp_path / "out.json")))
-    measured = TypeAdapter(Measured).validate_json((tmp_path / "out.json").read_bytes())
+    worker.run(worker.parse_args(arguments(rig, each, tmp_path / "out.json")))
+    measured = read_measurement(tmp_path / "out.json")
     assert rig.gpu.calls.count("create_execution_context") == (1 if each.host_state else 2)
     assert ("cudaHostAlloc" in rig.gpu.calls) == (each.pinned or not each.host_state)
     assert measured.cuda_graph == each.graph
@@ -157,7 +154,7 @@ def test_a_rung_in_its_process(rig: Rig, tmp_path: Path, monkeypatch: pytest.Mon
     assert rig.gpu.live == {}
 
 
-def test_the_packages_that_another_python_needs_for_a_rung() -> None:
+def test_the_packages_that_another_python_needs_for_a_variant() -> None:
     name = "{name.partition('.')[0] for name, module in sys.modules.items() if 'site-packages' in str(module)}"
     code = f"import sys; before = {name}; import bench.step.worker; print(*{name} - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -168,23 +165,33 @@ def test_the_packages_that_another_python_needs_for_a_rung() -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("each", [each for each in ON_TENSORRT if each.graph], ids=lambda each: each.label)
 def test_a_graph_that_fails_is_no_figure(
-    rig: Rig, tmp_path: Path, capsys: pytest.CaptureFixture[str], each: Rung
+    rig: Rig, tmp_path: Path, capsys: pytest.CaptureFixture[str], each: Variant
 ) -> None:
     rig.install(pageable=True, capturable=False)
     argv = arguments(rig, each, tmp_path / "out.json")
-    assert exit_code(lambda: rung.run(rung.parse_args(argv))) == 1
+    assert exit_code(lambda: worker.run(worker.parse_args(argv))) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
     assert not (tmp_path / "out.json").exists()
     assert rig.gpu.live == {}
 
 
+def measured(options: Options) -> tuple[Path, list[StepRow]]:
+    """The file that `bench steps` wrote, and its rows as they are read."""
+    written = run(options, ["steps"], Console(file=io.StringIO()))
+    result = read_result(written.path)
+    assert written.result == result
+    assert isinstance(result, ResultFile)
+    assert {"step_ms", "floor_ms", "step_ms_percentiles"} <= result.definitions.keys()
+    return written.path, result.rows_of(StepRow)
+
+
 @pytest.mark.usefixtures("quick")
 def test_bench_steps_with_the_evaluations_of_rnnt(rig: Rig, tmp_path: Path) -> None:
     add_transducer(rig.folder, b"an eager evaluation")
-    options = StepOptions(rig.folder, precision="fp32", decoder="rnnt", steps=100, out=tmp_path)
-    path = run_steps(options, ["steps"], Console(file=io.StringIO()))
+    options = Options(bundle=rig.folder, precision="fp32", decoder="rnnt", steps=100, out=tmp_path)
+    path, rows = measured(options)
     assert path.name == "toy-0ms-fp32-tensorrt-rnnt-steps.json"
-    for row in read_result(path).rows:
+    for row in rows:
         assert row.decoder == "rnnt"
         assert row.launches_per_step == 1 + 4  # the step and its evaluations
         assert row.further_turns_per_step
@@ -195,10 +202,8 @@ def test_bench_steps_with_the_evaluations_of_rnnt(rig: Rig, tmp_path: Path) -> N
 @pytest.mark.parametrize(("graph", "name"), [(True, "steps"), (False, "nograph-steps")])
 def test_bench_steps(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: bool, name: str) -> None:
     monkeypatch.setenv("CUDA_GRAPH", "1" if graph else "0")
-    options = StepOptions(rig.folder, precision="fp32", steps=100, out=tmp_path)
-    path = run_steps(options, ["steps"], Console(file=io.StringIO()))
+    path, (fast, paced) = measured(Options(bundle=rig.folder, precision="fp32", steps=100, out=tmp_path))
     assert path.name == f"toy-0ms-fp32-tensorrt-{name}.json"
-    fast, paced = read_result(path).rows
     assert [(row.pace, row.steps, row.cuda_graph, row.rung) for row in (fast, paced)] == [
         ("fast", 100, graph, None),
         ("realtime", 20, graph, None),

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.step.counts import GroupCount, count_step
+from bench.step.workload import GroupWork, step_work
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 
@@ -33,9 +33,9 @@ class Case:
     node_bytes: int | None = None  # None: x and y
 
     @property
-    def expected(self) -> GroupCount:
+    def expected(self) -> GroupWork:
         ends = (2 if self.dtype == HALF else 4) * (math.prod(self.x) + math.prod(self.y))
-        return GroupCount("ffn", self.constant_bytes, ends, self.node_bytes or ends, self.products)
+        return GroupWork("ffn", self.constant_bytes, ends, self.node_bytes or ends, self.products)
 
 
 def node(kind: str, inputs: Sequence[str], output: str = "y", **attributes: Any) -> onnx.NodeProto:
@@ -124,13 +124,13 @@ def test_counts_by_hand(case: Case, tmp_path: Path) -> None:
     weights = [numpy_helper.from_array(np.asarray(values), name) for name, values in case.constants.items()]
     graph = helper.make_graph(case.nodes, "g", [ends["x"]], [ends["y"]], weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
-    assert count_step(tmp_path / "m.onnx") == [case.expected]
+    assert step_work(tmp_path / "m.onnx") == [case.expected]
 
 
 def test_no_onnx(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no onnx")
     with pytest.raises(InputError, match=r"expected an ONNX step in .*m.onnx"):
-        count_step(tmp_path / "m.onnx")
+        step_work(tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -138,7 +138,7 @@ def test_no_onnx(tmp_path: Path) -> None:
 def test_counts_of_the_embedded_checkpoint(bundle_at: Callable[[int], Path], lookahead_ms: int, precision: str) -> None:
     width, layers, kernel, cached, tokens = 192, 14, 9, 70, 257
     folder = bundle_at(lookahead_ms)
-    groups = {each.name: each for each in count_step(folder / f"step.{precision}.onnx")}
+    groups = {each.name: each for each in step_work(folder / f"step.{precision}.onnx")}
     frames = lookahead_ms // 80 + 1
     keys = cached + frames
     linear = {
@@ -163,7 +163,7 @@ def test_counts_of_the_embedded_checkpoint(bundle_at: Callable[[int], Path], loo
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_bytes_of_the_embedded_checkpoint(bundle: Path, precision: str) -> None:
-    groups = count_step(bundle / f"step.{precision}.onnx")
+    groups = step_work(bundle / f"step.{precision}.onnx")
     step = read_bundle(bundle).step(precision)
     constants = sum(each.constant_bytes for each in groups)
     size = (bundle / step.file).stat().st_size

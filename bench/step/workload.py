@@ -1,4 +1,4 @@
-"""What one step moves and computes, by group of nodes, counted from its ONNX."""
+"""What one step moves and computes, by group of nodes, counted from its ONNX file."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, shape_inference
 from engines.nodes import load_without_weights
 from runtime.errors import InputError
 
-GROUPS = {  # name -> nodes, by how their names begin; the first that fits
+GROUPS = {
     "mel": r"mel/",
     "subsampling": r"subsampling/",
     "ffn": r"layer\d+/ffn",
@@ -23,14 +23,16 @@ GROUPS = {  # name -> nodes, by how their names begin; the first that fits
     "state": r"state/|kv_|time_",
     "other": r"",
 }
+"""Name -> nodes, by how their names begin; the first that fits."""
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
-VIEWS = ("Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten")  # of the same bytes
+VIEWS = ("Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten")
+"""Other shapes of the same bytes."""
 TYPES: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.INT8: "int8"}
 
 
 @dataclass
-class GroupCount:
+class GroupWork:
     """What a group of nodes needs in one step."""
 
     name: str
@@ -59,7 +61,7 @@ class _Tensor:
         return self.size * int(helper.tensor_dtype_to_np_dtype(self.dtype).itemsize)
 
 
-def count_step(path: Path) -> list[GroupCount]:
+def step_work(path: Path) -> list[GroupWork]:
     """Count a step's ONNX file, group by group; a group without nodes is left out.
 
     Raises InputError for a file that is no ONNX, or has a tensor without static shape.
@@ -79,40 +81,38 @@ class _Counting:
     def __init__(self, path: Path, graph: onnx.GraphProto) -> None:
         self.path, self.graph = path, graph
         self.tensors = dict(_described(graph))
-        self.constants = {each.name for each in graph.initializer}
-        self.io = {each.name for each in (*graph.input, *graph.output)} - self.constants
+        self.constants = {constant.name for constant in graph.initializer}
+        self.io = {value.name for value in (*graph.input, *graph.output)} - self.constants
         self.counted: set[str] = set()  # of constants, inputs and outputs
         self.dequantised = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
 
-    def groups(self) -> list[GroupCount]:
-        counts = {name: GroupCount(name) for name in GROUPS}
-        used = set()
+    def groups(self) -> list[GroupWork]:
+        groups: dict[str, GroupWork] = {}
         for node in self.graph.node:
             name = next(name for name, pattern in GROUPS.items() if re.match(pattern, node.name))
-            used.add(name)
-            self._add(node, counts[name])
-        return [count for name, count in counts.items() if name in used]
+            self._add(node, groups.setdefault(name, GroupWork(name)))
+        return [groups[name] for name in GROUPS if name in groups]
 
-    def _add(self, node: onnx.NodeProto, count: GroupCount) -> None:
+    def _add(self, node: onnx.NodeProto, group: GroupWork) -> None:
         read, written = ([name for name in names if name] for names in (node.input, node.output))
         for name in (*read, *written):
             if name in self.counted:
                 continue
             if name in self.constants:
                 quantised = node.op_type == "QuantizeLinear" and name == read[0]  # then it is stored so
-                count.constant_bytes += self._tensor(name).size if quantised else self._tensor(name).nbytes
+                group.constant_bytes += self._tensor(name).size if quantised else self._tensor(name).nbytes
                 self.counted.add(name)
             elif name in self.io:
-                count.io_bytes += self._tensor(name).nbytes
+                group.io_bytes += self._tensor(name).nbytes
                 self.counted.add(name)
         if node.op_type in QUANTISERS and read[0] in self.constants:  # an engine's builder does it once
             self.constants.update(written)
             self.counted.update(written)
         elif node.op_type not in VIEWS:
             moved = [name for name in (*read, *written) if name not in self.constants]
-            count.node_bytes += sum(self._tensor(name).nbytes for name in moved)
+            group.node_bytes += sum(self._tensor(name).nbytes for name in moved)
         if node.op_type in PRODUCTS:
-            count.multiply_adds[self._type(node)] += self._multiply_adds(node)
+            group.multiply_adds[self._type(node)] += self._multiply_adds(node)
 
     def _multiply_adds(self, node: onnx.NodeProto) -> int:
         left, right = (self._tensor(name).shape for name in node.input[:2])
@@ -125,7 +125,7 @@ class _Counting:
         return self._tensor(node.output[0]).size * inner
 
     def _type(self, node: onnx.NodeProto) -> str:
-        """INT8 where both factors were quantised: an engine takes the dequantising into the product."""
+        """INT8 where both factors were quantised: an engine takes the dequantising into the matrix product."""
         if self.dequantised.issuperset(node.input[:2]):
             return "int8"
         return TYPES[self._tensor(node.input[0]).dtype]
@@ -140,14 +140,14 @@ class _Counting:
 
 
 def _described(graph: onnx.GraphProto) -> Iterator[tuple[str, _Tensor]]:
-    """Name and tensor of all that have a type and a static shape."""
+    """Yield name and tensor of all that have a type and a static shape."""
     for value in (*graph.value_info, *graph.input, *graph.output):
         kind = value.type.tensor_type
-        if all(each.HasField("dim_value") for each in kind.shape.dim):
-            yield value.name, _Tensor(tuple(each.dim_value for each in kind.shape.dim), kind.elem_type)
+        if all(dim.HasField("dim_value") for dim in kind.shape.dim):
+            yield value.name, _Tensor(tuple(dim.dim_value for dim in kind.shape.dim), kind.elem_type)
     for constant in graph.initializer:
         yield constant.name, _Tensor(tuple(constant.dims), constant.data_type)
 
 
 def _attribute(node: onnx.NodeProto, name: str) -> int:
-    return next((each.i for each in node.attribute if each.name == name), 0)
+    return next((attribute.i for attribute in node.attribute if attribute.name == name), 0)

@@ -1,0 +1,117 @@
+"""The step alone: its time back to back and at the pace of speech, beside the floor that the weights' bytes set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from bench.figures import definitions
+from bench.machine import collect, plan_figures
+from bench.results import ResultFile, StepRow, calibration_of, result_path, write_result
+from bench.score.rates import percentiles
+from bench.session import FileOptions, Written, on_gpu
+from bench.step.timing import PaceTimes, StepMeasurement
+from bench.step.worker import measure_backend
+from runtime import InputError, Recognizer
+from runtime.bundle import Bundle, Decoding, read_bundle
+
+PERCENTS = (0, 5, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.9, 100)
+"""Of a step's distribution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(FileOptions):
+    """What to measure."""
+
+    bundle: Path
+    """Folder made by `make export`."""
+    backend: str = "tensorrt"
+    """tensorrt, onnxruntime-cpu or onnxruntime-cuda."""
+    precision: str = "fp16"
+    """fp32, fp16 or int8."""
+    decoder: str | None = None
+    """rnnt: its evaluations are in the step (default: ctc, or what there is)."""
+    steps: int = 1000
+    """Steps back to back; a fifth of them at the pace of speech."""
+
+
+def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # noqa: ARG001 -- a command's arguments
+    """Measure and write the result. Raises InputError for bad options or a bundle that can't be opened."""
+    check_steps(options.steps)
+    asked = options.decoder or read_bundle(options.bundle).step_decoder
+    with Recognizer(
+        options.bundle, precision=options.precision, backend=options.backend, lm=None, decoder=asked
+    ) as recognizer:
+        backend, bundle, decoder = recognizer.backend, recognizer.bundle, recognizer.decoder
+        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.precision, backend.name]
+        parts += ["rnnt"] if decoder == "rnnt" else []
+        parts += ["nograph", "steps"] if backend.cuda_graph is False else ["steps"]
+        path = result_path(options.out, options.name or "-".join(parts))
+        measured = measure_backend(backend, bundle, options.precision, options.steps)
+        provenance = collect(argv, [])
+    rows = step_rows(options.bundle, bundle, options.precision, backend.name, measured, decoder)
+    result = ResultFile(provenance=provenance, rows=[*rows], definitions=definitions(rows))
+    write_result(path, result)
+    return Written(path, result)
+
+
+def check_steps(steps: int) -> None:
+    """Raise InputError for fewer steps than a 99th percentile needs."""
+    if steps < 100:
+        raise InputError(f"--steps: expected at least 100 for a 99th percentile, found {steps}")
+
+
+def read_measurement(path: Path) -> StepMeasurement:
+    """Read what a process measured and left at `path`."""
+    return TypeAdapter(StepMeasurement).validate_json(path.read_bytes())
+
+
+def step_rows(  # noqa: PLR0917
+    folder: Path, bundle: Bundle, precision: str, backend: str, measured: StepMeasurement, decoder: Decoding = "ctc"
+) -> list[StepRow]:
+    """Return a row back to back and one at the pace of speech; `folder` is the bundle's."""
+    timings, bandwidth = measured.timings, measured.copy_bandwidth
+    both = StepRow.model_validate(
+        {
+            "model": bundle.checkpoint.name,
+            "weights": bundle.checkpoint.weights,
+            "decoder": decoder,
+            "precision": precision,
+            "calibration": calibration_of(bundle, precision),
+            "backend": backend,
+            "cuda_graph": measured.cuda_graph,
+            "lookahead_ms": bundle.lookahead_ms,
+            "functional_check": not on_gpu(backend),
+            "mode": "steps",
+            "data": "noise",
+            "launches_per_step": measured.launches_per_step,
+            "further_turns_per_step": measured.further_turns_per_step,
+            "floor_ms": None if bandwidth is None else 1e3 * measured.weights_bytes / bandwidth,
+            "copy_gb_s": None if bandwidth is None else bandwidth / 1e9,
+            "peak_gpu_memory_mb": timings.peak_gpu_memory_mb,
+            "first_result_s": timings.first_result_s,
+            "engine_version": measured.engine,
+            **plan_figures(folder, precision, backend),
+        }
+    )
+    chunk_s = bundle.chunk_samples / bundle.sample_rate
+    paced = {"fast": timings.fast, "realtime": timings.realtime}
+    return [both.with_(pace=pace, **_distribution(times, chunk_s)) for pace, times in paced.items()]
+
+
+def _distribution(times: PaceTimes, chunk_s: float) -> dict[str, object]:
+    step, rtf = (percentiles(second / unit_s for second in times.seconds) for unit_s in (1e-3, chunk_s))
+    return {
+        "steps": len(times.seconds),
+        "rtf_p50": rtf.p50,
+        "rtf_p95": rtf.p95,
+        "step_ms_p50": step.p50,
+        "step_ms_p95": step.p95,
+        "step_ms_p99": step.p99,
+        "step_ms_percentiles": {f"{each:g}": 1e3 * float(np.percentile(times.seconds, each)) for each in PERCENTS},
+        "step_sm_clock_mhz": times.sm_clock_mhz,
+        "step_power_draw_w": times.power_draw_w,
+    }

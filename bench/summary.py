@@ -1,0 +1,70 @@
+"""What a row says of its utterances' records: error rates, latencies, real-time factors; rows of several data sets as one."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bench.results import SEVERAL, OnSpeech, SpeechRow, UtteranceRecord
+from bench.score.rates import error_rates, percentiles
+
+Keys = dict[str, Any]
+"""Keys of a row and their values."""
+LATENCIES = (
+    "first_partial_ms",
+    "first_partial_onset_ms",
+    "first_correct_onset_ms",
+    "final_ms",
+    "final_speech_end_ms",
+    "end_decision_ms",
+)
+"""Keys of records."""
+OF_TEXT = "first_"
+"""Latencies with this prefix are none where the weights are random."""
+OF_THE_STEPS = ("step_ms_p50", "step_ms_p95", "step_ms_p99", "decode_ms_p50", "decode_ms_p95", "churn")
+"""Keys of rows that records do not tell."""
+
+
+def spread(key: str, values: Iterable[float | None], *, p99: bool = False) -> Keys:
+    """Return keys of a row: p50 and p95 of what is called `key`, if asked p99 too, over the values that are there."""
+    found = percentiles(values)
+    return {f"{key}_p50": found.p50, f"{key}_p95": found.p95} | ({f"{key}_p99": found.p99} if p99 else {})
+
+
+def error_keys(records: Sequence[UtteranceRecord]) -> Keys:
+    """Return a row's error rates, of utterances in one language; none of no utterances."""
+    lang = records[0].lang if records else ""
+    rates = error_rates([record.reference for record in records], [record.hypothesis for record in records], lang)
+    return {"wer": rates.wer, "cer": rates.cer}
+
+
+def latency_keys(kind: type[OnSpeech], records: Sequence[UtteranceRecord], *, trained: bool) -> Keys:
+    """Return the latencies that a kind of row has; without trained weights those of first texts are None."""
+    keys: Keys = {}
+    for name in LATENCIES:
+        if f"{name}_p50" in kind.model_fields:
+            timed = records if trained or not name.startswith(OF_TEXT) else []
+            keys |= spread(name, (getattr(record, name) for record in timed))
+    return keys
+
+
+def rtf_keys(records: Iterable[UtteranceRecord]) -> Keys:
+    """Return a row's real-time factors: busy seconds (push and finish) per second of audio, utterance by utterance."""
+    return spread("rtf", (record.busy_s / record.audio_s for record in records if record.busy_s is not None))
+
+
+def together(rows: Sequence[SpeechRow], records: Sequence[UtteranceRecord]) -> list[SpeechRow]:
+    """Return a row of several data sets as one, all clip by clip and in one language; none for a single one.
+
+    What the records do not say of it, such as the steps' times, is None.
+    """
+    if len(rows) < 2:
+        return []
+    trained = all(row.wer is not None for row in rows)
+    summed: Keys = dict.fromkeys(OF_THE_STEPS)
+    for key in ("clips", "left_out", "audio_minutes", "steps"):
+        values = [getattr(row, key) for row in rows]
+        summed[key] = None if None in values else sum(values)
+    for key in ("backlog_ms_max", "catch_up_ms_max"):
+        summed[key] = max(getattr(row, key) or 0.0 for row in rows)
+    summed |= error_keys(records if trained else []) | rtf_keys(records)
+    summed |= latency_keys(SpeechRow, records, trained=trained)
+    return [rows[-1].with_(data=SEVERAL.join(row.data for row in rows), **summed)]
