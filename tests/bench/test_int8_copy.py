@@ -6,8 +6,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from bench import int8_copy as module
-from bench.int8_copy import check_methods, int8_copy
+from bench import ablation
+from bench.ablation import int8_copy
 from calibration.record import calibration_path
 from calibration.step import add_int8
 from export.quantise import thresholds_of
@@ -19,7 +19,7 @@ from tests.bench.toys import calibrated_toy
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(module, "COPIES", tmp_path / "ablation" / "bundles")
+    monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation" / "bundles")
     return calibrated_toy(tmp_path / "bundles" / "toy")
 
 
@@ -44,7 +44,7 @@ def test_the_copy_has_its_method_s_step_and_the_source_has_none(source: Path, tm
 
 def test_a_second_copy_replaces_the_first_and_is_the_same(source: Path) -> None:
     first = files(int8_copy(source, "max"))
-    (module.COPIES / "toy-max" / "stale").write_text("")
+    (ablation.COPIES / "toy-max" / "stale").write_text("")
     assert files(int8_copy(source, "max")) == first
 
 
@@ -72,10 +72,4 @@ def test_without_calibration(source: Path) -> None:
     calibration_path(source).unlink()
     with pytest.raises(InputError, match="found none; make it with `make calibrate`"):
         int8_copy(source, "max")
-    assert not module.COPIES.exists()
-
-
-def test_methods() -> None:
-    check_methods(["max", "mse"])
-    with pytest.raises(InputError, match=r"--methods: expected some of entropy, .*, found 'best'"):
-        check_methods(["max", "best"])
+    assert not ablation.COPIES.exists()
