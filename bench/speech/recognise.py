@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 
 from bench.figures import CHECK
+from bench.partials import DEFINITION
 from bench.progress import Bar
 from bench.results import SpeechRow, UtteranceRecord
 from bench.score.rates import churn
@@ -53,7 +54,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
                 row, recognised = measure(session, options, data_set, clips, mode)
                 rows.append(row)
                 records += recognised
-        result = session.data.write(path, rows, records)
+        result = session.data.write(path, rows, records, {"partials": DEFINITION})
     missed = missed_lines(bounds, rows)
     check = f"; {CHECK}" if rows[0].functional_check else ""
     return Written(path, result, [f"kept {options.slo}{check}"] if bounds and not missed else [], missed)
@@ -74,7 +75,7 @@ def measure(
     with bar:
         for clip in fed:
             on_frame = partial(bar.audio, done_s)
-            listened.append(listen(stream, clip.samples, clip.sample_rate, options.frame_ms, clock, on_frame=on_frame))
+            listened.append(listen(stream, clip, options.frame_ms, clock, on_frame=on_frame))
             records.append(record_of(clip, listened[-1], data_set, mode))
             done_s += clip.audio_s
             errors = error_keys(records if session.trained else [])
@@ -100,24 +101,24 @@ def measure(
 def record_of(clip: Clip, listened: Listened, data_set: DataSet, mode: Mode) -> UtteranceRecord:
     """Return what came of one clip, with times from the capture of its first sample, from speech onset and from speech end."""
     final, partials, speech = listened.final, listened.partials, clip.speech
-    first_s = partials[0][0] if partials else None
-    return UtteranceRecord(
-        data=data_set.name,
-        lang=data_set.lang,
+    marks: dict[str, float] = {}
+    if speech is not None:
+        marks = {"onset_s": speech.onset_s, "speech_end_s": speech.end_s}
+        marks["final_speech_end_ms"] = 1e3 * (final.end_s - speech.end_s)
+    if partials:
+        first_s, _ = partials[0]
+        marks["first_partial_ms"] = 1e3 * first_s
+        if speech is not None:
+            marks["first_partial_onset_ms"] = 1e3 * (first_s - speech.onset_s)
+    return data_set.record(
+        clip,
         mode=mode,
-        audio=clip.name,
-        reference=clip.reference,
         hypothesis=final.event.text,
-        audio_s=clip.audio_s,
+        **marks,
         busy_s=sum(listened.push_s) + final.end_s - final.begin_s,
-        first_partial_ms=None if first_s is None else 1e3 * first_s,
-        first_partial_onset_ms=None if first_s is None or speech is None else 1e3 * (first_s - speech.onset_s),
         final_ms=1e3 * (final.end_s - final.arrival_s),
-        final_speech_end_ms=None if speech is None else 1e3 * (final.end_s - speech.end_s),
         backlog_ms=1e3 * listened.backlog_s,
         catch_up_ms=1e3 * listened.catch_up_s,
-        onset_s=None if speech is None else speech.onset_s,
-        speech_end_s=None if speech is None else speech.end_s,
         partials=partials if mode == "utterance" else None,  # a stream's are its clips' once more
     )
 

@@ -1,7 +1,7 @@
 """Where the time from a speech onset to its first text goes: stages that add up to it."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bench.score.rates import percentiles
 from runtime.bundle import Bundle
@@ -16,30 +16,6 @@ STAGES = {
     "step_ms": "the step, copies included",
     "rest_ms": "decoding, voice activity and delivery: the rest of the push",
 }
-
-
-@dataclass(frozen=True)
-class Waterfall:
-    """Milliseconds by stage, as STAGES says, in the order in which they pass."""
-
-    frame_ms: float
-    lookahead_ms: float
-    window_ms: float
-    evidence_ms: float
-    client_ms: float
-    queue_ms: float
-    step_ms: float
-    rest_ms: float
-
-    @property
-    def total_ms(self) -> float:
-        """From the onset to the first text."""
-        return float(sum(asdict(self).values()))
-
-    @property
-    def system_ms(self) -> float:
-        """What the system adds to a model that knows a word from its first frame: all but the evidence."""
-        return self.total_ms - self.evidence_ms
 
 
 @dataclass(frozen=True)
@@ -60,8 +36,11 @@ class FirstText:
     """When the push ended."""
 
 
-def waterfall(bundle: Bundle, onset_s: float, text: FirstText) -> Waterfall | None:
-    """Decompose `text.end_s - onset_s`; None where the text came from audio before the onset, or the utterance began after it."""
+def waterfall(bundle: Bundle, onset_s: float, text: FirstText) -> dict[str, float] | None:
+    """Decompose `text.end_s - onset_s` into ms by stage, in the order in which they pass.
+
+    None where the text came from audio before the onset, or the utterance began after it.
+    """
     rate = bundle.sample_rate
     chunk_s, first_s = bundle.chunk_samples / rate, bundle.first_step_samples / rate
     frame_s = chunk_s / bundle.chunk_frames
@@ -84,18 +63,25 @@ def waterfall(bundle: Bundle, onset_s: float, text: FirstText) -> Waterfall | No
         text.step_s,
         text.end_s - text.begin_s - text.step_s,
     )
-    return Waterfall(*(1e3 * seconds for seconds in stages))
+    return {name: 1e3 * seconds for name, seconds in zip(STAGES, stages, strict=True)}
 
 
-def summed_up(waterfalls: Sequence[Waterfall]) -> dict[str, dict[str, float]]:
+def with_totals(stages: Mapping[str, float]) -> dict[str, float]:
+    """Return the stages with total_ms, from the onset to the first text, and system_ms.
+
+    system_ms is what the system adds to a model that knows a word from its first frame: all but the evidence.
+    """
+    total_ms = sum(stages.values())
+    return {**stages, "total_ms": total_ms, "system_ms": total_ms - stages["evidence_ms"]}
+
+
+def summed_up(waterfalls: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Return stage, total and system -> mean, p50 and p95 in ms. Means add up to the total's, percentiles do not. Empty for none."""
-    if not waterfalls:
-        return {}
-    named = [{**asdict(fall), "total_ms": fall.total_ms, "system_ms": fall.system_ms} for fall in waterfalls]
-    table = {}
-    for name in named[0]:
-        values = [fall[name] for fall in named]
+    summary = {}
+    totalled = [with_totals(stages) for stages in waterfalls]
+    for name in totalled[0] if totalled else ():
+        values = [stages[name] for stages in totalled]
         found = percentiles(values)
         mean = sum(values) / len(values)
-        table[name] = {"mean": round(mean, 3), "p50": round(found.p50 or 0.0, 3), "p95": round(found.p95 or 0.0, 3)}
-    return table
+        summary[name] = {"mean": round(mean, 3), "p50": round(found.p50 or 0.0, 3), "p95": round(found.p95 or 0.0, 3)}
+    return summary
