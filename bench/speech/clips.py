@@ -91,7 +91,7 @@ class DataSet:
 
     def record(self, clip: Clip, **recognised: Any) -> UtteranceRecord:
         """Return the result file's record of a clip; `recognised`: its mode, hypothesis, times and marks."""
-        of = {"data": self.name, "lang": self.lang, "audio": clip.name, "reference": clip.reference}
+        of: dict[str, Any] = {"data": self.name, "lang": self.lang, "audio": clip.name, "reference": clip.reference}
         return UtteranceRecord(**of, audio_s=clip.audio_s, **recognised)
 
     def clip_name(self, utterance: Utterance) -> str:
