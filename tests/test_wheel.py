@@ -98,7 +98,7 @@ def test_it_holds_the_runtime_and_nothing_else(wheel: Path) -> None:
 def test_the_command(programs: Path, bundle: Path, copied: Path, tmp_path: Path) -> None:
     command = programs / "streaming-conformer"
     done = run(command, "--bundle", copied, CLIP, cwd=tmp_path)
-    assert done.stdout.splitlines()[-1].strip() == recognised(bundle, "default")
+    assert done.stdout.splitlines()[-1].endswith(f" s  final: {recognised(bundle, 'default')}")
     assert run(command, "--help", cwd=tmp_path).stdout.startswith("usage: streaming-conformer [-h]")
     for arguments, says in (
         (["--mic"], "streaming-conformer[mic]"),

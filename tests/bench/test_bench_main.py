@@ -44,7 +44,6 @@ BAD: list[tuple[str, list[str]]] = [
     ("--name", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--name", "../elsewhere"]),
     ("no-such.nemo", ["offline", "--model", "no-such.nemo", "--eval", str(SAMPLE)]),
     ("found 160", ["offline", "--model", EMBEDDED, "--lookahead", "160", "--eval", str(SAMPLE)]),
-    ("no such folder of result files", ["results"]),
 ]
 
 
@@ -59,12 +58,17 @@ def test_bad_input(message: str, words: list[str], bundle: Path, out: Path, caps
     assert not out.exists()
 
 
+def test_no_folder_of_results(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: run(["results", "--results", str(out)])) == 2
+    assert f"error: {out}: no such folder of result files" in capsys.readouterr().err
+
+
 def test_a_broken_result_file(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out.mkdir()
     (out / "a.json").write_text("{")
     page = out.parent / "RESULTS.md"
     page.write_text("<!-- results:start -->\n<!-- results:end -->\n")
-    argv = ["results", "--out", str(out), "--page", str(page)]
+    argv = ["results", "--results", str(out), "--page", str(page)]
     assert exit_code(lambda: run(argv)) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert page.read_text() == "<!-- results:start -->\n<!-- results:end -->\n"
@@ -208,7 +212,8 @@ def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
             assert each.hypothesis.startswith(each.partials[-1][1].split()[0])
     else:
         assert result.utterances[0].partials is None
-    assert {"wer", "rtf", "final_ms", "speech"} <= result.definitions.keys()
+    assert {"wer", "rtf", "step_ms", "speech", "partials"} <= result.definitions.keys()
+    assert ("final_ms" in result.definitions) is (mode == "utterance")  # what its rows hold
     assert result.provenance.data[0].clips == 2
 
 

@@ -164,13 +164,13 @@ def test_what_is_missing_or_of_something_else_is_refused(rig: Rig) -> None:
         rig.open(decoder="rnnt")
     write_stamp(rig.folder, "rnnt")
     rig.install(shapes=fake_rnnt.SHAPES)
-    with pytest.raises(InputError, match=r"expected the plan .*toy\.fp32\.plan with audio"):
+    with pytest.raises(InputError, match=r"expected the plan .*step\.fp32\.plan with audio"):
         rig.open(decoder="rnnt")
     rig.install()
     plan_path(rig.folder, "fp32", "rnnt").unlink()
     with pytest.raises(
         InputError,
-        match=r"expected a plan at .*toy\.rnnt\.fp32\.plan, found none; make it with `make engines PRECISION=fp32`",
+        match=r"expected a plan at .*toy/plans/rnnt\.fp32\.plan, found none; make it with `make engines PRECISION=fp32`",
     ):
         rig.open(decoder="rnnt")
     rig.open(decoder="ctc").close()
