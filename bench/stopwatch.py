@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,26 +28,13 @@ class TimedBackend(Wrapped):
 
 
 class TimedDecoder:
-    """A decoder that adds the seconds of each `push` to `push_s`."""
+    """A decoder that adds the seconds of each `push` to `push_s`; all else is the decoder's own."""
 
     def __init__(self, decoder: Decoder, push_s: list[float]) -> None:
         self._decoder, self._push_s = decoder, push_s
-        self.fed = decoder.fed
 
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """See Decoder.tokens."""
-        return self._decoder.tokens
-
-    @property
-    def text(self) -> str:
-        """See Decoder.text."""
-        return self._decoder.text
-
-    @property
-    def blank_frames(self) -> int:
-        """See Decoder.blank_frames."""
-        return self._decoder.blank_frames
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- the decoder's
+        return getattr(self._decoder, name)
 
     def push(self, frames: npt.NDArray[Any]) -> bool:
         """See Decoder.push."""
@@ -55,10 +42,6 @@ class TimedDecoder:
         changed = self._decoder.push(frames)
         self._push_s.append(time.perf_counter() - begin)
         return changed
-
-    def finish(self) -> None:
-        """See Decoder.finish."""
-        self._decoder.finish()
 
 
 class TimedRecognizer(Recognizer):
@@ -71,7 +54,7 @@ class TimedRecognizer(Recognizer):
 
     def new_decoder(self) -> Decoder:
         """See Recognizer.new_decoder."""
-        return TimedDecoder(super().new_decoder(), self.decode_s)
+        return cast("Decoder", TimedDecoder(super().new_decoder(), self.decode_s))
 
     def forget_times(self) -> None:
         """Begin anew with what comes: warm-up and earlier rows are in no figure."""

@@ -16,17 +16,17 @@ from bench.session import PacedOptions, Written
 from bench.speech.arrivals import Heard, clock_of, events_of, listen
 from bench.speech.clips import Audio, Clip, DataSet, with_speech
 from bench.speech.speech_session import SpeechSession, opened
-from bench.speech.waterfall import STAGES, FirstText, summed_up, waterfall
+from bench.speech.waterfall import STAGES, summed_up, waterfall
 from bench.summary import error_keys, latency_keys
 from runtime import EndpointRules, Final
 from runtime.bundle import Bundle
 
 SILENCE_S = (0.8, 2.0)
-"""Uniform, after each clip."""
+"""Length of the silence after each clip: uniform, seeded."""
 NOISE = 1e-3
 """Standard deviation of the silence: -60 dB of full scale."""
 LATE_S = 1.0
-"""From the end of speech; a later endpoint is late."""
+"""From the end of speech; an endpoint after more than this is late."""
 DEFINITIONS = {
     "endpoint": f"the data set's clips in order, after each a silence of {SILENCE_S[0]} to {SILENCE_S[1]} s (uniform, seeded) of white "
     "noise at -60 dB of full scale, as one stream; early: an endpoint within the clip's speech; late: more than "
@@ -222,8 +222,7 @@ def _first_texts(bundle: Bundle, turn: Turn, utterance: _Utterance, lang: str) -
     }
     if isinstance(first.event, Final):
         return times
-    text = FirstText(utterance.start_s, first.event.audio_s, first.arrival_s, first.begin_s, first.step_s, first.end_s)
-    return times | {"waterfall": waterfall(bundle, turn.onset_s, text)}
+    return times | {"waterfall": waterfall(bundle, turn.onset_s, utterance.start_s, first)}
 
 
 def _text_keys(records: Sequence[UtteranceRecord], alone: Sequence[str]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from bench.speech.speech_session import SpeechSession, opened
 from bench.summary import error_keys, latency_keys, rtf_keys, spread
 
 RTF_WINDOW_S = 10.0
+"""Length of the windows of one stream that its real-time factor is over."""
+
 Mode = Literal["utterance", "continuous"]
 MODES: dict[str, tuple[Mode, ...]] = {
     "both": ("utterance", "continuous"),
@@ -87,7 +89,7 @@ def measure(
         pace=options.chosen_pace,
         clips=len(clips),
         audio_minutes=done_s / 60,
-        churn=churn([[*(text for _, text in heard.partials), heard.final.event.text] for heard in listened]),
+        churn=churn([[text for _, text in heard.partials] + [heard.final.event.text] for heard in listened]),
         **errors,
         **(spread("rtf", windows) if one_stream else rtf_keys(records)),
         # One stream has one first partial and one final: no distribution.

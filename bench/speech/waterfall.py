@@ -1,9 +1,9 @@
 """Where the time from a speech onset to its first text goes: stages that add up to it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from bench.score.rates import percentiles
+from bench.speech.arrivals import Heard
 from runtime.bundle import Bundle
 
 STAGES = {
@@ -18,41 +18,30 @@ STAGES = {
 }
 
 
-@dataclass(frozen=True)
-class FirstText:
-    """A partial that was an utterance's first text. Seconds on the stream's clock, at which audio arrives as it is spoken."""
+def waterfall(bundle: Bundle, onset_s: float, utterance_s: float, text: Heard) -> dict[str, float] | None:
+    """Decompose the time from a speech onset to a first text into ms by stage, in the order in which they pass.
 
-    utterance_s: float
-    """Where the utterance begins."""
-    audio_s: float
-    """Audio of the utterance that the partial accounts for."""
-    arrival_s: float
-    """When the frame that brought it had arrived."""
-    begin_s: float
-    """When the frame's push began."""
-    step_s: float
-    """In steps within the push."""
-    end_s: float
-    """When the push ended."""
+    Args:
+        bundle: of the stream.
+        onset_s: in seconds on the stream's clock, at which audio arrives as it is spoken.
+        utterance_s: where the utterance begins.
+        text: the partial that was the utterance's first text.
 
-
-def waterfall(bundle: Bundle, onset_s: float, text: FirstText) -> dict[str, float] | None:
-    """Decompose `text.end_s - onset_s` into ms by stage, in the order in which they pass.
-
-    None where the text came from audio before the onset, or the utterance began after it.
+    Returns:
+        None where the text came from audio before the onset, or the utterance began after it.
     """
     rate = bundle.sample_rate
     chunk_s, first_s = bundle.chunk_samples / rate, bundle.first_step_samples / rate
     frame_s = chunk_s / bundle.chunk_frames
-    spoken_s = onset_s - text.utterance_s
+    spoken_s = onset_s - utterance_s
     # Frame f is centred at f * frame_s and hears what lies before (causal subsampling): the first to hear the onset is this one.
     frame = -(-round(spoken_s * rate) // round(frame_s * rate))
     step = frame // bundle.chunk_frames
-    steps_later = round((text.audio_s - first_s) / chunk_s) - step
+    steps_later = round((text.event.audio_s - first_s) / chunk_s) - step
     if spoken_s < 0 or steps_later < 0:
         return None
     last_frame = (step + 1) * bundle.chunk_frames - 1
-    heard_s = text.utterance_s + text.audio_s
+    heard_s = utterance_s + text.event.audio_s
     stages = (
         frame * frame_s - spoken_s,
         (last_frame - frame) * frame_s,

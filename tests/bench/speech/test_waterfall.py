@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.speech.waterfall import STAGES, FirstText, summed_up, waterfall, with_totals
+from bench.speech.arrivals import Heard
+from bench.speech.waterfall import STAGES, summed_up, waterfall, with_totals
+from runtime import Partial
 from runtime.bundle import Bundle, read_bundle
 
 
@@ -31,8 +33,8 @@ def test_by_hand(
 ) -> None:
     start_s = 7.0
     audio, arrival, begin, steps, took = (each / 1e3 for each in text)
-    first = FirstText(start_s, audio, start_s + arrival, start_s + begin, steps, start_s + begin + took)
-    found = waterfall(manifest, start_s + onset_ms / 1e3, first)
+    first = Heard(Partial("a", (1,), audio), start_s + arrival, start_s + begin, steps, start_s + begin + took)
+    found = waterfall(manifest, start_s + onset_ms / 1e3, start_s, first)
     if expected is None:
         assert found is None
         return
@@ -52,7 +54,8 @@ def test_stages_add_up_and_none_but_rounding_is_negative(manifest: Bundle) -> No
         audio = 0.0925 + 0.16 * (int(onset / 0.16) + 1 + random.integers(5))
         arrival = start + audio + random.uniform(0, 0.02)
         end = arrival + 0.01
-        fall = waterfall(manifest, start + onset, FirstText(start, audio, arrival, arrival, 0.004, end))
+        heard = Heard(Partial("a", (1,), audio), arrival, arrival, 0.004, end)
+        fall = waterfall(manifest, start + onset, start, heard)
         assert fall is not None
         assert sum(fall.values()) == pytest.approx(1e3 * (end - start - onset), abs=1e-6)
         assert min(fall.values()) > -1e-6
