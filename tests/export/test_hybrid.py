@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench.ablation import AblationOptions, run_ablation
 from bench.results import read_result
-from bench.speech.offline import load_reference
+from bench.speech.offline import load_recognizer
 from bench.step.ladder import LadderOptions, run_ladder
 from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as calibrate
@@ -233,7 +233,7 @@ Refused = Callable[[Transducer], object]
         ),
         (lambda of: run_ladder(LadderOptions(of.folder), [], Console(quiet=True)), "for the ladder"),
         (lambda of: run_ablation(AblationOptions([of.folder]), [], Console(quiet=True)), "for the ablation"),
-        (lambda of: load_reference(str(of.file), 80), "with a CTC head, found .* with an RNN-T alone; measure its"),
+        (lambda of: load_recognizer(str(of.file), 80), "with a CTC head, found .* with an RNN-T alone; measure its"),
     ],
 )
 def test_what_needs_a_ctc_head_refuses_it(use: Refused, message: str, transducer: Transducer) -> None:
