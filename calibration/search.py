@@ -122,8 +122,8 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
         heard = probe.hear(calibration.amax(method), kept)
         return probe.error(heard)
 
-    lists = fall_back(harm(groups[method], probe.products), weights_by_product(step), measure)
-    lists = list(track(lists, "fall-back lists", console=progress_console(), transient=True))
+    kept = fall_back(harm(groups[method], probe.products), weights_by_product(step), measure)
+    lists = list(track(kept, "fall-back lists", console=progress_console(), transient=True))
     result = Sensitivity(
         searcher=_searcher_hash(),
         calibration_sha256=sha256(calibration_path(folder)),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bench.results import read_result
 from bench.speech.bargein_results import read_bargein
-from bench.step.projection import read_projections
+from bench.step.projection import Projection
 from calibration.record import calibration_path, read_calibration
 from data.manifest import read_manifest
 from runtime.audio import SAMPLE_RATE, audio_seconds, load_audio
@@ -181,7 +181,7 @@ def readers(toy: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
         "barge-in": (next((RESULTS / "bargein").glob("*.json")), lambda path: read_bargein(path.parent.parent)),
         "projection": (
             next((RESULTS / "projections").glob("*.json")),
-            lambda path: read_projections(path.parent.parent),
+            lambda path: read_result(path, Projection),
         ),
         "calibration": (calibration_path(toy), lambda path: read_calibration(path, bundle)),
         "stamp": (stamp_path(plan), lambda path: read_stamp(path.with_name(plan.name))),
