@@ -183,7 +183,7 @@ def test_its_steps_are_measured_with_its_decoder(transducer: Transducer, tmp_pat
 def test_its_activations_are_counted(transducer: Transducer) -> None:
     backend = ObservedBackend(transducer.folder, read_bundle(transducer.folder))
     with Recognizer(transducer.folder, backend=backend, lm=None) as recognizer:
-        stream_speech(recognizer, [noise(30_000, 1), noise(20_000, 2)], 1, lambda _: None)
+        stream_speech(recognizer, [noise(30_000, 1), noise(20_000, 2)], 1)
     backend.flush()
     assert backend.steps > 15
     assert all(each.absolute_max > 0 for each in backend.histograms.values())
