@@ -1,13 +1,13 @@
-"""The calibration file: thresholds by product and method, stamped with the step that they belong to."""
+"""The calibration file: thresholds by matrix product and method, stamped with the step that they belong to."""
 
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from runtime.bundle import Bundle
-from runtime.entries import Hash, Positive
+from runtime.entries import Hash, Positive, Strict
 from runtime.errors import InputError, what_is_wrong
 from runtime.files import written_whole
 
@@ -17,15 +17,11 @@ Threshold = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class DataEntry(_Strict):
+class DataEntry(Strict):
     """A data set and how much of it was streamed."""
 
     name: str
-    """Folder and language, as common_voice_en."""
+    """Folder and language, such as common_voice_en."""
     sha256: Hash
     """Of the manifest and all its audio."""
     clips: Positive
@@ -34,8 +30,8 @@ class DataEntry(_Strict):
     """Streamed, silence between clips not counted."""
 
 
-class Activation(_Strict):
-    """What one product read, in the units of the activation."""
+class Activation(Strict):
+    """What one matrix product read, in the units of the activation."""
 
     tensor: str
     """In the widest step."""
@@ -48,7 +44,7 @@ class Activation(_Strict):
     """Threshold by method; a symmetric 8-bit scale is a 127th of it."""
 
 
-class Calibration(_Strict):
+class Calibration(Strict):
     """A bundle's thresholds and what they come from."""
 
     schema_version: Literal[1] = 1
@@ -66,7 +62,7 @@ class Calibration(_Strict):
     """Of each histogram, over 0 to the power of two above the largest magnitude."""
     methods: list[str]
     products: Annotated[dict[str, Activation], Field(min_length=1)]
-    """By the product's name, as layer0/ffn1.in."""
+    """By the matrix product's name, such as layer0/ffn1.in."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Calibration":
@@ -76,7 +72,7 @@ class Calibration(_Strict):
         return self
 
     def amax(self, method: str) -> dict[str, float]:
-        """Threshold by product; raises InputError for a method that the file lacks."""
+        """Return the threshold by matrix product. Raises InputError for a method that the file lacks."""
         if method not in self.methods:
             raise InputError(
                 f"expected a calibration method out of {', '.join(self.methods)}, found {method}; choose one of them"
@@ -85,7 +81,7 @@ class Calibration(_Strict):
 
 
 def calibration_path(bundle_folder: Path) -> Path:
-    """Where a bundle's calibration file lies: BUNDLES/../calibration/NAME.json. Beside it nothing in the bundle changes."""
+    """Return where a bundle's calibration file lies: BUNDLES/../calibration/NAME.json. Beside it nothing in the bundle changes."""
     folder = Path(os.path.normpath(bundle_folder / ".." / ".." / "calibration"))
     return folder / f"{bundle_folder.absolute().name}.json"
 
@@ -110,7 +106,7 @@ def read_calibration(path: Path, bundle: Bundle) -> Calibration:
     return calibration
 
 
-def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write a calibration file whole or not at all."""
+def write_record(path: Path, record: BaseModel) -> None:
+    """Write a calibration, or what a search found, whole or not at all."""
     with written_whole(path) as temporary:
-        temporary.write_text(calibration.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

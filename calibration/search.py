@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import onnx
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -14,15 +14,15 @@ from rich.table import Table
 from bench.score.bootstrap import Difference, label, paired_difference
 from bench.score.normalise import scorable
 from calibration.compare import Heard, StepError
-from calibration.record import Calibration, calibration_path, read_calibration
+from calibration.record import Calibration, calibration_path, read_calibration, write_record
 from calibration.sensitivity import CHANGED, Kept, Probe, fall_back, harm, kinds, layers, weights_by_product
 from calibration.speech import Selection
 from data import Utterance, load_audio
 from runtime.bundle import read_bundle, step_file
 from runtime.console import progress_console
-from runtime.entries import Hash
+from runtime.entries import Hash, Strict
 from runtime.errors import InputError
-from runtime.files import sha256, sources_hash, written_whole
+from runtime.files import sha256, sources_hash
 
 GROUP_MINUTES = 2.0
 """Minutes of speech for each group: the error's root mean square needs no more."""
@@ -47,10 +47,8 @@ class Transcript(NamedTuple):
     """Language code of the texts."""
 
 
-class Sensitivity(BaseModel):
+class Sensitivity(Strict):
     """What a search found. Errors are those of the log-probabilities against FP32's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: int = 1
     searcher: Hash
@@ -135,8 +133,7 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
         lists=lists,
         wer=paired_difference(_pairs(utterances, probe.fp32, heard, lang)),
     )
-    with written_whole(search_path(folder)) as partial:
-        partial.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_record(search_path(folder), result)
     return result
 
 

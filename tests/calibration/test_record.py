@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from calibration.record import Calibration, calibration_path, read_calibration, write_calibration
+from calibration.record import Calibration, calibration_path, read_calibration, write_record
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 
@@ -38,7 +38,7 @@ def test_lies_beside_the_bundles_and_reads_back(toy: Path, content: dict[str, An
     path = calibration_path(toy)
     assert path == toy.parents[1] / "calibration" / "toy.json"
     calibration = Calibration.model_validate(content)
-    write_calibration(path, calibration)
+    write_record(path, calibration)
     assert json.loads(path.read_text()) == content
     assert len(path.read_text().splitlines()) > 30  # readable
     assert read_calibration(path, read_bundle(toy)) == calibration

@@ -1,7 +1,6 @@
 """Words taken back, by hand."""
 
 import pytest
-
 from bench.score.churn import churn, retracted
 
 

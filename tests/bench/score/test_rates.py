@@ -4,9 +4,9 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from bench.speech.feed import UtteranceResult
 
 from bench.score.rates import ErrorRates, Percentiles, error_rates, percentiles, rtf_per_utterance, rtf_per_window
-from bench.speech.feed import UtteranceResult
 
 
 def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> int:

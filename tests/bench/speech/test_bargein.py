@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.speech.bargein_results import DEFINITIONS, BargeInFile, Outcome, read_bargein, rows
+from bench.speech.feed import Clip
 from rich.console import Console
 
 from bench.pages.all_figures import appendix
@@ -12,8 +14,6 @@ from bench.results import ResultFile
 from bench.speech import bargein
 from bench.speech import scenes as bargein_scenes
 from bench.speech.bargein import BargeInOptions, run_bargein
-from bench.speech.bargein_results import DEFINITIONS, BargeInFile, Outcome, read_bargein, rows
-from bench.speech.feed import Clip
 from bench.speech.scenes import AGENT_DBFS, scenes
 from runtime.errors import InputError
 

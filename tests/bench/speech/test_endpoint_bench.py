@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench.speech.feed import Clip, VirtualClock
+from bench.speech.onset import Speech
+from bench.speech.talk import Heard, Spoken, Talk, listen, talk, verdicts
 from rich.console import Console
 
 from bench.results import read_result
 from bench.speech.endpoint import EndpointOptions, answers, run_endpoint
-from bench.speech.feed import Clip, VirtualClock
-from bench.speech.onset import Speech
-from bench.speech.talk import Heard, Spoken, Talk, listen, talk, verdicts
 from runtime import Final, InputError, Partial
 from runtime.bundle import read_bundle
 

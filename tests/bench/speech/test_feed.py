@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
-
-from bench.speech.clips import joined
 from bench.speech.feed import Clip, RealClock, SpeechStream, UtteranceResult, VirtualClock, feed
 from bench.speech.onset import Speech
+
+from bench.speech.clips import joined
 from runtime.errors import InputError
 
 RATE = 16_000

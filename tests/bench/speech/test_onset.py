@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from bench.speech.onset import Speech, find_speech, marks
+
 from data.manifest import read_manifest
 from runtime.audio import load_audio
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench.pages.streams_table import STREAMS, largest
+from bench.speech.feed import Clip
+from bench.speech.parallel import GIVE_UP_S, Parallel, Piece, Told, pieces, play, steps_of
 from rich.console import Console
 
 from bench.__main__ import parse_args, run
 from bench.pages.all_figures import appendix
-from bench.pages.streams_table import STREAMS, largest
 from bench.results import ResultFile, Row, read_result, row, write_result
-from bench.speech.feed import Clip
-from bench.speech.parallel import GIVE_UP_S, Parallel, Piece, Told, pieces, play, steps_of
 from bench.speech.streams import StreamsBench, StreamsOptions, figures, print_streams
 from bench.stopwatch import TimedRecognizer
 from data.manifest import read_manifest
