@@ -19,7 +19,7 @@ PRODUCTS ?=
 DECODER ?=
 # Milliseconds of audio in one push, 20 to 40.
 FRAME_MS ?= 20
-# A KenLM file with its word list beside it, or none; by default the checkpoint's own.
+# A KenLM file with its word list beside it, which the bundle carries then, or none, to decode without; by default the one beside MODEL.
 LM ?=
 # realtime or fast.
 PACE ?=
@@ -66,7 +66,7 @@ STEP := $(if $(filter int8,$(PRECISION)),calibrate,export)
 option = $(if $(2),$(1) "$(2)")
 # What verbs do at a look-ahead: $(call bundle,80) and so on.
 bundle = build/bundles/$(patsubst %.nemo,%,$(notdir $(MODEL)))-$(1)ms
-exported = $(RUN) export --model "$(MODEL)" --lookahead $(1) --out build/bundles
+exported = $(RUN) export --model "$(MODEL)" --lookahead $(1) $(call option,--lm,$(filter-out none,$(LM))) --out build/bundles
 calibrated = $(RUN) calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) \
 	--eval "$(EVAL)" --method $(METHOD) --keep $(KEEP)
 # $(call install,groups,options): pip at the pinned versions, one line a package.
@@ -85,7 +85,7 @@ setup: $(STAMP) ## the virtual environment build/venv with the pinned packages
 data: $(STAMP) ## check the data, or COMMON_VOICE=DIR: make manifests from an unpacked release
 	$(RUN) data $(call option,--common-voice,$(COMMON_VOICE))
 
-export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD) to a bundle in build/bundles
+export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD, LM) to a bundle in build/bundles
 	$(call exported,$(LOOKAHEAD))
 
 calibrate: export ## calibration speech (CALIB, none of it in EVAL) to the bundle's INT8 thresholds and its INT8 step (METHOD, KEEP)

@@ -1,7 +1,5 @@
 """`python -m bench ablation`: what each precision buys and costs, in one run on one machine, each measurement in a fresh process."""
 
-import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,9 +36,9 @@ from calibration.thresholds import METHODS
 from runtime.backends import default_backend
 from runtime.bundle import Bundle, Precision, read_bundle
 from runtime.errors import InputError
-from runtime.files import written_whole
+from runtime.files import carry, written_whole
 
-COPIES = Path("build/ablation/bundles")
+COPIES = Path("build/ablation")
 """Bundles with the INT8 step of one method each; their calibration files and plans lie beside this folder."""
 PACED = 30
 """Steps at the pace of speech: of 560 ms each at 480 ms look-ahead."""
@@ -227,23 +225,17 @@ def int8_copy(source: Path, method: str) -> Path:
     Raises:
         InputError: the bundle is broken, or its calibration file missing, of another bundle or without that method.
     """
-    bundle, calibration = read_bundle(source), calibration_path(source)
-    read_calibration(calibration, bundle).amax(method)
+    bundle = read_bundle(source)
+    read_calibration(calibration_path(source), bundle).amax(method)
     folder = COPIES / f"{source.absolute().name}-{method}"
     with written_whole(folder) as temporary:
-        shutil.copytree(source, temporary, copy_function=_link)
-    with written_whole(calibration_path(folder)) as temporary:
-        shutil.copyfile(calibration, temporary)
+        temporary.mkdir()
+        carry(folder / "plans", temporary / "plans")  # an earlier copy's, of this method
+        for path in source.iterdir():
+            if path.name != "plans":
+                carry(path, temporary / path.name)
     add_int8(folder, method, bundle.quantisation.kept if bundle.quantisation else ())
     return folder
-
-
-def _link(source: str, target: str) -> None:
-    """Give a file a second name; copy it to another file system. A bundle's files are only ever replaced, never written to."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _trials(options: Options) -> list[Trial]:

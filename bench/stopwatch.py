@@ -1,49 +1,34 @@
 """A recogniser that notes how long each step, and the decoding of its frames, takes."""
 
+import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime import Recognizer
-from runtime.backends import Backend, StepResult
+from runtime.backends import Backend, StepResult, Wrapped
 from runtime.decoders.decoder import Decoder
-from runtime.decoders.ngram import lm_choice
 
 
-class TimedBackend:
+class TimedBackend(Wrapped):
     """A backend, and the seconds of each of its steps in `step_s`."""
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.name = backend.name
+        super().__init__(backend)
         self.step_s: list[float] = []
         self.total_s = 0.0
         """Of all steps ever."""
 
-    @property
-    def cuda_graph(self) -> bool | None:
-        """Whether a step is one graph launch; None where the backend has no such thing."""
-        return getattr(self._backend, "cuda_graph", None)
-
-    def new_state(self) -> Any:  # noqa: ANN401 -- opaque, the backend's own
-        """See Backend.new_state."""
-        return self._backend.new_state()
-
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend.step."""
         begin = time.perf_counter()
-        result = self._backend.step(window, valid, state)
+        result = self.wrapped.step(window, valid, state)
         seconds = time.perf_counter() - begin
         self.step_s.append(seconds)
         self.total_s += seconds
         return result
-
-    def close(self) -> None:
-        """See Backend.close."""
-        self._backend.close()
 
 
 class TimedDecoder:
@@ -83,16 +68,8 @@ class TimedDecoder:
 class TimedRecognizer(Recognizer):
     """A recogniser whose steps are timed in `timed.step_s` and whose decoding, a chunk at a time, in `decode_s`."""
 
-    def __init__(
-        self,
-        bundle: Path,
-        *,
-        precision: str | None,
-        backend: str | Backend | None,
-        lm: str = "none",
-        decoder: str | None = None,
-    ) -> None:
-        super().__init__(bundle, precision, backend, lm_choice(lm), decoder)
+    def __init__(self, bundle: str | os.PathLike[str], **choices: Any) -> None:
+        super().__init__(bundle, **choices)
         self.backend = self.timed = TimedBackend(self.backend)
         self.decode_s: list[float] = []
 

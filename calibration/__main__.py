@@ -11,7 +11,7 @@ from rich.console import Console
 
 from calibration.calibrate import calibrate, is_current
 from calibration.compare import check_reference
-from calibration.record import calibration_path, write_record
+from calibration.record import calibration_path
 from calibration.search import current, print_search, search, search_path
 from calibration.speech import Selection, check_levels, default_folder, evaluation_folders, select
 from calibration.step import add_int8, is_added
@@ -69,7 +69,7 @@ def make_calibration(args: argparse.Namespace) -> Selection:
         )
     check_levels(selection, bundle.sample_rate)
     calibration = calibrate(args.bundle, selection)
-    write_record(path, calibration)
+    calibration.write(path)
     minutes = sum(data.minutes for data in calibration.data)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB
     print(

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import onnx
 
 from export.placement import expose
-from runtime.backends import StepResult
+from runtime.backends import Backend, StepResult
 from runtime.backends.onnxruntime import State, open_session
 from runtime.bundle import Bundle
 from runtime.entries import STATE
@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.floating]
 Samples = npt.NDArray[np.float32]
 
 
-class ExposedStep:
+class ExposedStep(Backend):
     """All of a Backend but `step`: what that keeps of the tensors is the subclass's."""
 
     def __init__(self, model: onnx.ModelProto, bundle: Bundle, shown: Sequence[str], name: str, threads: int) -> None:

@@ -1,17 +1,13 @@
 """The calibration file: thresholds by matrix product and method, stamped with the step that they belong to."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from runtime.bundle import Bundle
 from runtime.entries import Hash, Positive, Strict
-from runtime.errors import InputError, what_is_wrong
-from runtime.files import written_whole
-
-AGAIN = "make it again with `make calibrate`"
+from runtime.errors import InputError
 
 Threshold = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
@@ -81,19 +77,13 @@ class Calibration(Strict):
 
 
 def calibration_path(bundle_folder: Path) -> Path:
-    """Return where a bundle's calibration file lies: BUNDLES/../calibration/NAME.json. Beside it nothing in the bundle changes."""
-    folder = Path(os.path.normpath(bundle_folder / ".." / ".." / "calibration"))
-    return folder / f"{bundle_folder.absolute().name}.json"
+    """Return where a bundle's calibration file lies."""
+    return bundle_folder / "calibration.json"
 
 
 def read_calibration(path: Path, bundle: Bundle) -> Calibration:
     """Read and check a calibration file; raises InputError where it is missing, broken or of another bundle."""
-    if not path.is_file():
-        raise InputError(f"expected a calibration file at {path}, found none; make it with `make calibrate`")
-    try:
-        calibration = Calibration.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"expected a valid {path}, found at {what_is_wrong(error)}; {AGAIN}") from error
+    calibration = Calibration.read(path, "a calibration file", "`make calibrate`")
     expectations = [
         (f"a step.{bundle.widest}.onnx", bundle.step(bundle.widest).sha256, calibration.step_sha256),
         ("a checkpoint", bundle.checkpoint.sha256, calibration.checkpoint_sha256),
@@ -101,12 +91,7 @@ def read_calibration(path: Path, bundle: Bundle) -> Calibration:
     for what, expected, found in expectations:
         if expected != found:
             raise InputError(
-                f"expected {path} to be of {what} with sha256 {expected[:12]}..., found {found[:12]}...: it is another bundle's; {AGAIN}"
+                f"expected {path} to be of {what} with sha256 {expected[:12]}..., found {found[:12]}...: it is another bundle's; "
+                f"make it again with `make calibrate`"
             )
     return calibration
-
-
-def write_record(path: Path, record: BaseModel) -> None:
-    """Write a calibration, or what a search found, whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

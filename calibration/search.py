@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import onnx
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -14,7 +13,7 @@ from rich.table import Table
 from bench.score.bootstrap import Difference, label, paired_difference
 from bench.score.normalise import scorable
 from calibration.compare import Heard, StepError
-from calibration.record import Calibration, calibration_path, read_calibration, write_record
+from calibration.record import Calibration, calibration_path, read_calibration
 from calibration.sensitivity import CHANGED, Kept, Probe, fall_back, harm, kinds, layers, weights_by_product
 from calibration.speech import Selection
 from data import Utterance, load_audio
@@ -50,7 +49,7 @@ class Transcript(NamedTuple):
 class Sensitivity(Strict):
     """What a search found. Errors are those of the log-probabilities against FP32's."""
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     searcher: Hash
     """Hash of the sources that made it."""
     calibration_sha256: Hash
@@ -79,15 +78,15 @@ class Sensitivity(Strict):
 
 
 def search_path(bundle_folder: Path) -> Path:
-    """Return where a search's result lies, beside the calibration file."""
-    return calibration_path(bundle_folder).with_suffix(".sensitivity.json")
+    """Return where a search's result lies in a bundle."""
+    return bundle_folder / "sensitivity.json"
 
 
 def current(folder: Path, method: str) -> Sensitivity | None:
     """Return the result of this search where it is there, of the bundle's calibration file and this method."""
     try:
-        found = Sensitivity.model_validate_json(search_path(folder).read_bytes())
-    except (OSError, ValidationError):
+        found = Sensitivity.read(search_path(folder), "a search's result", "`make calibrate KEEP=search`")
+    except InputError:
         return None
     of = (found.searcher, found.calibration_sha256, found.method)
     return found if of == (_searcher_hash(), sha256(calibration_path(folder)), method) else None
@@ -119,8 +118,8 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
         heard = probe.hear(calibration.amax(method), kept)
         return probe.error(heard)
 
-    kept = fall_back(harm(groups[method], probe.products), weights_by_product(step), measure)
-    lists = list(track(kept, "fall-back lists", console=progress_console(), transient=True))
+    lists = fall_back(harm(groups[method], probe.products), weights_by_product(step), measure)
+    measured = list(track(lists, "fall-back lists", console=progress_console(), transient=True))
     result = Sensitivity(
         searcher=_searcher_hash(),
         calibration_sha256=sha256(calibration_path(folder)),
@@ -130,10 +129,10 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
         minutes=round(sum(clip.duration for clip in utterances) / 60, 3),
         methods=methods,
         groups=groups,
-        lists=lists,
+        lists=measured,
         wer=paired_difference(_pairs(utterances, probe.fp32, heard, lang)),
     )
-    write_record(search_path(folder), result)
+    result.write(search_path(folder))
     return result
 
 

@@ -20,6 +20,7 @@ from runtime.stamp import Stamp, check_stamp, read_stamp, stamp_path
 
 Products = Literal["matrix", "sum"]
 
+TIMING = Path("build/timing")  # kernels' times are this machine's, not a bundle's
 SOURCES = (
     *(Path(__file__).with_name(name) for name in ("precision.py", "sums.py", "versions.py")),
     *(Path(str(each.__file__)) for each in (placement, quantise)),
@@ -49,15 +50,7 @@ def is_current(  # noqa: PLR0917
     try:
         stamp = read_stamp(plan)
         own, entry = read_bundle(folder).graph(precision, graph)
-        check_stamp(
-            stamp,
-            plan,
-            entry,
-            own,
-            tensorrt_version=target.version,
-            gpu=target.gpu,
-            compute_capability=target.compute_capability,
-        )
+        check_stamp(stamp, plan, entry, own, target.platform)
     except InputError:
         return False
     return stamp.options == options.recorded(target)
@@ -68,7 +61,7 @@ def build_plan(  # noqa: PLR0917
 ) -> None:
     """Build the bundle's step of `precision`, or the evaluation that goes with it, into `plan` and write its stamp.
 
-    The timing cache is kept in build/timing.
+    The timing cache is kept in TIMING.
 
     Raises InputError, and writes nothing, for a bundle that is not whole, a graph that TensorRT does not parse or a build
     that fails; raises KeyboardInterrupt, and writes nothing, after Ctrl-C.
@@ -80,7 +73,7 @@ def build_plan(  # noqa: PLR0917
     content = with_fp32_scales(folder, bundle) if flagged and own == "int8" else source.read_bytes()
     if options.products == "sum":
         content = products_as_sums(content)
-    timing = plan.parent.parent / "timing" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', target.gpu)}-{target.version}.cache"
+    timing = TIMING / f"{re.sub(r'[^A-Za-z0-9.]+', '-', target.gpu)}-{target.platform.tensorrt}.cache"
     started = time.perf_counter()
     serialized, cache = _build(source, content, own if flagged else None, target, options, timing)
     built = time.perf_counter() - started
@@ -91,16 +84,13 @@ def build_plan(  # noqa: PLR0917
         step_sha256=entry.sha256,
         precision=own,
         plan_sha256=sha256(plan),
-        tensorrt=target.version,
-        gpu=target.gpu,
-        compute_capability=target.compute_capability,
+        **target.platform._asdict(),
         options=options.recorded(target),
         weights_typed="flags" if flagged else "strong",
         build_s=round(built, 1),
         created=datetime.now(timezone.utc).date().isoformat(),
     )
-    with written_whole(stamp_path(plan)) as partial:
-        partial.write_text(stamp.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    stamp.write(stamp_path(plan))
     if cache is not None:
         with written_whole(timing) as partial:
             partial.write_bytes(cache)

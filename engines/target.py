@@ -7,6 +7,7 @@ from typing import Any
 
 from runtime.cuda import Device
 from runtime.errors import InputError
+from runtime.stamp import Platform
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Target:
         return bool(self.suffix)
 
     @property
-    def version(self) -> str:
-        """The library's version, as in 10.16.1.11."""
-        return str(self.trt.__version__)
+    def platform(self) -> Platform:
+        """As plans' stamps have it."""
+        return Platform(str(self.trt.__version__), self.gpu, self.compute_capability)
 
     def named(self, plan: Path) -> Path:
         """The plan's path for this target: one for another GPU does not take this machine's place."""

@@ -18,6 +18,12 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         "--lookahead", type=int, default=80, metavar="MS", help="look-ahead in ms, one the checkpoint was trained for"
     )
     parser.add_argument(
+        "--lm",
+        default="default",
+        metavar="FILE|none",
+        help="KenLM file that the bundle carries (default: CHECKPOINT.NAME.kenlm beside the checkpoint, if any)",
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("build/bundles"), help="folder of bundles (default: build/bundles)"
     )
     return parser.parse_args(argv)
@@ -28,10 +34,10 @@ def run(args: argparse.Namespace) -> None:
     from export.bundle import bundle_folder, export_bundle, is_current
 
     folder = bundle_folder(args.out, args.model, args.lookahead)
-    if is_current(folder, args.model):
+    if is_current(folder, args.model, args.lm):
         print(f"export: {folder} is up to date")
     else:
-        print(f"export: wrote {export_bundle(args.model, args.lookahead, args.out)}")
+        print(f"export: wrote {export_bundle(args.model, args.lookahead, args.out, args.lm)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writing a bundle: the step in each precision, the tokenizer, bundle.json."""
+"""Writing a bundle: the step in each precision, the tokenizer, what goes with them, bundle.json."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -8,15 +8,17 @@ import onnx
 
 from export.architecture import ENCODER_FRAME_MS
 from export.checkpoint import Checkpoint, checkpoint_hash, checkpoint_name, load_checkpoint
+from export.companions import NO_COMPANIONS, Companions, companions
 from export.geometry import Geometry
 from export.graph import Floating, GraphSizeError
 from export.parity import measure_parity, measure_rnnt
 from export.rnnt import build_evaluation
 from export.step import build_step
-from runtime.bundle import MANIFEST, Bundle, CheckpointEntry, Precision, checked_file, read_bundle, write_manifest
+from runtime.bundle import ADDED, Bundle, CheckpointEntry, Precision, checked_file, read_bundle, write_manifest
+from runtime.decoders.ngram import LmChoice, open_language_model
 from runtime.entries import DType, FileEntry, GraphEntry, RnntEntry, StepEntry, TensorSpec
 from runtime.errors import InputError
-from runtime.files import sha256, sources_hash, written_whole
+from runtime.files import carry, sha256, sources_hash, written_whole
 
 PRECISIONS: dict[Precision, Floating] = {"fp32": np.float32, "fp16": np.float16}
 # Of encoded frames, step against NeMo: far above what rounding gives (5e-6 and 3e-3), below what an error in the exporter does.
@@ -41,41 +43,44 @@ def exporter_hash() -> str:
     return sources_hash(Path(__file__).parent.glob("*.py"))
 
 
-def is_current(folder: Path, model: str) -> bool:
-    """Whether `folder` holds a whole bundle that this exporter made from this checkpoint."""
-    wanted = checkpoint_hash(model)
-    if not (folder / MANIFEST).is_file():
-        return False
+def is_current(folder: Path, model: str, lm: LmChoice = "default") -> bool:
+    """Whether `folder` holds a whole bundle that this exporter made from this checkpoint, with this language model."""
+    wanted, carried = checkpoint_hash(model), companions(model, checkpoint_name(model), lm)
     try:
         bundle = read_bundle(folder)
+        for each in bundle.files:
+            if each != bundle.steps.get("int8"):  # which `make calibrate` writes and looks after
+                checked_file(folder, each)
     except InputError:
         return False
-    # Not the INT8 step, which `make calibrate` writes and looks after.
-    files: list[FileEntry] = [entry for precision, entry in bundle.steps.items() if precision in PRECISIONS]
-    files += [*(bundle.rnnt or {}).values(), *([bundle.tokenizer] if bundle.tokenizer else [])]
-    try:
-        for each in files:
-            checked_file(folder, each)
-    except InputError:
-        return False
-    return bundle.exporter == exporter_hash() and wanted in (None, bundle.checkpoint.sha256)
+    made_of = (bundle.exporter, bundle.language_model, bundle.voice_activity)
+    same = made_of == (exporter_hash(), carried.language_model, carried.voice_activity)
+    return same and wanted in (None, bundle.checkpoint.sha256)
 
 
-def export_bundle(model: str, lookahead_ms: int, out: Path) -> Path:
-    """Export `model` for one look-ahead in ms; return the bundle's folder.
+def export_bundle(model: str, lookahead_ms: int, out: Path, lm: LmChoice = "default") -> Path:
+    """Export `model` for one look-ahead in ms; return the bundle's folder. `lm`: see `companions`.
 
     Raises InputError for a checkpoint that is missing, corrupt, no streaming Conformer or not trained for that look-ahead.
     """
     folder = bundle_folder(out, model, lookahead_ms)
+    carried = companions(model, checkpoint_name(model), lm)
+    if not carried.voice_activity:
+        print("export: silero-vad is not installed: the bundle will know neither endpoints nor barge-in")
     print(f"export: loading {model} through NeMo")
-    write_bundle(load_checkpoint(model), lookahead_ms, folder)
+    write_bundle(load_checkpoint(model), lookahead_ms, folder, carried)
     return folder
 
 
-def write_bundle(checkpoint: Checkpoint, lookahead_ms: int, folder: Path) -> Bundle:
+def write_bundle(
+    checkpoint: Checkpoint, lookahead_ms: int, folder: Path, carried: Companions = NO_COMPANIONS
+) -> Bundle:
     """Write a loaded checkpoint's bundle for one look-ahead in ms into `folder`, with its parity against NeMo.
 
-    Raises InputError, and writes nothing, for a look-ahead that it lacks, a step that differs from NeMo or is too large in every precision.
+    Plans and calibration that the folder holds stay there: they say themselves whether they still fit.
+
+    Raises InputError, and writes nothing, for a look-ahead that it lacks, a step that differs from NeMo or is too large in every
+    precision, and for a language model that does not go with the checkpoint.
     """
     lookahead = checkpoint.architecture.lookahead_frames(lookahead_ms)
     left = checkpoint.architecture.left_context_frames
@@ -84,7 +89,13 @@ def write_bundle(checkpoint: Checkpoint, lookahead_ms: int, folder: Path) -> Bun
     )
     with written_whole(folder) as partial:
         partial.mkdir()
-        bundle = _describe(checkpoint, geometry, lookahead_ms)
+        bundle = _describe(checkpoint, geometry, lookahead_ms, carried)
+        carried.copy_to(partial)
+        if carried.language_model:
+            bundle.check_ctc(f"the language model {carried.language_model.name}")
+            open_language_model("default", partial, bundle)
+        for name in ADDED:
+            carry(folder / name, partial / name)
         if checkpoint.tokenizer:
             (partial / "tokenizer.model").write_bytes(checkpoint.tokenizer)
             bundle = bundle.model_copy(update={"tokenizer": _entry(partial / "tokenizer.model")})
@@ -133,7 +144,7 @@ def write_bundle(checkpoint: Checkpoint, lookahead_ms: int, folder: Path) -> Bun
     return bundle
 
 
-def _describe(checkpoint: Checkpoint, geometry: Geometry, lookahead_ms: int) -> Bundle:
+def _describe(checkpoint: Checkpoint, geometry: Geometry, lookahead_ms: int, carried: Companions) -> Bundle:
     return Bundle(
         exporter=exporter_hash(),
         checkpoint=CheckpointEntry(
@@ -153,6 +164,8 @@ def _describe(checkpoint: Checkpoint, geometry: Geometry, lookahead_ms: int) -> 
         blank=len(checkpoint.vocabulary),
         decoders=checkpoint.decoders,
         tokenizer=None,
+        language_model=carried.language_model,
+        voice_activity=carried.voice_activity,
         steps={},
         parity={},
     )

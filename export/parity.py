@@ -10,7 +10,7 @@ import torch
 
 from export.checkpoint import Checkpoint
 from runtime import Recognizer
-from runtime.backends import Backend, StepResult, open_backend
+from runtime.backends import Backend, StepResult, Wrapped, open_backend
 from runtime.backends.onnxruntime import Evaluations
 from runtime.bundle import Parity, read_bundle
 from runtime.decoders.rnnt import GreedyRnnt
@@ -48,26 +48,17 @@ def nemo_offline(checkpoint: Checkpoint, lookahead_frames: int, audio: Samples) 
     )
 
 
-class Recorder:
+class Recorder(Wrapped):
     """A backend that keeps the encoded frames and log-probabilities of every step of another."""
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.name = backend.name
+        super().__init__(backend)
         self.steps: list[StepResult] = []
-
-    def new_state(self) -> Any:  # noqa: ANN401
-        """See Backend."""
-        return self._backend.new_state()
 
     def step(self, window: Samples, valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend."""
-        self.steps.append(self._backend.step(window, valid, state))
+        self.steps.append(self.wrapped.step(window, valid, state))
         return self.steps[-1]
-
-    def close(self) -> None:
-        """See Backend."""
-        self._backend.close()
 
     def frames(self, count: int) -> Reference:
         """The first `count` frames since the last call; forgets them."""
@@ -115,8 +106,8 @@ def measure_parity(checkpoint: Checkpoint, folder: Path, precision: str, lookahe
     """Parity of a bundle's step on seeded noise."""
     audio = seeded_noise()
     bundle = read_bundle(folder)
-    recorder = Recorder(open_backend("onnxruntime-cpu", folder, bundle, precision, bundle.step_decoder))
-    with Recognizer(folder, precision, recorder, lm=None) as recognizer:
+    recorder = Recorder(open_backend(folder, bundle, "onnxruntime-cpu", precision, bundle.step_decoder))
+    with Recognizer(folder, backend=recorder, lm=None) as recognizer:
         return compare(
             nemo_offline(checkpoint, lookahead_frames, audio), stream_frames(recognizer, recorder, audio, 320)
         )

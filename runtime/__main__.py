@@ -1,4 +1,7 @@
-"""`python -m runtime FILE...`: partials as they come and the final text; `-` reads raw 16-bit PCM from standard input, `--mic` listens."""
+"""`python -m runtime FILE...`, or `streaming-conformer FILE...` where it is installed: partials as they come and the final text.
+
+`-` reads raw 16-bit PCM from standard input, `--mic` listens.
+"""
 
 import argparse
 import io
@@ -13,32 +16,31 @@ from rich.console import Console
 
 from .audio import load_audio
 from .collector import loaded_spared
-from .decoders.ngram import lm_choice
 from .endpoint import EndpointRules
 from .errors import InputError, exit_code
 from .live import Display, UntilInterrupted, paced
 from .microphone import microphone
 from .recognizer import Recognizer
 
+PROGRAM = "python -m runtime" if __package__ == "runtime" else "streaming-conformer"
+
 Samples = npt.NDArray[np.float32] | npt.NDArray[np.int16]
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the recogniser."""
-    parser = argparse.ArgumentParser(prog="python -m runtime", description="Recognise speech, streaming.")
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Recognise speech, streaming.")
     parser.add_argument(
         "files",
         nargs="*",
         metavar="FILE",
         help="audio file of any format at 8 to 192 kHz; - for raw mono 16-bit PCM on stdin",
     )
-    parser.add_argument(
-        "--mic", action="store_true", help="listen to the microphone until Ctrl-C (requirements/mic.txt)"
-    )
+    parser.add_argument("--mic", action="store_true", help="listen to the microphone until Ctrl-C; needs sounddevice")
     parser.add_argument(
         "--realtime", action="store_true", help="files at the pace of speech, as a microphone gives them"
     )
-    parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
+    parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`, or a copy")
     parser.add_argument("--precision", help="a precision of the bundle (default: fp16 in TensorRT, else its widest)")
     parser.add_argument(
         "--backend", help="tensorrt, onnxruntime-cuda or onnxruntime-cpu (default: TensorRT where there is a GPU)"
@@ -46,10 +48,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
     parser.add_argument(
         "--lm",
-        type=lm_choice,
         default="default",
         metavar="FILE|none",
-        help="KenLM file (default: the checkpoint's own, if any)",
+        help="KenLM file with its word list beside it (default: the bundle's own, if any)",
     )
     parser.add_argument("--frame-ms", type=int, default=20, help="length of the pushed frames in ms (default: 20)")
     parser.add_argument(
@@ -65,7 +66,9 @@ def run(args: argparse.Namespace) -> None:
     if bool(args.files) == args.mic:
         raise InputError(f"expected files or --mic, found {'both' if args.mic else 'neither'}; give one of them")
     with (
-        Recognizer(args.bundle, args.precision, args.backend, args.lm, args.decoder) as recognizer,
+        Recognizer(
+            args.bundle, precision=args.precision, backend=args.backend, lm=args.lm, decoder=args.decoder
+        ) as recognizer,
         loaded_spared(),
         Display(Console()) as display,
     ):
@@ -112,5 +115,10 @@ def _pcm_frames(frame: int) -> Iterator[Samples]:
         )
 
 
+def main() -> int:
+    """Run the command line; return its exit code."""
+    return exit_code(lambda: run(parse_args(sys.argv[1:])))
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))
+    sys.exit(main())

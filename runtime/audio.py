@@ -1,5 +1,6 @@
 """Audio files of any channel count and format that libsndfile reads, as mono float32 at one rate."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ MAX_SHORT_S = 0.1  # what an encoder may count, and a decoder not give, at a fil
 BLOCK_SAMPLES = 1 << 20  # of all channels, decoded at once
 
 
-def load_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> npt.NDArray[np.float32]:
+def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> npt.NDArray[np.float32]:
     """Decode a file (WAV, FLAC, OGG, MP3, ...), average its channels and resample it with soxr's HQ setting.
 
     Block by block: what is allocated follows from what the file holds, not from what its header states.
@@ -35,6 +36,7 @@ def load_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> npt.NDArray[np.flo
         InputError: the file is missing, is not audio, has no samples, has fewer than its header states, or has NaN or infinite
             samples; its rate is out of `RATES`, or it is longer than `MAX_HOURS`.
     """
+    path = Path(path)
     with _opened(path) as file:
         stated, rate, estimated = file.frames, file.samplerate, file.format == "MP3"
         resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")

@@ -1,16 +1,27 @@
 """bundle.json: the contract between export and everything after it, checked whole before anything is loaded."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from .entries import MAX_SYMBOLS, FileEntry, GraphEntry, Hash, Positive, RnntEntry, StepEntry, Strict
-from .errors import InputError, what_is_wrong
-from .files import sha256, written_whole
+from .entries import (
+    MAX_SYMBOLS,
+    FileEntry,
+    GraphEntry,
+    Hash,
+    LanguageModelEntry,
+    Positive,
+    RnntEntry,
+    StepEntry,
+    Strict,
+)
+from .errors import InputError
+from .files import sha256
 
 MANIFEST = "bundle.json"
+ADDED = ("plans", "calibration.json", "sensitivity.json")
+"""What engines and calibration add to the folder. Each has a stamp or hashes that say which bundle it is of."""
 
 Precision = Literal["fp32", "fp16", "int8"]
 Decoding = Literal["ctc", "rnnt"]
@@ -57,7 +68,7 @@ class Quantisation(Strict):
 class Bundle(Strict):
     """What a runtime must know of an exported checkpoint. Lengths in samples at `sample_rate`, or in frames where the name says so."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     exporter: Hash
     """Hash of the exporter's sources."""
     checkpoint: CheckpointEntry
@@ -85,6 +96,10 @@ class Bundle(Strict):
     """Those that the checkpoint was trained for, the best first."""
     tokenizer: FileEntry | None
     """The SentencePiece model, where the checkpoint has one."""
+    language_model: LanguageModelEntry | None = None
+    """What CTC decoding takes by default; None for greedy decoding."""
+    voice_activity: FileEntry | None = None
+    """Silero VAD's model, for endpoints and barge-in; None where it was not installed at export."""
     steps: dict[Precision, StepEntry]
     parity: dict[Precision, Parity]
     """Of what `make export` made, by precision; empty only while the bundle is being made."""
@@ -129,13 +144,21 @@ class Bundle(Strict):
                 )
         return self
 
+    @property
+    def files(self) -> list[FileEntry]:
+        """All that the manifest names."""
+        companions = [self.tokenizer, self.voice_activity]
+        if self.language_model:
+            companions += [self.language_model.model, self.language_model.words]
+        return [*self.steps.values(), *(self.rnnt or {}).values(), *(each for each in companions if each)]
+
     def decoder(self, asked: str | None) -> Decoding:
         """The decoder of that name, or the best one for None; raises InputError for one that the bundle lacks."""
         for each in self.decoders:
             if asked in (each, None):
                 return each
         raise InputError(
-            f"expected a decoder of the bundle ({', '.join(self.decoders)}), found {asked}; choose one of them with DECODER="
+            f"expected a decoder of the bundle ({', '.join(self.decoders)}), found {asked}; choose one of them"
         )
 
     @property
@@ -193,15 +216,7 @@ class Bundle(Strict):
 
 def read_bundle(folder: Path) -> Bundle:
     """Read and check `folder`/bundle.json; raises InputError for what is missing, broken, of another schema or unknown."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise InputError(f"expected a bundle with {MANIFEST} in {folder}, found none; make one with `make export`")
-    try:
-        return Bundle.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(
-            f"expected a valid {path}, found at {what_is_wrong(error)}; make it again with `make export`"
-        ) from error
+    return Bundle.read(folder / MANIFEST, "a bundle", "`make export`")
 
 
 def step_file(folder: Path, bundle: Bundle, precision: str) -> tuple[Path, StepEntry]:
@@ -224,7 +239,4 @@ def checked_file(folder: Path, entry: FileEntry) -> Path:
 
 def write_manifest(folder: Path, bundle: Bundle) -> None:
     """Write bundle.json whole or not at all."""
-    with written_whole(folder / MANIFEST) as partial:
-        partial.write_text(
-            json.dumps(bundle.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    bundle.write(folder / MANIFEST)

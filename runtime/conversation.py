@@ -11,7 +11,7 @@ from .echo import TAIL_MS, Cleaned, EchoCanceller, EchoGate
 from .errors import InputError
 from .events import Event, Final
 from .recognizer import Stream, checked
-from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_SAMPLES, Vad
+from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_SAMPLES
 
 WINDOW_MS = 1000 * WINDOW_SAMPLES / SAMPLE_RATE
 
@@ -57,15 +57,14 @@ class Conversation:
     """
 
     def __init__(self, stream: Stream, rules: BargeInRules = BargeInRules()) -> None:
-        """`stream`: at an utterance's start, of 16 kHz, and the conversation's from now on. Raises InputError for another rate."""
-        if stream.sample_rate != SAMPLE_RATE:
-            raise InputError(
-                f"expected a stream of {SAMPLE_RATE} Hz, found {stream.sample_rate} Hz; the detector takes no other"
-            )
+        """`stream`: at an utterance's start, and the conversation's from now on.
+
+        Raises InputError for a bundle without a voice activity detector.
+        """
         self._stream, self._rules = stream, rules
         self._canceller = EchoCanceller(SAMPLE_RATE) if rules.echo_reference else None
         self._gate = EchoGate(rules.echo_margin_db)
-        self._vad = Vad()
+        self._vad = stream.new_detector()
         self._one_at_a_time = threading.Lock()
         self._received = 0
         self._agent_speaks = False

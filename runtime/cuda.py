@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from .errors import CudaError, InputError
+from .errors import CudaError, InputError, install
 
 BINDINGS = ("cuda.bindings.runtime", "cuda.cudart")  # cuda-python 12.6 and later, and the 12.x before it
 
@@ -195,7 +195,7 @@ def _bindings() -> Any:  # noqa: ANN401 -- a module without types
     for name in BINDINGS:
         with suppress(ImportError):
             return import_module(name)
-    raise InputError("expected cuda-python 12 or 13, found none; run `make setup` on a machine with an NVIDIA GPU")
+    raise InputError(f"expected cuda-python 12 or 13, found none; {install('gpu')}")
 
 
 def _driver() -> ctypes.CDLL:

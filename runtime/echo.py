@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import InputError
+from .errors import InputError, install
 
 Samples = npt.NDArray[np.float32]
 
@@ -118,5 +118,5 @@ def _import_pyaec() -> Any:  # noqa: ANN401 -- a module without types
     try:
         import pyaec
     except (ImportError, OSError, AttributeError) as error:  # AttributeError: its library did not load
-        raise InputError(f"expected pyaec for the echo reference, found {error!r}; run `make setup`") from error
+        raise InputError(f"expected pyaec for the echo reference, found {error!r}; {install()}") from error
     return pyaec

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from .errors import InputError
+from .errors import InputError, what_is_wrong
+from .files import written_whole
 
 DType = Literal["float32", "float16", "int32"]
 Positive = Annotated[int, Field(gt=0)]
@@ -26,9 +28,29 @@ MAX_SYMBOLS = 10
 
 
 class Strict(BaseModel):
-    """Of the manifest: unknown keys and other types are refused."""
+    """A JSON file, or a part of one: unknown keys and other types are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @classmethod
+    def read(cls, path: Path, what: str, make: str) -> Self:
+        """Read and check `path`, which is `what`. Raises InputError, with what to `make` it with, where it is missing or broken."""
+        if not path.is_file():
+            raise InputError(f"expected {what} at {path}, found none; make it with {make}")
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            found = f"expected a valid {path}, found at {what_is_wrong(error)}"
+            for each in error.errors(include_url=False):
+                if each["loc"] == ("schema_version",) and isinstance(each["input"], int):
+                    reads = cls.model_fields["schema_version"].default
+                    found = f"{path} is {what} of schema {each['input']}, this version reads {reads}"
+            raise InputError(f"{found}; make it again with {make}") from error
+
+    def write(self, path: Path) -> None:
+        """Write `path` whole or not at all."""
+        with written_whole(path) as partial:
+            partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 class TensorSpec(Strict):
@@ -57,6 +79,15 @@ class FileEntry(Strict):
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     sha256: Hash
+
+
+class LanguageModelEntry(Strict):
+    """A KenLM file and its word list."""
+
+    name: str
+    """As result files carry it."""
+    model: FileEntry
+    words: FileEntry
 
 
 class GraphEntry(FileEntry):

@@ -20,6 +20,15 @@ class ClosedError(RuntimeError):
     """Something was used after it was closed: one line that says what."""
 
 
+def install(extra: str = "") -> str:
+    """How to install what is missing, for a message: with `make setup` here, with pip where this package is installed by itself."""
+    if __package__ == "runtime":
+        if extra == "mic":
+            return "`pip install -r requirements/mic.txt`"
+        return f"run `make setup`{' on a machine with an NVIDIA GPU' if extra == 'gpu' else ''}"
+    return f"install streaming-conformer[{extra}]" if extra else "install streaming-conformer again"
+
+
 def what_is_wrong(error: "ValidationError") -> str:
     """The first thing wrong with a file's JSON, as `where: what`: one printable line, whatever the file holds."""
     first = error.errors(include_url=False, include_input=False)[0]

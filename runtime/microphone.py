@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import InputError
+from .errors import InputError, install
 
 QUEUE_S = 10.0  # that recognition may fall behind before audio is dropped
 SILENT_DEVICE_S = 2.0  # without a callback the device is gone
@@ -42,7 +42,7 @@ def microphone(sample_rate: int, frame: int, warn: Callable[[str], None]) -> Ite
     except sounddevice.PortAudioError as error:
         raise InputError(
             f"expected a microphone that gives {sample_rate} Hz mono, found: {' '.join(str(error).split())}; "
-            f"connect one, or pipe audio to `python -m runtime -`"
+            f"connect one, or pipe audio in instead, with - for the file"
         ) from error
     except queue.Empty:
         raise InputError(
@@ -55,7 +55,7 @@ def _import_sounddevice() -> Any:  # noqa: ANN401 -- a module without types
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: PortAudio's library is missing
         raise InputError(
-            f"expected sounddevice and PortAudio, found {error!r}; `pip install -r requirements/mic.txt`, and "
+            f"expected sounddevice and PortAudio, found {error!r}; {install('mic')}, and "
             f"`apt install libportaudio2` where PortAudio is missing"
         ) from error
     return sounddevice

@@ -1,5 +1,6 @@
 """Recognizer and Stream: push audio, get partials; end the utterance, get the final."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from .backends import Backend, default_backend, default_precision, open_backend
-from .bundle import read_bundle
+from .backends import Backend, open_backend
+from .bundle import Bundle, Decoding, checked_file, read_bundle
 from .decoders.beam import BeamCtc
 from .decoders.ctc import GreedyCtc
 from .decoders.decoder import Decoder
-from .decoders.ngram import LmChoice, open_language_model
+from .decoders.ngram import LmChoice, language_model_file, open_language_model
 from .decoders.rnnt import GreedyRnnt
 from .endpoint import EndedBy, Endpointer, EndpointRules
 from .errors import ClosedError, InputError
@@ -33,7 +34,8 @@ class Recognizer:
 
     def __init__(
         self,
-        bundle: Path,
+        bundle: str | os.PathLike[str],
+        *,
         precision: str | None = None,
         backend: str | Backend | None = None,
         lm: LmChoice = "default",
@@ -42,29 +44,19 @@ class Recognizer:
         """Open the bundle in the folder `bundle`.
 
         `backend` is a name, an open backend, or None for this machine's best; `precision` None is the named backend's usual one, and
-        an open backend has its own. `lm` is a KenLM file with its word list beside it, "default" for the one that ships with the
-        bundle's checkpoint (the embedded one has one, another has none), or None for none; it goes with CTC. `decoder` is ctc, rnnt or
-        None for the bundle's best (CTC where `lm` is a file); an open backend's is ctc unless named, or where there is no CTC head.
+        an open backend has its own. `lm` is a KenLM file with its word list beside it, "default" for the one that the bundle carries,
+        if any, or None or "none" for none; it goes with CTC. `decoder` is ctc, rnnt or None for the bundle's best (CTC where `lm` is a
+        file); an open backend's is ctc unless named, or where there is no CTC head.
 
         Raises InputError for a bundle that is missing, broken or not for this backend, and for a language model that is so.
         """
-        self.bundle = read_bundle(bundle)
-        given = backend is not None and not isinstance(backend, str)
-        if isinstance(lm, Path):
-            self.bundle.check_ctc(f"the language model {lm}")
-        self.decoder = self.bundle.decoder(
-            decoder or (self.bundle.step_decoder if given or isinstance(lm, Path) else None)
-        )
-        if self.decoder == "rnnt" and isinstance(lm, Path):
-            raise InputError(
-                f"expected the decoder ctc with a language model, found rnnt and {lm}; leave one of them out"
-            )
-        self.ngram = None if self.decoder == "rnnt" else open_language_model(lm, self.bundle)
+        self._folder = Path(bundle)
+        self.bundle = read_bundle(self._folder)
+        named = backend is None or isinstance(backend, str)
+        self.decoder = choose_decoder(self.bundle, decoder, lm, best=named)
+        self.ngram = None if self.decoder == "rnnt" else open_language_model(lm, self._folder, self.bundle)
         if backend is None or isinstance(backend, str):
-            name = backend or default_backend()
-            backend = open_backend(
-                name, bundle, self.bundle, precision or default_precision(name, self.bundle), self.decoder
-            )
+            backend = open_backend(self._folder, self.bundle, backend, precision, self.decoder)
         self.backend = backend
         self._opening = threading.Lock()  # no stream is made while the streams are closed
         self._closed = False
@@ -73,8 +65,7 @@ class Recognizer:
     def stream(self, endpoints: EndpointRules | None = None) -> "Stream":
         """A new stream at an utterance's start. With rules it ends utterances itself, without only `end_utterance` does.
 
-        Raises InputError where rules are given and the voice activity detector is not installed or takes another rate; ClosedError
-        after `close`.
+        Raises InputError where rules are given for a bundle without a voice activity detector; ClosedError after `close`.
         """
         with self._opening:
             if self._closed:
@@ -93,6 +84,20 @@ class Recognizer:
         if self.ngram:
             return BeamCtc(self.bundle.vocabulary, self.bundle.blank, self.ngram)
         return GreedyCtc(self.bundle.vocabulary, self.bundle.blank)
+
+    def new_detector(self) -> Vad:
+        """A voice activity detector at a stream's start. Raises InputError for a bundle that has none, or is at another rate."""
+        if self.bundle.voice_activity is None:
+            raise InputError(
+                f"expected voice activity in the bundle {self._folder} for endpoints and barge-in, found none; install silero-vad and make "
+                f"the bundle again with `make export`"
+            )
+        if self.bundle.sample_rate != SAMPLE_RATE:
+            raise InputError(
+                f"expected a bundle at {SAMPLE_RATE} Hz for endpoints and barge-in, found one at {self.bundle.sample_rate} Hz; end its "
+                f"utterances yourself"
+            )
+        return Vad(checked_file(self._folder, self.bundle.voice_activity))
 
     def close(self) -> None:
         """Close the streams, each after the step that it is in, and free the backend; safe to call twice."""
@@ -129,24 +134,15 @@ class Stream:
         self._bundle = recognizer.bundle
         self._backend = recognizer.backend
         self._new_decoder = recognizer.new_decoder
-        self._vad = None if endpoints is None else Vad()
+        self.new_detector = recognizer.new_detector
+        self._vad = None if endpoints is None else self.new_detector()
         self._endpointer = Endpointer(endpoints or EndpointRules())
-        if endpoints is not None and self._bundle.sample_rate != SAMPLE_RATE:
-            found = f"found one at {self._bundle.sample_rate} Hz"
-            raise InputError(
-                f"expected a bundle at {SAMPLE_RATE} Hz for endpoints, {found}; end its utterances yourself"
-            )
         # Room for the step in progress and what is pushed at once beyond it; grown when a longer piece comes.
         self._audio: npt.NDArray[np.float32] = np.zeros(2 * self._bundle.window_samples, np.float32)
         self._one_at_a_time = threading.Lock()
         self._cancelled = self._closed = False
         self._state: Any = None
         self._start()
-
-    @property
-    def sample_rate(self) -> int:
-        """In Hz."""
-        return self._bundle.sample_rate
 
     def reset(self) -> None:
         """Forget the utterance: equal to a new stream. A push in progress in another thread returns nothing.
@@ -297,6 +293,22 @@ class Stream:
         self._state = result.state
         self._steps += 1
         return self._decoder.push(getattr(result, self._decoder.fed)[:frames])
+
+
+def choose_decoder(bundle: Bundle, asked: str | None, lm: LmChoice, *, best: bool) -> Decoding:
+    """The decoder that is asked for; else, without a language model of the caller's, the bundle's `best`, or what needs least.
+
+    Raises InputError for a decoder that the bundle has not, or that a language model does not go with.
+    """
+    file = language_model_file(lm)
+    if file:
+        bundle.check_ctc(f"the language model {file}")
+    decoder = bundle.decoder(asked or (None if best and not file else bundle.step_decoder))
+    if decoder == "rnnt" and file:
+        raise InputError(
+            f"expected the decoder ctc with a language model, found rnnt and {file}; leave one of them out"
+        )
+    return decoder
 
 
 def checked(samples: object) -> npt.NDArray[np.float32]:

@@ -1,11 +1,9 @@
-"""Voice activity: Silero VAD's own model, from the silero-vad package, run in onnxruntime on one CPU thread.
+"""Voice activity: Silero VAD's own model, which the bundle carries, run in onnxruntime on one CPU thread.
 
-Source: github.com/snakers4/silero-vad, 6.2; windows, context and state as in its `OnnxWrapper`. The package itself, which
-imports torch, is found and never imported: of it only the model's file is used.
+Source: github.com/snakers4/silero-vad, 6.2; windows, context and state as in its `OnnxWrapper`.
 """
 
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from .backends.onnxruntime import open_session
-from .errors import InputError
 
 SAMPLE_RATE = 16_000  # Hz, the only rate of this model
 WINDOW_SAMPLES = 512  # 32 ms
@@ -22,15 +19,13 @@ CONTEXT_SAMPLES = 64  # of the window before, in front of each window
 STATE_SHAPE = (2, 1, 128)
 THRESHOLD = 0.5  # speech probability from which a window is voiced; the package's default
 
-PACKAGE, MODEL = "silero_vad", Path("data/silero_vad_16k_op15.onnx")
-
 
 class Vad:
-    """Speech probabilities of one stream. All of a process share the model; each has its own state."""
+    """Speech probabilities of one stream. All of a process share a model; each has its own state."""
 
-    def __init__(self) -> None:
-        """Raises InputError where the model is not installed."""
-        self._session = _session()
+    def __init__(self, model: Path) -> None:
+        """`model`: silero_vad_16k_op15.onnx."""
+        self._session = _session(model)
         self.reset()
 
     def reset(self) -> None:
@@ -55,17 +50,5 @@ class Vad:
 
 
 @cache
-def _session() -> Any:  # noqa: ANN401 -- onnxruntime's
-    return open_session(str(_model()), "onnxruntime-cpu", threads=1)
-
-
-def _model() -> Path:
-    spec = find_spec(PACKAGE)  # a package without a dot is looked up, not imported
-    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
-    found = next((folder / MODEL for folder in folders if (folder / MODEL).is_file()), None)
-    if found is None:
-        raise InputError(
-            f"expected {PACKAGE}/{MODEL} of the silero-vad package, found none; run `make setup`, "
-            f"or put the package's files on PYTHONPATH"
-        )
-    return found
+def _session(model: Path) -> Any:  # noqa: ANN401 -- onnxruntime's
+    return open_session(str(model), "onnxruntime-cpu", threads=1)

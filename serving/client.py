@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.audio import load_audio
-from runtime.backends.base import StepResult
+from runtime.backends import Backend, StepResult
 from runtime.bundle import read_bundle
 from runtime.endpoint import EndpointRules
 from runtime.errors import InputError, exit_code
@@ -115,7 +115,7 @@ class Server:
         self.client.close()
 
 
-class TritonStep:
+class TritonStep(Backend):
     """The step on the server, which keeps the state. One stream at a time."""
 
     name = "triton"

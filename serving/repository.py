@@ -43,16 +43,7 @@ def write_repository(bundle_folder: Path, precision: str, out: Path) -> None:
     step = bundle.step(precision)
     plan = plan_path(bundle_folder, precision)
     stamp = read_stamp(plan)
-    # The server's TensorRT and GPU are not known here: the stamp's own, which the README names.
-    check_stamp(
-        stamp,
-        plan,
-        step,
-        precision,
-        tensorrt_version=stamp.tensorrt,
-        gpu=stamp.gpu,
-        compute_capability=stamp.compute_capability,
-    )
+    check_stamp(stamp, plan, step, precision, stamp.platform)  # the README names it: the server's is not known here
     if out.exists() and not _is_repository(out, bundle_folder):
         raise InputError(
             f"expected {out} to be absent or the model repository of this bundle, found something else; name another --out"

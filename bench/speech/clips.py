@@ -12,6 +12,7 @@ from bench.results import DataProvenance
 from bench.score.normalise import check_language, scorable
 from data import places
 from data.manifest import Utterance, dataset_sha256, find_manifests, read_manifest
+from export.companions import silero_file
 from runtime.audio import load_audio
 from runtime.errors import InputError
 from runtime.vad import SAMPLE_RATE, THRESHOLD, WINDOW_S, WINDOW_SAMPLES, Vad
@@ -155,7 +156,7 @@ def find_speech(samples: npt.NDArray[np.float32], sample_rate: int) -> Speech | 
     """
     if sample_rate != SAMPLE_RATE:
         raise ValueError(f"the voice activity detector takes {SAMPLE_RATE} Hz, not {sample_rate} Hz")
-    probabilities = Vad().push(np.pad(samples, (0, -len(samples) % WINDOW_SAMPLES)))
+    probabilities = Vad(silero_file()).push(np.pad(samples, (0, -len(samples) % WINDOW_SAMPLES)))
     return marks(np.array(probabilities), WINDOW_S, len(samples) / sample_rate)
 
 

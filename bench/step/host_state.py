@@ -9,26 +9,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.backends import StepResult
+from runtime.backends import Backend, StepResult
 from runtime.backends.engine import open_engine
 from runtime.bundle import Bundle
 from runtime.cuda import Bytes, Queue
 from runtime.errors import CudaError
 
 
-class HostStateBackend:
+class HostStateBackend(Backend):
     """Runs a bundle's plan, one stream at a time: each step copies samples and state in, results and the next state out, and waits.
 
     A graph holds the engine's kernels, and the four copies too where the host's memory is pinned: a capture takes no pageable copies.
     """
 
     name = "tensorrt"
+    cuda_graph = False
+    kernels_per_step: int | None = None
+    """See Backend."""
 
     def __init__(self, folder: Path, bundle: Bundle, precision: str, *, cuda_graph: bool, pinned: bool) -> None:
         """Open the plan of the bundle in `folder`. Raises InputError as TensorRtBackend does; CudaError for a failed capture too."""
         self.cuda_graph = cuda_graph
-        self.kernels_per_step: int | None = None
-        """Kernels of one step, counted in the captured graph; None without one."""
         with ExitStack() as made:
             device, engine = open_engine(folder, bundle, precision)
             made.callback(engine.close)

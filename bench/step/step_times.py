@@ -42,11 +42,13 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # 
     """Measure and write the result. Raises InputError for bad options or a bundle that can't be opened."""
     check_steps(options.steps)
     asked = options.decoder or read_bundle(options.bundle).step_decoder
-    with Recognizer(options.bundle, options.precision, options.backend, None, asked) as recognizer:
+    with Recognizer(
+        options.bundle, precision=options.precision, backend=options.backend, lm=None, decoder=asked
+    ) as recognizer:
         backend, bundle, decoder = recognizer.backend, recognizer.bundle, recognizer.decoder
         parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.precision, backend.name]
         parts += ["rnnt"] if decoder == "rnnt" else []
-        parts += ["nograph", "steps"] if getattr(backend, "cuda_graph", None) is False else ["steps"]
+        parts += ["nograph", "steps"] if backend.cuda_graph is False else ["steps"]
         path = result_path(options.out, options.name or "-".join(parts))
         measured = measure_backend(backend, bundle, options.precision, options.steps)
         provenance = collect(argv, [])

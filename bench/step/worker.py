@@ -35,13 +35,13 @@ def measure_backend(
         state = backend.step(windows[index % WINDOWS], ALL_VALID, state).state
 
     timings = time_steps(step, steps, bundle.chunk_samples / bundle.sample_rate, paced)
-    turns = getattr(backend, "further_turns", None)
+    turns = backend.further_turns
     engine = backend.name.partition("-")[0]
     return StepMeasurement(
         timings=timings,
         engine=f"{engine} {import_module(engine).__version__}",
-        cuda_graph=getattr(backend, "cuda_graph", None),
-        launches_per_step=getattr(backend, "kernels_per_step", None),
+        cuda_graph=backend.cuda_graph,
+        launches_per_step=backend.kernels_per_step,
         weights_bytes=bundle.step(precision).bytes,
         copy_bandwidth=None if backend.name.endswith("-cpu") else gpu_bandwidth(Device()),
         further_turns_per_step=None if turns is None else turns / taken,
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     if args.host_state:
         backend = HostStateBackend(args.bundle, bundle, args.precision, cuda_graph=args.graph, pinned=args.pinned)
     else:
-        backend = open_backend(args.backend, args.bundle, bundle, args.precision)
+        backend = open_backend(args.bundle, bundle, args.backend, args.precision)
     try:
         measured = measure_backend(backend, bundle, args.precision, args.steps, args.paced)
     finally:

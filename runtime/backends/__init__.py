@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ..bundle import Bundle, Decoding, Precision
 from ..errors import InputError
-from .base import Backend, StepResult
+from .base import Backend, StepResult, Wrapped
 from .onnxruntime import PROVIDERS, OnnxRuntimeBackend
 from .tensorrt import TensorRtBackend
 
-__all__ = ["Backend", "StepResult", "default_backend", "default_precision", "open_backend"]
+__all__ = ["Backend", "StepResult", "Wrapped", "default_backend", "default_precision", "open_backend"]
 
 SMI_S = 30  # nvidia-smi may take to answer: a first call may have to start the driver
 
@@ -34,11 +34,16 @@ def default_precision(backend: str, bundle: Bundle) -> Precision:
     return "fp16" if backend == "tensorrt" else bundle.widest
 
 
-def open_backend(name: str, folder: Path, bundle: Bundle, precision: str, decoder: Decoding = "ctc") -> Backend:
-    """The backend of that name on the bundle's step, and on what `decoder` needs beside it.
+def open_backend(
+    folder: Path, bundle: Bundle, name: str | None = None, precision: str | None = None, decoder: Decoding = "ctc"
+) -> Backend:
+    """The backend of that name on the step of the bundle in `folder`, and on what `decoder` needs beside it.
 
-    Raises InputError for an unknown name or a bundle it cannot run.
+    Without a name it is this machine's best, without a precision the backend's usual one. Raises InputError for an unknown name or a
+    bundle it cannot run.
     """
+    name = name or default_backend()
+    precision = precision or default_precision(name, bundle)
     if name == "tensorrt":
         return TensorRtBackend(folder, bundle, precision, decoder=decoder)
     if name not in PROVIDERS:

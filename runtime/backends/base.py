@@ -24,11 +24,25 @@ class StepResult:
 
 
 class Backend(Protocol):
-    """State in, state out: `step` changes nothing but the state it is given."""
+    """State in, state out: `step` changes nothing but the state it is given. What a backend has not is None."""
+
+    name: str
+    """As result files name it: onnxruntime-cpu, onnxruntime-cuda, tensorrt."""
 
     @property
-    def name(self) -> str:
-        """As result files name it: onnxruntime-cpu, onnxruntime-cuda, tensorrt."""
+    def cuda_graph(self) -> bool | None:
+        """Whether a step is one graph launch."""
+        return None
+
+    @property
+    def kernels_per_step(self) -> int | None:
+        """Kernels of one step, counted in the captured graph."""
+        return None
+
+    @property
+    def further_turns(self) -> int | None:
+        """Launches of two more evaluations of RNN-T after a step, where those in it were too few; over all streams."""
+        return None
 
     def new_state(self) -> Any:  # noqa: ANN401 -- opaque by design
         """The state at an utterance's start."""
@@ -38,6 +52,41 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free everything; safe to call twice."""
+
+
+class Wrapped(Backend):
+    """Another backend, one of whose methods a subclass makes its own."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.wrapped = backend
+        self.name = backend.name
+
+    @property
+    def cuda_graph(self) -> bool | None:
+        """See Backend."""
+        return self.wrapped.cuda_graph
+
+    @property
+    def kernels_per_step(self) -> int | None:
+        """See Backend."""
+        return self.wrapped.kernels_per_step
+
+    @property
+    def further_turns(self) -> int | None:
+        """See Backend."""
+        return self.wrapped.further_turns
+
+    def new_state(self) -> Any:  # noqa: ANN401 -- the backend's own
+        """See Backend."""
+        return self.wrapped.new_state()
+
+    def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
+        """See Backend."""
+        return self.wrapped.step(window, valid, state)
+
+    def close(self) -> None:
+        """See Backend."""
+        self.wrapped.close()
 
 
 def symbols_of(written: npt.NDArray[np.int32], blank: int) -> npt.NDArray[np.int32]:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from ..bundle import Bundle, Graph
 from ..cuda import Bytes, Device
 from ..entries import GraphEntry, TensorSpec
-from ..errors import CudaError, InputError
-from ..stamp import check_stamp, plan_path, read_stamp
+from ..errors import CudaError, InputError, install
+from ..stamp import Platform, check_stamp, plan_path, read_stamp
 
 ALIGNMENT = 512  # bytes; what TensorRT 8.6 asks of its scratch memory, 256 elsewhere; cudaMalloc gives as much
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32"}  # TensorRT's names
@@ -121,15 +121,7 @@ def open_engine(folder: Path, bundle: Bundle, precision: str, graph: Graph = "st
     stamp = read_stamp(plan)
     tensorrt = import_tensorrt()
     device = Device()
-    check_stamp(
-        stamp,
-        plan,
-        entry,
-        own,
-        tensorrt_version=tensorrt.__version__,
-        gpu=device.name,
-        compute_capability=device.compute_capability,
-    )
+    check_stamp(stamp, plan, entry, own, Platform(tensorrt.__version__, device.name, device.compute_capability))
     return device, Engine(tensorrt, device, plan, entry)
 
 
@@ -145,7 +137,5 @@ def import_tensorrt() -> Any:  # noqa: ANN401 -- a module without types
     try:
         import tensorrt
     except (ImportError, OSError) as error:
-        raise InputError(
-            f"expected TensorRT, found {error!r}; run `make setup` on a machine with an NVIDIA GPU, or choose another backend"
-        ) from error
+        raise InputError(f"expected TensorRT, found {error!r}; {install('gpu')}, or choose another backend") from error
     return tensorrt

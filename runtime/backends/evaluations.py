@@ -16,8 +16,8 @@ class Evaluations:
     are enqueued with the step, unseen; where they were too few, the host asks for two more until the chunk is done.
     """
 
-    def __init__(self, queue: Queue, engine: Engine, encoded: int, made: ExitStack) -> None:
-        """`encoded`: where on the device the step leaves the chunk's frames; `made` frees what is made here. Raises CudaError."""
+    def __init__(self, queue: Queue, engine: Engine, encoded: int) -> None:
+        """`encoded`: where on the device the step leaves the chunk's frames; memory is the queue's. Raises CudaError."""
         self._queue, (self._first, second) = queue, engine.sets
         self._end = second.end
         self._base = queue.allocate(second.end + engine.scratch_bytes)
@@ -30,9 +30,11 @@ class Evaluations:
         self.symbols = engine.tensors["symbols"].view(self._fetched, places["symbols"])[0]
         """Each token + 1 by frame [T, S], 0 where there is none: of the last chunk, in pinned memory."""
         self._contexts: list[Any] = []
-        made.callback(self._contexts.clear)  # before the block that they use is freed
-        for reads, writes in ((self._first, second), (second, self._first)):
-            self._contexts.append(engine.context(self._base, reads, writes, encoded=encoded))
+        with ExitStack() as made:
+            made.callback(self.close)
+            for reads, writes in ((self._first, second), (second, self._first)):
+                self._contexts.append(engine.context(self._base, reads, writes, encoded=encoded))
+            made.pop_all()
 
     @property
     def done(self) -> bool:
@@ -43,6 +45,10 @@ class Evaluations:
     def most_turns(self) -> int:
         """Calls of `enqueue_more` that any chunk is done after."""
         return MAX_SYMBOLS * self._frames // 2
+
+    def close(self) -> None:
+        """Free the contexts: before the queue frees the block that they use."""
+        self._contexts.clear()
 
     def clear(self) -> None:
         """Enqueue zeroing of both sets."""

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from ..bundle import Bundle, Decoding, checked_file, step_file
 from ..entries import CHUNK_STATE, RNNT_STATE, STATE, GraphEntry, TensorSpec
-from ..errors import InputError
-from .base import StepResult, symbols_of
+from ..errors import InputError, install
+from .base import Backend, StepResult, symbols_of
 
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32"}  # onnxruntime's names
@@ -32,7 +32,7 @@ def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noq
     if provider not in onnxruntime.get_available_providers():
         raise InputError(
             f"expected onnxruntime with {provider}, found {', '.join(onnxruntime.get_available_providers())}; "
-            f"run `make setup` on a machine with an NVIDIA GPU, or choose another backend"
+            f"{install('gpu')}, or choose another backend"
         )
     settings = {}
     if name == "onnxruntime-cuda":
@@ -72,7 +72,7 @@ def check_rounding() -> None:
     if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < ROUNDS_SINCE:  # 1.31.0rc1 too
         raise InputError(
             f"expected onnxruntime {'.'.join(map(str, ROUNDS_SINCE))} or later for INT8, found {found}, which rounds its FP16 inputs "
-            f"towards zero; run `make setup` with Python 3.11 or later, or use --precision fp16"
+            f"towards zero; {install()} with Python 3.11 or later, or use --precision fp16"
         )
 
 
@@ -99,7 +99,7 @@ class Evaluations:
         return symbols_of(state["symbols"][0], self._blank), state
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(Backend):
     """Runs step.PRECISION.onnx with one execution provider, and the evaluations of RNN-T; the state is a dict of host arrays."""
 
     def __init__(self, folder: Path, bundle: Bundle, precision: str, name: str, decoder: Decoding = "ctc") -> None:

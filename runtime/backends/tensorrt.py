@@ -5,6 +5,7 @@ import sys
 import threading
 import weakref
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ import numpy.typing as npt
 from ..bundle import Bundle, Decoding
 from ..cuda import Device, Graph, Queue
 from ..errors import ClosedError, CudaError
-from .base import StepResult, symbols_of
+from .base import Backend, StepResult, symbols_of
 from .engine import Engine, open_engine
 from .evaluations import Evaluations
 
 CLOSED = "expected an open backend, found a closed one; open it again"
 
 
-class TensorRtBackend:
+class TensorRtBackend(Backend):
     """Runs a bundle's plan.
 
     Each stream in use has a lane: its own CUDA stream, buffers, execution contexts and captured graphs, over one shared engine. Lanes
@@ -31,6 +32,12 @@ class TensorRtBackend:
     """
 
     name = "tensorrt"
+    cuda_graph = False
+    """Whether a step is one graph launch; False from a failed capture on."""
+    kernels_per_step: int | None = None
+    """See Backend; None without a graph."""
+    further_turns = 0
+    """See Backend."""
 
     def __init__(
         self, folder: Path, bundle: Bundle, precision: str, cuda_graph: bool = True, decoder: Decoding = "ctc"
@@ -46,11 +53,6 @@ class TensorRtBackend:
         self._evaluation = open_engine(folder, bundle, precision, "rnnt")[1] if decoder == "rnnt" else None
         self._blank = bundle.blank
         self.cuda_graph = cuda_graph and os.environ.get("CUDA_GRAPH") != "0"
-        """Whether a step is one graph launch; False from a failed capture on."""
-        self.kernels_per_step: int | None = None
-        """Kernels of one step, counted in the captured graph; None without one."""
-        self.further_turns = 0
-        """Launches of two more evaluations of RNN-T behind a step, where those in it were too few; over all streams."""
         self._counting = threading.Lock()
         self._idle: list[Lane] = []
         owned = ExitStack()
@@ -119,6 +121,16 @@ class TensorRtState:
         self.lane = lane
 
 
+@dataclass(frozen=True)
+class LaneGraphs:
+    """What a lane launches."""
+
+    steps: tuple[Graph, Graph]
+    """From the first set to the second, and back."""
+    more: Graph | None
+    """Two more evaluations of RNN-T; None where the lane decodes none."""
+
+
 class Lane:
     """What one stream's steps use, at fixed addresses: memory, and a context and a graph for either direction between the state sets.
 
@@ -127,8 +139,7 @@ class Lane:
 
     def __init__(self, device: Device, engine: Engine, evaluation: Engine | None = None) -> None:
         """`evaluation`: where the lane decodes RNN-T too. Raises CudaError."""
-        self._graphs: list[Graph] = []
-        """Of either direction, and behind them that of more evaluations."""
+        self._graphs: LaneGraphs | None = None
         first, second = engine.sets
         with ExitStack() as made:
             self._queue = made.enter_context(Queue(device))
@@ -149,7 +160,8 @@ class Lane:
             self._evaluations = None
             if evaluation is not None:
                 encoded = engine.outputs.addresses(self._base)["encoded"]
-                self._evaluations = Evaluations(self._queue, evaluation, encoded, made)
+                self._evaluations = Evaluations(self._queue, evaluation, encoded)
+                made.callback(self._evaluations.close)
                 self._evaluations.clear()
             # Both run once, on silence: TensorRT and CUDA finish here what they put off to the first run, which a capture
             # may not hold and a stream's first step should not wait for.
@@ -170,11 +182,10 @@ class Lane:
 
     def capture(self) -> int:
         """Record both directions, copies included; return the kernels of a step. After a CudaError the lane runs without graphs."""
-        graphs = [self._queue.capture(partial(self._enqueue, direction)) for direction in (0, 1)]
-        if self._evaluations:
-            graphs.append(self._queue.capture(self._evaluations.enqueue_more))
-        self._graphs = graphs
-        return graphs[0].kernels
+        there, back = (self._queue.capture(partial(self._enqueue, direction)) for direction in (0, 1))
+        more = self._queue.capture(self._evaluations.enqueue_more) if self._evaluations else None
+        self._graphs = LaneGraphs((there, back), more)
+        return there.kernels
 
     def recorded(self) -> AbstractContextManager[Any]:
         """A step as `capture` records it, as a cudaGraph_t, which lives until the block is left."""
@@ -195,7 +206,7 @@ class Lane:
             self._window[:] = window
             self._valid[0] = valid
             if self._graphs:
-                self._queue.launch(self._graphs[self._direction])
+                self._queue.launch(self._graphs.steps[self._direction])
             else:
                 self._enqueue(self._direction)
             self._queue.wait()
@@ -206,8 +217,8 @@ class Lane:
         for turns in range(evaluations.most_turns + 1):
             if evaluations.done:
                 return turns
-            if self._graphs:
-                self._queue.launch(self._graphs[2])
+            if self._graphs and self._graphs.more:
+                self._queue.launch(self._graphs.more)
             else:
                 evaluations.enqueue_more()
             self._queue.wait()

@@ -1,26 +1,24 @@
 """A word n-gram in KenLM's format and its word list: loaded, checked against the recogniser's pieces, and scored."""
 
 import math
+import os
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ..bundle import Bundle
-from ..errors import InputError
+from ..bundle import Bundle, checked_file
+from ..errors import InputError, install
 from .transcript import text_of
 
 CACHED = 1 << 16  # scores kept: bounded, however long a stream is
 WRITABLE = 0.95  # of a list's words must be spelled in the recogniser's characters; the rest may be loan words
 LN_10 = math.log(10)  # KenLM has logarithms to base 10
 
-EMBEDDED_SHA256 = "e1523ba4cdcb712dcdcca20469ad8795a9d7ba275466d25ff6ac456875d192de"  # data/checkpoint's .nemo file
-EMBEDDED_LM = Path(__file__).parents[2] / "data/checkpoint/lm_en_4gram.kenlm"
-
-LmChoice = Path | Literal["default"] | None
-"""A KenLM file, the one that ships with the checkpoint (none with another's), or none."""
+LmChoice = str | os.PathLike[str] | None
+"""A KenLM file with its word list beside it; "default": the bundle's own, if any; "none" or None: no language model."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +36,18 @@ class Scored:
 class NGram:
     """Scores words one after another. Shared by all streams of a recogniser."""
 
-    def __init__(self, path: Path) -> None:
-        """Load a KenLM file (binary or ARPA) and the word list beside it.
-
-        The list, UTF-8 and one word a line, is NAME_words.txt, where NAME is the file's name up to its end or to one of its
-        underscores: lm_en_words.txt for lm_en_4gram.kenlm.
+    def __init__(self, name: str, path: Path, words: Path) -> None:
+        """Load a KenLM file (binary or ARPA) and its word list, UTF-8 and one word a line.
 
         Raises InputError where one is missing, is no such file, or the list is not of that language model.
         """
-        self.name = path.stem
-        self._words = _read_words(path)
+        self.name = name
+        self._words = _read_words(words)
         self._kenlm, self._model = _open_kenlm(path)
         unknown = [word for word in self._words if word not in self._model]
         if unknown:
             raise InputError(
-                f"expected the words of {_word_list(path).name} in {path}, found {len(unknown)} of {len(self._words)} missing, "
+                f"expected the words of {words.name} in {path}, found {len(unknown)} of {len(self._words)} missing, "
                 f"as {unknown[0]!r}; give the list of this language model"
             )
         self.score = lru_cache(CACHED)(self._score)
@@ -94,25 +89,29 @@ class NGram:
         return place < len(self._words) and self._words[place].startswith(text)
 
 
-def open_language_model(choice: LmChoice, bundle: Bundle) -> NGram | None:
-    """The language model of that choice for a bundle; None where there is none.
+def language_model_file(choice: LmChoice) -> Path | None:
+    """The file that was chosen; None for the bundle's own, and for none."""
+    return None if choice is None or choice in ("default", "none") else Path(choice)
+
+
+def open_language_model(choice: LmChoice, folder: Path, bundle: Bundle) -> NGram | None:
+    """The language model of that choice for the bundle in `folder`; None where there is none.
 
     Raises InputError as NGram does, and for a bundle whose pieces do not spell its words.
     """
-    if choice == "default":
-        choice = EMBEDDED_LM if bundle.checkpoint.sha256 == EMBEDDED_SHA256 else None
-    if choice is None:
+    if file := language_model_file(choice):
+        ngram = NGram(language_model_name(file, bundle.checkpoint.name), file, word_list(file))
+    elif choice == "default" and (own := bundle.language_model):
+        ngram = NGram(own.name, checked_file(folder, own.model), checked_file(folder, own.words))
+    else:
         return None
-    ngram = NGram(choice)
     ngram.check_spelling(bundle)
     return ngram
 
 
-def lm_choice(text: str) -> LmChoice:
-    """What `--lm` says: FILE, default or none."""
-    if text == "default":
-        return "default"
-    return None if text == "none" else Path(text)
+def language_model_name(path: Path, checkpoint: str) -> str:
+    """NAME of NAME.kenlm, or of CHECKPOINT.NAME.kenlm."""
+    return path.stem.removeprefix(f"{checkpoint}.")
 
 
 def _open_kenlm(path: Path) -> tuple[Any, Any]:
@@ -120,7 +119,7 @@ def _open_kenlm(path: Path) -> tuple[Any, Any]:
         import kenlm
     except ImportError as error:
         raise InputError(
-            f"expected KenLM (kenlm-ex) for {path}, found none installed; run `make setup`, or go without a language model"
+            f"expected KenLM (kenlm-ex) for {path}, found none installed; {install()}, or go without a language model"
         ) from error
     try:
         return kenlm, kenlm.Model(str(path))
@@ -130,7 +129,15 @@ def _open_kenlm(path: Path) -> tuple[Any, Any]:
         ) from error
 
 
-def _word_list(path: Path) -> Path:
+def word_list(path: Path) -> Path:
+    """The word list beside a KenLM file: NAME_words.txt, where NAME is the file's name up to its end or to one of its underscores.
+
+    So it is lm_en_words.txt for lm_en_4gram.kenlm. Raises InputError where one of them is missing.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"expected a KenLM file, found no file {path}; name one, or none to go without a language model"
+        )
     parts = path.stem.split("_")
     names = ["_".join([*parts[:length], "words.txt"]) for length in range(len(parts), 0, -1)]
     found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
@@ -141,12 +148,7 @@ def _word_list(path: Path) -> Path:
     return found[0]
 
 
-def _read_words(path: Path) -> Sequence[str]:
-    if not path.is_file():
-        raise InputError(
-            f"expected a KenLM file, found no file {path}; name one, or none to go without a language model"
-        )
-    words = _word_list(path)
+def _read_words(words: Path) -> Sequence[str]:
     try:
         listed = sorted(set(words.read_text(encoding="utf-8").split()))
     except (OSError, UnicodeDecodeError) as error:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from bench.results import OnSpeech, ResultFile, SpeechRow, StepRow, UtteranceRec
 from bench.speech.recognise import Options as SpeechBench
 from bench.step import worker
 from bench.step.timing import PaceTimes, StepMeasurement, Timings
+from calibration.record import calibration_path
 from engines.__main__ import parse_args as parse_engines
 from runtime.bundle import read_bundle
 from runtime.errors import InputError, exit_code
@@ -114,7 +114,7 @@ def children(monkeypatch: pytest.MonkeyPatch, a_result: ResultFile, tmp_path: Pa
     children = Children(a_result)
     monkeypatch.setattr(ablation, "run_child", children)
     monkeypatch.setattr(ablation, "default_backend", lambda: "tensorrt")
-    monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation" / "bundles")
+    monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation")
     return children
 
 
@@ -217,7 +217,7 @@ def test_what_fails_is_left_out_and_nothing_else(
 
 
 def test_without_calibration_int8_is_left_out(toys: tuple[Path, Path], tmp_path: Path, children: Children) -> None:
-    shutil.rmtree(tmp_path / "calibration")
+    calibration_path(toys[0]).unlink()
     result, _ = measured(toys[:1], tmp_path / "out", methods="max")
     assert "make it with `make calibrate`" in result.left_out["near int8 max"]
     assert not any("int8" in each for each in children.told)
@@ -326,7 +326,7 @@ def test_the_page_has_its_table_and_plots(toys: tuple[Path, Path], tmp_path: Pat
 @pytest.mark.usefixtures("rounding")
 def test_for_real_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablation, "PACED", 1)
-    monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation" / "bundles")
+    monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation")
     toy = calibrated_toy(tmp_path / "bundles" / "toy")
     given: dict[str, Any] = {"backend": "onnxruntime-cpu", "steps": 100, "limit": 2, "out": tmp_path / "out"}
     options = Options(bundle=(toy,), eval=SAMPLE, methods="max", **given)

@@ -19,19 +19,19 @@ from tests.bench.toys import calibrated_toy
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation" / "bundles")
+    monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation")
     return calibrated_toy(tmp_path / "bundles" / "toy")
 
 
 def files(folder: Path) -> dict[str, str]:
-    return {each.name: sha256(each) for each in folder.iterdir()}
+    return {each.name: sha256(each) for each in folder.iterdir() if each.is_file()}
 
 
 @pytest.mark.parametrize("method", ["entropy", "percentile_99.99"])
 def test_the_copy_has_its_method_s_step_and_the_source_has_none(source: Path, tmp_path: Path, method: str) -> None:
     before = files(source)
     folder = int8_copy(source, method)
-    assert folder == tmp_path / "ablation" / "bundles" / f"toy-{method}"
+    assert folder == tmp_path / "ablation" / f"toy-{method}"
     bundle = read_bundle(folder)
     assert bundle.quantisation is not None
     assert (bundle.quantisation.method, bundle.quantisation.kept) == (method, [])
@@ -43,9 +43,16 @@ def test_the_copy_has_its_method_s_step_and_the_source_has_none(source: Path, tm
 
 
 def test_a_second_copy_replaces_the_first_and_is_the_same(source: Path) -> None:
-    first = files(int8_copy(source, "max"))
-    (ablation.COPIES / "toy-max" / "stale").write_text("")
-    assert files(int8_copy(source, "max")) == first
+    (source / "plans").mkdir()
+    (source / "plans" / "step.int8.plan").write_text("of the source's method")
+    first = int8_copy(source, "max")
+    assert not (first / "plans").exists()
+    made = files(first)
+    (first / "stale").write_text("")
+    (first / "plans").mkdir()
+    (first / "plans" / "step.int8.plan").write_text("of this method")
+    assert files(int8_copy(source, "max")) == made
+    assert (first / "plans" / "step.int8.plan").read_text() == "of this method"
 
 
 def test_on_another_file_system_it_copies(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

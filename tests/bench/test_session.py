@@ -33,13 +33,13 @@ def test_precision_is_the_backend_s_usual(  # noqa: PLR0917
     monkeypatch.setattr(command_line, function, lambda *of: given.extend(of))
     monkeypatch.setattr(options, "default_backend", lambda: "tensorrt")
     monkeypatch.setattr(options, "read_bundle", lambda _: SimpleNamespace(widest=widest))
-    monkeypatch.setattr(options, "TimedRecognizer", lambda *of: of)
+    monkeypatch.setattr(options, "TimedRecognizer", lambda _, **choices: choices)
     argv = [command, "--bundle", "b", *words.split()]
     command_line.run(command_line.parse_args(argv), argv)
     asked: SpeechOptions = given[0]
     opened: Any = asked.opened()
     bundle = SimpleNamespace(checkpoint=SimpleNamespace(name="m"), lookahead_ms=80)
     recognizer: Any = SimpleNamespace(bundle=bundle, decoder="ctc", ngram=None)
-    backend = opened[2]
-    assert opened[1] == asked.chosen_precision == expected
+    backend = opened["backend"]
+    assert opened["precision"] == asked.chosen_precision == expected
     assert asked.result_path(recognizer, Path("data/sample")).name == f"m-80ms-{expected}-{backend}-sample-en.json"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from calibration.record import Activation, Calibration, DataEntry, calibration_path, write_record
+from calibration.record import Activation, Calibration, DataEntry, calibration_path
 from calibration.thresholds import METHODS
 from export.placement import quantised_products
 from runtime.bundle import read_bundle, write_manifest
@@ -32,5 +32,5 @@ def calibrated_toy(folder: Path, lookahead_ms: int = 80, weights: Literal["train
             for name, tensor in quantised_products(model).items()
         },
     )
-    write_record(calibration_path(folder), calibration)
+    calibration.write(calibration_path(folder))
     return folder

@@ -119,7 +119,7 @@ def test_bad_input_is_exit_code_2_and_one_line(  # noqa: PLR0917
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
     assert says in done.stderr
-    assert not calibration_path(toy).parent.exists()
+    assert not calibration_path(toy).exists()
 
 
 def test_overlap_with_evaluation_speech_is_refused(tmp_path: Path, toy: Path, speech: Path, make_set: MakeSet) -> None:

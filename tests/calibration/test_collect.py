@@ -91,7 +91,7 @@ def test_observing_the_exported_step_changes_nothing(bundle: Path, sample: list[
     clips = [samples for _, samples in sample[:2]]
     backend = ObservedBackend(bundle, described)
     with (
-        Recognizer(bundle, "fp32", "onnxruntime-cpu", None) as plain,
+        Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None) as plain,
         Recognizer(bundle, backend=backend, lm=None) as observed,
     ):
         for clip in clips:

@@ -9,7 +9,6 @@ from onnx import helper
 
 from calibration.collect import ObservedBackend
 from calibration.compare import RecordingBackend
-from calibration.exposed import ExposedStep
 from runtime.bundle import read_bundle
 from runtime.recognizer import ALL_VALID
 
@@ -27,7 +26,7 @@ def test_frames_of_a_flush_in_either_order(
     toy: Path, model: onnx.ModelProto, window: np.ndarray, valid: int, frames: int
 ) -> None:
     model.graph.node.append(helper.make_node("Transpose", ["start"], ["turned"], name="turned", perm=[1, 0]))
-    step = ExposedStep(model, read_bundle(toy), ["encoded", "start", "turned"], "onnxruntime-cpu", 1)
+    step = RecordingBackend(model, read_bundle(toy), ["start", "turned"], threads=1)
     result, shown = step.run(window, valid, step.new_state())
     assert result.encoded.shape == (2, 4)
     assert np.array_equal(shown["encoded"][0], result.encoded[:frames])

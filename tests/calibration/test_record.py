@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from calibration.record import Calibration, calibration_path, read_calibration, write_record
+from calibration.record import Calibration, calibration_path, read_calibration
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 
@@ -34,11 +34,11 @@ def content(toy: Path) -> dict[str, Any]:
     }
 
 
-def test_lies_beside_the_bundles_and_reads_back(toy: Path, content: dict[str, Any]) -> None:
+def test_lies_in_the_bundle_and_reads_back(toy: Path, content: dict[str, Any]) -> None:
     path = calibration_path(toy)
-    assert path == toy.parents[1] / "calibration" / "toy.json"
+    assert path == toy / "calibration.json"
     calibration = Calibration.model_validate(content)
-    write_record(path, calibration)
+    calibration.write(path)
     assert json.loads(path.read_text()) == content
     assert len(path.read_text().splitlines()) > 30  # readable
     assert read_calibration(path, read_bundle(toy)) == calibration
@@ -52,7 +52,9 @@ def test_lies_beside_the_bundles_and_reads_back(toy: Path, content: dict[str, An
     [
         pytest.param(["step_sha256"], "4" * 64, "of a step.fp32.onnx with sha256", id="another bundle's step"),
         pytest.param(["checkpoint_sha256"], "4" * 64, "of a checkpoint with sha256", id="another checkpoint"),
-        pytest.param(["schema_version"], 2, "schema_version: Input should be 1", id="another schema"),
+        pytest.param(
+            ["schema_version"], 2, "is a calibration file of schema 2, this version reads 1", id="another schema"
+        ),
         pytest.param(["extra"], 1, "extra: Extra inputs are not permitted", id="unknown key"),
         pytest.param(["data"], [], "data: List should have at least 1 item", id="no data"),
         pytest.param(["methods"], ["max"], "layer0/ffn1.in has the methods ['max', 'mse'], not ['max']", id="methods"),
@@ -72,7 +74,6 @@ def test_wrong_file_is_refused(toy: Path, content: dict[str, Any], keys: list[st
         changed = changed[key]
     changed[keys[-1]] = value
     path = calibration_path(toy)
-    path.parent.mkdir()
     path.write_text(json.dumps(content))
     with pytest.raises(InputError) as error:
         read_calibration(path, read_bundle(toy))
@@ -93,7 +94,6 @@ def test_wrong_file_is_refused(toy: Path, content: dict[str, Any], keys: list[st
 )
 def test_no_file_is_refused(toy: Path, make: Callable[[Path], object], says: str) -> None:
     path = calibration_path(toy)
-    path.parent.mkdir()
     make(path)
     with pytest.raises(InputError) as error:
         read_calibration(path, read_bundle(toy))

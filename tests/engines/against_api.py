@@ -15,6 +15,7 @@ from unittest.mock import MagicMock, create_autospec
 import tensorrt as trt
 from rich.progress import Progress
 
+import engines.build
 from engines.build import BuildOptions, build_plan
 from engines.layers import plan_layers
 from engines.progress import Interrupt, make_monitor
@@ -54,7 +55,7 @@ factories = {
 }
 library = SimpleNamespace(**{name: getattr(trt, name) for name in dir(trt)} | factories)
 target = Target(library, "A GPU", "9.0")
-plan = plan_path(folder, precision)
+plan, engines.build.TIMING = plan_path(folder, precision), folder / "timing"
 build_plan(plan, folder, precision, target, BuildOptions(level=2, cublas=False))
 layers = plan_layers(library, plan)
 
@@ -97,6 +98,6 @@ seen = {
     "layers": [each.name for each in layers],
     "activation_bytes": activation_bytes(engine),
     "stamp": stamp.model_dump(include={"tensorrt", "gpu", "weights_typed", "precision"}),
-    "timing": sorted(each.name for each in (plan.parent.parent / "timing").iterdir()),
+    "timing": sorted(each.name for each in engines.build.TIMING.iterdir()),
 }
 print(json.dumps(seen))

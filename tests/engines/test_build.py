@@ -25,15 +25,16 @@ from export.checkpoint import RANDOM_CONFIG, random_checkpoint, read_weights
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256, sources_hash
-from runtime.stamp import check_stamp, plan_path, read_stamp, stamp_path
+from runtime.stamp import Platform, check_stamp, plan_path, read_stamp, stamp_path
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
 
 
 @pytest.fixture
-def own_bundle(bundle: Path, tmp_path: Path) -> Path:
-    """The embedded bundle in a folder of this test's, so that build/plans is left alone."""
-    return Path(shutil.copytree(bundle, tmp_path / "bundles" / "embedded-80ms"))
+def own_bundle(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The embedded bundle in a folder of this test's, without plans."""
+    monkeypatch.setattr("engines.build.TIMING", tmp_path / "timing")
+    return Path(shutil.copytree(bundle, tmp_path / "embedded-80ms", ignore=shutil.ignore_patterns("plans")))
 
 
 def _build(folder: Path, target: Target | None = None, options: BuildOptions | None = None) -> Path:
@@ -53,8 +54,7 @@ def _with_step(folder: Path, model: onnx.ModelProto) -> Path:
 
 
 def _left(folder: Path) -> list[str]:
-    made = folder.parent.parent
-    return sorted(str(each.relative_to(made)) for name in ("plans", "timing") for each in (made / name).rglob("*"))
+    return sorted(each.name for place in (folder / "plans", folder.parent / "timing") for each in place.rglob("*"))
 
 
 def test_sm75_plan_and_stamp_then_nothing_to_do(
@@ -63,19 +63,12 @@ def test_sm75_plan_and_stamp_then_nothing_to_do(
     arguments = ["--bundle", str(own_bundle), "--precision", "fp16", "--for", "sm75", "--level", "0"]
     run(parse_args(arguments))
     assert "wrote" in capsys.readouterr().out
-    plan = own_bundle.parent.parent / "plans" / "embedded-80ms.fp16.sm75.plan"
-    assert _left(own_bundle) == [f"plans/{plan.name}", f"plans/{plan.name}.json"]
+    plan = own_bundle / "plans" / "step.fp16.sm75.plan"
+    assert _left(own_bundle) == [plan.name, f"{plan.name}.json"]
 
     stamp = read_stamp(plan)
-    check_stamp(
-        stamp,
-        plan,
-        read_bundle(own_bundle).step("fp16"),
-        "fp16",
-        tensorrt_version=trt.__version__,
-        gpu="SM75 without a GPU",
-        compute_capability="7.5",
-    )
+    here = Platform(trt.__version__, "SM75 without a GPU", "7.5")
+    check_stamp(stamp, plan, read_bundle(own_bundle).step("fp16"), "fp16", here)
     assert stamp.step_sha256 == sha256(own_bundle / "step.fp16.onnx")
     told = {"library": "tensorrt_rtx", "level": 0, "cublas": True, "products": "matrix"}
     assert stamp.options == told | {"sources": sources_hash(SOURCES)}
@@ -296,7 +289,7 @@ def test_a_transducer_s_evaluation_is_compiled_too(
     arguments = ["--bundle", str(folder), "--precision", "fp16", "--for", "sm75", "--level", "0"]
     run(parse_args(arguments))
     assert capsys.readouterr().out.count("wrote") == 2
-    plan = tmp_path / "plans" / "hybrid-80ms.rnnt.fp16.sm75.plan"
+    plan = folder / "plans" / "rnnt.fp16.sm75.plan"
     stamp, bundle = read_stamp(plan), read_bundle(folder)
     assert (stamp.step_sha256, stamp.precision) == (sha256(folder / "rnnt.fp16.onnx"), "fp16")
     parameters = bundle.graph("fp16", "rnnt")[1].parameters

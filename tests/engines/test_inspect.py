@@ -187,12 +187,14 @@ def test_on_a_gpu(rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     out = rig.folder.parent / "report.json"
     run(parse_args(["--bundle", str(rig.folder), "--precision", "fp32", "--json", str(out)]))
     text = capsys.readouterr().out
-    assert "toy.fp32.plan: 0.0 MB, TensorRT 10.16.1.11, Fake GPU" in text
+    assert "step.fp32.plan: 0.0 MB, TensorRT 10.16.1.11, Fake GPU" in text
     assert "Layers by type and precision" in text
-    assert "polygraphy inspect model toy.fp32.plan failed: " in text, "its process has no fake GPU, or refuses the plan"
+    assert "polygraphy inspect model step.fp32.plan failed: " in text, (
+        "its process has no fake GPU, or refuses the plan"
+    )
     assert "Device memory by owner" in text
     plan = json.loads(out.read_text())["plan"]
-    assert (plan["file"], plan["tensorrt"], plan["gpu"]) == ("toy.fp32.plan", "10.16.1.11", "Fake GPU")
+    assert (plan["file"], plan["tensorrt"], plan["gpu"]) == ("step.fp32.plan", "10.16.1.11", "Fake GPU")
     (layer,) = plan["layers"]
     assert layer["onnx_names"] == ["layer0/in", "layer0/out"]
     assert (layer["precision"], layer["tactic"]) == ("int8", "sm80_xmma_gemm_i8f16")

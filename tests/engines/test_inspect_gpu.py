@@ -54,7 +54,7 @@ def _python(*arguments: str) -> str:
 def test_inspection(folder: Path, precision: str, tmp_path: Path) -> None:
     plan = plan_path(folder, precision)
     if not plan.is_file():
-        pytest.skip(f"no {precision} plan of {folder.name} in build/plans: run `make engines PRECISION={precision}`")
+        pytest.skip(f"no {precision} plan of {folder.name} there: run `make engines PRECISION={precision}`")
     out = tmp_path / "report.json"
     arguments = ["--bundle", str(folder), "--precision", precision, "--json", str(out)]
     others = _others()

@@ -154,7 +154,7 @@ def test_a_transducer_alone_gives_nemo_s_tokens(transducer: Transducer) -> None:
     assert (parity.log_probs, parity.tokens_identical, parity.rnnt_identical) == (None, None, True)
     model.encoder.set_default_att_context_size([70, 1])
     emitted, frames, kinds = 0, 0, set[int]()
-    with Recognizer(transducer.folder, "fp32", "onnxruntime-cpu") as recognizer:
+    with Recognizer(transducer.folder, precision="fp32", backend="onnxruntime-cpu") as recognizer:
         stream = recognizer.stream()
         for samples in [1_481, 2_960, 16_000, 80_485, 160_077]:
             audio = noise(samples, samples)
@@ -195,12 +195,12 @@ def test_a_step_beyond_an_onnx_file_is_left_out(
     checkpoint, sizes = load_checkpoint(str(transducer.file)), read_bundle(transducer.folder).steps
     monkeypatch.setattr("export.graph.MAX_BYTES", sizes["fp16"].bytes)
     assert write_bundle(checkpoint, 80, tmp_path / "bundle").steps.keys() == {"fp16"}
-    with Recognizer(tmp_path / "bundle", None, "onnxruntime-cpu") as recognizer:
+    with Recognizer(tmp_path / "bundle", precision=None, backend="onnxruntime-cpu") as recognizer:
         stream = recognizer.stream()
         stream.push(noise(48_000, 1))
         assert stream.end_utterance().tokens
     with pytest.raises(InputError, match=r"expected a precision of the bundle \(fp16\), found fp32; choose one"):
-        Recognizer(tmp_path / "bundle", "fp32", "onnxruntime-cpu")
+        Recognizer(tmp_path / "bundle", precision="fp32", backend="onnxruntime-cpu")
     monkeypatch.setattr("export.graph.MAX_BYTES", 1000)
     with pytest.raises(InputError, match="found transducer too large in fp32 and fp16; choose a smaller one"):
         write_bundle(checkpoint, 80, tmp_path / "none")
@@ -214,11 +214,11 @@ Refused = Callable[[Transducer], object]
     ("use", "message"),
     [
         (
-            lambda of: Recognizer(of.folder, "fp32", "onnxruntime-cpu", decoder="ctc"),
+            lambda of: Recognizer(of.folder, precision="fp32", backend="onnxruntime-cpu", decoder="ctc"),
             r"expected a decoder of the bundle \(rnnt\), found ctc; choose one",
         ),
         (
-            lambda of: Recognizer(of.folder, "fp32", "onnxruntime-cpu", lm=Path("words.kenlm")),
+            lambda of: Recognizer(of.folder, precision="fp32", backend="onnxruntime-cpu", lm=Path("words.kenlm")),
             r"with a CTC head for the language model words\.kenlm, found transducer with rnnt alone; do without, or",
         ),
         (lambda of: write_repository(of.folder, "fp16", of.folder.parent / "triton"), "for Triton's greedy decoder"),

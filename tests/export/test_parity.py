@@ -17,8 +17,8 @@ TIE = 0.005  # best two log-probabilities this close: rounding in FP16 decides
 
 
 def recorded(folder: Path, precision: str) -> tuple[Recognizer, Recorder]:
-    recorder = Recorder(open_backend("onnxruntime-cpu", folder, read_bundle(folder), precision))
-    return Recognizer(folder, precision, recorder, lm=None), recorder
+    recorder = Recorder(open_backend(folder, read_bundle(folder), "onnxruntime-cpu", precision))
+    return Recognizer(folder, precision=precision, backend=recorder, lm=None), recorder
 
 
 def noise(samples: int, seed: int) -> np.ndarray:

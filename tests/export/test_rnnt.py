@@ -56,7 +56,7 @@ def test_tokens_are_nemo_s(
     emitted, frames = 0, 0
     kinds: set[int] = set()
     generator = np.random.default_rng(7)
-    with Recognizer(tmp_path / "bundle", "fp32", "onnxruntime-cpu") as recognizer:
+    with Recognizer(tmp_path / "bundle", precision="fp32", backend="onnxruntime-cpu") as recognizer:
         stream = recognizer.stream()
         # From none to 40 chunks and more, one utterance after the other on one stream.
         for samples in [0, 1, 1_481, 2_960, 16_000, 48_000, 80_485, 40 * bundle.chunk_samples + 777]:
@@ -91,18 +91,18 @@ def test_fp16_and_what_is_not_of_the_bundle(tmp_path: Path) -> None:
     assert alike > 0.8  # with random weights a token that rounding decides changes those behind it
     events = {}
     for decoder in ("ctc", "rnnt"):
-        with Recognizer(folder, "fp32", "onnxruntime-cpu", decoder=decoder) as recognizer:
+        with Recognizer(folder, precision="fp32", backend="onnxruntime-cpu", decoder=decoder) as recognizer:
             stream = recognizer.stream()
             partials = stream.push(noise(48_000, 1))
             events[decoder] = (partials, stream.end_utterance())
             assert partials
     assert events["ctc"] != events["rnnt"]
     with pytest.raises(InputError, match=r"expected a decoder of the bundle \(rnnt, ctc\), found beam"):
-        Recognizer(folder, "fp32", "onnxruntime-cpu", decoder="beam")
+        Recognizer(folder, precision="fp32", backend="onnxruntime-cpu", decoder="beam")
     (folder / "rnnt.fp32.onnx").write_bytes(b"another")
     with pytest.raises(InputError, match=r"rnnt\.fp32\.onnx with sha256"):
-        Recognizer(folder, "fp32", "onnxruntime-cpu")
-    Recognizer(folder, "fp32", "onnxruntime-cpu", decoder="ctc").close()  # which needs no transducer
+        Recognizer(folder, precision="fp32", backend="onnxruntime-cpu")
+    Recognizer(folder, precision="fp32", backend="onnxruntime-cpu", decoder="ctc").close()  # which needs no transducer
 
 
 @pytest.mark.parametrize(
@@ -125,4 +125,4 @@ def test_another_transducer_is_none(part: str, changes: dict[str, Any]) -> None:
 
 def test_ctc_bundle_has_no_rnnt(bundle: Path) -> None:
     with pytest.raises(InputError, match=r"expected a decoder of the bundle \(ctc\), found rnnt; choose one"):
-        Recognizer(bundle, "fp32", "onnxruntime-cpu", decoder="rnnt")
+        Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", decoder="rnnt")

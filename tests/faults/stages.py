@@ -117,8 +117,7 @@ def _outdated_build(root: Path) -> None:
 
 def _read_build(root: Path) -> None:
     entry, target = read_bundle(_toy_bundle(root)).step("fp16"), turing_without_gpu("fp16")
-    here = {"tensorrt_version": target.version, "gpu": target.gpu, "compute_capability": target.compute_capability}
-    check_stamp(read_stamp(_plan(root)), _plan(root), entry, "fp16", **here)
+    check_stamp(read_stamp(_plan(root)), _plan(root), entry, "fp16", target.platform)
 
 
 def _before_bench(root: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from bench.speech.feed import Clip, VirtualClock, feed
+
 from runtime import Recognizer
 
 
@@ -45,7 +45,7 @@ def gap(time_s: float) -> float:
 
 @pytest.fixture(scope="module", params=["default", None], ids=["beam", "greedy"])
 def recognizer(request: pytest.FixtureRequest, bundle: Path) -> Iterator[Recognizer]:
-    with Recognizer(bundle, "fp32", "onnxruntime-cpu", request.param) as recognizer:
+    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=request.param) as recognizer:
         yield recognizer
 
 
@@ -83,7 +83,7 @@ def test_late_frames(
 
 def test_a_bursty_pipe_with_pieces_of_any_length(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> None:
     pcm = np.round(sample[0][1] * 32767).astype(np.int16)
-    with Recognizer(bundle, "fp32", "onnxruntime-cpu") as recognizer:
+    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu") as recognizer:
         stream = recognizer.stream()
         stream.push(pcm)
         expected = stream.end_utterance()

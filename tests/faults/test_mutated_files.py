@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.results import read_result
-from bench.speech.bargein_results import read_bargein
+from bench.speech.bargein import BargeInFile
 from bench.step.projection import Projection
 from calibration.record import calibration_path, read_calibration
 from data.manifest import read_manifest
@@ -135,7 +135,7 @@ def test_bundles(toy: Path) -> None:
     audio = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
 
     def use() -> None:
-        with Recognizer(toy, "fp32", "onnxruntime-cpu", None, "ctc") as recognizer:
+        with Recognizer(toy, precision="fp32", backend="onnxruntime-cpu", lm=None, decoder="ctc") as recognizer:
             stream = recognizer.stream()
             stream.push(audio)
             assert stream.end_utterance().audio_s > 0
@@ -178,7 +178,7 @@ def readers(toy: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     write_stamp(toy)
     return {
         "result": (min(RESULTS.glob("*.json"), key=lambda each: each.stat().st_size), read_result),
-        "barge-in": (next((RESULTS / "bargein").glob("*.json")), lambda path: read_bargein(path.parent.parent)),
+        "barge-in": (next((RESULTS / "bargein").glob("*.json")), lambda path: read_result(path, BargeInFile)),
         "projection": (
             next((RESULTS / "projections").glob("*.json")),
             lambda path: read_result(path, Projection),

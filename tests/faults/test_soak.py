@@ -44,7 +44,7 @@ class Heard:
 
 @pytest.fixture(params=["default", None], ids=["beam", "greedy"])
 def recognizer(request: pytest.FixtureRequest, bundle: Path) -> Iterator[Recognizer]:
-    with Recognizer(bundle, "fp32", "onnxruntime-cpu", request.param) as recognizer:
+    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=request.param) as recognizer:
         assert (recognizer.ngram is not None) == (request.param == "default")
         yield recognizer
 

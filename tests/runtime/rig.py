@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.backends.base import StepResult
+from runtime.backends import Backend, StepResult
 from runtime.backends.tensorrt import TensorRtBackend
 from runtime.bundle import Decoding, Graph, read_bundle, write_manifest
 from runtime.entries import STATE, RnntEntry
@@ -22,7 +22,7 @@ from tests.runtime.fake_gpu import FakeGpu, FakeLibcuda
 from tests.runtime.fake_tensorrt import CTC_RESULTS, SHAPES, WINDOW, Arrays, FakeTensorRt, toy_step
 
 
-class Host:
+class Host(Backend):
     """The toy step as a backend that keeps its state on the host: what the GPU must equal, bit for bit."""
 
     name = "host"

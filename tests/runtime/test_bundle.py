@@ -46,14 +46,21 @@ def unlink(name: str) -> Change:
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (unlink("bundle.json"), "found none; make one with `make export`"),
+        (unlink("bundle.json"), "found none; make it with `make export`"),
         (write("bundle.json", b"{"), "found at the file: Invalid JSON"),
         (write("bundle.json", b"\xff\xfe"), "found at the file: Invalid JSON"),
         (write("bundle.json", b"[]"), "found at the file: "),
         (remove("vocabulary"), "found at vocabulary: Field required"),
         (change("colour", to="blue"), "found at colour: Extra inputs are not permitted"),
         (change("checkpoint", "colour", to="blue"), "found at checkpoint.colour: Extra inputs are not permitted"),
-        (change("schema_version", to=2), "found at schema_version: "),
+        (
+            change("schema_version", to=1),
+            "{folder}/bundle.json is a bundle of schema 1, this version reads 2; make it again with `make export`",
+        ),
+        (change("schema_version", to="2"), "found at schema_version: "),
+        (change("language_model", to={"name": "a"}), "found at language_model.model: Field required"),
+        (change("language_model", "words", "sha256", to="0" * 64), "expected {folder}/lm_words.txt with sha256 000"),
+        (unlink("lm.kenlm"), "expected lm.kenlm in the bundle"),
         (change("blank", to=3), "blank 3 is not the id after"),
         (change("sample_rate", to="16000"), "found at sample_rate: "),
         (

@@ -71,7 +71,7 @@ def test_int8_needs_an_onnxruntime_that_rounds(
     found = read_bundle(bundle)
     found = found.model_copy(update={"steps": {**found.steps, "int8": found.step("fp16")}})
     monkeypatch.setattr(onnxruntime, "__version__", version)
-    open_backend("onnxruntime-cpu", bundle, found, "fp16")
+    open_backend(bundle, found, "onnxruntime-cpu", "fp16")
     message = f"expected onnxruntime 1.30 or later for INT8, found {version}, which rounds its FP16 inputs towards zero"
     with pytest.raises(InputError, match=re.escape(message)) if refused else nullcontext():
-        open_backend("onnxruntime-cpu", bundle, found, "int8")
+        open_backend(bundle, found, "onnxruntime-cpu", "int8")

@@ -8,9 +8,9 @@ import pytest
 
 from runtime.entries import StepEntry
 from runtime.errors import InputError
-from runtime.stamp import Stamp, check_stamp, plan_path, read_stamp, stamp_path
+from runtime.stamp import Platform, Stamp, check_stamp, plan_path, read_stamp, stamp_path
 
-HERE = {"tensorrt_version": "10.16.1.11", "gpu": "NVIDIA H100 80GB HBM3", "compute_capability": "9.0"}
+HERE = Platform("10.16.1.11", "NVIDIA H100 80GB HBM3", "9.0")
 
 
 def _digest(content: bytes) -> str:
@@ -38,31 +38,31 @@ STEP = StepEntry.model_construct(file="step.fp16.onnx", sha256=_digest(b"step"))
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
-    plan = plan_path(tmp_path / "bundles" / "model.v1-80ms", "fp16")
-    plan.parent.mkdir()
+    plan = plan_path(tmp_path / "model.v1-80ms", "fp16")
+    plan.parent.mkdir(parents=True)
     plan.write_bytes(b"a plan")
     stamp_path(plan).write_text(json.dumps(_fields()))
     return plan
 
 
-def test_paths(tmp_path: Path) -> None:
-    assert plan_path(tmp_path / "bundles" / "a.b-80ms", "fp16") == tmp_path / "plans" / "a.b-80ms.fp16.plan"
-    assert plan_path(Path("build/bundles/a-80ms/"), "fp32") == Path("build/plans/a-80ms.fp32.plan")
-    assert stamp_path(Path("build/plans/a.fp16.plan")) == Path("build/plans/a.fp16.plan.json")
+def test_paths() -> None:
+    assert plan_path(Path("bundles/a.b-80ms"), "fp16") == Path("bundles/a.b-80ms/plans/step.fp16.plan")
+    assert plan_path(Path("a-80ms/"), "fp32", "rnnt") == Path("a-80ms/plans/rnnt.fp32.plan")
+    assert stamp_path(Path("plans/step.fp16.plan")) == Path("plans/step.fp16.plan.json")
 
 
 def test_read_and_check(plan: Path) -> None:
     stamp = read_stamp(plan)
     assert stamp == Stamp(**_fields())
     assert json.loads(stamp.model_dump_json()) == _fields()
-    check_stamp(stamp, plan, STEP, "fp16", **HERE)
+    check_stamp(stamp, plan, STEP, "fp16", HERE)
 
 
 @pytest.mark.parametrize(
     ("stamped", "here", "expected"),
     [
         ({"precision": "fp32"}, {}, r"in precision fp16, found fp32; make it again with `make engines PRECISION=fp16`"),
-        ({}, {"tensorrt_version": "8.6.0"}, r"for TensorRT 8\.6\.0, found 10\.16\.1\.11; make it again .*, or install"),
+        ({}, {"tensorrt": "8.6.0"}, r"for TensorRT 8\.6\.0, found 10\.16\.1\.11; make it again .*, or install"),
         ({}, {"gpu": "Tesla T4"}, r"for the GPU Tesla T4, found NVIDIA H100 80GB HBM3; make it again .* on this GPU"),
         ({}, {"compute_capability": "7.5"}, r"for compute capability 7\.5, found 9\.0; make it again"),
         ({"gpu": "SM75 without a GPU"}, {}, r"for the GPU NVIDIA H100 80GB HBM3, found SM75 without a GPU; make"),
@@ -77,7 +77,7 @@ def test_read_and_check(plan: Path) -> None:
 def test_mismatch_is_one_line(plan: Path, stamped: dict[str, str], here: dict[str, str], expected: str) -> None:
     stamp_path(plan).write_text(json.dumps(_fields(**stamped)))
     with pytest.raises(InputError) as raised:
-        check_stamp(read_stamp(plan), plan, STEP, "fp16", **(HERE | here))
+        check_stamp(read_stamp(plan), plan, STEP, "fp16", HERE._replace(**here))
     assert re.search(expected, str(raised.value)), raised.value
     assert "\n" not in str(raised.value)
 
@@ -85,7 +85,7 @@ def test_mismatch_is_one_line(plan: Path, stamped: dict[str, str], here: dict[st
 def test_truncated_plan(plan: Path) -> None:
     plan.write_bytes(b"a pl")
     with pytest.raises(InputError, match="truncated"):
-        check_stamp(read_stamp(plan), plan, STEP, "fp16", **HERE)
+        check_stamp(read_stamp(plan), plan, STEP, "fp16", HERE)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_truncated_plan(plan: Path) -> None:
         ("", "at the file: Invalid JSON"),
         (json.dumps(_fields(colour="red")), "at colour: Extra inputs are not permitted"),
         (json.dumps({k: v for k, v in _fields().items() if k != "gpu"}), "at gpu: Field required"),
-        (json.dumps(_fields(schema_version=2)), "at schema_version"),
+        (json.dumps(_fields(schema_version=2)), "is a plan's stamp of schema 2, this version reads 1"),
         (json.dumps(_fields(build_s="12")), "at build_s"),
         (json.dumps(_fields(precision="int4")), "at precision"),
         (json.dumps(_fields(plan_sha256="abc")), "at plan_sha256"),
@@ -112,7 +112,7 @@ def test_broken_stamp(plan: Path, content: str, expected: str) -> None:
 def test_missing_plan_or_stamp(plan: Path) -> None:
     stamp_path(plan).unlink()
     with pytest.raises(
-        InputError, match=r"the stamp .* found none; make the plan again with `make engines PRECISION=fp16`"
+        InputError, match=r"a plan's stamp at .* found none; make it with `make engines PRECISION=fp16`"
     ):
         read_stamp(plan)
     plan.unlink()

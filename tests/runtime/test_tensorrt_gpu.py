@@ -40,7 +40,7 @@ in_every_precision = pytest.mark.parametrize("precision", ["fp32", "fp16", "int8
 
 def opened(folder: Path, precision: str, *, cuda_graph: bool = True) -> TensorRtBackend:
     if not plan_path(folder, precision).is_file():
-        pytest.skip(f"no {precision} plan of {folder.name} in build/plans: run `make engines PRECISION={precision}`")
+        pytest.skip(f"no {precision} plan of {folder.name} there: run `make engines PRECISION={precision}`")
     return TensorRtBackend(folder, read_bundle(folder), precision, cuda_graph)
 
 
@@ -121,7 +121,7 @@ def test_fp32_rnnt_equals_onnxruntime(folder: Path, cuda_graph: bool) -> None:
     """Tokens by the evaluations on the GPU, and by those on the CPU over the frames that the GPU computed."""
     bundle = read_bundle(folder)
     if not bundle.rnnt or not plan_path(folder, "fp32", "rnnt").is_file():
-        pytest.skip(f"no fp32 plan of {folder.name}'s RNN-T in build/plans: run `make engines PRECISION=fp32`")
+        pytest.skip(f"no fp32 plan of {folder.name}'s RNN-T there: run `make engines PRECISION=fp32`")
     backend = TensorRtBackend(folder, bundle, "fp32", cuda_graph, "rnnt")
     reference = Evaluations(folder, bundle, "fp32", "onnxruntime-cpu")
     state, decoding = backend.new_state(), reference.new_state()

@@ -70,13 +70,13 @@ def test_a_transducer_alone(rig: Rig, cuda_graph: bool) -> None:
     for ctc in (True, False):
         add_transducer(rig.folder, PLANS["usual"], ctc=ctc)
         assert_follows_loop(rig, "usual", cuda_graph=cuda_graph, ctc=ctc)
-        with Recognizer(rig.folder, "fp32", "tensorrt") as recognizer:
+        with Recognizer(rig.folder, precision="fp32", backend="tensorrt") as recognizer:
             stream = recognizer.stream()
             assert stream.push(audio)
             finals.append(stream.end_utterance())
     assert finals[0] == finals[1], "the CTC head made a difference"
     with pytest.raises(InputError, match=r"expected a decoder of the bundle \(rnnt\), found ctc"):
-        Recognizer(rig.folder, "fp32", "tensorrt", decoder="ctc")
+        Recognizer(rig.folder, precision="fp32", backend="tensorrt", decoder="ctc")
 
 
 def test_a_plan_with_a_head_that_the_bundle_lacks(rig: Rig) -> None:
@@ -106,7 +106,7 @@ def test_streams_of_both_decoders(rig: Rig) -> None:
     audio = np.concatenate([window for window, _ in windows(20)])
     finals = {}
     for decoder in ("ctc", "rnnt", None):
-        with Recognizer(rig.folder, "fp32", "tensorrt", decoder=decoder) as recognizer:
+        with Recognizer(rig.folder, precision="fp32", backend="tensorrt", decoder=decoder) as recognizer:
             stream = recognizer.stream()
             partials, finals[decoder] = stream.push(audio), stream.end_utterance()
             assert partials
@@ -164,13 +164,13 @@ def test_what_is_missing_or_of_something_else_is_refused(rig: Rig) -> None:
         rig.open(decoder="rnnt")
     write_stamp(rig.folder, "rnnt")
     rig.install(shapes=fake_rnnt.SHAPES)
-    with pytest.raises(InputError, match=r"expected the plan .*toy\.fp32\.plan with audio"):
+    with pytest.raises(InputError, match=r"expected the plan .*step\.fp32\.plan with audio"):
         rig.open(decoder="rnnt")
     rig.install()
     plan_path(rig.folder, "fp32", "rnnt").unlink()
     with pytest.raises(
         InputError,
-        match=r"expected a plan at .*toy\.rnnt\.fp32\.plan, found none; make it with `make engines PRECISION=fp32`",
+        match=r"expected a plan at .*toy/plans/rnnt\.fp32\.plan, found none; make it with `make engines PRECISION=fp32`",
     ):
         rig.open(decoder="rnnt")
     rig.open(decoder="ctc").close()

@@ -95,7 +95,7 @@ def hammer(recognizer: Recognizer, seed: int, longest: int, running_s: float) ->
 
 @pytest.mark.parametrize("seed", range(8))
 def test_hammering_on_the_gpu(rig: Rig, seed: int) -> None:
-    recognizer = Recognizer(rig.folder, "fp32", rig.open())
+    recognizer = Recognizer(rig.folder, precision="fp32", backend=rig.open())
     assert hammer(recognizer, seed, longest=300, running_s=0.05) > 0
     assert rig.gpu.live == {}
 
@@ -106,7 +106,7 @@ def test_hammering_onnxruntime(bundle: Path, seed: int) -> None:
 
 
 def test_streams_that_are_closed_give_their_lanes_back(rig: Rig) -> None:
-    recognizer = Recognizer(rig.folder, "fp32", rig.open())
+    recognizer = Recognizer(rig.folder, precision="fp32", backend=rig.open())
     for _ in range(5):
         streams = [recognizer.stream() for _ in range(3)]
         for each in streams:
@@ -173,7 +173,7 @@ class Gate(Host):
 @pytest.mark.parametrize("how", ["reset", "close", "recognizer.close"])
 def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
     gate = Gate()
-    recognizer = Recognizer(rig.folder, "fp32", gate)
+    recognizer = Recognizer(rig.folder, precision="fp32", backend=gate)
     stream = recognizer.stream()
     returned: list[object] = []
 
@@ -196,7 +196,7 @@ def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
     assert gate.steps == 3
     if how == "reset":
         assert returned == [[]]
-        fresh = Recognizer(rig.folder, "fp32", Host()).stream()
+        fresh = Recognizer(rig.folder, precision="fp32", backend=Host()).stream()
         assert (stream.push(AUDIO), stream.end_utterance()) == (fresh.push(AUDIO), fresh.end_utterance())
         return
     assert returned == ["expected an open stream, found a closed one; make another"]
@@ -226,9 +226,9 @@ class SlowLibcuda(FakeLibcuda):
 def test_a_stream_that_waits_for_the_gpu_holds_up_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = SlowLibcuda(rig.gpu)
     monkeypatch.setattr("runtime.cuda._driver", lambda: driver)
-    alone = Recognizer(rig.folder, "fp32", Host()).stream()
+    alone = Recognizer(rig.folder, precision="fp32", backend=Host()).stream()
     expected = [alone.push(AUDIO), alone.end_utterance()]
-    recognizer = Recognizer(rig.folder, "fp32", rig.open())
+    recognizer = Recognizer(rig.folder, precision="fp32", backend=rig.open())
     waiting, other = recognizer.stream(), recognizer.stream()
     driver.slow = int(waiting._state.lane._queue._event)
     found: list[object] = []

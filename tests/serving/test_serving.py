@@ -82,7 +82,7 @@ class FakeServer(ModuleType):
 
     def __init__(self, bundle: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__("tritonclient.grpc")
-        self._backend = open_backend("onnxruntime-cpu", bundle, read_bundle(bundle), "fp32")
+        self._backend = open_backend(bundle, read_bundle(bundle), "onnxruntime-cpu", "fp32")
         utils: Any = ModuleType("triton_python_backend_utils")
         utils.get_input_tensor_by_name = lambda request, name: SimpleNamespace(as_numpy=lambda: request[name])
         utils.Tensor = lambda name, value: (name, value)
@@ -174,7 +174,7 @@ def speech(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
 def test_the_client_recognises_what_the_runtime_does(
     bundle: Path, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
 ) -> None:
-    with Recognizer(bundle, "fp32", "onnxruntime-cpu", lm=None) as recognizer:
+    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None) as recognizer:
         streams = recognizer.stream(), served.stream()
         for _, samples in sample[:2]:
             ours, theirs = ([*each.push(samples), each.end_utterance()] for each in streams)
@@ -233,7 +233,7 @@ def test_a_reset_utterance_leaves_nothing_to_the_next(
     bundle: Path, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
 ) -> None:
     (_, before), (_, samples) = sample[:2]
-    with Recognizer(bundle, "fp32", "onnxruntime-cpu", lm=None) as recognizer:
+    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None) as recognizer:
         stream = recognizer.stream()
         expected = [*stream.push(samples), stream.end_utterance()]
     theirs = served.stream()

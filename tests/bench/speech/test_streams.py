@@ -81,7 +81,7 @@ def test_steps_are_those_of_a_stream(rig: Rig, toy: Bundle) -> None:
             ran.append(1)
             return super().step(*arguments)
 
-    stream = Recognizer(rig.folder, "fp32", Counting()).stream()
+    stream = Recognizer(rig.folder, precision="fp32", backend=Counting()).stream()
     for heard in range(1, 100):
         stream.push(np.zeros(1, np.float32))
         assert len(ran) == steps_of(toy, heard), heard
@@ -155,7 +155,7 @@ def noise(bundle: Bundle, clips: int) -> list[Clip]:
 def together(folder: Path, backend: Backend, spoken: list[Clip], streams: int, seconds: float) -> dict[str, Any]:
     """Keys of a row, pushed as fast as the streams can."""
     options = StreamsOptions(folder, seconds=seconds)
-    with TimedRecognizer(folder, "fp32", backend, None) as recognizer:
+    with TimedRecognizer(folder, precision="fp32", backend=backend, lm=None) as recognizer:
         bench = StreamsBench(recognizer, options, spoken)
         return bench.measure([recognizer.stream() for _ in range(streams)], ThreadClock())
 
@@ -197,7 +197,9 @@ def test_no_cross_talk_in_onnxruntime(bundle: Path) -> None:
         Clip(each.audio.name, load_audio(each.audio), 16_000, each.text, None)
         for each in read_manifest(SAMPLE / "manifest_en.jsonl")[:4]
     ]
-    with TimedRecognizer(bundle, "fp32", "onnxruntime-cpu", "default") as recognizer:  # a beam and an n-gram for all
+    with TimedRecognizer(
+        bundle, precision="fp32", backend="onnxruntime-cpu", lm="default"
+    ) as recognizer:  # a beam and an n-gram for all
         bench = StreamsBench(recognizer, StreamsOptions(bundle, seconds=4.0), spoken)
         found: dict[str, Any] = bench.measure([recognizer.stream() for _ in range(3)], ThreadClock())
     assert found["differing"] == 0

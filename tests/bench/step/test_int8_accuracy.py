@@ -15,7 +15,7 @@ from bench.pages.int8_tables import accuracy_tables
 from bench.results import read_results
 from bench.step.int8_accuracy import MARKS, AccuracyReport, Options, drift, layer_outputs, report, run, stream_steps
 from calibration.compare import StepError
-from calibration.record import Activation, Calibration, calibration_path, write_record
+from calibration.record import Activation, Calibration, calibration_path
 from calibration.step import add_int8
 from calibration.thresholds import METHODS
 from export.placement import quantised_products
@@ -58,7 +58,7 @@ def calibrated(folder: Path, model: onnx.ModelProto, amax: dict[str, float]) -> 
     entry = {"calibrator": "3" * 64, "step_sha256": bundle.step("fp32").sha256, "data": data, "steps": 1, "bins": 4096}
     entry |= {"checkpoint_sha256": bundle.checkpoint.sha256, "created": "2026-01-01", "methods": list(METHODS)}
     calibration = Calibration.model_validate(entry | {"products": products})
-    write_record(calibration_path(folder), calibration)
+    calibration.write(calibration_path(folder))
 
 
 def test_report(

@@ -15,7 +15,7 @@ from runtime import Recognizer
 from runtime.backends import StepResult
 from runtime.decoders.beam import BeamCtc, BeamOptions
 from runtime.decoders.ctc import GreedyCtc
-from runtime.decoders.ngram import EMBEDDED_LM, NGram
+from runtime.decoders.ngram import NGram
 from runtime.decoders.transcript import text_of
 
 PIECES = ["▁a", "b", "▁", "▁ab", "a"]
@@ -41,7 +41,7 @@ def small(tmp_path: Path) -> NGram:
         ]
     (tmp_path / "small.arpa").write_text("\n".join([*lines, "", "\\end\\", ""]))
     (tmp_path / "small_words.txt").write_text("\n".join(WORDS))
-    return NGram(tmp_path / "small.arpa")
+    return NGram("small", tmp_path / "small.arpa", tmp_path / "small_words.txt")
 
 
 def log_probs(frames: int, pieces: int, seed: int) -> np.ndarray:
@@ -78,7 +78,7 @@ def test_best_of_all_alignments(small: NGram, tmp_path: Path, seed: int) -> None
 @pytest.fixture(scope="module")
 def speech(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> list[np.ndarray]:
     """Log-probabilities [frames, V+1] of the sample's clips."""
-    with Recognizer(bundle, "fp32", "onnxruntime-cpu", None) as recognizer:
+    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None) as recognizer:
         run, seen, clips = recognizer.backend.step, list[np.ndarray](), list[np.ndarray]()
 
         def step(window: np.ndarray, valid: int, state: Any) -> StepResult:  # noqa: ANN401
@@ -97,7 +97,7 @@ def speech(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> list[np.ndarra
 
 @pytest.fixture(scope="module")
 def recognizer(bundle: Path) -> Recognizer:
-    return Recognizer(bundle, "fp32", "onnxruntime-cpu")
+    return Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu")
 
 
 def new_beam(recognizer: Recognizer) -> BeamCtc:
@@ -106,11 +106,11 @@ def new_beam(recognizer: Recognizer) -> BeamCtc:
     return decoder
 
 
-def test_as_ctc_beam_decoder(recognizer: Recognizer, speech: list[np.ndarray]) -> None:
-    words = EMBEDDED_LM.with_name("lm_en_words.txt").read_text().split()
+def test_as_ctc_beam_decoder(recognizer: Recognizer, bundle: Path, speech: list[np.ndarray]) -> None:
+    words = (bundle / "lm_words.txt").read_text().split()
     labels, options = [*recognizer.bundle.vocabulary, ""], BeamOptions()
     reference = BeamSearchDecoder(
-        labels, kenlm_model_path=EMBEDDED_LM, unigrams=words, alpha=options.alpha, beta=options.beta
+        labels, kenlm_model_path=bundle / "lm.kenlm", unigrams=words, alpha=options.alpha, beta=options.beta
     )
     pairs = [
         (decode(new_beam(recognizer), [each]).split(), reference.decode(each, options.width).split()) for each in speech

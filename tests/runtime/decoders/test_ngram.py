@@ -7,38 +7,42 @@ import pytest
 
 from runtime import InputError, Recognizer
 from runtime.bundle import read_bundle
+from runtime.decoders.beam import BeamCtc
 from runtime.decoders.ctc import GreedyCtc
-from runtime.decoders.ngram import EMBEDDED_LM, EMBEDDED_SHA256, lm_choice, open_language_model
-from runtime.files import sha256
-
-CHECKPOINT = Path("data/checkpoint/streaming_fastconformer_ctc_en_small.nemo")
+from runtime.decoders.ngram import LmChoice, open_language_model
 
 
 @pytest.fixture
-def lm(tmp_path: Path) -> Path:
+def lm(bundle: Path, tmp_path: Path) -> Path:
     """A copy of the embedded language model, to be damaged."""
-    for name in (EMBEDDED_LM.name, "lm_en_words.txt"):
-        shutil.copy(EMBEDDED_LM.with_name(name), tmp_path / name)
-    return tmp_path / EMBEDDED_LM.name
+    shutil.copy(bundle / "lm_words.txt", tmp_path / "lm_en_words.txt")
+    return Path(shutil.copy(bundle / "lm.kenlm", tmp_path / "lm_en_4gram.kenlm"))
 
 
-def test_the_default_belongs_to_the_embedded_checkpoint(bundle: Path) -> None:
-    assert sha256(CHECKPOINT) == EMBEDDED_SHA256
-    manifest = read_bundle(bundle)
-    ngram = open_language_model("default", manifest)
-    assert ngram is not None
-    assert ngram.name == "lm_en_4gram"
-    checkpoint = manifest.checkpoint.model_copy(update={"sha256": "0" * 64})
-    assert open_language_model("default", manifest.model_copy(update={"checkpoint": checkpoint})) is None
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [
+        ("default", "lm_en_4gram"),
+        ("none", None),
+        (None, None),
+        ("{lm}", "lm_en_4gram"),
+        ("{path}", "lm_en_4gram"),
+        ("{named}", "mine"),
+    ],
+)
+def test_choices(bundle: Path, lm: Path, choice: str | None, name: str | None) -> None:
+    named = lm.with_name("streaming_fastconformer_ctc_en_small.mine.kenlm")
+    shutil.copy(lm, named)
+    shutil.copy(lm.with_name("lm_en_words.txt"), named.with_name(f"{named.stem}_words.txt"))
+    files: dict[str | None, LmChoice] = {"{lm}": str(lm), "{path}": lm, "{named}": named}
+    with Recognizer(str(bundle), backend="onnxruntime-cpu", lm=files.get(choice, choice)) as recognizer:
+        assert (recognizer.ngram.name if recognizer.ngram else None) == name
+        assert isinstance(recognizer.new_decoder(), BeamCtc if name else GreedyCtc)
 
 
-def test_none_is_greedy(bundle: Path) -> None:
-    with Recognizer(bundle, backend="onnxruntime-cpu", lm=None) as recognizer:
-        assert isinstance(recognizer.new_decoder(), GreedyCtc)
-
-
-def test_command_line_choice() -> None:
-    assert [lm_choice(text) for text in ("default", "none", "a/b.kenlm")] == ["default", None, Path("a/b.kenlm")]
+def test_a_bundle_without_one_is_greedy(bundle: Path) -> None:
+    manifest = read_bundle(bundle).model_copy(update={"language_model": None})
+    assert open_language_model("default", bundle, manifest) is None
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,7 @@ def test_refused(lm: Path, bundle: Path, name: str, content: bytes | None, messa
     else:
         lm.with_name(name).write_bytes(content)
     with pytest.raises(InputError) as error:
-        open_language_model(lm, read_bundle(bundle))
+        open_language_model(lm, bundle, read_bundle(bundle))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -71,4 +75,4 @@ def test_refused(lm: Path, bundle: Path, name: str, content: bytes | None, messa
 def test_another_spelling_is_refused(bundle: Path, vocabulary: list[str], message: str) -> None:
     manifest = read_bundle(bundle).model_copy(update={"vocabulary": vocabulary, "blank": 2})
     with pytest.raises(InputError, match=message):
-        open_language_model(EMBEDDED_LM, manifest)
+        open_language_model("default", bundle, manifest)

@@ -1,0 +1,75 @@
+"""What a bundle carries beside the checkpoint: a language model, and Silero VAD's model."""
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from runtime.decoders.ngram import LmChoice, language_model_file, language_model_name, word_list
+from runtime.entries import FileEntry, LanguageModelEntry
+from runtime.errors import InputError
+from runtime.files import sha256
+
+PACKAGE, SILERO = "silero_vad", Path("data/silero_vad_16k_op15.onnx")
+
+
+@dataclass(frozen=True)
+class Companions:
+    """The entries of the manifest and the files that they are of."""
+
+    language_model: LanguageModelEntry | None = None
+    voice_activity: FileEntry | None = None
+    sources: Mapping[str, Path] = field(default_factory=dict)
+    """By name in the bundle."""
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the files into a bundle's folder."""
+        for name, source in self.sources.items():
+            shutil.copyfile(source, folder / name)
+
+
+NO_COMPANIONS = Companions()
+
+
+def companions(model: str, checkpoint: str, lm: LmChoice) -> Companions:
+    """The companions of `model`, a checkpoint of that name. `lm` "default" is the language model beside it, see `beside`.
+
+    Raises InputError for a language model without one of its files.
+    """
+    sources = {}
+    file = beside(Path(model)) if lm == "default" else language_model_file(lm)
+    if file:
+        sources = {"lm_words.txt": word_list(file), "lm.kenlm": file}
+    with suppress(InputError):
+        sources[SILERO.name] = silero_file()
+    entries = {name: FileEntry(file=name, sha256=sha256(source)) for name, source in sources.items()}
+    language_model = None
+    if file:
+        name = language_model_name(file, checkpoint)
+        language_model = LanguageModelEntry(name=name, model=entries["lm.kenlm"], words=entries["lm_words.txt"])
+    return Companions(language_model, entries.get(SILERO.name), sources)
+
+
+def beside(model: Path) -> Path | None:
+    """CHECKPOINT.NAME.kenlm beside CHECKPOINT.nemo, where NAME has no dot; None without one. Raises InputError for several."""
+    near = sorted(model.parent.glob("*.kenlm")) if model.suffix == ".nemo" else []
+    found = [each for each in near if each.stem.rpartition(".")[0] == model.stem]
+    if len(found) > 1:
+        names = " and ".join(each.name for each in found)
+        raise InputError(f"expected one language model beside {model}, found {names}; name one with --lm")
+    return found[0] if found else None
+
+
+def silero_file() -> Path:
+    """Silero VAD's model in the silero-vad package, which is found and never imported, as it would import torch.
+
+    Raises InputError where it is not installed.
+    """
+    spec = find_spec(PACKAGE)  # a package without a dot is looked up, not imported
+    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    found = next((folder / SILERO for folder in folders if (folder / SILERO).is_file()), None)
+    if found is None:
+        raise InputError(f"expected {PACKAGE}/{SILERO} of the silero-vad package, found none; run `make setup`")
+    return found

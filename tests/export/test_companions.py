@@ -1,0 +1,96 @@
+"""What travels in the bundle: which language model is the checkpoint's, that another one makes it again, and what an export keeps."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from export.bundle import is_current, write_bundle
+from export.checkpoint import EMBEDDED, Checkpoint
+from export.companions import beside, companions
+from runtime.bundle import read_bundle
+from runtime.errors import InputError
+from runtime.files import sha256
+
+NAME = Path(EMBEDDED).stem
+LM = Path(EMBEDDED).with_name(f"{NAME}.lm_en_4gram.kenlm")
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        ([], None),
+        (["a.lm.kenlm"], "a.lm.kenlm"),
+        (["a.lm.kenlm", "a.lm_words.txt", "b.lm.kenlm", "lm.kenlm", "a.b.lm.kenlm", "aa.lm.kenlm"], "a.lm.kenlm"),
+        (["a.lm.arpa", "b.lm.kenlm"], None),
+    ],
+)
+def test_beside(tmp_path: Path, there: list[str], found: str | None) -> None:
+    for name in there:
+        (tmp_path / name).touch()
+    assert beside(tmp_path / "a.nemo") == (tmp_path / found if found else None)
+    assert beside(tmp_path / "a") is None, "a published name"
+    assert beside(tmp_path / "none" / "a.nemo") is None
+
+
+def test_two_beside_are_one_line(tmp_path: Path) -> None:
+    for name in ("a.lm.kenlm", "a.other.kenlm"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        InputError, match=r"^expected one .*, found a\.lm\.kenlm and a\.other\.kenlm; name one with --lm$"
+    ):
+        beside(tmp_path / "a.nemo")
+
+
+def test_the_bundle_carries_them(bundle: Path) -> None:
+    manifest = read_bundle(bundle)
+    assert manifest.language_model is not None
+    assert manifest.voice_activity is not None
+    assert manifest.language_model.name == "lm_en_4gram"
+    assert sha256(bundle / manifest.language_model.model.file) == sha256(LM)
+    words = LM.with_name(f"{NAME}.lm_en_words.txt").read_bytes()
+    assert (bundle / manifest.language_model.words.file).read_bytes() == words
+    assert (bundle / manifest.voice_activity.file).stat().st_size > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("lm", "current"), [("default", True), (str(LM), True), (LM, True), ("none", False), ("{other}", False)]
+)
+def test_another_language_model_makes_it_again(bundle: Path, tmp_path: Path, lm: str | Path, current: bool) -> None:
+    other = tmp_path / LM.name
+    shutil.copy(LM.with_name(f"{NAME}.lm_en_words.txt"), tmp_path)
+    other.write_bytes(LM.read_bytes() + b"\n")
+    assert is_current(bundle, EMBEDDED, other if lm == "{other}" else lm) == current
+
+
+@pytest.mark.parametrize("name", ["lm.kenlm", "lm_words.txt", "silero_vad_16k_op15.onnx", "tokenizer.model"])
+def test_a_damaged_companion_makes_it_again(bundle: Path, tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(bundle, tmp_path / "bundle")
+    assert is_current(folder, EMBEDDED)
+    (folder / name).write_bytes(b"")
+    assert not is_current(folder, EMBEDDED)
+
+
+def test_an_export_keeps_plans_and_calibration(checkpoint: Checkpoint, bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    carried = companions(EMBEDDED, NAME, "none")
+    write_bundle(checkpoint, 80, folder, carried)
+    assert read_bundle(folder).language_model is None
+    (folder / "plans").mkdir()
+    kept = {"plans/step.fp16.plan": b"plan", "plans/step.fp16.plan.json": b"{}", "calibration.json": b"1"}
+    gone = {"plans/.step.fp16.plan.1.part": b"", "step.int8.onnx": b"", "accuracy.json": b""}
+    for name, content in {**kept, **gone}.items():
+        (folder / name).write_bytes(content)
+    write_bundle(checkpoint, 80, folder, carried)
+    assert {name: (folder / name).read_bytes() for name in kept} == kept
+    assert not any((folder / name).exists() for name in gone)
+    # What a stamp compares: the same checkpoint's graph is the same file, so that its plan stays good.
+    assert read_bundle(folder).step("fp16").sha256 == read_bundle(bundle).step("fp16").sha256
+
+
+def test_a_language_model_that_does_not_go_with_it_is_one_line(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    shouting = dataclasses.replace(checkpoint, vocabulary=tuple(each.upper() for each in checkpoint.vocabulary))
+    with pytest.raises(InputError, match=r"can spell, found 0% of those of lm_en_4gram; take one of its language"):
+        write_bundle(shouting, 80, tmp_path / "bundle", companions(EMBEDDED, NAME, "default"))
+    assert not list(tmp_path.iterdir())
