@@ -17,8 +17,8 @@ INT8_STEP = "step.int8.onnx"
 SOURCES = ("export/placement.py", "export/quantise.py", "calibration/step.py")
 
 
-def is_current(folder: Path, method: str, kept: Collection[str]) -> bool:
-    """Whether the bundle has an INT8 step, whole, of this method and of its calibration file as it lies."""
+def is_added(folder: Path, method: str, kept: Collection[str]) -> bool:
+    """Return whether the bundle has an INT8 step, whole, of this method and of its calibration file as it lies."""
     bundle = read_bundle(folder)
     if "int8" not in bundle.steps or bundle.quantisation != _quantisation(folder, method, kept):
         return False
@@ -34,8 +34,8 @@ def add_int8(folder: Path, method: str, kept: Collection[str] = ()) -> StepEntry
 
     Args:
         folder: the bundle's.
-        method: of the thresholds, as entropy.
-        kept: products that stay in FP16.
+        method: of the thresholds, such as entropy.
+        kept: matrix products that stay in FP16.
 
     Raises InputError for a missing or foreign calibration file, or a method that it lacks.
     """
@@ -45,7 +45,7 @@ def add_int8(folder: Path, method: str, kept: Collection[str] = ()) -> StepEntry
     model = quantised(onnx.load(source), calibration.amax(method), kept)
     with written_whole(folder / INT8_STEP) as partial:
         partial.write_bytes(model.SerializeToString())
-    parameters = sum(int(np.prod(each.dims)) for each in model.graph.initializer)
+    parameters = sum(int(np.prod(weight.dims)) for weight in model.graph.initializer)
     path = folder / INT8_STEP
     described = {"file": path.name, "sha256": sha256(path), "parameters": parameters, "bytes": path.stat().st_size}
     step = fp16.model_copy(update=described)
