@@ -32,6 +32,8 @@ from serving.client import TritonRecognizer
 from serving.repository import write_repository
 from tests.export.lively import enliven, noise
 
+pytestmark = pytest.mark.nemo
+
 WIDTH, HIDDEN = 64, 32
 BLANK_BIAS = 1.0  # so that the transducer emits blanks and tokens
 
