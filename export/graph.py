@@ -1,12 +1,17 @@
 """A small builder of typed ONNX graphs: every tensor's type is decided where its node is made."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from runtime.entries import DType, GraphEntry, TensorSpec
+from runtime.files import sha256, written_whole
 
 OPSET = 17  # the highest that TensorRT 8.6 parses; the first with LayerNormalization
 IR_VERSION = 8
@@ -20,7 +25,13 @@ _DTYPES: dict[type[np.generic], int] = {
     np.int64: TensorProto.INT64,
     np.bool_: TensorProto.BOOL,
 }
+_NAMES: dict[int, DType] = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.INT32: "int32",
+}
 
+Entry = TypeVar("Entry", bound=GraphEntry)
 Array = npt.NDArray[np.float64]
 Floating = type[np.float32] | type[np.float16]
 
@@ -52,9 +63,12 @@ class GraphBuilder:
         self._floating: dict[str, Floating] = {}
         self._scope: list[str] = []
 
-    def scoped(self, name: str) -> "_Scope":
+    @contextmanager
+    def scoped(self, name: str) -> Iterator[None]:
         """Prefix the names of what is made inside the `with` block."""
-        return _Scope(self._scope, name)
+        self._scope.append(name)
+        yield
+        self._scope.pop()
 
     def input(self, name: str, dtype: type[np.generic], shape: Sequence[int]) -> str:
         """Declare an input of the step."""
@@ -193,12 +207,26 @@ class GraphBuilder:
         return model
 
 
-class _Scope:
-    def __init__(self, names: list[str], name: str) -> None:
-        self._names, self._name = names, name
-
-    def __enter__(self) -> None:
-        self._names.append(self._name)
-
-    def __exit__(self, *_: object) -> None:
-        self._names.pop()
+def write_graph(path: Path, model: onnx.ModelProto, kind: type[Entry]) -> Entry:
+    """Write a step or an evaluation whole or not at all; return its entry of the manifest."""
+    with written_whole(path) as partial:
+        partial.write_bytes(model.SerializeToString())
+    inputs, outputs = (
+        [
+            TensorSpec(
+                name=value.name,
+                dtype=_NAMES[value.type.tensor_type.elem_type],
+                shape=[dimension.dim_value for dimension in value.type.tensor_type.shape.dim],
+            )
+            for value in values
+        ]
+        for values in (model.graph.input, model.graph.output)
+    )
+    return kind(
+        file=path.name,
+        sha256=sha256(path),
+        inputs=inputs,
+        outputs=outputs,
+        parameters=sum(int(np.prod(constant.dims)) for constant in model.graph.initializer),
+        bytes=path.stat().st_size,
+    )
