@@ -17,8 +17,8 @@ INT8_STEP = "step.int8.onnx"
 SOURCES = ("export/placement.py", "export/quantise.py", "calibration/step.py")
 
 
-def is_current(folder: Path, method: str, kept: Collection[str]) -> bool:
-    """Whether the bundle has an INT8 step, whole, of this method and of its calibration file as it lies."""
+def is_added(folder: Path, method: str, kept: Collection[str]) -> bool:
+    """Return whether the bundle has an INT8 step, whole, of this method and of its calibration file as it lies."""
     bundle = read_bundle(folder)
     if "int8" not in bundle.steps or bundle.quantisation != _quantisation(folder, method, kept):
         return False
@@ -34,8 +34,8 @@ def add_int8(folder: Path, method: str, kept: Collection[str] = ()) -> StepEntry
 
     Args:
         folder: the bundle's.
-        method: of the thresholds, as entropy.
-        kept: products that stay in FP16.
+        method: of the thresholds, such as entropy.
+        kept: matrix products that stay in FP16.
 
     Raises InputError for a missing or foreign calibration file, or a method that it lacks.
     """

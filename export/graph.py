@@ -10,26 +10,13 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.entries import DType, GraphEntry, TensorSpec
+from runtime.entries import GraphEntry
 from runtime.files import sha256, written_whole
 
 OPSET = 17  # the highest that TensorRT 8.6 parses; the first with LayerNormalization
 IR_VERSION = 8
 MAX_BYTES = 2_000_000_000  # of constants: protobuf writes no more than 2 GiB, the nodes included
 TENSOR_CORE_COLUMNS = 8  # a multiple of this, for FP16
-
-_DTYPES: dict[type[np.generic], int] = {
-    np.float32: TensorProto.FLOAT,
-    np.float16: TensorProto.FLOAT16,
-    np.int32: TensorProto.INT32,
-    np.int64: TensorProto.INT64,
-    np.bool_: TensorProto.BOOL,
-}
-_NAMES: dict[int, DType] = {
-    TensorProto.FLOAT: "float32",
-    TensorProto.FLOAT16: "float16",
-    TensorProto.INT32: "int32",
-}
 
 Entry = TypeVar("Entry", bound=GraphEntry)
 Array = npt.NDArray[np.float64]
@@ -42,7 +29,7 @@ class GraphSizeError(ValueError):
 
 def check_size(constants: Iterable[TensorProto]) -> None:
     """Raise GraphSizeError beyond MAX_BYTES."""
-    size = sum(len(each.raw_data) for each in constants)
+    size = sum(len(constant.raw_data) for constant in constants)
     if size > MAX_BYTES:
         raise GraphSizeError(f"{size / 1e9:.1f} GB of constants, an ONNX file holds {MAX_BYTES / 1e9:.1f}")
 
@@ -72,7 +59,7 @@ class GraphBuilder:
 
     def input(self, name: str, dtype: type[np.generic], shape: Sequence[int]) -> str:
         """Declare an input of the step."""
-        self._inputs.append(helper.make_tensor_value_info(name, _DTYPES[dtype], shape))
+        self._inputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), shape))
         self._note_type(name, dtype)
         return name
 
@@ -80,10 +67,10 @@ class GraphBuilder:
         """Declare an output of the step: `source`, renamed."""
         for node in self._nodes:
             for names in (node.input, node.output):
-                for index, each in enumerate(names):
-                    if each == source:
+                for index, tensor in enumerate(names):
+                    if tensor == source:
                         names[index] = name
-        self._outputs.append(helper.make_tensor_value_info(name, _DTYPES[dtype], shape))
+        self._outputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), shape))
 
     def constant(self, name: str, values: npt.ArrayLike, dtype: type[np.generic] | None = None) -> str:
         """Add a constant of `dtype`, by default the compute type."""
@@ -99,11 +86,11 @@ class GraphBuilder:
         names = [full] if outputs == 1 else [f"{full}.{index}" for index in range(outputs)]
         self._nodes.append(helper.make_node(operator, list(inputs), names, name=full, **attributes))
         if operator == "Cast":
-            dtype = next(key for key, value in _DTYPES.items() if value == attributes["to"])
+            dtype = helper.tensor_dtype_to_np_dtype(attributes["to"]).type
         else:
-            dtype = next((self._floating[each] for each in inputs if each in self._floating), np.int32)
-        for each in names:
-            self._note_type(each, dtype)
+            dtype = next((self._floating[tensor] for tensor in inputs if tensor in self._floating), np.int32)
+        for output in names:
+            self._note_type(output, dtype)
         return names
 
     def _note_type(self, name: str, dtype: type[np.generic]) -> None:
@@ -119,7 +106,7 @@ class GraphBuilder:
         if self._floating[x] is dtype:
             return x
         short = x.removeprefix("/".join(self._scope) + "/").replace("/", ".")
-        return self.one("Cast", [x], f"{short}.{np.dtype(dtype).name}", to=_DTYPES[dtype])
+        return self.one("Cast", [x], f"{short}.{np.dtype(dtype).name}", to=_onnx_type(dtype))
 
     def shared(self, name: str, values: npt.ArrayLike, dtype: type[np.generic]) -> str:
         """A constant that several layers use: added once, whatever the scope."""
@@ -207,26 +194,31 @@ class GraphBuilder:
         return model
 
 
+def _onnx_type(dtype: type[np.generic]) -> int:
+    return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
+
 def write_graph(path: Path, model: onnx.ModelProto, kind: type[Entry]) -> Entry:
     """Write a step or an evaluation whole or not at all; return its entry of the manifest."""
     with written_whole(path) as partial:
         partial.write_bytes(model.SerializeToString())
     inputs, outputs = (
         [
-            TensorSpec(
-                name=value.name,
-                dtype=_NAMES[value.type.tensor_type.elem_type],
-                shape=[dimension.dim_value for dimension in value.type.tensor_type.shape.dim],
-            )
+            {
+                "name": value.name,
+                "dtype": helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+                "shape": [dimension.dim_value for dimension in value.type.tensor_type.shape.dim],
+            }
             for value in values
         ]
         for values in (model.graph.input, model.graph.output)
     )
-    return kind(
-        file=path.name,
-        sha256=sha256(path),
-        inputs=inputs,
-        outputs=outputs,
-        parameters=sum(int(np.prod(constant.dims)) for constant in model.graph.initializer),
-        bytes=path.stat().st_size,
-    )
+    described = {
+        "file": path.name,
+        "sha256": sha256(path),
+        "inputs": inputs,
+        "outputs": outputs,
+        "parameters": sum(int(np.prod(constant.dims)) for constant in model.graph.initializer),
+        "bytes": path.stat().st_size,
+    }
+    return kind.model_validate(described)

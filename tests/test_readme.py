@@ -27,7 +27,7 @@ PYTHON = ("build/venv/bin/python", "python")
 FOREIGN = ("pip", "pytest", "ruff", "mypy")  # modules whose parsers are not ours
 NOT_HERE = {
     "engines": "TensorRT",
-    "bench.step.int8_accuracy": "calibration speech, which data/sample is not",
+    "bench int8": "calibration speech, which data/sample is not",
     "bench steps": "a GPU",
     "bench ladder": "a GPU",
     "bench streams": "a GPU",

@@ -11,6 +11,9 @@ from bench.pages.int8_tables import accuracy_tables
 from bench.pages.markdown import LABELS, MeasuredRow, engine_label, labelled, markdown, where_label
 from bench.pages.tables import (
     ENDPOINTS,
+    FINAL,
+    FIRST_PARTIAL,
+    MEMORY,
     PACES,
     SPEECH,
     STEPS,
@@ -42,9 +45,11 @@ def all_figures(folder: Path) -> str:
     results = list(found.values())
     measured = [(row, result.provenance) for result in results for row in result.rows if _is_shown(row)]
     ended = [(row, provenance) for row, provenance in measured if isinstance(row, EndpointRow)]
-    streams = [result for result in results if any(isinstance(row, StreamsRow) for row in result.rows)]
+    streams = [result for result in results if any(map(_is_shown, result.rows_of(StreamsRow)))]
     sections = {
-        "Speech": labelled((SPEECH[0], PACE, LM, *SPEECH[1:]), _of_kind(measured, SpeechRow)),
+        "Speech": labelled(
+            (SPEECH[0], PACE, LM, *SPEECH[1:-1], FIRST_PARTIAL, FINAL, MEMORY), _of_kind(measured, SpeechRow)
+        ),
         "Endpoints": labelled((LM, *ENDPOINTS), ended),
         "From speech onset to the first text": _waterfalls(ended),
         "The step alone": labelled(STEPS, _of_kind(measured, StepRow)),

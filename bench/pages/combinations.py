@@ -63,7 +63,7 @@ def _of(part: str, shown: Column) -> Column:
 COMBINATION = {
     "name": Column("Combination", lambda each: f"{each.row.lookahead_ms} ms, {each.precision}"),
     "wer": _of("speech", column("wer")),
-    "change": Column("From FP32\npoints (95 %)", lambda each: change_label(each.speech)),
+    "change": Column("From FP32,\npoints (95 %)", lambda each: change_label(each.speech)),
     "rtf": _of("speech", column("rtf", "p50", "p95")),
     "graph": _of("graph", column("step_ms", "p50", "p95", "p99", title="Step, CUDA graph,")),
     "plain": _of("plain", column("step_ms", "p50", "p95", "p99", title="Step, no graph,")),

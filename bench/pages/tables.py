@@ -11,7 +11,7 @@ from bench.results import EndpointRow, ResultFile, Row, SpeechRow, StepRow, Stre
 
 PACES = {"fast": "back to back", "realtime": "real time", None: "-"}
 DATA = Column("Data", data_label)
-MEMORY = Column("Peak memory MB", memory_label)
+MEMORY = Column("Peak\nMB", memory_label)
 STEP = column("step_ms", "p50", "p95", "p99")
 DECODING = column("decode_ms", "p50", "p95")
 FIRST_PARTIAL = column("first_partial_onset_ms", "p50", "p95")

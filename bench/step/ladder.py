@@ -123,7 +123,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
                 console.print(f"{place}, {row.pace}: step {step} ms (p50 / p95 / p99)", highlight=False, markup=False)
         provenance = collect(argv, [])
     if not rows:
-        raise InputError(f"no variant of the ladder ran; the last, {VARIANTS[-1].name}: {left_out[VARIANTS[-1].name]}")
+        raise InputError(f"no rung of the ladder ran; the last, {VARIANTS[-1].name}: {left_out[VARIANTS[-1].name]}")
     rows = _compared(rows)
     result = ResultFile(provenance=provenance, rows=[*rows], definitions=definitions(rows), left_out=left_out)
     write_result(path, result)

@@ -11,10 +11,10 @@ from rich.console import Console
 from bench.figures import definitions
 from bench.machine import collect, plan_figures
 from bench.results import ResultFile, StepRow, calibration_of, result_path, write_result
-from bench.score.rates import percentiles
 from bench.session import FileOptions, Written, on_gpu
 from bench.step.timing import PaceTimes, StepMeasurement
 from bench.step.worker import measure_backend
+from bench.summary import Keys, spread
 from runtime import InputError, Recognizer
 from runtime.bundle import Bundle, Decoding, read_bundle
 
@@ -74,44 +74,39 @@ def step_rows(  # noqa: PLR0917
 ) -> list[StepRow]:
     """Return a row back to back and one at the pace of speech; `folder` is the bundle's."""
     timings, bandwidth = measured.timings, measured.copy_bandwidth
-    both = StepRow.model_validate(
-        {
-            "model": bundle.checkpoint.name,
-            "weights": bundle.checkpoint.weights,
-            "decoder": decoder,
-            "precision": precision,
-            "calibration": calibration_of(bundle, precision),
-            "backend": backend,
-            "cuda_graph": measured.cuda_graph,
-            "lookahead_ms": bundle.lookahead_ms,
-            "functional_check": not on_gpu(backend),
-            "mode": "steps",
-            "data": "noise",
-            "launches_per_step": measured.launches_per_step,
-            "further_turns_per_step": measured.further_turns_per_step,
-            "floor_ms": None if bandwidth is None else 1e3 * measured.weights_bytes / bandwidth,
-            "copy_gb_s": None if bandwidth is None else bandwidth / 1e9,
-            "peak_gpu_memory_mb": timings.peak_gpu_memory_mb,
-            "first_result_s": timings.first_result_s,
-            "engine_version": measured.engine,
-            **plan_figures(folder, precision, backend),
-        }
-    )
+    shared: Keys = {
+        "model": bundle.checkpoint.name,
+        "weights": bundle.checkpoint.weights,
+        "decoder": decoder,
+        "precision": precision,
+        "calibration": calibration_of(bundle, precision),
+        "backend": backend,
+        "cuda_graph": measured.cuda_graph,
+        "lookahead_ms": bundle.lookahead_ms,
+        "functional_check": not on_gpu(backend),
+        "mode": "steps",
+        "data": "noise",
+        "launches_per_step": measured.launches_per_step,
+        "further_turns_per_step": measured.further_turns_per_step,
+        "floor_ms": None if bandwidth is None else 1e3 * measured.weights_bytes / bandwidth,
+        "copy_gb_s": None if bandwidth is None else bandwidth / 1e9,
+        "peak_gpu_memory_mb": timings.peak_gpu_memory_mb,
+        "first_result_s": timings.first_result_s,
+        "engine_version": measured.engine,
+        **plan_figures(folder, precision, backend),
+    }
     chunk_s = bundle.chunk_samples / bundle.sample_rate
-    paced = {"fast": timings.fast, "realtime": timings.realtime}
-    return [both.with_(pace=pace, **_distribution(times, chunk_s)) for pace, times in paced.items()]
+    paces = {"fast": timings.fast, "realtime": timings.realtime}
+    return [StepRow.model_validate({**shared, "pace": pace, **_times(paces[pace], chunk_s)}) for pace in paces]
 
 
-def _distribution(times: PaceTimes, chunk_s: float) -> dict[str, object]:
-    step, rtf = (percentiles(second / unit_s for second in times.seconds) for unit_s in (1e-3, chunk_s))
+def _times(times: PaceTimes, chunk_s: float) -> Keys:
+    percentiles = np.percentile(times.seconds, PERCENTS)
     return {
         "steps": len(times.seconds),
-        "rtf_p50": rtf.p50,
-        "rtf_p95": rtf.p95,
-        "step_ms_p50": step.p50,
-        "step_ms_p95": step.p95,
-        "step_ms_p99": step.p99,
-        "step_ms_percentiles": {f"{each:g}": 1e3 * float(np.percentile(times.seconds, each)) for each in PERCENTS},
+        **spread("rtf", (seconds / chunk_s for seconds in times.seconds)),
+        **spread("step_ms", (1e3 * seconds for seconds in times.seconds), p99=True),
+        "step_ms_percentiles": {f"{at:g}": 1e3 * float(s) for at, s in zip(PERCENTS, percentiles, strict=True)},
         "step_sm_clock_mhz": times.sm_clock_mhz,
         "step_power_draw_w": times.power_draw_w,
     }

@@ -3,20 +3,25 @@
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from bench import ablation, int8_copy
-from bench.__main__ import parse_args, run
-from bench.ablation import AblationOptions, run_ablation
+from bench import ablation
+from bench.__main__ import parse_args
+from bench.__main__ import run as run_command
+from bench.ablation import Options, run
+from bench.pages import results_page
 from bench.pages.combinations import combinations
-from bench.pages.results_page import END, START, refresh
-from bench.results import ResultFile, UtteranceRecord, read_result, row, write_result
-from bench.step import worker as rung
-from bench.step.timing import Measured, Pace, Timings
+from bench.pages.results_page import END, START
+from bench.pages.terminal import print_written
+from bench.results import OnSpeech, ResultFile, SpeechRow, StepRow, UtteranceRecord, read_result, write_result
+from bench.speech.recognise import Options as SpeechBench
+from bench.step import worker
+from bench.step.timing import PaceTimes, StepMeasurement, Timings
 from calibration.record import calibration_path
 from engines.__main__ import parse_args as parse_engines
 from runtime.bundle import read_bundle
@@ -60,34 +65,38 @@ class Children:
         return f"build {args.bundle.name} {args.precision}{' no cublas' if args.no_cublas else ''}"
 
     def _steps(self, words: list[str], graph: bool) -> str:
-        args = rung.parse_args(words)
+        args = worker.parse_args(words)
         assert args.graph is graph
-        pace = Pace([1e-3 if graph else 2e-3] * args.steps, None, None)
-        timings = Timings(1.0, pace, Pace(pace.seconds[: args.paced], None, None), 500.0)
+        pace = PaceTimes([1e-3 if graph else 2e-3] * args.steps, None, None)
+        timings = Timings(1.0, pace, PaceTimes(pace.seconds[: args.paced], None, None), 500.0)
         on_gpu = args.backend == "tensorrt"
-        Measured(timings, "engine 1", graph if on_gpu else None, None, 1000, 1e9 if on_gpu else None).write(args.out)
+        measured = StepMeasurement(timings, "engine 1", graph if on_gpu else None, None, 1000, 1e9 if on_gpu else None)
+        measured.write(args.out)
         return f"steps {args.bundle.name} {args.precision}{' graph' if graph else ''}"
 
     def _speech(self, words: list[str], graph: bool) -> str:
-        args = parse_args(words)
-        assert (args.command, args.pace, args.mode, args.limit) == ("run", "fast", "utterance", 7)
-        same = {
+        command, args = parse_args(words)
+        assert isinstance(args, SpeechBench)
+        assert (command, args.pace, args.mode, args.limit) == ("run", "fast", "utterance", 7)
+        same: dict[str, object] = {
             "model": "toy",
             "weights": "trained",
             "decoder": "ctc",
             "precision": args.precision,
-            "limit": args.limit,
+            "lang": args.lang,
         }
         same |= {"calibration": args.bundle.name.partition("-")[2] or None, "backend": args.backend, "lookahead_ms": 80}
         same |= {"clips": 2, "left_out": 0, "audio_minutes": 0.1, "steps": 3, "cuda_graph": graph, "wer": 0.0}
-        rows = [row(**same, data=data) for data in REFERENCES]
+        same |= {"mode": "utterance", "limit": args.limit}
+        rows = [SpeechRow.model_validate({**same, "data": data}) for data in REFERENCES]
         records = [
             UtteranceRecord(
                 data=data,
+                lang=args.lang,
                 mode="utterance",
                 audio=f"{place}.wav",
                 reference=text,
-                hypothesis=" ".join(["x"] * WRONG[args.precision] + text.split()[WRONG[args.precision] :]),
+                hypothesis=" ".join(["x"] * WRONG[str(args.precision)] + text.split()[WRONG[str(args.precision)] :]),
                 audio_s=2.0,
                 busy_s=0.1 * (1 + place),
                 final_ms=10.0,
@@ -105,7 +114,7 @@ def children(monkeypatch: pytest.MonkeyPatch, a_result: ResultFile, tmp_path: Pa
     children = Children(a_result)
     monkeypatch.setattr(ablation, "run_child", children)
     monkeypatch.setattr(ablation, "default_backend", lambda: "tensorrt")
-    monkeypatch.setattr(int8_copy, "COPIES", tmp_path / "ablation")
+    monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation")
     return children
 
 
@@ -116,12 +125,17 @@ def toys(tmp_path: Path) -> tuple[Path, Path]:
 
 def measured(toys: Sequence[Path], out: Path, **update: object) -> tuple[ResultFile, str]:
     console = Console(file=io.StringIO(), width=120)
-    options = AblationOptions(toys, SAMPLE, limit=7, steps=100, name="toys", out=out)
-    for key, value in update.items():
-        object.__setattr__(options, key, value)
-    path = run_ablation(options, ["ablation"], console)
-    assert path == out / "ablation-toys.json"
-    return read_result(path), console.file.getvalue()  # type: ignore[attr-defined]
+    options = Options(bundle=tuple(toys), eval=SAMPLE, limit=7, steps=100, name="toys", out=out)
+    written = run(replace(options, **update), ["ablation"], console)  # type: ignore[arg-type]
+    print_written(written, console)
+    assert written.path == out / "ablation-toys.json"
+    result = read_result(written.path)
+    assert result == written.result
+    return result, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def refresh(page: Path, results: Path, *, check: bool) -> None:
+    results_page.run(results_page.Options(page=page, results=results, check=check), [], Console(file=io.StringIO()))
 
 
 def test_every_combination_is_built_and_measured_in_its_turn(
@@ -145,7 +159,7 @@ def test_every_combination_is_built_and_measured_in_its_turn(
     assert [*names][2:5] == ["near int8 entropy", "near int8 mse", "far fp32"]
     assert {(row.calibration, row.kept) for row in result.rows if row.precision != "int8"} == {(None, None)}
     assert [row.calibration for row in result.rows if row.combination == "near int8 entropy"] == ["entropy"] * 7
-    steps = [row for row in result.rows if row.mode == "steps"]
+    steps = result.rows_of(StepRow)
     assert {(row.pace, row.steps) for row in steps} == {("fast", 100), ("realtime", 30)}
     assert {(row.precision, row.plan_mb, row.build_s) for row in steps} == {
         ("fp32", 4.0, 30.0),
@@ -165,8 +179,8 @@ def test_every_combination_is_built_and_measured_in_its_turn(
 
 @pytest.mark.usefixtures("children")
 def test_error_rates_are_compared_with_fp32_of_the_same_bundle(toys: tuple[Path, Path], tmp_path: Path) -> None:
-    result, _ = measured(toys[:1], tmp_path / "out", methods=("max",))
-    speech = {row.combination: row for row in result.rows if row.data == "x_en + y_en"}
+    result, _ = measured(toys[:1], tmp_path / "out", methods="max")
+    speech = {row.combination: row for row in result.rows_of(SpeechRow) if row.data == "x_en + y_en"}
     fp32, fp16, int8 = (speech[f"near {name}"] for name in ("fp32", "fp16", "int8 max"))
     assert [each.wer for each in (fp32, fp16, int8)] == [30.0, 30.0, 60.0]  # 3 and 6 words of 10
     assert (fp32.wer_change, fp32.words) == (None, None)
@@ -176,7 +190,7 @@ def test_error_rates_are_compared_with_fp32_of_the_same_bundle(toys: tuple[Path,
     assert int8.wer_change_high is not None
     assert int8.wer_change_low < 30 < int8.wer_change_high
     assert (int8.rtf_p50, int8.final_ms_p50, int8.step_ms_p50, int8.clips) == (0.05, 10.0, None, 4)
-    single = next(row for row in result.rows if row.combination == "near int8 max" and row.data == "y_en")
+    single = next(row for row in result.rows_of(SpeechRow) if row.combination == "near int8 max" and row.data == "y_en")
     assert (single.wer_change, single.wer_change_low, single.words) == (50.0, None, 2)
     assert {each.combination for each in result.utterances} == set(speech)
 
@@ -193,18 +207,18 @@ def test_what_fails_is_left_out_and_nothing_else(
     toys: tuple[Path, Path], tmp_path: Path, children: Children, fails: str, missing: dict[str, str]
 ) -> None:
     children.fails.add(fails)
-    result, said = measured(toys[:1], tmp_path / "out", methods=("max",))
+    result, said = measured(toys[:1], tmp_path / "out", methods="max")
     assert dict(list(result.left_out.items())[1:]) == missing
     assert f"{next(iter(missing))}: left out: no room for it" in said
     present = {row.combination for row in result.rows}
     assert present == {"near fp32", "near fp16", "near int8 max"} - missing.keys()
     if fails == "speech near fp32":
-        assert {row.wer_change for row in result.rows} == {None}
+        assert {row.wer_change for row in result.rows_of(SpeechRow)} == {None}
 
 
 def test_without_calibration_int8_is_left_out(toys: tuple[Path, Path], tmp_path: Path, children: Children) -> None:
     calibration_path(toys[0]).unlink()
-    result, _ = measured(toys[:1], tmp_path / "out", methods=("max",))
+    result, _ = measured(toys[:1], tmp_path / "out", methods="max")
     assert "make it with `make calibrate`" in result.left_out["near int8 max"]
     assert not any("int8" in each for each in children.told)
 
@@ -229,7 +243,7 @@ def test_on_a_cpu_there_is_no_graph_and_no_plan(
     toys: tuple[Path, Path], tmp_path: Path, children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablation, "default_backend", lambda: "onnxruntime-cpu")
-    result, said = measured(toys[:1], tmp_path / "out", methods=("max",))
+    result, said = measured(toys[:1], tmp_path / "out", methods="max")
     assert children.told[:3] == ["steps near fp32", "speech near fp32", "steps near fp16"]
     assert "CUDA graphs, plans, GPU memory" in result.left_out
     assert "not measured: CUDA graphs, plans, GPU memory: onnxruntime-cpu has none" in said
@@ -269,7 +283,7 @@ def test_bad_input(
     monkeypatch.setattr(ablation, "default_backend", lambda: "onnxruntime-cpu")
     argv = ["ablation", "--bundle", str(toys[0]), "--methods", "max", "--eval", str(SAMPLE)]
     argv += ["--out", str(tmp_path / "out"), *(word.format(near=toys[0]) for word in words)]
-    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    assert exit_code(lambda: run_command(argv)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -280,13 +294,13 @@ def test_bad_input(
 def test_the_page_has_its_table_and_plots(toys: tuple[Path, Path], tmp_path: Path, children: Children) -> None:
     results, page = tmp_path / "results", tmp_path / "RESULTS.md"
     children.fails.add("steps near fp16")
-    result, _ = measured(toys, results, methods=("max",))
+    result, _ = measured(toys, results, methods="max")
     page.write_text(f"{START}\n{END}\n")
     refresh(page, results, check=False)
     assert "int8 max" not in page.read_text() + (results / "README.md").read_text()  # a part of the data sets
-    whole = [row.model_copy(update={"limit": None}) for row in result.rows]
-    on_gpu = result.provenance.model_copy(update={"gpu": "NVIDIA X", "tensorrt": "8.6.0"})
-    write_result(results / "ablation-toys.json", result.model_copy(update={"rows": whole, "provenance": on_gpu}))
+    whole = [row.with_(limit=None) if isinstance(row, OnSpeech) else row for row in result.rows]
+    on_gpu = result.provenance.with_(gpu="NVIDIA X", tensorrt="8.6.0")
+    write_result(results / "ablation-toys.json", result.with_(rows=whole, provenance=on_gpu))
     refresh(page, results, check=False)
     text, full = page.read_text(), (results / "README.md").read_text()
     change = "30.00 | +0.00 (+0.00 to +0.00)"
@@ -312,12 +326,11 @@ def test_the_page_has_its_table_and_plots(toys: tuple[Path, Path], tmp_path: Pat
 @pytest.mark.usefixtures("rounding")
 def test_for_real_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablation, "PACED", 1)
-    monkeypatch.setattr(int8_copy, "COPIES", tmp_path / "ablation")
+    monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation")
     toy = calibrated_toy(tmp_path / "bundles" / "toy")
-    options = AblationOptions(
-        [toy], SAMPLE, methods=["max"], backend="onnxruntime-cpu", steps=100, limit=2, out=tmp_path / "out"
-    )
-    path = run_ablation(options, [], Console(file=io.StringIO()))
+    given: dict[str, Any] = {"backend": "onnxruntime-cpu", "steps": 100, "limit": 2, "out": tmp_path / "out"}
+    options = Options(bundle=(toy,), eval=SAMPLE, methods="max", **given)
+    path = run(options, [], Console(file=io.StringIO())).path
     assert path.name == "ablation-toy-onnxruntime-cpu-sample-en-first2.json"
     result = read_result(path)
     assert len(result.left_out) == 2, result.left_out

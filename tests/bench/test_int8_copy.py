@@ -5,9 +5,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from bench.int8_copy import check_methods, int8_copy
 
-from bench import int8_copy as module
+from bench import ablation
+from bench.ablation import int8_copy
 from calibration.record import calibration_path
 from calibration.step import add_int8
 from export.quantise import thresholds_of
@@ -19,7 +19,7 @@ from tests.bench.toys import calibrated_toy
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(module, "COPIES", tmp_path / "ablation")
+    monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation")
     return calibrated_toy(tmp_path / "bundles" / "toy")
 
 
@@ -79,10 +79,4 @@ def test_without_calibration(source: Path) -> None:
     calibration_path(source).unlink()
     with pytest.raises(InputError, match="found none; make it with `make calibrate`"):
         int8_copy(source, "max")
-    assert not module.COPIES.exists()
-
-
-def test_methods() -> None:
-    check_methods(["max", "mse"])
-    with pytest.raises(InputError, match=r"--methods: expected some of entropy, .*, found 'best'"):
-        check_methods(["max", "best"])
+    assert not ablation.COPIES.exists()

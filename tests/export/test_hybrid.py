@@ -11,14 +11,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from bench.step.steps import StepOptions, run_steps
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from bench.ablation import AblationOptions, run_ablation
+from bench import ablation
 from bench.results import read_result
-from bench.speech.offline import load_reference
-from bench.step.ladder import LadderOptions, run_ladder
+from bench.speech.offline import load_recognizer
+from bench.step import ladder, step_times
 from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as calibrate
 from calibration.collect import ObservedBackend, stream_speech
@@ -32,6 +31,8 @@ from runtime.recognizer import Recognizer
 from serving.client import TritonRecognizer
 from serving.repository import write_repository
 from tests.export.lively import enliven, noise
+
+pytestmark = pytest.mark.nemo
 
 WIDTH, HIDDEN = 64, 32
 BLANK_BIAS = 1.0  # so that the transducer emits blanks and tokens
@@ -175,15 +176,16 @@ def test_a_transducer_alone_gives_nemo_s_tokens(transducer: Transducer) -> None:
 
 
 def test_its_steps_are_measured_with_its_decoder(transducer: Transducer, tmp_path: Path) -> None:
-    options = StepOptions(transducer.folder, "onnxruntime-cpu", "fp32", steps=100, out=tmp_path)
-    result = read_result(run_steps(options, [], Console(quiet=True)))
+    given = {"backend": "onnxruntime-cpu", "precision": "fp32"}
+    options = step_times.Options(bundle=transducer.folder, **given, steps=100, out=tmp_path)
+    result = read_result(step_times.run(options, [], Console(quiet=True)).path)
     assert {each.decoder for each in result.rows} == {"rnnt"}
 
 
 def test_its_activations_are_counted(transducer: Transducer) -> None:
     backend = ObservedBackend(transducer.folder, read_bundle(transducer.folder))
     with Recognizer(transducer.folder, backend=backend, lm=None) as recognizer:
-        stream_speech(recognizer, [noise(30_000, 1), noise(20_000, 2)], 1, lambda _: None)
+        stream_speech(recognizer, [noise(30_000, 1), noise(20_000, 2)], 1)
     backend.flush()
     assert backend.steps > 15
     assert all(each.absolute_max > 0 for each in backend.histograms.values())
@@ -231,9 +233,9 @@ Refused = Callable[[Transducer], object]
             lambda of: calibrate(calibration_args(["--bundle", str(of.folder), "--keep", "search"])),
             "for --keep search",
         ),
-        (lambda of: run_ladder(LadderOptions(of.folder), [], Console(quiet=True)), "for the ladder"),
-        (lambda of: run_ablation(AblationOptions([of.folder]), [], Console(quiet=True)), "for the ablation"),
-        (lambda of: load_reference(str(of.file), 80), "with a CTC head, found .* with an RNN-T alone; measure its"),
+        (lambda of: ladder.run(ladder.Options(bundle=of.folder), [], Console(quiet=True)), "for the ladder"),
+        (lambda of: ablation.run(ablation.Options(bundle=(of.folder,)), [], Console(quiet=True)), "for the ablation"),
+        (lambda of: load_recognizer(str(of.file), 80), "with a CTC head, found .* with an RNN-T alone; measure its"),
     ],
 )
 def test_what_needs_a_ctc_head_refuses_it(use: Refused, message: str, transducer: Transducer) -> None:

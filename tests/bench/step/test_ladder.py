@@ -1,4 +1,4 @@
-"""The ladder's plumbing: a process a rung, one file, and what fails left out in a line; the peer in NeMo and its configuration."""
+"""The ladder's plumbing: a process a variant, one file, and what fails left out in a line; the peer in NeMo and its configuration."""
 
 import io
 import json
@@ -9,26 +9,28 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench.step.rungs import RUNGS, RUNTIME, Rung
-from pydantic import TypeAdapter
 from rich.console import Console
 
-from bench.__main__ import parse_args, run
-from bench.pages.results_page import END, START, refresh
-from bench.results import ResultFile, read_result
-from bench.step import ladder, timing
+from bench.__main__ import run as run_command
+from bench.pages import results_page
+from bench.pages.results_page import END, START
+from bench.results import ResultFile, StepRow, read_result
+from bench.step import encoder_config as encoder
+from bench.step import ladder, timing, worker
 from bench.step import nemo_peer as peer
-from bench.step import worker as rung
 from bench.step.encoder_config import encoder_config
-from bench.step.ladder import Climb, LadderOptions, run_ladder
-from bench.step.timing import Measured
+from bench.step.ladder import Ladder, Options, run
+from bench.step.step_times import read_measurement
+from bench.step.variants import RUNTIME, VARIANTS, Variant
 from export.checkpoint import EMBEDDED, RANDOM_CONFIG
 from runtime.bundle import read_bundle, write_manifest
 from runtime.entries import StepEntry
 from runtime.errors import InputError, exit_code
 from runtime.stamp import plan_path, stamp_path
 
-# What a rung's process does here: it is given its place, output and label's fate, and measures nothing.
+pytestmark = pytest.mark.nemo
+
+# What a variant's process does here: it is given its place, output and label's fate, and measures nothing.
 CHILD = """
 import json, os, sys
 place, fate, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -59,45 +61,48 @@ def both(folder: Path) -> Path:
 
 @pytest.fixture
 def fates(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What becomes of each rung's process, by its name; the others measure. A GPU seems to be there."""
+    """What becomes of each variant's process, by its name; the others measure. A GPU seems to be there."""
     fates: dict[str, str] = {}
 
-    def command(_: Climb, each: Rung, out: Path) -> list[str]:
-        fate = fates.get(each.name, "measures")
+    def command(_: Ladder, variant: Variant, out: Path) -> list[str]:
+        fate = fates.get(variant.name, "measures")
         if fate == "missing":
             return ["no-such-python"]
-        return [sys.executable, "-I", "-S", "-c", CHILD, str(RUNGS.index(each)), fate, str(out)]
+        return [sys.executable, "-I", "-S", "-c", CHILD, str(VARIANTS.index(variant)), fate, str(out)]
 
-    monkeypatch.setattr(Climb, "command", command)
+    monkeypatch.setattr(Ladder, "command", command)
     monkeypatch.setattr(ladder, "default_backend", lambda: "tensorrt")
     return fates
 
 
 def climbed(both: Path, out: Path) -> tuple[ResultFile, str]:
     console = Console(file=io.StringIO(), width=200)
-    path = run_ladder(LadderOptions(both, steps=100, out=out), ["ladder"], console)
-    return read_result(path), console.file.getvalue()  # type: ignore[attr-defined]
+    written = run(Options(bundle=both, steps=100, out=out), ["ladder"], console)
+    result = read_result(written.path)
+    assert result == written.result
+    return result, console.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("fates")
-def test_every_rung_has_a_row_at_each_pace(both: Path, tmp_path: Path) -> None:
+def test_every_variant_has_a_row_at_each_pace(both: Path, tmp_path: Path) -> None:
     result, said = climbed(both, tmp_path)
-    assert [(row.rung, row.precision, row.pace) for row in result.rows] == [
-        (each.label, each.precision, pace) for each in RUNGS for pace in ("fast", "realtime")
+    rows = result.rows_of(StepRow)
+    assert [(row.rung, row.precision, row.pace) for row in rows] == [
+        (each.label, each.precision, pace) for each in VARIANTS for pace in ("fast", "realtime")
     ]
     assert result.left_out == {}
-    for place, each in enumerate(RUNGS):
-        fast, paced = result.rows[2 * place : 2 * place + 2]
+    for place, each in enumerate(VARIANTS):
+        fast, paced = rows[2 * place : 2 * place + 2]
         assert (fast.step_ms_p50, paced.step_ms_p50) == (14 - place, 2 * (14 - place))
-        assert fast.times_runtime == paced.times_runtime == round((14 - place) / (14 - RUNGS.index(RUNTIME)), 3)
+        assert fast.times_runtime == paced.times_runtime == round((14 - place) / (14 - VARIANTS.index(RUNTIME)), 3)
         assert (fast.what, fast.backend, fast.cuda_graph) == (each.what, each.backend, each.graph)
         assert (fast.floor_ms, fast.copy_gb_s, fast.peak_gpu_memory_mb) == (2.0, 0.001, 100 + place)
         assert fast.launches_per_step == (400 if each.graph or each.backend == "tensorrt" else None)
         assert (fast.weights, fast.first_result_s, fast.step_sm_clock_mhz) == ("random", 1.5, 1980)
         assert fast.rtf_p50 == (14 - place) / 20
         assert each.label in said
-    assert {"rung", "times_runtime", "left_out", "floor_ms"} <= result.definitions.keys()
-    assert len({each.name for each in RUNGS}) == len(RUNGS)
+    assert {"rung", "times_runtime", "floor_ms"} <= result.definitions.keys()
+    assert len({each.name for each in VARIANTS}) == len(VARIANTS)
 
 
 @pytest.mark.parametrize(
@@ -109,17 +114,18 @@ def test_every_rung_has_a_row_at_each_pace(both: Path, tmp_path: Path) -> None:
         ("hangs", "not done after 1 s"),
     ],
 )
-def test_a_rung_that_fails_is_left_out_with_its_reason(
+def test_a_variant_that_fails_is_left_out_with_its_reason(
     both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fates: dict[str, str], fate: str, reason: str
 ) -> None:
-    monkeypatch.setattr(ladder, "RUNGS", RUNGS[:3])
+    monkeypatch.setattr(ladder, "VARIANTS", VARIANTS[:3])
     monkeypatch.setattr(ladder, "LOAD_S", -3.0)  # to 2 x 100 steps of 20 ms
-    fates[RUNGS[1].name] = fate
+    fates[VARIANTS[1].name] = fate
     result, said = climbed(both, tmp_path)
-    assert [row.rung for row in result.rows] == [RUNGS[place].label for place in (0, 0, 2, 2)]
-    assert [row.precision for row in result.rows] == ["fp32"] * 4
-    assert result.left_out == {RUNGS[1].name: reason}
-    assert {row.times_runtime for row in result.rows} == {None}
+    rows = result.rows_of(StepRow)
+    assert [row.rung for row in rows] == [VARIANTS[place].label for place in (0, 0, 2, 2)]
+    assert [row.precision for row in rows] == ["fp32"] * 4
+    assert result.left_out == {VARIANTS[1].name: reason}
+    assert {row.times_runtime for row in rows} == {None}
     assert f"left out: {reason}" in said
 
 
@@ -142,9 +148,9 @@ def test_bad_input(
     message: str,
     words: list[str],
 ) -> None:
-    fates |= dict.fromkeys((each.name for each in RUNGS), "fails")
+    fates |= dict.fromkeys((each.name for each in VARIANTS), "fails")
     argv = ["ladder", "--bundle", str(both), "--out", str(tmp_path / "results"), *words]
-    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    assert exit_code(lambda: run_command(argv)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -158,12 +164,12 @@ def test_without_a_gpu(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("peer_python", [None, "env -u PYTHONHOME python3"])
-@pytest.mark.parametrize("each", RUNGS, ids=lambda each: each.name)
-def test_a_rung_s_command_is_what_its_process_parses(
-    both: Path, tmp_path: Path, each: Rung, peer_python: str | None
+@pytest.mark.parametrize("each", VARIANTS, ids=lambda each: each.name)
+def test_a_variant_s_command_is_what_its_process_parses(
+    both: Path, tmp_path: Path, each: Variant, peer_python: str | None
 ) -> None:
-    options = LadderOptions(both, encoder_config=Path("e.json"), peer_python=peer_python, steps=100)
-    words = Climb(options, read_bundle(both), tmp_path).command(each, tmp_path / "out.json")
+    options = Options(bundle=both, encoder_config=Path("e.json"), peer_python=peer_python, steps=100)
+    words = Ladder(options, read_bundle(both), tmp_path).command(each, tmp_path / "out.json")
     module = words.index("-m") + 1
     in_other = peer_python is not None and each.backend != "tensorrt"
     assert words[: module - 1] == (["env", "-u", "PYTHONHOME", "python3"] if in_other else [sys.executable])
@@ -174,37 +180,38 @@ def test_a_rung_s_command_is_what_its_process_parses(
         assert args.device == "cuda"
     else:
         assert words[module] == "bench.step.worker"
-        args = rung.parse_args(words[module + 1 :])
+        args = worker.parse_args(words[module + 1 :])
         assert (args.bundle, args.backend) == (both, each.backend)
         assert (args.host_state, args.pinned) == (each.host_state, each.pinned)
     assert (args.graph, args.precision, args.steps, args.out.name) == (each.graph, each.precision, 100, "out.json")
 
 
-def test_without_nemo_only_its_rungs_are_left_out(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nemo_only_its_variants_are_left_out(
+    both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "omegaconf", None)
-    climb = Climb(LadderOptions(both, steps=100), read_bundle(both), tmp_path)
-    for each in RUNGS:
+    unmeasured = Ladder(Options(bundle=both, steps=100), read_bundle(both), tmp_path)
+    for each in VARIANTS:
         if each.backend == "torch":
             with pytest.raises(InputError, match="--encoder-config") as error:
-                climb.command(each, tmp_path)
+                unmeasured.command(each, tmp_path)
             assert "\n" not in str(error.value)
         else:
-            climb.command(each, tmp_path)
+            unmeasured.command(each, tmp_path)
 
 
 def test_the_page_has_a_table_of_rungs(both: Path, tmp_path: Path, fates: dict[str, str]) -> None:
-    fates[RUNGS[4].name] = "fails"
+    fates[VARIANTS[4].name] = "fails"
     climbed(both, tmp_path / "results")
     page = tmp_path / "RESULTS.md"
     page.write_text(f"{START}\n{END}\n")
-    refresh(page, tmp_path / "results", check=False)
+    results_page.run(results_page.Options(page=page, results=tmp_path / "results"), [], Console(file=io.StringIO()))
     text = (tmp_path / "results" / "README.md").read_text()
-    cells = "| + CUDA graph | fp16 | no GPU | 6.00 / 6.00 | 12.00 | 2.000 | 400 | 108 | 1.5 |"
-    provenance = read_result(next((tmp_path / "results").glob("*.json"))).provenance
-    assert cells.replace("no GPU", provenance.gpu or provenance.cpu) in text
-    assert text.count("NeMo in PyTorch, eager") == 2
-    assert "Start to first result" not in text  # the table of `bench steps`, which has none of these rows
-    assert f"- {RUNGS[4].name}: no room for it" in text
+    for cells in ("back to back | 6.00 / 6.00 / 6.00", "real time | 12.00 / 12.00 / 12.00"):
+        assert f"| + CUDA graph | {cells} | 2.000 | 400 | 1.5 | 108 | 0 | 1.5 |" in text
+    assert text.count("| NeMo in PyTorch, eager |") == 4
+    assert "## The step alone" not in text  # the table of `bench steps`, which has none of these rows
+    assert f"- {VARIANTS[4].name}: no room for it" in text
     assert "| + CUDA graph | fp16 | 6.00 (1.5) |" in page.read_text()
 
 
@@ -234,7 +241,7 @@ def test_the_peer_s_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pre
     argv = ["--config", str(tmp_path / "tiny.json"), "--lookahead-frames", "1", "--precision", precision]
     argv += ["--steps", "10", "--chunk-s", "0.01", "--device", "cpu", "--out", str(tmp_path / "out.json")]
     peer.run(peer.parse_args(argv))
-    measured = TypeAdapter(Measured).validate_json((tmp_path / "out.json").read_bytes())
+    measured = read_measurement(tmp_path / "out.json")
     assert (len(measured.timings.fast.seconds), len(measured.timings.realtime.seconds)) == (10, 2)
     assert measured.engine == f"torch {torch.__version__}"
     parameters = sum(each.numel() for each in peer.Peer(TINY, 1, torch.float32, "cpu").encoder.parameters())
@@ -243,8 +250,9 @@ def test_the_peer_s_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pre
 
 
 @pytest.mark.parametrize(("model", "layers"), [("large-random", 17), (EMBEDDED, 14), (Path(EMBEDDED).stem, 14)])
-def test_an_encoder_s_configuration(model: str, layers: int) -> None:
-    config = json.loads(json.dumps(encoder_config(model)))
+def test_an_encoder_s_configuration(model: str, layers: int, capsys: pytest.CaptureFixture[str]) -> None:
+    encoder.run(encoder.parse_args([model]))
+    config = json.loads(capsys.readouterr().out)
     assert (config["n_layers"], config["att_context_style"]) == (layers, "chunked_limited")
 
 
