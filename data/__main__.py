@@ -41,10 +41,5 @@ def run(args: argparse.Namespace) -> None:
         console.print(HOW_TO.format(root=args.out), highlight=False, soft_wrap=True)
 
 
-def main() -> None:
-    """Entry point of `python -m data`."""
-    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))
