@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.own_process import command
+
 ROOT = Path(__file__).parents[2]
 
 
-def data(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "data", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+def data(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    return command("data", *arguments)
 
 
 def test_without_a_release_it_lists_what_is_there() -> None:
-    done = data()
+    words = [sys.executable, "-m", "data"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "sample" in done.stdout
     assert "COMMON_VOICE=" in done.stdout
