@@ -22,22 +22,19 @@ def check_archive(path: Path) -> None:
     MOST_BYTES. Compressed ones, which NeMo wrote up to 1.6 and no cache-aware checkpoint is, are refused unseen: a few kilobytes of them
     may unpack to any size. Nothing is unpacked, nothing but the headers is read.
     """
-    size = path.stat().st_size
-    if size > MOST_BYTES:
+    if (size := path.stat().st_size) > MOST_BYTES:
         raise _refusal(path, f"{size} bytes")
-    members = total = 0
+    total = 0
     try:
         with tarfile.open(path, "r:") as archive:
-            for (
-                member
-            ) in archive:  # one header at a time: what is refused is not skipped over, for its size may be a lie
-                members += 1
+            # One header at a time: what is refused is not skipped over, for its size may be a lie.
+            for count, member in enumerate(archive, 1):
                 total += member.size
-                if fault := _fault(member) or _excess(members, total):
+                if fault := _fault(member, count, total):
                     raise _refusal(path, fault)
+    except InputError:
+        raise
     except (tarfile.TarError, ValueError, OverflowError, RecursionError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"expected a .nemo archive, found no tar file in {path} that can be read to its end; fetch the checkpoint again"
         ) from error
@@ -64,26 +61,24 @@ def guarded_connector() -> Any:  # noqa: ANN401 -- NeMo's, untyped
     return Guarded()
 
 
-def _fault(member: tarfile.TarInfo) -> str | None:
-    name = f"{member.name!r:.100}"
+def _fault(member: tarfile.TarInfo, count: int, total: int) -> str | None:
+    """What is wrong with the archive's member number `count`, up to which all have `total` bytes."""
+    name = f"the member {member.name!r:.100}"
     path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name or "\0" in member.name:
-        return f"the member {name}, which would be unpacked elsewhere"
-    if member.issym() or member.islnk():
-        return f"the member {name}, which is a link"
-    if member.issparse() or not (member.isreg() or member.isdir()):
-        return f"the member {name}, which is neither a plain file nor a folder"
-    if member.mode & (stat.S_ISUID | stat.S_ISGID):
-        return f"the member {name}, which would run with its owner's rights"
-    if not 0 <= member.size <= MOST_BYTES:
-        return f"the member {name} of {member.size} bytes"
-    return None
-
-
-def _excess(members: int, total: int) -> str | None:
-    if members > MOST_MEMBERS:
-        return f"more than {MOST_MEMBERS} members"
-    return f"members of more than {MOST_BYTES} bytes" if total > MOST_BYTES else None
+    elsewhere = path.is_absolute() or ".." in path.parts or "\\" in member.name or "\0" in member.name
+    faults = (
+        (elsewhere, f"{name}, which would be unpacked elsewhere"),
+        (member.issym() or member.islnk(), f"{name}, which is a link"),
+        (
+            member.issparse() or not (member.isreg() or member.isdir()),
+            f"{name}, which is neither a plain file nor a folder",
+        ),
+        (member.mode & (stat.S_ISUID | stat.S_ISGID), f"{name}, which would run with its owner's rights"),
+        (not 0 <= member.size <= MOST_BYTES, f"{name} of {member.size} bytes"),
+        (count > MOST_MEMBERS, f"more than {MOST_MEMBERS} members"),
+        (total > MOST_BYTES, f"members of more than {MOST_BYTES} bytes"),
+    )
+    return next((fault for found, fault in faults if found), None)
 
 
 def _refusal(path: Path, fault: str) -> InputError:

@@ -11,7 +11,7 @@ from export.checkpoint import Checkpoint, checkpoint_hash, checkpoint_name, load
 from export.companions import NO_COMPANIONS, Companions, companions
 from export.geometry import Geometry
 from export.graph import Floating, GraphSizeError
-from export.parity import measure_parity, measure_rnnt
+from export.parity import measure_parity
 from export.rnnt import build_evaluation
 from export.step import build_step
 from runtime.bundle import ADDED, Bundle, CheckpointEntry, Precision, checked_file, read_bundle, write_manifest
@@ -124,7 +124,6 @@ def write_bundle(
                     f"for {checkpoint.name}; this checkpoint has something that the exporter does not know: please report it"
                 )
             if checkpoint.architecture.transducer:
-                parity = measure_rnnt(checkpoint, partial, precision, lookahead, parity)
                 same = "the same" if parity.rnnt_identical else "not the same"
                 print(
                     f"export: rnnt.{precision}.onnx: {same} tokens as NeMo's greedy RNN-T, which gives {parity.rnnt_tokens}"

@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,13 @@ RANDOM_BLANK_BIAS = 0.7  # added to the joint's blank: random weights then emit 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A streaming FastConformer with a CTC head, a transducer or, a hybrid, both, as NeMo's modules and as arrays."""
+    """A streaming FastConformer with a CTC head, a transducer or, a hybrid, both: NeMo's modules, and what the exporter takes of them."""
 
     name: str
     sha256: str
     """Of the `.nemo` file; of the configuration and the seed for `large-random`."""
     trained: bool
     architecture: Architecture
-    mel: MelFrontEnd
-    weights: Weights
     vocabulary: tuple[str, ...]
     """SentencePiece pieces by token id, without the blank."""
     tokenizer: bytes | None
@@ -102,6 +101,29 @@ class Checkpoint:
         """Those that it was trained for, the best first: as NeMo, for which a hybrid's CTC head is auxiliary."""
         transducer: list[Decoding] = ["rnnt"] if self.architecture.transducer else []
         return transducer if self.ctc_head is None else [*transducer, "ctc"]
+
+    @cached_property
+    def mel(self) -> MelFrontEnd:
+        """What the preprocessor computes."""
+        featurizer = self.preprocessor.featurizer
+        return MelFrontEnd(
+            window=featurizer.window.double().numpy(),
+            filterbank=featurizer.fb[0].double().numpy(),
+            hop_samples=featurizer.hop_length,
+            preemphasis=featurizer.preemph,
+            log_guard=featurizer.log_zero_guard_value_fn(featurizer.fb),
+        )
+
+    @cached_property
+    def weights(self) -> Weights:
+        """State dicts of encoder, CTC head and transducer as float64, under `encoder.`, `ctc.`, `decoder.` and `joint.`."""
+        modules = {"encoder": self.encoder, "ctc": self.ctc_head, "decoder": self.prediction, "joint": self.joint}
+        return {
+            f"{part}.{key}": value.numpy().astype(np.float64)
+            for part, module in modules.items()
+            if module is not None
+            for key, value in module.state_dict().items()
+        }
 
 
 def checkpoint_name(model: str) -> str:
@@ -178,8 +200,6 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
         sha256=digest or _state_hash(restored.state_dict()),
         trained=True,
         architecture=architecture,
-        mel=_mel(restored.preprocessor.featurizer),
-        weights=read_weights(restored.encoder, head, **transducer),
         vocabulary=vocabulary,
         tokenizer=tokenizer.serialized_model_proto(),
         preprocessor=restored.preprocessor,
@@ -217,8 +237,6 @@ def random_checkpoint(name: str, digest: str, config: Mapping[str, dict[str, Any
         sha256=digest,
         trained=False,
         architecture=architecture,
-        mel=_mel(preprocessor.featurizer),
-        weights=read_weights(encoder, head, prediction, joint),
         vocabulary=vocabulary,
         tokenizer=None,
         preprocessor=preprocessor,
@@ -227,32 +245,6 @@ def random_checkpoint(name: str, digest: str, config: Mapping[str, dict[str, Any
         prediction=prediction,
         joint=joint,
     )
-
-
-def _mel(featurizer: Any) -> MelFrontEnd:  # noqa: ANN401 -- NeMo's FilterbankFeatures is untyped
-    return MelFrontEnd(
-        window=featurizer.window.double().numpy(),
-        filterbank=featurizer.fb[0].double().numpy(),
-        hop_samples=featurizer.hop_length,
-        preemphasis=featurizer.preemph,
-        log_guard=featurizer.log_zero_guard_value_fn(featurizer.fb),
-    )
-
-
-def read_weights(
-    encoder: torch.nn.Module,
-    head: torch.nn.Module | None,
-    prediction: torch.nn.Module | None = None,
-    joint: torch.nn.Module | None = None,
-) -> Weights:
-    """State dicts of NeMo's encoder, CTC head and transducer as float64, under `encoder.`, `ctc.`, `decoder.` and `joint.`."""
-    tensors = {
-        f"{part}.{key}": value
-        for part, module in (("encoder", encoder), ("ctc", head), ("decoder", prediction), ("joint", joint))
-        if module is not None
-        for key, value in module.state_dict().items()
-    }
-    return {key: value.numpy().astype(np.float64) for key, value in tensors.items()}
 
 
 def _state_hash(state: Mapping[str, torch.Tensor]) -> str:

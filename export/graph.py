@@ -1,6 +1,7 @@
 """A small builder of typed ONNX graphs: every tensor's type is decided where its node is made."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,6 @@ IR_VERSION = 8
 MAX_BYTES = 2_000_000_000  # of constants: protobuf writes no more than 2 GiB, the nodes included
 TENSOR_CORE_COLUMNS = 8  # a multiple of this, for FP16
 
-_DTYPES: dict[type[np.generic], int] = {
-    np.float32: TensorProto.FLOAT,
-    np.float16: TensorProto.FLOAT16,
-    np.int32: TensorProto.INT32,
-    np.int64: TensorProto.INT64,
-    np.bool_: TensorProto.BOOL,
-}
-
 Array = npt.NDArray[np.float64]
 Floating = type[np.float32] | type[np.float16]
 
@@ -31,7 +24,7 @@ class GraphSizeError(ValueError):
 
 def check_size(constants: Iterable[TensorProto]) -> None:
     """Raise GraphSizeError beyond MAX_BYTES."""
-    size = sum(len(each.raw_data) for each in constants)
+    size = sum(len(constant.raw_data) for constant in constants)
     if size > MAX_BYTES:
         raise GraphSizeError(f"{size / 1e9:.1f} GB of constants, an ONNX file holds {MAX_BYTES / 1e9:.1f}")
 
@@ -52,13 +45,16 @@ class GraphBuilder:
         self._floating: dict[str, Floating] = {}
         self._scope: list[str] = []
 
-    def scoped(self, name: str) -> "_Scope":
+    @contextmanager
+    def scoped(self, name: str) -> Iterator[None]:
         """Prefix the names of what is made inside the `with` block."""
-        return _Scope(self._scope, name)
+        self._scope.append(name)
+        yield
+        self._scope.pop()
 
     def input(self, name: str, dtype: type[np.generic], shape: Sequence[int]) -> str:
         """Declare an input of the step."""
-        self._inputs.append(helper.make_tensor_value_info(name, _DTYPES[dtype], shape))
+        self._inputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), shape))
         self._note_type(name, dtype)
         return name
 
@@ -66,10 +62,10 @@ class GraphBuilder:
         """Declare an output of the step: `source`, renamed."""
         for node in self._nodes:
             for names in (node.input, node.output):
-                for index, each in enumerate(names):
-                    if each == source:
+                for index, tensor in enumerate(names):
+                    if tensor == source:
                         names[index] = name
-        self._outputs.append(helper.make_tensor_value_info(name, _DTYPES[dtype], shape))
+        self._outputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), shape))
 
     def constant(self, name: str, values: npt.ArrayLike, dtype: type[np.generic] | None = None) -> str:
         """Add a constant of `dtype`, by default the compute type."""
@@ -85,11 +81,11 @@ class GraphBuilder:
         names = [full] if outputs == 1 else [f"{full}.{index}" for index in range(outputs)]
         self._nodes.append(helper.make_node(operator, list(inputs), names, name=full, **attributes))
         if operator == "Cast":
-            dtype = next(key for key, value in _DTYPES.items() if value == attributes["to"])
+            dtype = helper.tensor_dtype_to_np_dtype(attributes["to"]).type
         else:
-            dtype = next((self._floating[each] for each in inputs if each in self._floating), np.int32)
-        for each in names:
-            self._note_type(each, dtype)
+            dtype = next((self._floating[tensor] for tensor in inputs if tensor in self._floating), np.int32)
+        for output in names:
+            self._note_type(output, dtype)
         return names
 
     def _note_type(self, name: str, dtype: type[np.generic]) -> None:
@@ -105,7 +101,7 @@ class GraphBuilder:
         if self._floating[x] is dtype:
             return x
         short = x.removeprefix("/".join(self._scope) + "/").replace("/", ".")
-        return self.one("Cast", [x], f"{short}.{np.dtype(dtype).name}", to=_DTYPES[dtype])
+        return self.one("Cast", [x], f"{short}.{np.dtype(dtype).name}", to=_onnx_type(dtype))
 
     def shared(self, name: str, values: npt.ArrayLike, dtype: type[np.generic]) -> str:
         """A constant that several layers use: added once, whatever the scope."""
@@ -193,12 +189,5 @@ class GraphBuilder:
         return model
 
 
-class _Scope:
-    def __init__(self, names: list[str], name: str) -> None:
-        self._names, self._name = names, name
-
-    def __enter__(self) -> None:
-        self._names.append(self._name)
-
-    def __exit__(self, *_: object) -> None:
-        self._names.pop()
+def _onnx_type(dtype: type[np.generic]) -> int:
+    return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

@@ -63,9 +63,9 @@ class Recorder(Wrapped):
     def frames(self, count: int) -> Reference:
         """The first `count` frames since the last call; forgets them."""
         steps, self.steps = self.steps, []
-        log_probs = [each.log_probs for each in steps if each.log_probs is not None]
+        log_probs = [step.log_probs for step in steps if step.log_probs is not None]
         return Reference(
-            np.concatenate([each.encoded for each in steps])[:count],
+            np.concatenate([step.encoded for step in steps])[:count],
             np.concatenate(log_probs)[:count] if log_probs else None,
         )
 
@@ -103,14 +103,20 @@ def seeded_noise() -> Samples:
 
 
 def measure_parity(checkpoint: Checkpoint, folder: Path, precision: str, lookahead_frames: int) -> Parity:
-    """Parity of a bundle's step on seeded noise."""
-    audio = seeded_noise()
-    bundle = read_bundle(folder)
+    """Parity of a bundle's step on seeded noise, and of its evaluation, where it has one, over NeMo's encoded frames of that noise.
+
+    The encoder's rounding is not in the evaluation's.
+    """
+    audio, bundle = seeded_noise(), read_bundle(folder)
+    reference = nemo_offline(checkpoint, lookahead_frames, audio)
     recorder = Recorder(open_backend(folder, bundle, "onnxruntime-cpu", precision, bundle.step_decoder))
     with Recognizer(folder, backend=recorder, lm=None) as recognizer:
-        return compare(
-            nemo_offline(checkpoint, lookahead_frames, audio), stream_frames(recognizer, recorder, audio, 320)
-        )
+        parity = compare(reference, stream_frames(recognizer, recorder, audio, 320))
+    if not checkpoint.architecture.transducer:
+        return parity
+    expected = nemo_greedy_rnnt(checkpoint, reference.encoded)
+    same = evaluated_rnnt(folder, precision, reference.encoded) == expected
+    return parity.model_copy(update={"rnnt_tokens": len(expected), "rnnt_identical": same})
 
 
 def nemo_greedy_rnnt(checkpoint: Checkpoint, encoded: npt.NDArray[np.float32]) -> tuple[int, ...]:
@@ -123,7 +129,7 @@ def nemo_greedy_rnnt(checkpoint: Checkpoint, encoded: npt.NDArray[np.float32]) -
     frames = torch.from_numpy(np.ascontiguousarray(encoded.T))[None]
     with torch.inference_mode():
         (hypotheses,) = greedy(encoder_output=frames, encoded_lengths=torch.tensor([len(encoded)]))
-    return tuple(int(each) for each in hypotheses[0].y_sequence)
+    return tuple(int(token) for token in hypotheses[0].y_sequence)
 
 
 def evaluated_rnnt(folder: Path, precision: str, encoded: npt.NDArray[np.float32]) -> tuple[int, ...]:
@@ -137,11 +143,3 @@ def evaluated_rnnt(folder: Path, precision: str, encoded: npt.NDArray[np.float32
         symbols, state = evaluations.decode(padded, state)
         decoder.push(symbols[: len(chunk)])
     return decoder.tokens
-
-
-def measure_rnnt(checkpoint: Checkpoint, folder: Path, precision: str, lookahead_frames: int, parity: Parity) -> Parity:
-    """`parity` with that of the bundle's evaluation over NeMo's own frames of the same noise: the encoder's rounding is not in it."""
-    encoded = nemo_offline(checkpoint, lookahead_frames, seeded_noise()).encoded
-    expected = nemo_greedy_rnnt(checkpoint, encoded)
-    same = evaluated_rnnt(folder, precision, encoded) == expected
-    return parity.model_copy(update={"rnnt_tokens": len(expected), "rnnt_identical": same})

@@ -41,44 +41,7 @@ VOICES = [
     ("espeak-ng", "en-gb-x-rp", "165"),
 ]
 
-SENTENCES = [
-    "Hi there, can you hear me?",
-    "Could you turn the kitchen lights down a little, please?",
-    "I would like to book a table for four people on Friday evening, somewhere close to the river.",
-    "What is the weather going to be like tomorrow morning?",
-    "No, that is not what I meant.",
-    "Please remind me to call my sister when I get home from work tonight.",
-    "Play something calm, and keep the volume low, because the baby is asleep.",
-    "How long does it take to walk from here to the train station?",
-    "Yes, that sounds great.",
-    "I ordered a pair of shoes last week, and they still have not arrived, so I want to know where they are.",
-    "Stop, stop, go back to the last question.",
-    "Tell me a short story about a fox who learns to swim across a cold lake.",
-    "Add milk, bread, butter and a dozen eggs to my shopping list.",
-    "Sorry, could you say that again a bit more slowly?",
-    "My flight was cancelled this afternoon, and I need a room near the airport for one night.",
-    "Set a timer for twenty minutes.",
-    "Which of these two phones has the better camera, and which one is cheaper?",
-    "I forgot my password, and the link that you sent me does not work any more.",
-    "Do you know a good recipe with rice, onions and tomatoes?",
-    "Okay, thank you, that is all for today.",
-    "Wake me up at half past six, and read me the news while I make breakfast.",
-    "Where did I leave my keys?",
-    "Could you translate this message into simple English and send it to the whole team before noon?",
-    "The heating in the bedroom has been making a strange noise since Monday.",
-    "Let us talk about something else.",
-    (
-        "I have been waiting for almost an hour now, nobody has told me anything, and I would really like to speak to "
-        "a person who can help me with this order."
-    ),
-    "How many days are left until the school holidays begin, and is the museum open on the first one?",
-    (
-        "When we were children, we used to spend every summer at my grandmother's house by the sea, and in the "
-        "evenings she read to us from an old book of fairy tales."
-    ),
-    "I am not sure yet, give me a moment to think about it.",
-    "Please move my meeting with the doctor to next Thursday afternoon, if there is still a free place.",
-]
+SENTENCES = FOLDER.joinpath("sentences.txt").read_text(encoding="utf-8").splitlines()
 
 
 def synthesise(engine: str, voice: str, speed: str, text: str) -> npt.NDArray[np.float32]:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bench import ablation
 from bench.results import read_result
-from bench.speech.offline import load_reference
+from bench.speech.offline import load_recognizer
 from bench.step import ladder, step_times
 from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as calibrate
@@ -31,6 +31,8 @@ from runtime.recognizer import Recognizer
 from serving.client import TritonRecognizer
 from serving.repository import write_repository
 from tests.export.lively import enliven, noise
+
+pytestmark = pytest.mark.nemo
 
 WIDTH, HIDDEN = 64, 32
 BLANK_BIAS = 1.0  # so that the transducer emits blanks and tokens
@@ -233,7 +235,7 @@ Refused = Callable[[Transducer], object]
         ),
         (lambda of: ladder.run(ladder.Options(bundle=of.folder), [], Console(quiet=True)), "for the ladder"),
         (lambda of: ablation.run(ablation.Options(bundle=(of.folder,)), [], Console(quiet=True)), "for the ablation"),
-        (lambda of: load_reference(str(of.file), 80), "with a CTC head, found .* with an RNN-T alone; measure its"),
+        (lambda of: load_recognizer(str(of.file), 80), "with a CTC head, found .* with an RNN-T alone; measure its"),
     ],
 )
 def test_what_needs_a_ctc_head_refuses_it(use: Refused, message: str, transducer: Transducer) -> None:

@@ -12,6 +12,8 @@ from runtime import Recognizer
 from runtime.backends import open_backend
 from runtime.bundle import read_bundle
 
+pytestmark = pytest.mark.nemo
+
 ENCODED, LOG_PROBS_FP16 = 1e-4, 0.05
 TIE = 0.005  # best two log-probabilities this close: rounding in FP16 decides
 

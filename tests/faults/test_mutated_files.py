@@ -5,6 +5,7 @@ import json
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -178,11 +179,8 @@ def readers(toy: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     write_stamp(toy)
     return {
         "result": (min(RESULTS.glob("*.json"), key=lambda each: each.stat().st_size), read_result),
-        "barge-in": (next((RESULTS / "bargein").glob("*.json")), lambda path: read_result(path, BargeInFile)),
-        "projection": (
-            next((RESULTS / "projections").glob("*.json")),
-            lambda path: read_result(path, Projection),
-        ),
+        "barge-in": (next((RESULTS / "bargein").glob("*.json")), partial(read_result, kind=BargeInFile)),
+        "projection": (next((RESULTS / "projections").glob("*.json")), partial(read_result, kind=Projection)),
         "calibration": (calibration_path(toy), lambda path: read_calibration(path, bundle)),
         "stamp": (stamp_path(plan), lambda path: read_stamp(path.with_name(plan.name))),
     }

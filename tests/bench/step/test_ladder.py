@@ -28,6 +28,8 @@ from runtime.entries import StepEntry
 from runtime.errors import InputError, exit_code
 from runtime.stamp import plan_path, stamp_path
 
+pytestmark = pytest.mark.nemo
+
 # What a variant's process does here: it is given its place, output and label's fate, and measures nothing.
 CHILD = """
 import json, os, sys
