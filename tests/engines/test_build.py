@@ -245,7 +245,7 @@ def test_interrupted_writing(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) 
     ("arguments", "expected"),
     [
         (["--for", "sm75", "--precision", "fp32"], "expected fp16 or int8 for sm75, found fp32"),
-        (["--for", "sm75", "--bundle", "nowhere"], "expected a bundle with bundle.json in nowhere, found none"),
+        (["--for", "sm75", "--bundle", "nowhere"], "expected a bundle at nowhere/bundle.json, found none"),
     ],
 )
 def test_refusals(own_bundle: Path, arguments: list[str], expected: str) -> None:
