@@ -237,7 +237,7 @@ def test_interrupted_writing(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Path, "write_text", interrupted)  # of its stamp
     with pytest.raises(KeyboardInterrupt):
         _build(own_bundle, options=BuildOptions(level=1))
-    with pytest.raises(InputError, match="expected the stamp"):
+    with pytest.raises(InputError, match="expected a plan's stamp"):
         read_stamp(plan)
 
 
