@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Column, Table
 
+from data import places
 from data.common_voice import Selection, make_manifests
-from data.inventory import data_sets, table
+from data.manifest import read_manifest
 from runtime.errors import exit_code
+
+USES = {"asr_eval": "evaluation", "asr_calib": "calibration", "sample": "sample"}
+"""Folder -> what its data sets are for."""
 
 HOW_TO = """To evaluate on Common Voice: download a release, unpack it, then
   make data COMMON_VOICE=FOLDER        (or: python -m data --common-voice FOLDER --lang en)
@@ -25,20 +30,43 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--calib-clips", type=int, default=Selection.calib_clips, metavar="N")
     parser.add_argument("--seed", type=int, default=Selection.seed, help="another seed takes other clips")
     parser.add_argument("--table", default=Selection.table, help="the release's table to choose from (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("data"), metavar="DIR", help="where the data sets lie")
+    where = "where the data sets lie (default: {}, and {} is listed too)".format(*places.PLACES)
+    parser.add_argument("--out", type=Path, metavar="DIR", help=where)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
     """Make the manifests if a release is given; list what there is. Raises InputError for a bad release or manifest."""
     console = Console()
+    roots = [args.out] if args.out else [places.PLACES[0], *(folder for folder in places.PLACES[1:] if folder.is_dir())]
     if args.common_voice:
         selection = Selection(args.eval_clips, args.calib_clips, args.seed, args.table)
-        for manifest in make_manifests(args.common_voice, args.lang, args.out, selection):
+        for manifest in make_manifests(args.common_voice, args.lang, roots[0], selection):
             console.print(f"wrote {manifest}", highlight=False, soft_wrap=True)
-    console.print(table(data_sets(args.out)))
+    for root in roots:
+        console.print(table(root))
     if not args.common_voice:
-        console.print(HOW_TO.format(root=args.out), highlight=False, soft_wrap=True)
+        console.print(HOW_TO.format(root=roots[0]), highlight=False, soft_wrap=True)
+
+
+def table(root: Path) -> Table:
+    """The data sets in the folders USES of `root`, a row per manifest. Raises InputError for a broken manifest."""
+    figures = [Column(heading, justify="right") for heading in ("clips", "minutes", "speakers")]
+    listed = Table("use", "name", "language", *figures, title=f"Data sets in {root}")
+    for folder, use in USES.items():
+        for manifest in sorted(
+            [*(root / folder).glob("manifest_*.jsonl"), *(root / folder).glob("*/manifest_*.jsonl")]
+        ):
+            utterances = read_manifest(manifest)
+            listed.add_row(
+                use,
+                manifest.parent.resolve().name,
+                ",".join(sorted({utterance.lang for utterance in utterances})),
+                str(len(utterances)),
+                f"{sum(utterance.duration for utterance in utterances) / 60:.1f}",
+                str(len({utterance.speaker for utterance in utterances})),
+            )
+    return listed
 
 
 if __name__ == "__main__":

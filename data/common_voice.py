@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import rich.progress
 from rich.console import Console
@@ -23,16 +24,20 @@ COLUMNS = ("client_id", "path", "sentence")
 class Selection:
     """What to take from a release. The same selection of the same release gives the same manifests, byte for byte."""
 
-    eval_clips: int = 500  # clips to evaluate on
-    calib_clips: int = 200  # clips to calibrate INT8 on
-    seed: int = 0  # another seed takes other clips
-    table: str = "validated.tsv"  # the release's table to choose from; test.tsv keeps to what models do not train on
+    eval_clips: int = 500
+    """Clips to evaluate on."""
+    calib_clips: int = 200
+    """Clips to calibrate INT8 on."""
+    seed: int = 0
+    """Another seed takes other clips."""
+    table: str = "validated.tsv"
+    """The release's table to choose from; test.tsv keeps to what models do not train on."""
 
 
-@dataclass(frozen=True, slots=True)  # slots: English has more than a million
-class _Clip:
+class _Clip(NamedTuple):  # which is small: English has more than a million
     speaker: str
-    file: str  # name in clips/
+    file: str
+    """Its name in clips/."""
     sentence: str
 
 
@@ -63,17 +68,16 @@ def make_manifests(release: Path, lang: str, out: Path, selection: Selection) ->
     folder = _language_folder(release, lang, selection.table)
     chosen = _choose(_read_table(folder / selection.table, lang, progress_console()), sizes, selection.seed)
     utterances = {
-        name: [
+        out / name / "common_voice" / f"manifest_{lang}.jsonl": [
             Utterance(audio, clip.sentence, round(audio_seconds(audio), 3), lang, clip.speaker)
-            for clip in track(chosen[name], f"{name}: lengths", console=progress_console(), transient=True)
+            for clip in track(clips, f"{name}: lengths", console=progress_console(), transient=True)
             for audio in [folder / "clips" / clip.file]
         ]
-        for name in sizes
+        for name, clips in chosen.items()
     }
-    manifests = [out / name / "common_voice" / f"manifest_{lang}.jsonl" for name in sizes]
-    for manifest, name in zip(manifests, sizes, strict=True):
-        write_manifest(manifest, utterances[name])
-    return manifests
+    for manifest, spoken in utterances.items():  # once the lengths of both are known
+        write_manifest(manifest, spoken)
+    return list(utterances)
 
 
 def _language_folder(release: Path, lang: str, table: str) -> Path:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +18,14 @@ from runtime.files import sha256, written_whole
 class Utterance:
     """One recording and what is said in it."""
 
-    audio: Path  # absolute, or relative to the working folder as the manifest's own path is
-    text: str  # transcript as published, with its case and punctuation; never blank
-    duration: float  # seconds, as the manifest says; above 0
-    lang: str = "en"  # language code
+    audio: Path
+    """Absolute, or relative to the working folder as the manifest's own path is."""
+    text: str
+    """Transcript as published, with its case and punctuation; never blank."""
+    duration: float
+    """In seconds, as the manifest says; above 0."""
+    lang: str = "en"
+    """Language code."""
     speaker: str = "unknown"
 
 
@@ -66,27 +70,19 @@ def read_manifest(path: Path, check_audio: bool = True) -> list[Utterance]:
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     """Write a manifest whole or not at all, audio paths relative to it. Raises InputError for what cannot be written, as in UTF-8."""
     folder = path.parent.resolve()
-    lines = [
-        json.dumps(
-            {
-                "audio_filepath": Path(os.path.relpath(utterance.audio.resolve(), folder)).as_posix(),
-                "text": utterance.text,
-                "duration": utterance.duration,
-                "lang": utterance.lang,
-                "speaker": utterance.speaker,
-            },
-            ensure_ascii=False,
-        )
-        for utterance in utterances
-    ]
+    content = ""
+    for utterance in utterances:
+        entry = asdict(utterance)
+        audio = os.path.relpath(entry.pop("audio").resolve(), folder)
+        content += json.dumps({"audio_filepath": audio, **entry}, ensure_ascii=False) + "\n"
     try:
-        content = "".join(f"{line}\n" for line in lines).encode()
+        encoded = content.encode()
     except UnicodeEncodeError as error:
         raise InputError(
             f"{path}: expected audio paths in UTF-8, found {error.object[: error.end]!a}; rename it"
         ) from error
     with written_whole(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(encoded)
 
 
 def find_manifests(folder: Path, lang: str) -> dict[str, Path]:
@@ -138,18 +134,11 @@ def _utterance(manifest: Path, number: int, line: bytes, check_audio: bool) -> U
     except ValidationError as error:
         raise InputError(f"{manifest}:{number}: {_explain(error)}") from error
     audio = manifest.parent / entry.audio_filepath
-    if check_audio and not _is_file(audio):
+    if check_audio and not os.path.isfile(audio):  # noqa: PTH113 -- Path.is_file raises for a name that is too long
         raise InputError(
             f"{manifest}:{number}: no audio file {str(audio)!r:.300}; audio_filepath is relative to the manifest"
         )
     return Utterance(audio, entry.text, entry.duration, entry.lang, entry.speaker)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that the system does not take, as one too long
-        return False
 
 
 def _explain(error: ValidationError) -> str:

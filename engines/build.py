@@ -23,7 +23,7 @@ Products = Literal["matrix", "sum"]
 TIMING = Path("build/timing")  # kernels' times are this machine's, not a bundle's
 SOURCES = (
     *(Path(__file__).with_name(name) for name in ("precision.py", "sums.py", "versions.py")),
-    *(Path(str(each.__file__)) for each in (placement, quantise)),
+    *(Path(str(module.__file__)) for module in (placement, quantise)),
 )
 
 
@@ -117,8 +117,7 @@ def _build(  # noqa: PLR0917
         set_flags(trt, config, network, flagged)
     cache = None if target.offline else _timing_cache(config, timing)  # RTX asks a GPU as soon as it has one
     logger.errors.clear()  # a cache of another driver is refused with an error, and that is all right
-    interrupt = Interrupt()
-    with interrupt.listening(), shown(trt, config, interrupt):
+    with Interrupt() as interrupt, shown(trt, config, interrupt):
         serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise _failure(f"build {source}", logger, "see the message, and try another --level")
@@ -137,6 +136,6 @@ def _timing_cache(config: Any, path: Path) -> Any:  # noqa: ANN401
 def _failure(what: str, log: MessageLog, remedy: str) -> InputError:
     """One line: the first error names the layer, what follows is its echo."""
     found = log.errors[0] if log.errors else log.warning
-    if any("memory" in each.lower() for each in log.errors):
+    if any("memory" in line.lower() for line in log.errors):
         remedy = "free GPU memory, or lower --level"
     return InputError(f"expected TensorRT to {what}, found: {found}; {remedy}")

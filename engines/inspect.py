@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,7 +16,7 @@ from engines.kernels import StepProfile, profile_step
 from engines.layers import Layer, plan_layers
 from engines.memory import MemoryByOwner, memory_by_owner
 from engines.nodes import Node, read_nodes
-from engines.tables import costliest_table, kinds_table, memory_table, precision_table
+from engines.tables import kernels_table, memory_table, precision_table
 from runtime.backends import default_backend
 from runtime.backends.engine import import_tensorrt
 from runtime.bundle import Precision, read_bundle, step_file
@@ -26,6 +27,7 @@ from runtime.stamp import plan_path, read_stamp
 NO_GPU = "no NVIDIA GPU answers nvidia-smi on this machine: the ONNX only, neither the plan nor memory"
 POLYGRAPHY = ("-c", "from polygraphy.tools import main; raise SystemExit(main())")  # it has no `python -m polygraphy`
 TIMEOUT_S = 300
+COSTLIEST = 10  # kernels shown by name
 
 
 @dataclass(frozen=True)
@@ -66,23 +68,22 @@ def inspect_plan(folder: Path, precision: str) -> PlanReport:
     plan = plan_path(folder, precision)
     stamp = read_stamp(plan)
     memory = memory_by_owner(folder, precision)  # first: it takes what is on the GPU before it for CUDA's
+    layers = plan_layers(import_tensorrt(), plan)
+    profile: StepProfile | str
+    try:  # last: a kernel that fails on its own breaks the process's CUDA context
+        profile = profile_step(folder, precision)
+    except CudaError as error:
+        profile = f"kernels of the captured step: none, because {error}"
     return PlanReport(
         file=plan.name,
         plan_mb=plan.stat().st_size / 1e6,
         tensorrt=stamp.tensorrt,
         gpu=stamp.gpu,
         polygraphy=polygraphy_summary(plan, "engine"),
-        layers=plan_layers(import_tensorrt(), plan),
+        layers=layers,
         memory_mb=memory,
-        profile=_profile(folder, precision),  # last: a kernel that fails on its own breaks the process's CUDA context
+        profile=profile,
     )
-
-
-def _profile(folder: Path, precision: str) -> StepProfile | str:
-    try:
-        return profile_step(folder, precision)
-    except CudaError as error:
-        return f"kernels of the captured step: none, because {error}"
 
 
 def polygraphy_summary(path: Path, kind: Literal["onnx", "engine"]) -> str:
@@ -107,25 +108,24 @@ def polygraphy_summary(path: Path, kind: Literal["onnx", "engine"]) -> str:
 
 def show(console: Console, onnx: OnnxReport, plan: PlanReport | None) -> None:
     """Print everything but the single nodes, layers and kernels."""
-    console.print(f"{onnx.file}\n{onnx.polygraphy}", markup=False, highlight=False, soft_wrap=True)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    say(f"{onnx.file}\n{onnx.polygraphy}")
     console.print(precision_table("Nodes by operator and type", "nodes", onnx.nodes))
     if plan is None:
-        console.print(NO_GPU, highlight=False, soft_wrap=True)
+        say(NO_GPU)
         return
-    heading = f"{plan.file}: {plan.plan_mb:.1f} MB, TensorRT {plan.tensorrt}, {plan.gpu}"
-    console.print(f"{heading}\n{plan.polygraphy}", markup=False, highlight=False, soft_wrap=True)
+    say(f"{plan.file}: {plan.plan_mb:.1f} MB, TensorRT {plan.tensorrt}, {plan.gpu}\n{plan.polygraphy}")
     console.print(precision_table("Layers by type and precision", "layers", plan.layers))
     console.print(memory_table(plan.memory_mb))
     if isinstance(plan.profile, str):
-        console.print(plan.profile, markup=False, highlight=False, soft_wrap=True)
+        say(plan.profile)
         return
-    console.print(kinds_table(plan.profile.kernels))
-    console.print(costliest_table(plan.profile.kernels))
-    console.print(
+    kernels = plan.profile.kernels
+    console.print(kernels_table("Kernels of the captured step by kind", "kind", kernels))
+    console.print(kernels_table("The costliest kernels by name", "name", kernels, COSTLIEST))
+    say(
         f"the whole captured step: {plan.profile.microseconds:.1f} us; the kernels' sum is of each alone, warm and back to back\n"
-        f"kernels that only quantise, dequantise or reformat: {plan.profile.regret_microseconds:.1f} us",
-        highlight=False,
-        soft_wrap=True,
+        f"kernels that only quantise, dequantise or reformat: {plan.profile.regret_microseconds:.1f} us"
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engines.nodes import Node
 from engines.progress import make_logger
 from runtime.errors import InputError
 
@@ -25,22 +26,17 @@ _ONNX_NAME = r"\[ONNX Layer: ([^\]]*)\]"  # control characters lie between them
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer of an engine, after fusion.
+class Layer(Node):
+    """One layer of an engine, after fusion. Its bytes are of the weights that it names: what is fused into a Myelin block names none.
 
     TensorRT 8.6 shows a Myelin block, which may be a whole model, as one layer `{ForeignNode[first...last]}` with the types of its
     inputs and outputs: which kernels run in it, and in which precision, it does not say. From 10 on each kernel of such a block is a
     layer: `gemm` for products, `kgen` for the generated ones that fuse what lies between.
+
+    Its precision is what it computes in: the type of its weights where it names some, else, for a product, the narrowest type that it
+    reads (a bias or a residual may be wider), else that of its outputs; `fp16+fp32` where they differ, `none` without any.
     """
 
-    name: str
-    kind: str
-    """TensorRT's type of layer."""
-    precision: str
-    """What it computes in: the type of its weights where it names some, else, for a product, the narrowest type that it reads (a bias or
-    a residual may be wider), else that of its outputs; `fp16+fp32` where they differ, `none` without any."""
-    weight_bytes: int
-    """Of the weights that the layer names; what is fused into a Myelin block names none."""
     onnx_names: tuple[str, ...] = ()
     """The ONNX nodes that it computes, from its metadata; empty for what TensorRT added (copies, reformats)."""
     tactic: str = ""
@@ -68,23 +64,23 @@ def read_layers(text: str) -> list[Layer]:
         layers = json.loads(text, strict=False)["Layers"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"expected the engine inspector's JSON, found {text[:40]!r}; make the plan again") from error
-    if any(not isinstance(each, dict) for each in layers):
+    if any(not isinstance(entry, dict) for entry in layers):
         raise InputError("expected a plan with detailed layers, found their names only; build it with `make engines`")
-    return [_layer(each) for each in layers]
+    return [_layer(entry) for entry in layers]
 
 
 def _layer(entry: Mapping[str, Any]) -> Layer:
     weights = [entry[key] for key in ("Weights", "Bias") if isinstance(entry.get(key), dict) and entry[key]["Count"]]
     tactic = entry.get("TacticName", "")
     read, written = _types(entry.get("Inputs", [])), _types(entry.get("Outputs", []))
-    types = {_precision(each["Type"]) for each in weights[:1]} or written
+    types = {_precision(weight["Type"]) for weight in weights[:1]} or written
     if not weights and re.search(_PRODUCT, f"{entry['LayerType']} {tactic}", re.IGNORECASE):
-        types = {next((each for each in _NARROWEST_FIRST if each in read), *types)}
+        types = {next((precision for precision in _NARROWEST_FIRST if precision in read), *types)}
     return Layer(
         name=entry["Name"],
         kind=entry["LayerType"],
         precision="+".join(sorted(types)) or "none",
-        weight_bytes=sum(each["Count"] * _BYTES.get(_precision(each["Type"]), 0) for each in weights),
+        weight_bytes=sum(weight["Count"] * _BYTES.get(_precision(weight["Type"]), 0) for weight in weights),
         onnx_names=tuple(dict.fromkeys(re.findall(_ONNX_NAME, entry.get("Metadata", "")))),
         tactic=tactic,
     )
@@ -92,7 +88,7 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
 
 def _types(tensors: Sequence[Mapping[str, str]]) -> set[str]:
     # 11 splits what was one entry into Datatype and Format.
-    return {_precision(each.get("Format/Datatype", each.get("Datatype", ""))) for each in tensors}
+    return {_precision(tensor.get("Format/Datatype", tensor.get("Datatype", ""))) for tensor in tensors}
 
 
 def _precision(described: str) -> str:

@@ -1,12 +1,9 @@
 """What a step's ONNX asks for: its nodes, the type that each computes and the bytes of its constants."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 from onnx import helper, shape_inference
 
@@ -15,13 +12,13 @@ KEPT_BYTES = 8192  # constants up to this size may be shapes, which inference re
 
 @dataclass(frozen=True)
 class Node:
-    """One node of the ONNX graph."""
+    """One node of the ONNX graph, or of what TensorRT makes of it."""
 
     name: str
     kind: str
-    """The operator."""
+    """The operator, or TensorRT's type of layer."""
     precision: str
-    """Type of its first output: fp32, fp16, int8, int32, bool ..."""
+    """Type of the ONNX node's first output: fp32, fp16, int8, int32, bool ... A layer has more to say: see Layer."""
     weight_bytes: int
     """Of its constants; one that several nodes read counts for the first."""
 
@@ -38,9 +35,15 @@ def load_without_weights(path: Path) -> onnx.ModelProto:
 def read_nodes(path: Path) -> list[Node]:
     """The nodes of a bundle's step, in the file's order."""
     model = load_without_weights(path)
-    sizes = {each.name: math.prod(each.dims) * _dtype(each.data_type).itemsize for each in model.graph.initializer}
+    sizes = {
+        constant.name: math.prod(constant.dims) * helper.tensor_dtype_to_np_dtype(constant.data_type).itemsize
+        for constant in model.graph.initializer
+    }
     graph = shape_inference.infer_shapes(model).graph
-    types = dict(_types(graph))
+    types = {
+        value.name: str(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).replace("float", "fp")
+        for value in (*graph.value_info, *graph.output)
+    }
     return [
         Node(
             name=node.name,
@@ -50,12 +53,3 @@ def read_nodes(path: Path) -> list[Node]:
         )
         for node in graph.node
     ]
-
-
-def _types(graph: onnx.GraphProto) -> Iterator[tuple[str, str]]:
-    for value in (*graph.value_info, *graph.output):
-        yield value.name, str(_dtype(value.type.tensor_type.elem_type)).replace("float", "fp")
-
-
-def _dtype(elem_type: int) -> np.dtype[Any]:
-    return helper.tensor_dtype_to_np_dtype(elem_type)

@@ -3,10 +3,10 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from typing_extensions import Self
 
 from runtime.console import progress_console
 
@@ -40,25 +40,24 @@ def make_logger(trt: Any) -> MessageLog:  # noqa: ANN401
 
 
 class Interrupt:
-    """Whether Ctrl-C was pressed: TensorRT cannot be interrupted by an exception, only asked to stop between steps."""
+    """Notes Ctrl-C inside the `with` block and raises KeyboardInterrupt at its end.
 
-    def __init__(self) -> None:
-        self.asked = False
+    TensorRT cannot be interrupted by an exception, only asked to stop between steps.
+    """
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Note Ctrl-C inside the `with` block; raise KeyboardInterrupt at its end."""
+    asked = False
 
-        def note(_signal: int, _frame: FrameType | None) -> None:
-            self.asked = True
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
 
-        before = signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-            if self.asked:
-                raise KeyboardInterrupt
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def _note(self, *_: object) -> None:
+        self.asked = True
 
 
 @contextmanager

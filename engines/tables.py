@@ -1,14 +1,15 @@
 """The inspector's tables on the terminal."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Protocol
+from typing import Literal
 
 from rich.table import Column, Table
 
 from engines.kernels import Kernel
 from engines.memory import MemoryByOwner
+from engines.nodes import Node
 
 OWNERS = {
     "cuda": "CUDA's context, and other processes",
@@ -19,92 +20,61 @@ OWNERS = {
     "states": "states, two sets",
     "inputs_outputs": "inputs and outputs",
 }
-COSTLIEST = 10
 
 
-class Counted(Protocol):
-    """A node of the ONNX, or a layer of the plan."""
-
-    @property
-    def kind(self) -> str:
-        """What it does."""
-
-    @property
-    def precision(self) -> str:
-        """What it computes in."""
-
-    @property
-    def weight_bytes(self) -> int:
-        """Of its constants."""
-
-
-def precision_table(title: str, what: str, counted: Sequence[Counted]) -> Table:
+def precision_table(title: str, what: str, nodes: Sequence[Node]) -> Table:
     """Counts of `what`, a row per kind, a column per precision."""
-    precisions = sorted({each.precision for each in counted})
-    table = Table("type", title=title)
-    for heading in (*precisions, what, "weights MB"):
-        table.add_column(heading, justify="right")
-    for kind, _ in Counter(each.kind for each in counted).most_common():
-        table.add_row(kind, *_cells([each for each in counted if each.kind == kind], precisions))
-    table.add_section()
-    table.add_row("all", *_cells(counted, precisions))
-    return table
+    precisions = sorted({node.precision for node in nodes})
 
+    def cells(counted: Sequence[Node]) -> list[str]:
+        counts = Counter(node.precision for node in counted)
+        weights = sum(node.weight_bytes for node in counted)
+        return [*(str(counts[precision] or "") for precision in precisions), str(len(counted)), f"{weights / 1e6:.1f}"]
 
-def _cells(counted: Sequence[Counted], precisions: Sequence[str]) -> list[str]:
-    counts = Counter(each.precision for each in counted)
-    weights = sum(each.weight_bytes for each in counted)
-    return [*(str(counts[each] or "") for each in precisions), str(len(counted)), f"{weights / 1e6:.1f}"]
+    kinds = Counter(node.kind for node in nodes).most_common()
+    rows = [(kind, *cells([node for node in nodes if node.kind == kind])) for kind, _ in kinds]
+    return _table(title, ("type", *precisions, what, "weights MB"), rows, cells(nodes))
 
 
 def memory_table(memory: MemoryByOwner) -> Table:
     """MB by owner."""
-    table = Table("owner", title="Device memory by owner, one stream")
-    table.add_column("MB", justify="right")
-    for owner, size in asdict(memory).items():
-        table.add_row(OWNERS[owner], f"{size:.2f}")
-    table.add_section()
-    table.add_row("all", f"{memory.total:.2f}")
-    return table
+    rows = [(OWNERS[owner], f"{size:.2f}") for owner, size in asdict(memory).items()]
+    return _table("Device memory by owner, one stream", ("owner", "MB"), rows, [f"{memory.total:.2f}"])
 
 
-def kinds_table(kernels: Sequence[Kernel]) -> Table:
-    """Kernels of a step by kind, the costliest first."""
-    table = Table("kind", title="Kernels of the captured step by kind")
-    _add_times(table, kernels, _grouped(kernels, lambda kernel: kernel.kind))
-    return table
-
-
-def costliest_table(kernels: Sequence[Kernel]) -> Table:
-    """The names whose kernels take the most time in all."""
-    table = Table(Column("name", overflow="fold"), title="The costliest kernels by name")
-    _add_times(table, kernels, _grouped(kernels, lambda kernel: kernel.name)[:COSTLIEST])
-    return table
-
-
-def _grouped(kernels: Sequence[Kernel], key: Callable[[Kernel], str]) -> list[tuple[str, list[Kernel]]]:
-    groups = [(name, [each for each in kernels if key(each) == name]) for name in dict.fromkeys(map(key, kernels))]
-    return sorted(groups, key=lambda group: -_microseconds(group[1]))
-
-
-def _add_times(table: Table, kernels: Sequence[Kernel], groups: Sequence[tuple[str, list[Kernel]]]) -> None:
-    for heading in ("kernels", "us", "share"):
-        table.add_column(heading, justify="right")
+def kernels_table(
+    title: str, key: Literal["kind", "name"], kernels: Sequence[Kernel], most: int | None = None
+) -> Table:
+    """Kernels of a step by kind or by name, those that take most time in all first, at `most` so many rows."""
+    groups = defaultdict(list)
+    for kernel in kernels:
+        groups[kernel.kind if key == "kind" else kernel.name].append(kernel)
     whole = _microseconds(kernels)
-    for name, group in groups:
-        table.add_row(name, *_time_cells(group, whole))
-    table.add_section()
-    table.add_row("all", *_time_cells(kernels, whole))
 
+    def cells(group: Sequence[Kernel]) -> list[str]:
+        untimed = sum(kernel.microseconds is None for kernel in group)
+        if untimed == len(group):
+            return [f"{untimed} (not timed)", "", ""]
+        time = _microseconds(group)
+        count = f"{len(group)} ({untimed} not timed)" if untimed else str(len(group))
+        return [count, f"{time:.1f}", f"{time / whole:.1%}"]
 
-def _time_cells(kernels: Sequence[Kernel], whole: float) -> list[str]:
-    untimed = sum(each.microseconds is None for each in kernels)
-    if untimed == len(kernels):
-        return [f"{untimed} (not timed)", "", ""]
-    time = _microseconds(kernels)
-    count = f"{len(kernels)} ({untimed} not timed)" if untimed else str(len(kernels))
-    return [count, f"{time:.1f}", f"{time / whole:.1%}"]
+    costliest = sorted(groups.items(), key=lambda named: -_microseconds(named[1]))[:most]
+    rows = [(name, *cells(group)) for name, group in costliest]
+    return _table(title, (key, "kernels", "us", "share"), rows, cells(kernels))
 
 
 def _microseconds(kernels: Iterable[Kernel]) -> float:
-    return sum(each.microseconds or 0 for each in kernels)
+    return sum(kernel.microseconds or 0 for kernel in kernels)
+
+
+def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], total: Sequence[str]) -> Table:
+    """Names in the first column, figures in the others, and a last row of all."""
+    first, *others = headings
+    figures = [Column(heading, justify="right") for heading in others]
+    table = Table(Column(first, overflow="fold"), *figures, title=title)
+    for row in rows:
+        table.add_row(*row)
+    table.add_section()
+    table.add_row("all", *total)
+    return table

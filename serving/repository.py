@@ -78,21 +78,25 @@ def write_decoder(bundle_folder: Path, out: Path) -> None:
 
 def step_config(name: str, step: StepEntry) -> str:
     """config.pbtxt of the step: inputs audio and valid, the state zero at a sequence's start, one instance in CUDA graphs."""
-    inputs = [each for each in step.inputs if each.name not in STATE]
+    inputs = [spec for spec in step.inputs if spec.name not in STATE]
     # Encoded is listed though no client asks for it: TensorRT must be given an address for each output.
-    outputs = [each for each in step.outputs if each.name not in {f"next_{name}" for name in STATE}]
-    states = [_state(step.input(each)) for each in STATE]
+    outputs = [step.output(name) for name in step.results]
+    states = {name: _type(step.input(name)) for name in STATE}
     return "\n".join(
         [
             f'name: "{name}"',
             'platform: "tensorrt_plan"',
             "max_batch_size: 0",
-            *(f"input {{ {_tensor(each)} }}" for each in inputs),
-            *(f"output {{ {_tensor(each)} }}" for each in outputs),
+            *(f'input {{ name: "{spec.name}" {_type(spec)} }}' for spec in inputs),
+            *(f'output {{ name: "{spec.name}" {_type(spec)} }}' for spec in outputs),
             "sequence_batching {",
             f"  max_sequence_idle_microseconds: {IDLE_S * 1_000_000}",
             "  direct { }",  # a sequence has the one instance until it ends
-            *(f"  state {{ {each} }}" for each in states),
+            *(
+                f'  state {{ input_name: "{name}" output_name: "next_{name}" {kind} '
+                f'initial_state {{ name: "zero" {kind} zero_data: true }} }}'
+                for name, kind in states.items()
+            ),
             "}",
             "instance_group { count: 1 kind: KIND_GPU gpus: 0 }",
             "optimization { cuda { graphs: true } }",
@@ -104,8 +108,8 @@ def step_config(name: str, step: StepEntry) -> str:
 def decoder_config(name: str) -> str:
     """config.pbtxt of the decoder: best tokens [frames] in, the utterance's text [1] and token ids [n] out."""
     controls = "".join(
-        f'  control_input {{ name: "{each}" control {{ kind: CONTROL_SEQUENCE_{each} int32_false_true: [ 0, 1 ] }} }}\n'
-        for each in ("START", "END")
+        f'  control_input {{ name: "{name}" control {{ kind: CONTROL_SEQUENCE_{name} int32_false_true: [ 0, 1 ] }} }}\n'
+        for name in ("START", "END")
     )
     return (
         f'name: "{name}"\nbackend: "python"\nmax_batch_size: 0\n'
@@ -122,18 +126,9 @@ def _is_repository(out: Path, bundle_folder: Path) -> bool:
     """Whether it is empty, or holds this bundle's models and nothing of anybody else's, which would be lost."""
     if not out.is_dir():
         return False
-    models, held = {step_model(bundle_folder), decoder_model(bundle_folder)}, {each.name for each in out.iterdir()}
+    models, held = {step_model(bundle_folder), decoder_model(bundle_folder)}, {path.name for path in out.iterdir()}
     return not held or models <= held <= {*models, "README.md"}
-
-
-def _tensor(spec: TensorSpec) -> str:
-    return f'name: "{spec.name}" {_type(spec)}'
 
 
 def _type(spec: TensorSpec) -> str:
     return f"data_type: {TYPES[spec.dtype]} dims: [ {', '.join(map(str, spec.shape))} ]"
-
-
-def _state(spec: TensorSpec) -> str:
-    zero = f'initial_state {{ name: "zero" {_type(spec)} zero_data: true }}'
-    return f'input_name: "{spec.name}" output_name: "next_{spec.name}" {_type(spec)} {zero}'

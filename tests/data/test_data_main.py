@@ -1,5 +1,7 @@
 """`python -m data`, as a process: what it prints and its exit codes."""
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,19 +9,35 @@ from pathlib import Path
 
 import pytest
 
+from data import places
+
 ROOT = Path(__file__).parents[2]
 
 
-def data(*arguments: object) -> subprocess.CompletedProcess[str]:
+def data(*arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "data", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_without_a_release_it_lists_what_is_there() -> None:
-    done = data()
+    words = [sys.executable, "-m", "data"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "sample" in done.stdout
     assert "COMMON_VOICE=" in done.stdout
+
+
+def test_it_lists_the_folders_that_the_bench_looks_in(tmp_path: Path) -> None:
+    for number, place in enumerate(places.PLACES, 1):
+        shutil.copytree(ROOT / places.SAMPLE, tmp_path / "here" / place / "asr_eval" / f"set{number}")
+    done = data(folder=tmp_path / "here")
+    assert done.returncode == 0, done.stderr
+    for number, place in enumerate(places.PLACES, 1):
+        assert f"Data sets in {place}" in map(str.strip, done.stdout.splitlines())
+        assert f"set{number}" in done.stdout
 
 
 def test_an_empty_folder_is_an_empty_table(tmp_path: Path) -> None:

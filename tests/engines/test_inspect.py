@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from engines import inspect
-from engines.inspect import NO_GPU, OnnxReport, PlanReport, parse_args, polygraphy_summary, run, show
+from engines.inspect import COSTLIEST, NO_GPU, OnnxReport, PlanReport, parse_args, polygraphy_summary, run, show
 from engines.kernels import Kernel, StepProfile
 from engines.layers import Layer
 from engines.memory import MemoryByOwner
 from engines.nodes import Node
-from engines.tables import COSTLIEST, OWNERS, costliest_table, kinds_table, memory_table, precision_table
+from engines.tables import OWNERS, kernels_table, memory_table, precision_table
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256
@@ -67,8 +67,8 @@ def test_memory_table() -> None:
     assert ["all", "779.67"] in rows
 
 
-def test_kinds_table() -> None:
-    assert [row for row in _rows(kinds_table(KERNELS)) if len(row) == 4 and row[1]] == [
+def test_kernels_by_kind() -> None:
+    assert [row for row in _rows(kernels_table("by kind", "kind", KERNELS)) if len(row) == 4 and row[1]] == [
         ["kind", "kernels", "us", "share"],
         ["fp16 product", "2", "6.0", "75.0%"],
         ["reformat", "1", "1.2", "15.6%"],
@@ -78,9 +78,10 @@ def test_kinds_table() -> None:
     ]
 
 
-def test_costliest_table() -> None:
+def test_the_costliest_kernels_by_name() -> None:
     others = [Kernel(f"n{index:02}", "other", (1, 1, 1), (1, 1, 1), 0.01 * index) for index in range(20)]
-    rows = [row for row in _rows(costliest_table([*others, *KERNELS])) if len(row) == 4 and row[1]]
+    table = kernels_table("by name", "name", [*others, *KERNELS], COSTLIEST)
+    rows = [row for row in _rows(table) if len(row) == 4 and row[1]]
     names = [row[0] for row in rows[1:-1]]
     assert len(names) == COSTLIEST
     assert GEMM.startswith(names[0])
