@@ -27,7 +27,7 @@ from bench.pages.tables import (
 from bench.results import EndpointRow, OnSpeech, ResultFile, SpeechRow, StepRow, StreamsRow, read_results
 from bench.speech.bargein import BargeInFile
 from bench.step.int8_accuracy import AccuracyReport
-from bench.step.variants import ladder_rows
+from bench.step.ladder import ladder_rows
 
 INTRODUCTION = """# All figures
 

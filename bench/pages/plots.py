@@ -16,7 +16,7 @@ from bench.pages.drawing import COLOURS, DARK, draw_legend, svg, write_beside
 from bench.pages.markdown import engine_label, where_label
 from bench.results import EndpointRow, Provenance, Report, ResultFile, Row, StepRow, read_results
 from bench.speech.waterfall import STAGES
-from bench.step.variants import is_runtime
+from bench.step.ladder import is_runtime
 from engines.memory import MemoryByOwner
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from bench.pages.plots import page_plots
 from bench.pages.projection_tables import BOUNDS, projected
 from bench.pages.tables import Table, table
 from bench.results import ResultFile, read_results
+from bench.step.ladder import ladder_rows
 from bench.step.projection import LABEL, Projection
-from bench.step.variants import ladder_rows
 from runtime.errors import InputError
 from runtime.files import written_whole
 
