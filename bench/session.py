@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bench.figures import definitions
 from bench.machine import collect
-from bench.results import DataProvenance, Report, ResultFile, Row, default_name, result_path, write_result
+from bench.results import DataProvenance, Report, ResultFile, Row, write_result
 from bench.stopwatch import TimedRecognizer
 from runtime.backends import default_backend, default_precision
 from runtime.bundle import read_bundle
@@ -72,15 +72,6 @@ class SpeechOptions(DataOptions):
         return TimedRecognizer(
             self.bundle, precision=self.chosen_precision, backend=self.chosen_backend, lm=self.lm, decoder=self.decoder
         )
-
-    def result_path(self, recognizer: TimedRecognizer, data: Path, kind: str = "") -> Path:
-        """Where the result goes: named as asked, else after what is measured. Raises InputError for a name that is none."""
-        bundle = recognizer.bundle
-        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", self.chosen_precision, self.chosen_backend]
-        parts += ["rnnt"] if recognizer.decoder == "rnnt" else []
-        parts += [] if recognizer.ngram is None else ["lm"]
-        parts += [kind] if kind else []
-        return result_path(self.out, self.name or default_name(parts, data=data, lang=self.lang, limit=self.limit))
 
 
 @dataclass(frozen=True, kw_only=True)
