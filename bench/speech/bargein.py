@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import jiwer
@@ -246,13 +247,13 @@ def _lost(expected: str, found: str) -> tuple[int, int, bool]:
 def rows(outcomes: Sequence[Outcome]) -> list[BargeInRow]:
     """Return rows by reference and attenuation: of all levels, then of each."""
     found = []
-    for reference in (True, False):
-        for attenuation_db in drawn.ATTENUATIONS_DB:
-            of = [scene for scene in outcomes if (scene.reference, scene.attenuation_db) == (reference, attenuation_db)]
-            found.append(row_of(of, reference, attenuation_db, None))
-            for level_dbfs in drawn.LEVELS_DBFS:
-                users = [scene for scene in of if scene.kind == "user" and scene.level_dbfs == level_dbfs]
-                found.append(row_of(users, reference, attenuation_db, level_dbfs))
+    for reference, attenuation_db, level_dbfs in product(
+        (True, False), drawn.ATTENUATIONS_DB, (None, *drawn.LEVELS_DBFS)
+    ):
+        of = [scene for scene in outcomes if (scene.reference, scene.attenuation_db) == (reference, attenuation_db)]
+        if level_dbfs is not None:
+            of = [scene for scene in of if (scene.kind, scene.level_dbfs) == ("user", level_dbfs)]
+        found.append(row_of(of, reference, attenuation_db, level_dbfs))
     return found
 
 

@@ -102,7 +102,7 @@ def measure(
         waterfalls = [record.waterfall for record in records if record.waterfall]
         of_texts = {
             **error_keys(records),
-            "wer_clips": error_rates([record.reference for record in records], alone, data_set.lang).wer,
+            "wer_clips": error_rates([record.reference for record in records], alone, data_set.lang)["wer"],
             "waterfall": summed_up(waterfalls),
             "waterfalls": len(waterfalls),
             "first_correct": sum(record.first_correct_onset_ms is not None for record in records),

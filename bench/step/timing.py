@@ -4,12 +4,12 @@ The standard library alone: NeMo's encoder is timed in an interpreter that has t
 """
 
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from statistics import median
+from tempfile import TemporaryFile
 from typing import Any
 
 from bench.process import gpu_memory_mb, process_age_s
@@ -138,26 +138,22 @@ def _timed(step: Step, steps: int, interval_s: float) -> PaceTimes:
 
 @contextmanager
 def _sampled() -> Iterator[list[tuple[float, float]]]:
-    """Samples of SM clock in MHz and power draw in W while the block runs; none where nvidia-smi is missing."""
+    """Samples of SM clock in MHz and power draw in W while the block ran, there once it has; none where nvidia-smi is missing."""
     samples: list[tuple[float, float]] = []
     query = ["nvidia-smi", "--query-gpu=clocks.sm,power.draw", "--format=csv,noheader,nounits", "-lms", "100"]
-    try:
-        process = subprocess.Popen(query, stdout=subprocess.PIPE, text=True)
-    except OSError:
-        yield samples
-        return
-
-    def read() -> None:
-        for line in process.stdout or ():
-            fields = line.split(",")
-            if len(fields) == 2 and all(field.strip().replace(".", "").isdigit() for field in fields):
-                samples.append((float(fields[0]), float(fields[1])))
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    try:
-        yield samples
-    finally:
-        process.terminate()
-        process.wait()
-        reader.join()
+    with TemporaryFile("w+", encoding="ascii") as log:
+        try:
+            process = subprocess.Popen(query, stdout=log)
+        except OSError:
+            yield samples
+            return
+        try:
+            yield samples
+        finally:
+            process.terminate()
+            process.wait()
+            log.seek(0)
+            for line in log:
+                with suppress(ValueError):  # of a line cut short, or a figure that the GPU does not tell
+                    clock, power = line.split(",")
+                    samples.append((float(clock), float(power)))

@@ -75,7 +75,7 @@ def timed(base: ResultFile, seed: int, slower_ms: float) -> ResultFile:
     rows = []
     for data in ("one_en", "two_en"):
         found = percentiles(each.final_ms for each in records if each.data == data)
-        rows.append(changed(base.rows[0], {"data": data, "final_ms_p50": found.p50, "final_ms_p95": found.p95}))
+        rows.append(changed(base.rows[0], {"data": data, "final_ms_p50": found["p50"], "final_ms_p95": found["p95"]}))
     return base.model_copy(update={"rows": rows, "utterances": records})
 
 
