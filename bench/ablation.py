@@ -146,7 +146,12 @@ class Ablation:
         rows += together(rows, result.utterances)
         if trial.precision != "fp32":
             fp32 = replace(trial, precision="fp32", method=None).name
-            rows = [_with_change(row, result.utterances, self.records, fp32) for row in rows]
+            for place, row in enumerate(rows):
+                reference = records_of(self.records, row.with_(combination=fp32))
+                if reference:
+                    found = paired_difference(pairs_of(reference, records_of(result.utterances, row)))
+                    change = {"wer_change": found.points, "wer_change_low": found.low, "wer_change_high": found.high}
+                    rows[place] = row.with_(**change, words=found.words)
         self.survey.say(f"{trial.name}: WER {shown([rows[-1].wer], 2)} %, from FP32 {change_label(rows[-1])}")
         # A precision is compared by its finals: partials are not kept.
         self.records.extend(record.with_(combination=trial.name, partials=None) for record in result.utterances)
@@ -227,15 +232,3 @@ def _trials(options: Options) -> list[Trial]:
         trials += [Trial(folder, bundle, "fp32"), Trial(folder, bundle, "fp16")]
         trials += [Trial(folder, bundle, "int8", method) for method in methods]
     return trials
-
-
-def _with_change(
-    row: SpeechRow, records: Sequence[UtteranceRecord], measured: Sequence[UtteranceRecord], fp32: str
-) -> SpeechRow:
-    """Return the row with its difference from FP32's, if that was measured."""
-    reference = records_of(measured, row.with_(combination=fp32))
-    if not reference:
-        return row
-    difference = paired_difference(pairs_of(reference, records_of(records, row)))
-    change = {"wer_change": difference.points, "wer_change_low": difference.low, "wer_change_high": difference.high}
-    return row.with_(**change, words=difference.words)

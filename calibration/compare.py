@@ -36,17 +36,9 @@ class Heard:
 def hear(
     folder: Path, model: onnx.ModelProto, clips: Sequence[Samples], tensors: Sequence[str] = (), threads: int = 0
 ) -> Heard:
-    """Stream clips through a form of the step of the bundle in `folder`, on the CPU.
+    """Stream clips through a form of the step of the bundle in `folder`. Raises InputError for a bundle without a CTC head.
 
-    Args:
-        folder: of the bundle.
-        model: the form.
-        clips: each an utterance of its own.
-        tensors: FP32 ones [T, features] to keep beside log_probs and encoded.
-        threads: 0 for one per core.
-
-    Raises:
-        InputError: a bundle without a CTC head.
+    `tensors`: FP32 ones [T, features] to keep beside log_probs and encoded; `threads`: 0 for one per core.
     """
     bundle = read_bundle(folder)
     bundle.check_ctc("a comparison of log-probabilities")

@@ -167,7 +167,13 @@ def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_
     A final belongs to the last clip whose speech began before its audio ended. Latencies to text are those of the first utterance that
     ends after the clip's onset, and only where it began before that onset and after the end of the clip before.
     """
-    utterances = _utterances(heard)
+    utterances: list[_Utterance] = []
+    start_s, events = 0.0, []
+    for said in heard:
+        events.append(said)
+        if isinstance(said.event, Final):
+            utterances.append(_Utterance(start_s, start_s + said.event.audio_s, events))
+            start_s, events = utterances[-1].end_s, []
     onsets = np.array([turn.onset_s for turn in turns])
     belongs = [max(0, int(np.searchsorted(onsets, utterance.end_s)) - 1) for utterance in utterances]
     records = []
@@ -191,17 +197,6 @@ def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_
         hypothesis = " ".join(text for text in finals if text)
         records.append(data_set.record(turn.clip, mode="endpoint", hypothesis=hypothesis, **marks, **times))
     return records
-
-
-def _utterances(heard: Sequence[Heard]) -> list[_Utterance]:
-    utterances: list[_Utterance] = []
-    start_s, events = 0.0, []
-    for said in heard:
-        events.append(said)
-        if isinstance(said.event, Final):
-            utterances.append(_Utterance(start_s, start_s + said.event.audio_s, events))
-            start_s, events = utterances[-1].end_s, []
-    return utterances
 
 
 def _first_texts(bundle: Bundle, turn: Turn, utterance: _Utterance, lang: str) -> dict[str, Any]:

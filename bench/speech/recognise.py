@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Literal, get_args
 
+import numpy as np
 import tyro
 from rich.console import Console
 
@@ -124,9 +125,5 @@ def rtf_per_window(push_s: Sequence[float], audio_s: float, frame_ms: int) -> li
     windows = int(audio_s // RTF_WINDOW_S)
     if windows == 0:
         return [sum(push_s) / audio_s]
-    busy_s = [0.0] * windows
-    for frame, seconds in enumerate(push_s):
-        window = int(frame * frame_ms / 1000 // RTF_WINDOW_S)
-        if window < windows:
-            busy_s[window] += seconds
-    return [seconds / RTF_WINDOW_S for seconds in busy_s]
+    window = (np.arange(len(push_s)) * frame_ms / 1000 // RTF_WINDOW_S).astype(int)
+    return list(np.bincount(window, push_s, windows)[:windows] / RTF_WINDOW_S)

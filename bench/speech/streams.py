@@ -5,10 +5,11 @@ Each stream has a thread of its own, which takes audio at the pace of speech.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import numpy as np
 from rich.console import Console
@@ -94,7 +95,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     with opened(options, argv, console) as session:
         path, rate = session.path("streams"), session.recognizer.bundle.sample_rate
         clips = [clip for data_set in session.data.sets for clip in data_set.load(rate, mark_speech=False)]
-        alone = Alone(session.recognizer, clips)
+        expected = cache(partial(alone, session.recognizer, clips))
         for number in numbers:
             try:
                 streams = [session.recognizer.stream() for _ in range(number)]
@@ -103,7 +104,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
                     raise
                 console.print(f"no room for {number} streams: {error}", style="bold yellow", highlight=False)
                 break
-            rows.append(measure(session, options, alone, streams, Clock()))
+            rows.append(measure(session, options, clips, expected, streams, clock=Clock()))
             row = rows[-1]
             bound = "met" if row.slo_met else "given up" if row.given_up else "missed"
             console.print(
@@ -117,49 +118,44 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
 
 
 def measure(
-    session: SpeechSession, options: Options, alone: "Alone", streams: Sequence[Stream], clock: Clock
+    session: SpeechSession,
+    options: Options,
+    clips: Sequence[Clip],
+    expected: Callable[[Piece], list[Event]],
+    streams: Sequence[Stream],
+    *,
+    clock: Clock,
 ) -> StreamsRow:
-    """Feed new streams of the recogniser at once and close them. Raises CudaError where the GPU fails."""
+    """Feed clips to new streams of the recogniser at once and close them; `expected`: each piece's events, see `alone`.
+
+    Raises CudaError where the GPU fails.
+    """
     recognizer, bundle = session.recognizer, session.recognizer.bundle
-    lengths = [len(clip.samples) for clip in alone.clips]
+    lengths = [len(clip.samples) for clip in clips]
     shares = pieces(lengths, len(streams), round(options.seconds * bundle.sample_rate))
     try:
         for stream in streams:  # warm-up, not in the figures
             stream.push(np.zeros(WARM_UP_STEPS * bundle.chunk_samples, np.float32))
             stream.reset()
         recognizer.forget_times()
-        audio = [[alone.audio(piece) for piece in share] for share in shares]
+        audio = [[clips[piece.clip].samples[: piece.samples] for piece in share] for share in shares]
         answers, took = play(bundle, streams, audio, options.frame_ms, clock)
         keys = session.row_keys(*session.data.sets)
     finally:
         for stream in streams:
             stream.close()
     differing = sum(
-        events != alone.events(piece)
+        events != expected(piece)
         for share, answer in zip(shares, answers, strict=True)
         for piece, events in zip(share, answer.events, strict=False)  # a run that was given up ended fewer
     )
     return StreamsRow(**keys, mode="streams", pace="realtime", **figures(answers, took, options.slo_ms, differing))
 
 
-class Alone:
-    """The clips, and what their audio gives in a stream that has the recogniser to itself."""
-
-    def __init__(self, recognizer: Recognizer, clips: Sequence[Clip]) -> None:
-        self.clips = clips
-        self._recognizer = recognizer
-        self._events: dict[Piece, list[Event]] = {}
-
-    def audio(self, piece: Piece) -> Audio:
-        """Return an utterance's samples."""
-        return self.clips[piece.clip].samples[: piece.samples]
-
-    def events(self, piece: Piece) -> list[Event]:
-        """Return an utterance's events; each is recognised once."""
-        if piece not in self._events:
-            with closing(self._recognizer.stream()) as stream:
-                self._events[piece] = events_of(stream, self.audio(piece))
-        return self._events[piece]
+def alone(recognizer: Recognizer, clips: Sequence[Clip], piece: Piece) -> list[Event]:
+    """Return an utterance's events in a stream that has the recogniser to itself."""
+    with closing(recognizer.stream()) as stream:
+        return events_of(stream, clips[piece.clip].samples[: piece.samples])
 
 
 def pieces(lengths: Sequence[int], streams: int, samples: int) -> list[list[Piece]]:

@@ -1,14 +1,11 @@
 """Projects the step to a GPU that is not at hand: a range, from what it moves and computes and from a run measured elsewhere."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
 from bench.machine import command, commit
@@ -16,11 +13,14 @@ from bench.results import Provenance, StepRow, read_result, result_path, write_r
 from bench.session import FileOptions, Written
 from bench.step.projection import GPUS, Gpu, GroupRange, Projection, Source, StepRange
 from bench.step.workload import GroupWork, step_work
+from bench.summary import Keys
 from runtime.bundle import Bundle, read_bundle, step_file
 from runtime.errors import InputError
 
 TILE_ROWS = 16
 """Rows of a matrix product on Turing's tensor cores."""
+NEEDED = ("cuda_graph", "pace", "step_ms_p50", "floor_ms", "step_sm_clock_mhz")
+"""Keys of a row of steps that a projection needs values of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +35,6 @@ class Options(FileOptions):
     """Result files of `bench steps` for this bundle on another GPU, with a graph and, if there, without."""
     precision: str = "fp16"
     """fp32, fp16 or int8."""
-
-
-class MeasuredRow(BaseModel):
-    """A row of steps in which all was measured that a projection needs."""
-
-    model_config = ConfigDict(from_attributes=True, frozen=True)
-
-    cuda_graph: bool
-    pace: Literal["realtime", "fast"]
-    step_ms_p50: float
-    floor_ms: float
-    step_sm_clock_mhz: float
-    peak_gpu_memory_mb: float | None
 
 
 def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # noqa: ARG001 -- a command's arguments
@@ -80,7 +67,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # 
         precision=options.precision,
         lookahead_ms=bundle.lookahead_ms,
         chunk_ms=chunk_ms,
-        gpu_memory_mb=measured[0].peak_gpu_memory_mb,
+        gpu_memory_mb=measured[0]["peak_gpu_memory_mb"],
         groups=groups,
         steps=steps,
         assumptions=assumptions(gpu, bundle, source, steps, chunk_ms),
@@ -92,11 +79,11 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # 
     return Written(path, projection)
 
 
-def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> tuple[list[MeasuredRow], int, Provenance]:
+def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> tuple[list[Keys], int, Provenance]:
     """Read steps of these result files: with a captured graph and, where there, without; of each the slower pace, a live stream's.
 
     Returns:
-        The steps, the captured graph first; the kernels in a step; what it was measured on.
+        Keys of the steps' rows, the captured graph first; the kernels in a step; what it was measured on.
 
     Raises:
         InputError: a file without steps of that model, look-ahead and precision, files of several GPUs, or a figure that the
@@ -128,18 +115,15 @@ def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> tupl
         raise InputError(
             f"{paths[0]}: expected launches_per_step, found none; add a file that was measured with a captured graph"
         )
-    p50 = attrgetter("step_ms_p50")
-    best: dict[tuple[bool, str], MeasuredRow] = {}  # by graph and pace
-    for row in rows:
-        with suppress(ValidationError):
-            step = MeasuredRow.model_validate(row)
-            best[step.cuda_graph, step.pace] = min(best.get((step.cuda_graph, step.pace), step), step, key=p50)
-    if not best:
+    p50 = itemgetter("step_ms_p50")
+    steps = sorted((row.model_dump() for row in rows if all(getattr(row, key) is not None for key in NEEDED)), key=p50)
+    if not steps:
         raise InputError(
             f"{paths[0]}: expected cuda_graph, pace, step_ms_p50, floor_ms and step_sm_clock_mhz, found no row with all of them; "
             "measure again on a GPU"
         )
-    slower = {step.cuda_graph: step for step in sorted(best.values(), key=p50)}
+    best = {(step["cuda_graph"], step["pace"]): step for step in reversed(steps)}
+    slower = {step["cuda_graph"]: step for step in sorted(best.values(), key=p50)}
     return [slower[graph] for graph in (True, False) if graph in slower], kernels, results[paths[0]].provenance
 
 
@@ -165,18 +149,18 @@ def group_range(work: GroupWork, gpu: Gpu, rows: int) -> GroupRange:
     return GroupRange(**vars(work), ms_low=low, ms_high=high)
 
 
-def step_range(step: MeasuredRow, kernels: int, groups: Sequence[GroupRange], gpu: Gpu, chunk_ms: float) -> StepRange:
+def step_range(step: Keys, kernels: int, groups: Sequence[GroupRange], gpu: Gpu, chunk_ms: float) -> StepRange:
     """Return the range of the step's time: that of its groups, and above it what the measured step's kernels cost beyond its floor."""
-    cost = (step.step_ms_p50 - step.floor_ms) / kernels
-    high_cost = cost * step.step_sm_clock_mhz / gpu.throttled_mhz
+    cost = (step["step_ms_p50"] - step["floor_ms"]) / kernels
+    high_cost = cost * step["step_sm_clock_mhz"] / gpu.throttled_mhz
     low = sum(group.ms_low for group in groups)
     high = sum(group.ms_high for group in groups) + kernels * high_cost
     return StepRange(
-        cuda_graph=step.cuda_graph,
-        measured_ms_p50=step.step_ms_p50,
-        measured_pace=step.pace,
-        measured_floor_ms=step.floor_ms,
-        measured_sm_clock_mhz=step.step_sm_clock_mhz,
+        cuda_graph=step["cuda_graph"],
+        measured_ms_p50=step["step_ms_p50"],
+        measured_pace=step["pace"],
+        measured_floor_ms=step["floor_ms"],
+        measured_sm_clock_mhz=step["step_sm_clock_mhz"],
         measured_kernel_us=1e3 * cost,
         kernel_us_high=1e3 * high_cost,
         kernels_ms_high=kernels * high_cost,

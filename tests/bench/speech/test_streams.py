@@ -1,6 +1,7 @@
 """Streams at once: when frames are pushed, no cross-talk on the fake GPU and on onnxruntime, what the report says, and bad options."""
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from bench.speech.clips import Clip
 from bench.speech.speech_session import SpeechData, SpeechSession
 from bench.speech.streams import (
     GIVE_UP_S,
-    Alone,
     Answers,
     Options,
     Piece,
+    alone,
     figures,
     measure,
     pieces,
@@ -169,7 +170,7 @@ def measured(recognizer: TimedRecognizer, folder: Path, clips: list[Clip], strea
     options = Options(bundle=folder, backend="onnxruntime-cpu", precision="fp32", seconds=seconds)
     session = SpeechSession(options, SpeechData(folder, [], [], []), recognizer, Console())
     made = [recognizer.stream() for _ in range(streams)]
-    return measure(session, options, Alone(recognizer, clips), made, ThreadClock())
+    return measure(session, options, clips, partial(alone, recognizer, clips), made, clock=ThreadClock())
 
 
 def on_a_backend(folder: Path, backend: Backend, clips: list[Clip], streams: int) -> StreamsRow:

@@ -15,7 +15,7 @@ from bench.pages import results_page
 from bench.pages.projection_tables import projection_notes, projection_table
 from bench.pages.results_page import END, START
 from bench.results import ResultFile, read_result, read_results, write_result
-from bench.step.project import MeasuredRow, Options, group_range, run, step_range
+from bench.step.project import Options, group_range, run, step_range
 from bench.step.projection import GPUS, LABEL, Gpu, GroupRange, Projection
 from bench.step.workload import GroupWork
 from runtime.bundle import read_bundle
@@ -58,7 +58,7 @@ def test_group_by_hand(count: GroupWork, low: float, high: float) -> None:
 def test_step_by_hand() -> None:
     groups = [GroupRange(**vars(GroupWork(name=name)), ms_low=0.25, ms_high=0.5) for name in "ab"]
     figures = {"step_ms_p50": 1.5, "floor_ms": 0.5, "step_sm_clock_mhz": 1500, "peak_gpu_memory_mb": None}
-    step = MeasuredRow.model_validate({"cuda_graph": True, "pace": "realtime", **figures})
+    step = {"cuda_graph": True, "pace": "realtime", **figures}
     found = step_range(step, 100, groups, SIMPLE, 160)
     assert (found.measured_kernel_us, found.kernel_us_high, found.kernels_ms_high) == pytest.approx((10, 15, 1.5))
     assert (found.ms_low, found.ms_high) == pytest.approx((0.5, 2.5))
