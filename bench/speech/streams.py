@@ -104,8 +104,8 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
                     raise
                 console.print(f"no room for {number} streams: {error}", style="bold yellow", highlight=False)
                 break
-            rows.append(measure(session, options, clips, expected, streams, clock=Clock()))
-            row = rows[-1]
+            row = measure(session, options, clips, expected, streams, clock=Clock())
+            rows.append(row)
             bound = "met" if row.slo_met else "given up" if row.given_up else "missed"
             console.print(
                 f"{row.streams} streams: chunk ms p50 / p95 / p99 {shown([row.chunk_ms_p50, row.chunk_ms_p95, row.chunk_ms_p99], 1)}, "

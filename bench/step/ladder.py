@@ -29,33 +29,25 @@ TO_AND_FRO = f"{STEP}; the state goes to the host and back"
 ON_GPU = f"{STEP}; the state stays on the GPU"
 
 
-def _torch(label: str, caches: str, *, graph: bool = False) -> list[Variant]:
-    return _variants(f"NeMo in PyTorch, {label}", f"{ENCODER}; {caches}", *BOTH, backend="torch", graph=graph)
-
-
 def _variants(label: str, what: str, *precisions: str, backend: str = "tensorrt", **how: Any) -> list[Variant]:
-    return [Variant(label=label, precision=each, backend=backend, what=what, **how) for each in precisions]
+    return [Variant(label=label, precision=name, backend=backend, what=what, **how) for name in precisions]
 
 
-RUNTIME = Variant(
-    label="+ device-resident state: the runtime",
-    precision="fp16",
-    backend="tensorrt",
-    what=f"{ON_GPU}; kernels and both copies in one graph",
-    graph=True,
-)
+_RUNTIME = f"{ON_GPU}; kernels and both copies in one graph"
+(RUNTIME,) = _variants("+ device-resident state: the runtime", _RUNTIME, "fp16", graph=True)
+_COPIED = "new caches copied over the old"
 _PAGEABLE, _GRAPH = f"{TO_AND_FRO}, pageable; no graph", f"{TO_AND_FRO}, pageable; kernels in a graph"
 _PINNED = f"{TO_AND_FRO}, pinned; kernels and four copies in one graph"
 VARIANTS = (
-    *_torch("eager", "new caches are the next step's"),
-    *_torch("CUDA graph", "new caches copied over the old", graph=True),
+    *_variants("NeMo in PyTorch, eager", f"{ENCODER}; new caches are the next step's", *BOTH, backend="torch"),
+    *_variants("NeMo in PyTorch, CUDA graph", f"{ENCODER}; {_COPIED}", *BOTH, backend="torch", graph=True),
     *_variants("onnxruntime CUDA", f"{TO_AND_FRO}, as arrays", *BOTH, backend="onnxruntime-cuda"),
     *_variants("TensorRT", _PAGEABLE, *BOTH, host_state=True),
     *_variants("+ CUDA graph", _GRAPH, "fp16", graph=True, host_state=True),
     *_variants("+ pinned copies", _PINNED, "fp16", graph=True, host_state=True, pinned=True),
     RUNTIME,
     # Beside the ladder: the runtime's other settings.
-    *_variants("the runtime", RUNTIME.what, "fp32", graph=True),
+    *_variants("the runtime", _RUNTIME, "fp32", graph=True),
     *_variants("the runtime, CUDA_GRAPH=0", f"{ON_GPU}; no graph", *BOTH),
 )
 

@@ -106,9 +106,9 @@ def run(variant: Variant) -> None:
             if on_gpu:
                 torch.cuda.synchronize()
 
-        timings = time_steps(step, variant.steps, variant.chunk_s)
+        timed = time_steps(step, variant.steps, variant.chunk_s)
         measured = StepMeasurement(
-            timings=timings,
+            **timed,
             engine=f"torch {torch.__version__}",
             cuda_graph=variant.graph if on_gpu else None,
             launches_per_step=kernels(step) if on_gpu else None,

@@ -81,7 +81,7 @@ def step_rows(  # noqa: PLR0917
     folder: Path, bundle: Bundle, precision: str, backend: str, measured: StepMeasurement, decoder: Decoding = "ctc"
 ) -> list[StepRow]:
     """Return a row back to back and one at the pace of speech; `folder` is the bundle's."""
-    timings, bandwidth = measured.timings, measured.copy_bandwidth
+    bandwidth = measured.copy_bandwidth
     shared: Keys = {
         "model": bundle.checkpoint.name,
         "weights": bundle.checkpoint.weights,
@@ -98,13 +98,13 @@ def step_rows(  # noqa: PLR0917
         "further_turns_per_step": measured.further_turns_per_step,
         "floor_ms": None if bandwidth is None else 1e3 * measured.weights_bytes / bandwidth,
         "copy_gb_s": None if bandwidth is None else bandwidth / 1e9,
-        "peak_gpu_memory_mb": timings.peak_gpu_memory_mb,
-        "first_result_s": timings.first_result_s,
+        "peak_gpu_memory_mb": measured.peak_gpu_memory_mb,
+        "first_result_s": measured.first_result_s,
         "engine_version": measured.engine,
         **plan_figures(folder, precision, backend),
     }
     rows = []
-    for pace, times in (("fast", timings.fast), ("realtime", timings.realtime)):
+    for pace, times in (("fast", measured.fast), ("realtime", measured.realtime)):
         percentiles = np.percentile(times.seconds, PERCENTS)
         keys = {
             "pace": pace,

@@ -70,8 +70,8 @@ class PaceTimes:
 
 
 @dataclass(frozen=True)
-class Timings:
-    """What every process can say of its steps."""
+class StepMeasurement:
+    """One way to run the step, measured; in JSON, the last line that a process of its own prints."""
 
     first_result_s: float
     """From the process's start."""
@@ -80,13 +80,6 @@ class Timings:
     realtime: PaceTimes
     """One step a chunk."""
     peak_gpu_memory_mb: float | None
-
-
-@dataclass(frozen=True)
-class StepMeasurement:
-    """One way to run the step, measured; in JSON, the last line that a process of its own prints."""
-
-    timings: Timings
     engine: str
     """What ran the steps, with its version."""
     cuda_graph: bool | None
@@ -99,13 +92,17 @@ class StepMeasurement:
     """Launches of RNN-T evaluations after those in the step."""
 
 
-def time_steps(step: Step, steps: int, chunk_s: float, paced: int | None = None) -> Timings:
-    """Time `steps` steps back to back and `paced` of them (None: a fifth) one every `chunk_s` seconds, each after a warm-up of its own."""
+def time_steps(step: Step, steps: int, chunk_s: float, paced: int | None = None) -> dict[str, Any]:
+    """Time `steps` steps back to back and `paced` of them (None: a fifth) one every `chunk_s` seconds, each after a warm-up of its own.
+
+    Returns the keys of a StepMeasurement that every process can tell.
+    """
     step(0)
     first_result_s = process_age_s()
     fast = _timed(step, steps, 0.0)
     realtime = _timed(step, steps // PACED_SHARE if paced is None else paced, chunk_s)
-    return Timings(first_result_s, fast, realtime, gpu_memory_mb())
+    timed = {"first_result_s": first_result_s, "fast": fast, "realtime": realtime}
+    return timed | {"peak_gpu_memory_mb": gpu_memory_mb()}
 
 
 def copy_bandwidth(copy: Callable[[], object], wait: Callable[[], object]) -> float:

@@ -35,11 +35,11 @@ def measure_backend(
         taken += 1
         state = backend.step(windows[index % WINDOWS], ALL_VALID, state).state
 
-    timings = time_steps(step, steps, bundle.chunk_samples / bundle.sample_rate, paced)
+    timed = time_steps(step, steps, bundle.chunk_samples / bundle.sample_rate, paced)
     turns = backend.further_turns
     engine = backend.name.partition("-")[0]
     return StepMeasurement(
-        timings=timings,
+        **timed,
         engine=f"{engine} {import_module(engine).__version__}",
         cuda_graph=backend.cuda_graph,
         launches_per_step=backend.kernels_per_step,

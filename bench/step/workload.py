@@ -63,7 +63,9 @@ def step_work(path: Path) -> list[GroupWork]:
         ) from error
     values = ((value.name, value.type.tensor_type) for value in (*graph.value_info, *graph.input, *graph.output))
     shapes = [
-        (name, [dim.dim_value for dim in kind.shape.dim], kind.elem_type) for name, kind in values if _static(kind)
+        (name, [dim.dim_value for dim in kind.shape.dim], kind.elem_type)
+        for name, kind in values
+        if all(dim.HasField("dim_value") for dim in kind.shape.dim)
     ]
     shapes += [(constant.name, constant.dims, constant.data_type) for constant in graph.initializer]
     # By name an array of a tensor's shape and type, in the memory of one element.
@@ -100,10 +102,6 @@ def step_work(path: Path) -> list[GroupWork]:
             left, right = (tensors[name].shape for name in node.input[:2])
             group.multiply_adds[kind] += tensors[node.output[0]].size * _inner(node, left, right)
     return [groups[name] for name in GROUPS if name in groups]
-
-
-def _static(kind: onnx.TypeProto.Tensor) -> bool:
-    return all(dim.HasField("dim_value") for dim in kind.shape.dim)
 
 
 def _inner(node: onnx.NodeProto, left: Sequence[int], right: Sequence[int]) -> int:

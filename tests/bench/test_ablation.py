@@ -21,7 +21,7 @@ from bench.pages.terminal import print_written
 from bench.results import OnSpeech, ResultFile, SpeechRow, StepRow, UtteranceRecord, read_result, write_result
 from bench.speech.recognise import Options as SpeechBench
 from bench.step import step_times
-from bench.step.timing import PaceTimes, StepMeasurement, Timings, Variant
+from bench.step.timing import PaceTimes, StepMeasurement, Variant
 from calibration.record import calibration_path
 from engines.__main__ import parse_args as parse_engines
 from runtime.bundle import read_bundle
@@ -71,9 +71,9 @@ class Children:
         args = Variant(**json.loads(words[0]))
         assert args.graph is graph
         pace = PaceTimes([1e-3 if graph else 2e-3] * args.steps, None, None)
-        timings = Timings(1.0, pace, PaceTimes(pace.seconds[: args.paced], None, None), 500.0)
+        timed = (1.0, pace, PaceTimes(pace.seconds[: args.paced], None, None), 500.0)
         on_gpu = args.backend == "tensorrt"
-        measured = StepMeasurement(timings, "engine 1", graph if on_gpu else None, None, 1000, 1e9 if on_gpu else None)
+        measured = StepMeasurement(*timed, "engine 1", graph if on_gpu else None, None, 1000, 1e9 if on_gpu else None)
         self.printed = f"TensorRT says hello\n{json.dumps(asdict(measured))}\n"
         return f"steps {Path(args.bundle).name} {args.precision}{' graph' if graph else ''}"
 
