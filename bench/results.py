@@ -288,6 +288,11 @@ class ResultFile(Report):
     left_out: dict[str, str] = Field(default_factory=dict)
     """Of a ladder or an ablation: what was not measured, and why."""
 
+    @property
+    def functional_check(self) -> bool:
+        """Whether a row was measured without a GPU."""
+        return any(row.functional_check for row in self.rows)
+
     def rows_of(self, kind: type[_Model]) -> list[_Model]:
         """The rows of one kind."""
         return [row for row in self.rows if isinstance(row, kind)]

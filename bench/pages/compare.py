@@ -132,7 +132,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> None:  # noq
             print_table(shown, console)
     if any(change.interval for comparison in compared for change in comparison.figures.values()):
         console.print(NOISE, highlight=False)
-    if any(row.functional_check for row in (*a.rows, *b.rows)):
+    if a.functional_check or b.functional_check:
         console.print(CHECK, style="bold yellow")
 
 

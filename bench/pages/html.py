@@ -8,8 +8,8 @@ import tyro
 from rich.console import Console
 
 from bench.figures import CHECK, data_label
-from bench.pages.html_plots import Plot, error_plot, latency_plot, step_plot, waterfall_plot
-from bench.pages.tables import result_tables
+from bench.pages.plots import report_plots
+from bench.pages.result_tables import result_tables
 from bench.partials import changes
 from bench.results import AnyRow, ResultFile, UtteranceRecord, read_result, read_results
 from bench.score.words import Alignment, aligned
@@ -96,13 +96,14 @@ def page(name: str, result: ResultFile) -> str:
     if not result.utterances:
         raise InputError(f"{name}: expected a result with transcripts, found none; `make results` shows its figures")
     groups = list(_groups(result))
+    clips = {group.title: [clip.alignment for clip in group.transcripts if clip.alignment] for group in groups}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         name=name,
         result=result,
-        check=CHECK if any(row.functional_check for row in result.rows) else None,
+        check=CHECK if result.functional_check else None,
         tables=list(result_tables(result)),
-        plots=_plots(result, groups),
+        plots=report_plots(result, clips),
         groups=groups,
         step_s=STEP_S,
     )
@@ -131,11 +132,3 @@ def _transcript(record: UtteranceRecord, *, scored: bool) -> Transcript:
     texts = changes([*record.partials, (final_s, record.hypothesis)]) if record.partials else []
     end_s = round(STEP_S * (int(final_s / STEP_S) + 1), 1)
     return Transcript(record, aligned(record) if scored else None, texts, end_s)
-
-
-def _plots(result: ResultFile, groups: list[Group]) -> list[Plot]:
-    clips = {
-        group.title: [each.alignment for each in group.transcripts if each.alignment is not None] for group in groups
-    }
-    made = (waterfall_plot(result.rows), latency_plot(result.rows), step_plot(result.rows), error_plot(clips))
-    return [plot for plot in made if plot is not None]

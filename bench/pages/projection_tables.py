@@ -29,8 +29,8 @@ STEPS = [
 ]
 
 
-def projection_table(projection: Projection) -> Table:
-    """Return a projection's groups, kernels and step, each with its range."""
+def projection_tables(projection: Projection) -> list[Table]:
+    """Return the table of a projection's groups, kernels and step, each with its range."""
     rows = []
     for group in projection.groups:
         counted = (f"{size / 1e6:.2f}" for size in (group.constant_bytes, group.io_bytes, group.node_bytes))
@@ -45,7 +45,7 @@ def projection_table(projection: Projection) -> Table:
         }
         rows += [[what, "", "", "", "", span, LABEL] for what, span in spans.items()]
     model = f"{projection.model}, look-ahead {projection.lookahead_ms} ms, {projection.precision}"
-    return Table(f"{projection.gpu}: {LABEL}\n{model}", GROUPS, rows)
+    return [Table(f"{projection.gpu}: {LABEL}\n{model}", GROUPS, rows)]
 
 
 def projection_notes(projection: Projection) -> list[str]:
