@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from bench.process import number, output
+from bench.process import number, output, smi
 from bench.results import DataProvenance, Provenance
 from runtime.stamp import plan_path, read_stamp
 
@@ -22,15 +23,11 @@ def collect(argv: Sequence[str], data: list[DataProvenance]) -> Provenance:
         argv: the arguments of `python -m bench`.
         data: the data sets measured on.
     """
-    gpu, driver, clock, power = _gpu()
     return Provenance(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=commit(),
         command=command(argv),
-        gpu=gpu,
-        driver=driver,
-        sm_clock_mhz=number(clock),
-        power_w=number(power),
+        **_gpu(),
         tensorrt=_version("tensorrt-cu12", "tensorrt"),
         cuda=_cuda(),
         onnxruntime=_version("onnxruntime-gpu", "onnxruntime"),
@@ -77,13 +74,13 @@ def cpu() -> str:
     return f"{names[0] if names else platform.processor() or platform.machine()}, {cores} cores"
 
 
-def _gpu() -> tuple[str | None, str | None, str | None, str | None]:
-    """Return name, driver, SM clock in MHz now and power limit in W of the first visible GPU; all None without one."""
+def _gpu() -> dict[str, Any]:
+    """Return what a provenance says of the first visible GPU, as it is now; nothing without one."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
-    query = ["--query-gpu=name,driver_version,clocks.sm,power.limit", "--format=csv,noheader,nounits"]
-    rows = output("nvidia-smi", *query, *([f"--id={visible}"] if visible else []))
-    fields = rows.splitlines()[0].split(", ") if rows else []
-    return (fields[0], fields[1], fields[2], fields[3]) if len(fields) == 4 else (None, None, None, None)
+    gpus = smi("gpu", "name,driver_version,clocks.sm,power.limit", *([f"--id={visible}"] if visible else []))
+    for name, driver, clock, power in gpus[:1]:
+        return {"gpu": name, "driver": driver, "sm_clock_mhz": number(clock), "power_w": number(power)}
+    return {}
 
 
 def _cuda() -> str | None:

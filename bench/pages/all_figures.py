@@ -1,14 +1,14 @@
 """bench/results/README.md: every figure of the published result files, in tables."""
 
 from collections.abc import Sequence
+from itertools import chain, starmap
 from operator import attrgetter
 from pathlib import Path
 
 from bench.figures import Column
-from bench.pages.bargein_tables import bargein_tables
 from bench.pages.combinations import COSTS, DECIDING, TIMES, combinations, is_ablation
-from bench.pages.int8_tables import accuracy_tables
 from bench.pages.plots import ablation_plots
+from bench.pages.report_tables import accuracy_tables, bargein_tables
 from bench.pages.result_tables import (
     ENDPOINTS,
     FINAL,
@@ -48,27 +48,23 @@ def all_figures(folder: Path) -> str:
         [measured for measured in rows_of(results, kind) if _is_shown(measured.row)]
         for kind in (SpeechRow, StepRow, StreamsRow)
     )
+    ladder = [Labelled(row, file.provenance) for file in results for pair in ladder_rows(file) for row in pair]
     sections = {
-        "Speech": labelled((SPEECH[0], PACE, LM, *SPEECH[1:-1], FIRST_PARTIAL, FINAL, MEMORY), speech),
-        "Endpoints": labelled((LM, *ENDPOINTS), ended),
-        "From speech onset to the first text": _waterfalls(ended),
-        "The step alone": labelled(STEPS, steps),
-        "Streams at once, a thread each": "\n\n".join(
-            filter(None, [labelled(STREAMS, streams), *map(_streams, results)])
-        ),
-        "The ladder": labelled(
-            (Column("Rung", lambda row: row.rung), *STEPS),
-            [Labelled(row, file.provenance) for file in results for pair in ladder_rows(file) for row in pair],
-        ),
+        "Speech": [labelled((SPEECH[0], PACE, LM, *SPEECH[1:-1], FIRST_PARTIAL, FINAL, MEMORY), speech)],
+        "Endpoints": [labelled((LM, *ENDPOINTS), ended)],
+        "From speech onset to the first text": [_waterfalls(ended)],
+        "The step alone": [labelled(STEPS, steps)],
+        "Streams at once, a thread each": [labelled(STREAMS, streams), *map(_streams, results)],
+        "The ladder": [labelled((Column("Rung", attrgetter("rung")), *STEPS), ladder)],
         "The ablation": _ablations({name: result for name, result in found.items() if is_ablation(result)}),
-        "INT8 against FP32 on calibration speech": "\n\n".join(
+        "INT8 against FP32 on calibration speech": chain.from_iterable(
             map(_accuracy, read_results(folder, AccuracyReport).values())
         ),
-        "Left out": _left_out(found),
-        "Barge-in": "\n\n".join(map(_bargein, read_results(folder, BargeInFile).values())),
+        "Left out": starmap(_left_out, found.items()),
+        "Barge-in": chain.from_iterable(map(_bargein, read_results(folder, BargeInFile).values())),
     }
-    parts = [f"## {title}\n\n{text}" for title, text in sections.items() if text]
-    return "\n\n".join([INTRODUCTION, *parts]) + "\n"
+    written = {title: "\n\n".join(filter(None, parts)) for title, parts in sections.items()}
+    return "\n\n".join([INTRODUCTION, *(f"## {title}\n\n{text}" for title, text in written.items() if text)]) + "\n"
 
 
 def _is_shown(row: object) -> bool:
@@ -92,34 +88,30 @@ def _streams(result: ResultFile) -> str:
     return f"- {labels}: {streams_sentence(rows)}"
 
 
-def _ablations(ablations: dict[str, ResultFile]) -> str:
-    compared = [combination for result in ablations.values() for combination in combinations(result)]
+def _ablations(ablations: dict[str, ResultFile]) -> list[str]:
+    compared = list(chain.from_iterable(map(combinations, ablations.values())))
     plots = [f"{name}-{plot.name}" for name, result in ablations.items() for plot in ablation_plots(result)]
-    shown = markdown(table("", (*LABELS, *DECIDING, *COSTS, *TIMES), compared))
-    return "\n\n".join([shown, *(f"![{plot}]({plot}.svg)" for plot in plots)]) if ablations else ""
+    shown = markdown(table("", (*LABELS, *DECIDING, *COSTS, *TIMES), compared)) if compared else ""
+    return [shown, *(f"![{plot}]({plot}.svg)" for plot in plots)]
 
 
-def _left_out(found: dict[str, ResultFile]) -> str:
+def _left_out(name: str, result: ResultFile) -> str:
     """Return what a ladder or an ablation of whole data sets did not measure, and why."""
-    return "\n\n".join(
-        f"{name}:\n" + "\n".join(f"- {what}: {reason}" for what, reason in result.left_out.items())
-        for name, result in found.items()
-        if result.left_out and (is_ablation(result) or not combinations(result))
-    )
+    lines = [f"- {what}: {reason}" for what, reason in result.left_out.items()]
+    return "\n".join([f"{name}:", *lines]) if lines and (is_ablation(result) or not combinations(result)) else ""
 
 
-def _accuracy(report: AccuracyReport) -> str:
-    tables = [f"{shown.title}:\n\n{markdown(shown)}" for shown in accuracy_tables(report)]
-    return "\n\n".join([f"{report.model}, {report.lookahead_ms} ms, onnxruntime-cpu.", *tables])
+def _accuracy(report: AccuracyReport) -> list[str]:
+    return [f"{report.model}, {report.lookahead_ms} ms, onnxruntime-cpu.", *map(_titled, accuracy_tables(report))]
 
 
-def _bargein(result: BargeInFile) -> str:
-    token = ", a confirming token" if result.rules["confirming_token"] else ""
-    title = f"{result.model}, {result.lookahead_ms} ms, {result.precision} on {result.backend}{token}:"
-    everything, by_level = bargein_tables(result)
+def _bargein(result: BargeInFile) -> list[str]:
     note = (
         "Without the reference an alarm by the echo up to 200 ms before the onset passes for a detection. "
         "Stale: partials from before the cut. Leaks: transcripts that differ from a fresh stream's."
     )
-    scenes = f"Scenes: {result.definitions['scenes']}. {note}"
-    return "\n\n".join([title, markdown(everything), f"{by_level.title}:", markdown(by_level), scenes])
+    return [*map(_titled, bargein_tables(result)), f"Scenes: {result.definitions['scenes']}. {note}"]
+
+
+def _titled(shown: Table) -> str:
+    return f"{shown.title}:\n\n{markdown(shown)}"

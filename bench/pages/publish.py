@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench.pages import results_page
 from bench.pages.plots import Inspection
-from bench.pages.terminal import TABLES
+from bench.pages.report_tables import TABLES
 from bench.results import Report, ResultFile, read_result
 from runtime.files import written_whole
 

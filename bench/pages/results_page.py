@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bench.pages.combinations import COSTS, DECIDING, combinations, is_ablation
 from bench.pages.drawing import Plot
 from bench.pages.overview import NOTE, overview
 from bench.pages.plots import ablation_plots, page_plots
-from bench.pages.projection_tables import BOUNDS, projected
+from bench.pages.report_tables import PROJECTED
 from bench.pages.tables import MODEL, PRECISION, Labelled, Table, joined, markdown, table
 from bench.results import ResultFile, read_results
 from bench.step.projection import LABEL, Projection
@@ -24,6 +25,10 @@ from runtime.files import written_whole
 
 START = "<!-- results:start -->"
 END = "<!-- results:end -->"
+BOUNDS = (
+    "Low: the bytes at the best bandwidth. High: nothing fused or overlapped, the clock throttled, the measured cost of every "
+    "kernel on top. `bench/results/projections/*.json` list the assumptions and their sources."
+)
 ALL_FIGURES = "README.md"
 """The page of all figures, among the result files."""
 
@@ -96,8 +101,8 @@ def _tables(results: Sequence[ResultFile], projections: Sequence[Projection], dr
         _ablation([result for result in results if is_ablation(result) and result.provenance.gpu]),
         _ladder([result for result in results if ladder_rows(result)]),
         *(
-            f"**{gpu} ({LABEL})**\n\n{markdown(projected([each for each in projections if each.gpu == gpu]))}\n\n{BOUNDS}"
-            for gpu in sorted({projection.gpu for projection in projections})
+            f"**{gpu} ({LABEL})**\n\n{markdown(table('', PROJECTED, of_gpu))}\n\n{BOUNDS}"
+            for gpu, of_gpu in groupby(sorted(projections, key=attrgetter("gpu")), attrgetter("gpu"))
         ),
         markdown(Table("", pairs[0], pairs[1:])) if pairs else "",
         f"All figures, with endpoints, barge-in and what was left out: [{link}/{ALL_FIGURES}]({link}/{ALL_FIGURES}).",

@@ -1,34 +1,20 @@
 """What a bench wrote, on the terminal: its tables, readable at 120 columns, and the lines behind them."""
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from bench.figures import CHECK
-from bench.pages.bargein_tables import bargein_tables
-from bench.pages.int8_tables import accuracy_tables
 from bench.pages.plots import ablation_plots
-from bench.pages.projection_tables import projection_notes, projection_tables
-from bench.pages.result_tables import result_tables, streams_sentence
+from bench.pages.report_tables import TABLES, projection_notes
+from bench.pages.result_tables import streams_sentence
 from bench.pages.tables import Table
 from bench.results import Report, ResultFile, StreamsRow
 from bench.session import Written
-from bench.speech.bargein import BargeInFile
-from bench.step.int8_accuracy import AccuracyReport
 from bench.step.projection import Projection
 from runtime.errors import InputError
 from runtime.files import written_whole
-
-TABLES: dict[type[Report], Callable[[Any], Iterable[Table]]] = {
-    ResultFile: result_tables,
-    BargeInFile: bargein_tables,
-    AccuracyReport: accuracy_tables,
-    Projection: projection_tables,
-}
-"""Kind of file that a bench writes -> its tables."""
 
 
 def print_written(written: Written, console: Console) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.__main__ import run as run_command
 from bench.pages import results_page
-from bench.pages.projection_tables import projection_notes, projection_tables
+from bench.pages.report_tables import projection_notes, projection_tables
 from bench.pages.results_page import END, START
 from bench.results import ResultFile, read_result, read_results, write_result
 from bench.step.project import MeasuredRow, Options, group_range, run, step_range
