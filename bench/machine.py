@@ -1,6 +1,5 @@
 """What a figure was measured on: hardware, versions, commit, command."""
 
-import contextlib
 import os
 import platform
 import shlex
@@ -23,13 +22,16 @@ def collect(argv: Sequence[str], data: list[DataProvenance]) -> Provenance:
         argv: the arguments of `python -m bench`.
         data: the data sets measured on.
     """
+    gpu = _gpu()
+    import onnxruntime  # heavy, and needed by a run only
+
     return Provenance(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=commit(),
         command=command(argv),
-        **_gpu(),
+        **gpu,
         tensorrt=_version("tensorrt-cu12", "tensorrt"),
-        cuda=_cuda(),
+        cuda=getattr(onnxruntime, "cuda_version", None) or None,  # that it was built for
         onnxruntime=_version("onnxruntime-gpu", "onnxruntime"),
         python=platform.python_version(),
         cpu=cpu(),
@@ -83,16 +85,6 @@ def _gpu() -> dict[str, Any]:
     return {}
 
 
-def _cuda() -> str | None:
-    """Return the CUDA version that ONNX Runtime was built for; None for its CPU build."""
-    import onnxruntime  # heavy, and needed by a run only
-
-    return getattr(onnxruntime, "cuda_version", None) or None
-
-
 def _version(*names: str) -> str | None:
     """Return the version of the first of these packages that is installed."""
-    for name in names:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return metadata.version(name)
-    return None
+    return next((found.version for name in names for found in metadata.distributions(name=name)), None)

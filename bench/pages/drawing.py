@@ -40,6 +40,7 @@ STYLE = {
     "xtick.color": INK,
     "ytick.color": INK,
     "ytick.left": False,
+    "errorbar.capsize": 3,
     "grid.color": LINE,
     "legend.frameon": False,
     "legend.fontsize": 9,
@@ -127,7 +128,7 @@ def bar_plot(name: str, title: str, note: str, bars: Sequence[Bar], *, digits: i
         axes = figure.add_subplot()
         for level, bar in enumerate(bars):
             axes.barh(level, bar.p50, color=bar.colour, alpha=bar.opacity, height=0.7)
-            axes.errorbar([bar.p50], [level], xerr=[[0.0], [bar.high - bar.p50]], color=INK, capsize=3, linewidth=1)
+            axes.errorbar([bar.p50], [level], xerr=[[0.0], [bar.high - bar.p50]], color=INK, linewidth=1)
             write_beside(axes, bar.high, level, f"{bar.p50:.{digits}f} / {bar.high:.{digits}f}")
         axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
         axes.invert_yaxis()

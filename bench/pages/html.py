@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import tyro
@@ -11,7 +12,7 @@ from bench.figures import CHECK, data_label
 from bench.pages.plots import report_plots
 from bench.pages.result_tables import result_tables
 from bench.partials import changes
-from bench.results import AnyRow, ResultFile, UtteranceRecord, read_result, read_results
+from bench.results import ResultFile, UtteranceRecord, read_result, read_results
 from bench.score.words import Alignment, aligned
 from runtime.errors import InputError
 from runtime.files import written_whole
@@ -19,6 +20,8 @@ from runtime.files import written_whole
 FOLDERS = (Path("build/results"), Path("bench/results"))
 """Where the newest result is looked for."""
 TEMPLATE = Path(__file__).with_name("report.html")
+KIND = attrgetter("data", "mode", "combination")
+"""What an utterance and its row share."""
 STEP_S = 0.1
 """Step of the slider through a clip's partials, in seconds."""
 
@@ -110,21 +113,17 @@ def page(name: str, result: ResultFile) -> str:
 
 
 def _groups(result: ResultFile) -> Iterator[Group]:
-    rows = {_kind(row): row for row in result.rows}
-    for kind in dict.fromkeys(map(_kind, result.utterances)):
-        records = [record for record in result.utterances if _kind(record) == kind]
+    rows = {KIND(row): row for row in result.rows}
+    for kind in dict.fromkeys(map(KIND, result.utterances)):
+        records = [record for record in result.utterances if KIND(record) == kind]
         if kind not in rows:
             raise InputError(f"expected a row of {records[0].data}, {records[0].mode}, found none; measure again")
         row = rows[kind]
         wer = getattr(row, "wer", None)
         transcripts = [_transcript(record, scored=wer is not None) for record in records]
-        transcripts.sort(key=lambda each: each.alignment.wer if each.alignment else 0.0, reverse=True)
+        transcripts.sort(key=lambda clip: clip.alignment.wer if clip.alignment else 0.0, reverse=True)
         title = data_label(row) if row.combination is None else f"{row.combination}: {data_label(row)}"
         yield Group(title, wer, transcripts)
-
-
-def _kind(of: AnyRow | UtteranceRecord) -> tuple[str, str, str | None]:
-    return of.data, of.mode, of.combination
 
 
 def _transcript(record: UtteranceRecord, *, scored: bool) -> Transcript:

@@ -158,7 +158,6 @@ def wer_plot(compared: Sequence[Combination]) -> Plot:
                     markersize=9,
                     markerfacecolor="none",  # one that lies on another leaves it visible
                     markeredgewidth=2,
-                    capsize=4,
                     label=combination.precision,
                 )
             low, high = axes.get_ylim()
@@ -200,24 +199,21 @@ def distribution_plot(steps: Sequence[Labelled[StepRow]]) -> Plot:
                 times = {float(percent): ms for percent, ms in lines[precision, graph].items()}
                 upper = [percent for percent in sorted(times) if 50 <= percent < 100]
                 axes.plot(
-                    list(map(_tail, upper)),
+                    [percent / 100 for percent in upper],
                     [times[percent] for percent in upper],
                     color=looks[precision][0],
                     linestyle="-" if graph else "--",
                     marker=".",
                     label=precision if graph else f"{precision}, no graph",
                 )
-            axes.set_xticks(list(map(_tail, TICKS)), [f"{percent:g}" for percent in TICKS])
+            axes.set_xscale("logit")  # each tenth of the rest has about as much room as the nine before it
+            axes.set_xticks([percent / 100 for percent in TICKS], [f"{percent:g}" for percent in TICKS])
+            axes.set_xticks([], minor=True)
             axes.set_ylim(bottom=0)
             axes.set(title=model, xlabel="percent of steps", ylabel="take at most ms")
         draw_legend(figure)
 
     return Plot("steps", "Step time's distribution, back to back", _measured(steps), draw, 1.2 + 2.6 * below)
-
-
-def _tail(percent: float) -> float:
-    """Return where a percent lies on an axis that gives each tenth of the rest as much room as the nine before it."""
-    return -float(np.log10(1 - percent / 100))
 
 
 def memory_plot(inspections: Sequence[Inspection]) -> Plot:
@@ -240,8 +236,6 @@ def error_plot(clips: Mapping[str, Sequence[Alignment]]) -> Plot:
     """Return the plot of each clip's errors over its reference's words, by kind: a panel for each title."""
 
     def draw(figure: "Figure") -> None:
-        from matplotlib.ticker import MaxNLocator
-
         for axes, title in zip(figure.subplots(len(clips), sharey=True, squeeze=False).flat, clips, strict=True):
             places, below = np.arange(len(clips[title])) + 1, np.zeros(len(clips[title]))
             for kind, colour in zip(("substitutions", "deletions", "insertions"), ERRORS, strict=True):
@@ -250,7 +244,7 @@ def error_plot(clips: Mapping[str, Sequence[Alignment]]) -> Plot:
                 below += heights
             axes.set(title=title, xlim=(0.4, len(places) + 0.6), ylabel="WER, %")
             axes.grid(visible=False, axis="x")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.locator_params("x", integer=True)
         figure.axes[-1].set_xlabel("clips, most errors first")
         draw_legend(figure)
 

@@ -28,15 +28,7 @@ BARGEIN = (
     Column("Leaks", lambda row: str(row.leaks)),
 )
 BY_LEVEL = (Column("User dBFS", lambda row: str(row.level_dbfs)), DETECT, MISSED, LOST, FIRST_LOST)
-GROUPS = [
-    "",
-    "constants\nMB",
-    "in, out\nMB",
-    "unfused\nMB",
-    "multiply-adds\nM",
-    "low - high\nms, RTF",
-    "times are",
-]
+GROUPS = ["", "constants\nMB", "in, out\nMB", "unfused\nMB", "multiply-adds\nM", "low - high\nms, RTF", "times are"]
 
 
 def bargein_tables(result: BargeInFile) -> list[Table]:
@@ -123,11 +115,6 @@ def _memory(projection: Projection) -> str:
     return "-" if projection.gpu_memory_mb is None else f"about {projection.gpu_memory_mb:.0f}"
 
 
-def _source(projection: Projection) -> str:
-    source = projection.source
-    return f"{source.kernels} kernels of TensorRT {source.tensorrt} on {source.gpu}"
-
-
 PROJECTED = (
     Column("Model", _model),
     Column("Precision", attrgetter("precision")),
@@ -135,7 +122,7 @@ PROJECTED = (
     Column("Step ms, low - high (projection)", lambda projection: _ms(projection.steps[0])),
     Column("RTF, low - high (projection)", lambda projection: _rtf(projection.steps[0])),
     Column("GPU memory MB (projection)", _memory),
-    Column("From", _source),
+    Column("From", lambda made: f"{made.kernels} kernels of TensorRT {made.tensorrt} on {made.gpu}").of("source"),
 )
 """Of a projection, in a table of several: its step with a CUDA graph where there is one."""
 

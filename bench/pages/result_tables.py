@@ -13,7 +13,6 @@ PACE = Column("Pace", lambda row: PACES[row.pace])
 DATA = Column("Data", data_label)
 MEMORY = Column("Peak\nMB", memory_label)
 STEP = column("step_ms", "p50", "p95", "p99")
-DECODING = column("decode_ms", "p50", "p95")
 FIRST_PARTIAL = column("first_partial_onset_ms", "p50", "p95")
 FINAL = column("final_ms", "p50", "p95", title="Final")
 SPEECH_END = column("final_speech_end_ms", "p50", "p95")
@@ -24,7 +23,7 @@ SPEECH = (
     column("cer"),
     column("rtf", "p50", "p95"),
     STEP,
-    DECODING,
+    column("decode_ms", "p50", "p95"),
     column("churn", title="Churn"),
     MEMORY,
 )
