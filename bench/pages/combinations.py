@@ -19,11 +19,6 @@ class Combination(Labelled[Row]):
     """The same without a graph."""
 
     @property
-    def engine(self) -> str:
-        """What ran the model; its columns say whether in a CUDA graph."""
-        return self.software
-
-    @property
     def steps(self) -> StepRow | None:
         """The step as the runtime runs it: in a CUDA graph where there are any."""
         return self.graph or self.plain
@@ -37,7 +32,8 @@ def combinations(result: ResultFile) -> list[Combination]:
         speech = [row for row in rows if isinstance(row, SpeechRow) and row.mode == "utterance"]
         steps = {bool(row.cuda_graph): row for row in rows if isinstance(row, StepRow) and row.pace == "fast"}
         together = speech[-1] if speech else None  # the row of all data sets comes last
-        found.append(Combination(rows[0], result.provenance, together, steps.get(True), steps.get(False)))
+        shared = rows[0].with_(cuda_graph=None)  # of both
+        found.append(Combination(shared, result.provenance, together, steps.get(True), steps.get(False)))
     return found
 
 

@@ -71,11 +71,6 @@ class Plot:
     """Without the title, in inches."""
     width_in: float = WIDTH_IN
 
-    @property
-    def wide(self) -> bool:
-        """Whether it needs the whole width of an HTML page."""
-        return self.width_in > WIDTH_IN
-
     def svg(self) -> str:
         """Return the text of its file, with title and note above. Raises InputError where matplotlib is missing."""
         return re.sub(r"[ \t]+$", "", self._drawn(f"{self.title}\n{self.note}"), flags=re.MULTILINE)

@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 
 from bench.figures import CHECK, data_label
+from bench.pages.drawing import WIDTH_IN
 from bench.pages.plots import report_plots
 from bench.pages.result_tables import result_tables
 from bench.partials import changes
@@ -107,6 +108,7 @@ def page(name: str, result: ResultFile) -> str:
         check=CHECK if result.functional_check else None,
         tables=list(result_tables(result)),
         plots=report_plots(result, clips),
+        half_in=WIDTH_IN,
         groups=groups,
         step_s=STEP_S,
     )

@@ -1,6 +1,6 @@
 """RESULTS.md's main table: one row a configuration, its data sets side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -45,16 +45,20 @@ class Configuration(Labelled[SpeechRow | StepRow]):
         return None if self.on_cpu else self.row
 
     @property
-    def recognises(self) -> tuple[object, ...]:
+    def recognises(self) -> tuple[str, int, str, str]:
         """What its error rate is of, whatever it ran on."""
-        return self.row.model, self.row.lookahead_ms, self.row.decoder, self.lm
+        return self.row.model, self.row.lookahead_ms, self.lm, self.row.decoder
 
 
 def overview(results: Sequence[ResultFile]) -> str:
     """Return the table: all measured on a GPU; of a CPU NeMo's own error rates, and what no row of a GPU recognises with."""
     found = [configuration for result in results for configuration in configurations(result)]
     by_gpu = {configuration.recognises for configuration in found if not configuration.on_cpu}
-    kept = sorted((configuration for configuration in found if _is_shown(configuration, by_gpu)), key=_place)
+    kept = sorted(
+        (configuration for configuration in found if _is_shown(configuration, by_gpu)),
+        # Trained weights first, a GPU's rows before a CPU's.
+        key=lambda shown: (shown.row.weights != "trained", shown.recognises[:2], shown.on_cpu, shown.recognises),
+    )
     data = list(
         dict.fromkeys(row.data for configuration in kept for row in configuration.rows if isinstance(row, SpeechRow))
     )
@@ -93,12 +97,6 @@ def configurations(result: ResultFile) -> list[Configuration]:
     return found
 
 
-def _is_shown(configuration: Configuration, by_gpu: set[tuple[object, ...]]) -> bool:
+def _is_shown(configuration: Configuration, by_gpu: Container[object]) -> bool:
     mode, known = configuration.row.mode, configuration.recognises in by_gpu
     return not configuration.on_cpu or mode == "offline" or (mode != "steps" and not known)
-
-
-def _place(configuration: Configuration) -> tuple[object, ...]:
-    """Return the sort key: trained weights first, a GPU's rows before a CPU's."""
-    row, on_cpu = configuration.row, configuration.on_cpu
-    return row.weights != "trained", row.model, row.lookahead_ms, on_cpu, configuration.lm, row.decoder

@@ -69,7 +69,7 @@ class Inspection(Report):
 
 def page_plots(folder: Path, results: Sequence[ResultFile]) -> list[Plot]:
     """Return RESULTS.md's plots, none of what was not measured. Raises InputError for a broken inspection in the results' folder."""
-    texts = [text for text in _with_waterfall(results) if text.row.limit is None]
+    texts = [text for text in rows_of(results, EndpointRow) if text.row.waterfall and text.row.limit is None]
     ablations = [result for result in results if is_ablation(result) and result.provenance.gpu]
     steps = [step for step in rows_of(results, StepRow) if step.row.pace == "fast" and is_runtime(step.row)]
     held = [found for found in read_results(folder, Inspection).values() if found.plan is not None]
@@ -91,12 +91,13 @@ def report_plots(result: ResultFile, clips: Mapping[str, Sequence[Alignment]]) -
     """Return the plots of a run's HTML page; `clips`: title -> alignments, in their order on the page."""
     latency_bars, step_bars = [], []
     for row in result.rows:
+        name = "\n".join(filter(None, (row.combination, data_label(row))))
         for what, key in LATENCIES.items():
-            latency_bars += _bars(row, key, "p95", _lines(row, what))
-        step_bars += _bars(row, "step_ms", "p99", _lines(row, graph_label(row).removeprefix(", ")))
+            latency_bars += _bars(row, key, "p95", f"{name}\n{what}")
+        step_bars += _bars(row, "step_ms", "p99", f"{name}{graph_label(row)}")
     several = {title: alignments for title, alignments in clips.items() if len(alignments) > 1}
     return _of_what_is_there(
-        (waterfall_plot, _with_waterfall([result])),
+        (waterfall_plot, [text for text in rows_of([result], EndpointRow) if text.row.waterfall]),
         (partial(bar_plot, "latency", "Latency", "Bar to p50, whisker to p95, in ms.", digits=0), latency_bars),
         (partial(bar_plot, "steps", "Step time", "Bar to p50, whisker to p99, in ms.", digits=2), step_bars),
         (error_plot, several),
@@ -105,10 +106,6 @@ def report_plots(result: ResultFile, clips: Mapping[str, Sequence[Alignment]]) -
 
 def _of_what_is_there(*plots: tuple[Callable[[Any], Plot], Collection[object]]) -> list[Plot]:
     return [plot(shown) for plot, shown in plots if shown]
-
-
-def _with_waterfall(results: Sequence[ResultFile]) -> list[Labelled[EndpointRow]]:
-    return [text for text in rows_of(results, EndpointRow) if text.row.waterfall]
 
 
 def _with_wer(compared: Iterable[Combination]) -> list[Combination]:
@@ -190,10 +187,11 @@ def distribution_plot(steps: Sequence[Labelled[StepRow]]) -> Plot:
     def draw(figure: "Figure") -> None:
         for place, (model, group) in enumerate(panels.items(), 1):
             axes = figure.add_subplot(below, min(len(panels), 2), place)
-            # The ladder measures the runtime once more, beside NeMo: the last of a kind is drawn.
-            group.sort(key=lambda step: step.row.rung is None)
+            # The first of a kind is drawn, the ladder's last: it measures the runtime once more, beside NeMo.
+            in_turn = sorted(group, key=lambda step: step.row.rung is not None)
             lines = {
-                (step.precision, step.row.cuda_graph is not False): step.row.step_ms_percentiles or {} for step in group
+                (step.precision, step.row.cuda_graph is not False): step.row.step_ms_percentiles or {}
+                for step in reversed(in_turn)
             }
             for precision, graph in sorted(lines):
                 times = {float(percent): ms for percent, ms in lines[precision, graph].items()}
@@ -256,10 +254,6 @@ def _bars(row: Row, key: str, high: str, name: str, *look: Any) -> list[Bar]:
     """Return the bar of a row's figure, if it has one."""
     p50, high_ms = (getattr(row, f"{key}_{percentile}", None) for percentile in ("p50", high))
     return [] if p50 is None or high_ms is None else [Bar(name, p50, high_ms, *look)]
-
-
-def _lines(row: Row, what: str) -> str:
-    return "\n".join(filter(None, (row.combination, data_label(row), what)))
 
 
 def _panels(shown: Iterable[_Labelled]) -> dict[str, list[_Labelled]]:

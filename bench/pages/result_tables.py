@@ -8,8 +8,7 @@ from bench.pages.combinations import COSTS, DECIDING, NAME, TIMES, combinations
 from bench.pages.tables import Table, table
 from bench.results import EndpointRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
 
-PACES = {"fast": "back to back", "realtime": "real time", None: "-"}
-PACE = Column("Pace", lambda row: PACES[row.pace])
+PACE = Column("Pace", lambda row: {"fast": "back to back", "realtime": "real time", None: "-"}[row.pace])
 DATA = Column("Data", data_label)
 MEMORY = Column("Peak\nMB", memory_label)
 STEP = column("step_ms", "p50", "p95", "p99")
@@ -62,13 +61,8 @@ STREAMS = (
 STEPS = (
     PACE,
     STEP,
-    column("floor_ms"),
-    column("launches_per_step"),
-    column("further_turns_per_step"),
-    column("times_runtime"),
-    column("peak_gpu_memory_mb"),
-    column("plan_mb"),
-    column("first_result_s"),
+    *map(column, ("floor_ms", "launches_per_step", "further_turns_per_step", "times_runtime")),
+    *map(column, ("peak_gpu_memory_mb", "plan_mb", "first_result_s")),
 )
 WATERFALL = ("Stage", "Mean ms", "p50 ms", "p95 ms")
 

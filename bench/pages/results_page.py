@@ -70,9 +70,8 @@ def texts(page: Path, folder: Path) -> dict[Path, str]:
     found = read_results(folder)
     results = list(found.values())
     drawn = page_plots(folder, results)
-    projections = list(read_results(folder, Projection).values())
     link = os.path.relpath(folder, page.parent)
-    tables = _tables(results, projections, drawn, link)
+    tables = _tables(results, list(read_results(folder, Projection).values()), drawn, link)
     made = {page: f"{before}{START}\n{tables}\n{END}{after}", folder / ALL_FIGURES: all_figures(folder)}
     made |= {folder / "plots" / f"{plot.name}.svg": plot.svg() for plot in drawn}
     for name, result in found.items():
