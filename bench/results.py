@@ -27,7 +27,6 @@ Measured = Rounded | None
 """None: not measured."""
 Language = Annotated[str, Field(default_factory=lambda known: known.get("data", "").rpartition("_")[2])]
 """Language code of texts. Files from before it was stored have it at the end of the data set's name."""
-Mode = Literal["utterance", "continuous", "offline", "steps", "endpoint", "streams"]
 
 _Model = TypeVar("_Model", bound="Record")
 
@@ -89,7 +88,7 @@ class Row(Record):
     lookahead_ms: int
     functional_check: bool = False
     """Whether it was measured without a GPU."""
-    mode: Mode
+    mode: str
     data: str
     pace: Literal["realtime", "fast"] | None = None
     steps: int | None = None

@@ -1,7 +1,7 @@
 """`python -m bench compare`: two result files side by side, and what differs between them beyond noise."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class Comparison:
     """What it is of, as the tables call it."""
     difference: Difference | None
     """Of B's WER from A's; None where one of them has none."""
-    figures: dict[str, Change] = field(default_factory=dict)
+    figures: dict[str, Change]
     """By key of COMPARED, those that both have."""
 
 
