@@ -11,14 +11,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from bench.step.steps import StepOptions, run_steps
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from bench.ablation import AblationOptions, run_ablation
-from bench.results import read_result
-from bench.speech.offline import load_reference
-from bench.step.ladder import LadderOptions, run_ladder
+from bench import ablation
+from bench.results import StepRow, read_result
+from bench.speech.offline import load_recognizer
+from bench.step import ladder, step_times
 from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as calibrate
 from calibration.collect import ObservedBackend, stream_speech
@@ -175,9 +174,11 @@ def test_a_transducer_alone_gives_nemo_s_tokens(transducer: Transducer) -> None:
 
 
 def test_its_steps_are_measured_with_its_decoder(transducer: Transducer, tmp_path: Path) -> None:
-    options = StepOptions(transducer.folder, "onnxruntime-cpu", "fp32", steps=100, out=tmp_path)
-    result = read_result(run_steps(options, [], Console(quiet=True)))
-    assert {each.decoder for each in result.rows} == {"rnnt"}
+    options = step_times.Options(
+        bundle=transducer.folder, backend="onnxruntime-cpu", precision="fp32", steps=100, out=tmp_path
+    )
+    rows = read_result(step_times.run(options, [], Console(quiet=True)).path).rows
+    assert {row.decoder for row in rows if isinstance(row, StepRow)} == {"rnnt"}
 
 
 def test_its_activations_are_counted(transducer: Transducer) -> None:
@@ -231,9 +232,9 @@ Refused = Callable[[Transducer], object]
             lambda of: calibrate(calibration_args(["--bundle", str(of.folder), "--keep", "search"])),
             "for --keep search",
         ),
-        (lambda of: run_ladder(LadderOptions(of.folder), [], Console(quiet=True)), "for the ladder"),
-        (lambda of: run_ablation(AblationOptions([of.folder]), [], Console(quiet=True)), "for the ablation"),
-        (lambda of: load_reference(str(of.file), 80), "with a CTC head, found .* with an RNN-T alone; measure its"),
+        (lambda of: ladder.run(ladder.Options(bundle=of.folder), [], Console(quiet=True)), "for the ladder"),
+        (lambda of: ablation.run(ablation.Options(bundle=(of.folder,)), [], Console(quiet=True)), "for the ablation"),
+        (lambda of: load_recognizer(str(of.file), 80), "with a CTC head, found .* with an RNN-T alone; measure its"),
     ],
 )
 def test_what_needs_a_ctc_head_refuses_it(use: Refused, message: str, transducer: Transducer) -> None:
