@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engines.precision import set_flags, with_fp32_scales
-from engines.progress import Interrupt, MessageLog, make_logger, shown
+from engines.progress import MessageLog, make_logger, watched
 from engines.sums import products_as_sums
 from engines.target import Target
 from export import placement, quantise
@@ -119,7 +119,7 @@ class PlanBuild:
             set_flags(trt, config, network, self.precision)
         cache = None if self.target.offline else _timing_cache(config, timing)  # RTX asks a GPU as soon as it has one
         logger.errors.clear()  # a cache of another driver is refused with an error, and that is all right
-        with Interrupt() as interrupt, shown(trt, config, interrupt):
+        with watched(trt, config):
             serialized = builder.build_serialized_network(network, config)
         if serialized is None:
             raise _failure(f"build {source}", logger, "see the message, and try another --level")

@@ -18,7 +18,7 @@ from rich.progress import Progress
 import engines.build
 from engines.build import BuildOptions, PlanBuild
 from engines.layers import plan_layers
-from engines.progress import Interrupt, make_monitor
+from engines.progress import make_monitor
 from engines.target import Target
 from runtime.backends.engine import activation_bytes
 from runtime.bundle import Precision
@@ -60,13 +60,13 @@ stamp = PlanBuild(folder, precision, target, BuildOptions(level=2, cublas=False)
 layers = plan_layers(library, plan_path(folder, precision))
 
 with Progress(disable=True) as progress:
-    interrupt = Interrupt()
-    monitor = make_monitor(trt, progress, interrupt)
+    signals: list[int] = []
+    monitor = make_monitor(trt, progress, signals)
     monitor.phase_start("outer", None, 2)
     monitor.phase_start("inner", "outer", 3)
     shown = [task.description for task in progress.tasks]
     goes_on = monitor.step_complete("inner", 0)
-    interrupt.asked = True
+    signals.append(2)
     stops = not monitor.step_complete("inner", 1)
     monitor.phase_finish("inner")
     left = [task.description for task in progress.tasks]
