@@ -75,10 +75,10 @@ install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c r
 supported = $(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is \
 	$(or $(VERSION),not there): name one, as in `make setup PYTHON=python3.12`))
 
-.PHONY: help setup data export calibrate engines triton inspect bench ablation publish results report test lint clean
+.PHONY: help setup data export calibrate engines triton inspect bench ablation publish results report test test-quick lint clean
 
 help:
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
 
 setup: $(STAMP) ## the virtual environment build/venv with the pinned packages
 
@@ -118,8 +118,11 @@ results: $(STAMP) ## make RESULTS.md and its plots from bench/results
 report: $(STAMP) ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, partials over time
 	$(RUN) bench report $(if $(RESULT),"$(RESULT)")
 
-test: $(STAMP)-dev ## the tests
+test: $(STAMP)-dev ## the tests: 6 minutes of two cores
 	$(RUN) pytest
+
+test-quick: $(STAMP)-dev ## those that need neither torch nor NeMo: under a minute
+	$(RUN) pytest --quick
 
 lint: $(STAMP)-dev ## ruff and mypy
 	$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy

@@ -39,7 +39,7 @@ from runtime.errors import InputError
 from runtime.files import carry, written_whole
 
 COPIES = Path("build/ablation")
-"""Bundles with the INT8 step of one method each; their calibration files and plans lie beside this folder."""
+"""Folder of bundles with the INT8 step of one method each."""
 PACED = 30
 """Steps at the pace of speech: of 560 ms each at 480 ms look-ahead."""
 START_S, BUILD_S = 300.0, 1800.0
@@ -51,7 +51,7 @@ IMPLICIT = {
     "when it was stopped 1.5 minutes later"
 }
 
-_Made = TypeVar("_Made")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,14 @@ class Ablation:
             return
         quantisation = read_bundle(folder).quantisation if trial.precision == "int8" else None
         labels = {"combination": trial.name, "kept": None if quantisation is None else len(quantisation.kept)}
-        for what, measurement in self._measurements(trial, folder):
+        graphs = {"steps in a CUDA graph": True} if self.backend == "tensorrt" else {}
+        graphs |= {"steps without a graph": False}
+        measurements: list[tuple[str, Callable[[], Sequence[AnyRow]]]] = [
+            (what, partial(self._steps, trial, folder, graph=graph)) for what, graph in graphs.items()
+        ]
+        if self.data and trial.bundle.checkpoint.weights == "trained":
+            measurements.insert(1, ("speech", partial(self._speech, trial, folder, self.data)))
+        for what, measurement in measurements:  # the most telling first
             rows = self._tried(f"{trial.name}, {what}", measurement)
             self.rows.extend(row.with_(**labels) for row in rows or ())
 
@@ -121,16 +128,6 @@ class Ablation:
             words = ["--bundle", str(folder), "--precision", trial.precision]
             run_child(_python("engines", *words, *(["--no-cublas"] if self.options.no_cublas else [])), BUILD_S)
         return folder
-
-    def _measurements(self, trial: Trial, folder: Path) -> list[tuple[str, Callable[[], Sequence[AnyRow]]]]:
-        """Return them by name, the most telling first."""
-        graphs = {"steps in a CUDA graph": True, "steps without a graph": False}
-        if self.backend != "tensorrt":
-            del graphs["steps in a CUDA graph"]
-        steps = [(name, partial(self._steps, trial, folder, graph=graph)) for name, graph in graphs.items()]
-        trained = trial.bundle.checkpoint.weights == "trained"
-        speech = [("speech", partial(self._speech, trial, folder, self.data))] if trained and self.data else []
-        return [*steps[:1], *speech, *steps[1:]]
 
     def _steps(self, trial: Trial, folder: Path, *, graph: bool) -> Sequence[AnyRow]:
         out, steps = self.folder / "steps.json", self.options.steps
@@ -163,7 +160,7 @@ class Ablation:
         self.records.extend(record.with_(combination=trial.name, partials=None) for record in result.utterances)
         return rows
 
-    def _tried(self, what: str, work: Callable[[], _Made]) -> _Made | None:
+    def _tried(self, what: str, work: Callable[[], _Result]) -> _Result | None:
         """Return what `work` does; None where it fails, and then `what` is left out with the reason."""
         try:
             return work()
@@ -244,7 +241,7 @@ def _trials(options: Options) -> list[Trial]:
     if unknown := [method for method in methods if method not in METHODS]:
         raise InputError(f"--methods: expected some of {', '.join(METHODS)}, found {unknown[0]!r}")
     folders = {folder.absolute().name: folder for folder in options.bundle}
-    if len(folders) < len(options.bundle):
+    if not folders or len(folders) < len(options.bundle):
         raise InputError(
             f"--bundle: expected folders of different names, found {len(options.bundle)} with {len(folders)}"
         )

@@ -1,5 +1,6 @@
 """What a figure was measured on: hardware, versions, commit, command."""
 
+import contextlib
 import os
 import platform
 import shlex
@@ -94,5 +95,7 @@ def _cuda() -> str | None:
 
 def _version(*names: str) -> str | None:
     """Return the version of the first of these packages that is installed."""
-    installed = {package.name: package.version for package in metadata.distributions()}
-    return next((installed[name] for name in names if name in installed), None)
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return None

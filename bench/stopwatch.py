@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,40 +18,23 @@ class TimedBackend(Wrapped):
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
         self.step_s: list[float] = []
-        self.total_s = 0.0
-        """Of all steps ever."""
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend.step."""
         begin = time.perf_counter()
         result = self.wrapped.step(window, valid, state)
-        seconds = time.perf_counter() - begin
-        self.step_s.append(seconds)
-        self.total_s += seconds
+        self.step_s.append(time.perf_counter() - begin)
         return result
 
 
 class TimedDecoder:
-    """A decoder that adds the seconds of each `push` to `push_s`."""
+    """A decoder that adds the seconds of each `push` to `push_s`; all else is the decoder's own."""
 
     def __init__(self, decoder: Decoder, push_s: list[float]) -> None:
         self._decoder, self._push_s = decoder, push_s
-        self.fed = decoder.fed
 
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """See Decoder.tokens."""
-        return self._decoder.tokens
-
-    @property
-    def text(self) -> str:
-        """See Decoder.text."""
-        return self._decoder.text
-
-    @property
-    def blank_frames(self) -> int:
-        """See Decoder.blank_frames."""
-        return self._decoder.blank_frames
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- the decoder's
+        return getattr(self._decoder, name)
 
     def push(self, frames: npt.NDArray[Any]) -> bool:
         """See Decoder.push."""
@@ -59,10 +42,6 @@ class TimedDecoder:
         changed = self._decoder.push(frames)
         self._push_s.append(time.perf_counter() - begin)
         return changed
-
-    def finish(self) -> None:
-        """See Decoder.finish."""
-        self._decoder.finish()
 
 
 class TimedRecognizer(Recognizer):
@@ -75,7 +54,7 @@ class TimedRecognizer(Recognizer):
 
     def new_decoder(self) -> Decoder:
         """See Recognizer.new_decoder."""
-        return TimedDecoder(super().new_decoder(), self.decode_s)
+        return cast("Decoder", TimedDecoder(super().new_decoder(), self.decode_s))
 
     def forget_times(self) -> None:
         """Begin anew with what comes: warm-up and earlier rows are in no figure."""

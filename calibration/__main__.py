@@ -6,17 +6,22 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from rich.console import Console
+
+from calibration.calibrate import calibrate, is_current
+from calibration.compare import check_reference
+from calibration.record import calibration_path
+from calibration.search import current, print_search, search, search_path
+from calibration.speech import Selection, check_levels, default_folder, evaluation_folders, select
+from calibration.step import add_int8, is_added
 from calibration.thresholds import METHODS
+from runtime.bundle import read_bundle
 from runtime.errors import exit_code
-
-if TYPE_CHECKING:
-    from calibration.speech import Selection
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Command line of the calibration."""
+    """Parse the command line of the calibration."""
     parser = argparse.ArgumentParser(prog="python -m calibration", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder made by `make export`")
     parser.add_argument("--data", type=Path, metavar="DIR", help="calibration sets (default: data/asr_calib)")
@@ -33,10 +38,6 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Make the calibration file and the INT8 step unless they are there already, of this bundle, speech, method and search."""
-    from calibration.compare import check_reference
-    from calibration.step import add_int8, is_current
-    from runtime.bundle import read_bundle
-
     if args.keep == "search":
         bundle = read_bundle(args.bundle)
         bundle.check_ctc("--keep search")
@@ -44,20 +45,15 @@ def run(args: argparse.Namespace) -> None:
     selection = make_calibration(args)
     kept = make_search(args, selection) if args.keep == "search" else ()
     how = f"{args.method} with {len(kept)} products in FP16" if kept else args.method
-    if is_current(args.bundle, args.method, kept):
+    if is_added(args.bundle, args.method, kept):
         print(f"calibration: the bundle's INT8 step, by {how}, is up to date")
         return
     step = add_int8(args.bundle, args.method, kept)
     print(f"calibration: wrote {args.bundle / step.file} by {how}: {step.bytes / 1e6:.1f} MB")
 
 
-def make_calibration(args: argparse.Namespace) -> "Selection":
+def make_calibration(args: argparse.Namespace) -> Selection:
     """Write the calibration file unless it is current; return the speech that it is of."""
-    from calibration.calibrate import calibrate, is_current
-    from calibration.record import calibration_path
-    from calibration.speech import check_levels, default_folder, evaluation_folders, select
-    from runtime.bundle import read_bundle
-
     started = time.perf_counter()
     bundle = read_bundle(args.bundle)
     evaluation = evaluation_folders(args.eval)
@@ -74,7 +70,7 @@ def make_calibration(args: argparse.Namespace) -> "Selection":
     check_levels(selection, bundle.sample_rate)
     calibration = calibrate(args.bundle, selection)
     calibration.write(path)
-    minutes = sum(each.minutes for each in calibration.data)
+    minutes = sum(data.minutes for data in calibration.data)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB
     print(
         f"calibration: wrote {path}: {len(calibration.products)} products by {len(calibration.methods)} methods from {minutes:.1f} minutes "
@@ -83,12 +79,8 @@ def make_calibration(args: argparse.Namespace) -> "Selection":
     return selection
 
 
-def make_search(args: argparse.Namespace, selection: "Selection") -> tuple[str, ...]:
+def make_search(args: argparse.Namespace, selection: Selection) -> tuple[str, ...]:
     """Search for the products to keep in FP16 unless that was done; print what was found."""
-    from rich.console import Console
-
-    from calibration.search import current, print_search, search, search_path
-
     started = time.perf_counter()
     found = current(args.bundle, args.method)
     if found:

@@ -3,7 +3,7 @@
 from datetime import datetime, timezone
 from pathlib import Path
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import track
 
 from calibration.collect import ObservedBackend, stream_speech
 from calibration.histogram import BINS
@@ -28,12 +28,12 @@ SOURCES = (
 
 
 def calibrator_hash() -> str:
-    """Hash of the sources that thresholds depend on: another calibrator makes the file again."""
+    """Return the hash of the sources that thresholds depend on: another calibrator makes the file again."""
     return sources_hash(Path(__file__).parents[1] / name for name in SOURCES)
 
 
 def is_current(path: Path, bundle: Bundle, selection: Selection) -> bool:
-    """Whether `path` is what this calibrator made of this bundle and this speech."""
+    """Return whether `path` is what this calibrator made of this bundle and this speech."""
     try:
         calibration = read_calibration(path, bundle)
     except InputError:
@@ -42,7 +42,7 @@ def is_current(path: Path, bundle: Bundle, selection: Selection) -> bool:
 
 
 def calibrate(folder: Path, selection: Selection) -> Calibration:
-    """Stream the clips through the bundle's widest step, with a progress bar, and find every product's thresholds.
+    """Stream the clips through the bundle's widest step, with a progress bar, and find every matrix product's thresholds.
 
     Half of the clips are utterances of their own, half are one stream. Clips are loaded one at a time.
 
@@ -50,26 +50,11 @@ def calibrate(folder: Path, selection: Selection) -> Calibration:
     """
     bundle = read_bundle(folder)
     backend = ObservedBackend(folder, bundle)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[minutes]:.1f} min of speech"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    total_s = 60 * sum(each.minutes for each in selection.data)
-    with (
-        Recognizer(folder, backend=backend, lm=None) as recognizer,
-        Progress(*columns, console=progress_console(), transient=True) as progress,
-    ):
-        task = progress.add_task(f"calibrating on {backend.name}", total=total_s, minutes=0.0)
-
-        def advance(seconds: float) -> None:
-            progress.advance(task, seconds)
-            progress.update(task, minutes=progress.tasks[0].completed / 60)
-
-        clips = (load_audio(each.audio, bundle.sample_rate) for each in selection.utterances)
-        stream_speech(recognizer, clips, len(selection.utterances) // 2, advance)
+    title = f"calibrating on {backend.name}"
+    utterances = track(selection.utterances, title, console=progress_console(), transient=True)
+    with Recognizer(folder, backend=backend, lm=None) as recognizer:
+        clips = (load_audio(utterance.audio, bundle.sample_rate) for utterance in utterances)
+        stream_speech(recognizer, clips, len(selection.utterances) // 2)
         backend.flush()
     products = {}
     for name, tensor in backend.products.items():

@@ -1,6 +1,6 @@
-"""Histograms of what the quantised products read, from the states that a stream really has."""
+"""Histograms of what the quantised matrix products read, from the states that a stream really has."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -15,20 +15,21 @@ from runtime.backends.onnxruntime import PROVIDERS, State
 from runtime.bundle import Bundle, step_file
 from runtime.recognizer import Recognizer
 
-BUFFERED_STEPS = 32  # one call of numpy per tensor for so many steps; 31 MB for 114 M parameters at 80 ms
-PAUSES_S = (0.3, 0.6, 1.0, 6.0)  # digital silence before a clip; the last one fills the whole left context of 5.6 s
-PIECE_S = 1.0  # of audio pushed between two updates of the progress
+BUFFERED_STEPS = 32
+"""One call of numpy per tensor for so many steps; 31 MB for 114 M parameters at 80 ms."""
+PAUSES_S = (0.3, 0.6, 1.0, 6.0)
+"""Seconds of digital silence before a clip; the last one fills the whole left context of 5.6 s."""
 
 
 class ObservedBackend(ExposedStep):
-    """A Backend: the widest step of a bundle in onnxruntime, which also counts what each quantised product reads."""
+    """A Backend: the widest step of a bundle in onnxruntime, which also counts what each quantised matrix product reads."""
 
     def __init__(self, folder: Path, bundle: Bundle) -> None:
-        """Raises InputError for a bundle that is not whole or lacks a product to be quantised."""
+        """Raises InputError for a bundle that is not whole or lacks a matrix product to be quantised."""
         path, _ = step_file(folder, bundle, bundle.widest)
         model = onnx.load(path)
         self.products = quantised_products(model)
-        """Product -> the tensor that it reads."""
+        """Matrix product -> the tensor that it reads."""
         self.histograms = {tensor: Histogram(tensor) for tensor in self.products.values()}
         """By tensor; complete after `flush`."""
         self.steps = 0
@@ -53,34 +54,21 @@ class ObservedBackend(ExposedStep):
                 parts.clear()
 
 
-def stream_speech(
-    recognizer: Recognizer, clips: Iterable[Samples], alone: int, advance: Callable[[float], None]
-) -> None:
-    """Stream the first `alone` clips one by one, each from an utterance's start to its flush, and the rest as one stream with pauses.
-
-    `advance` is told of every piece of speech that was streamed, in seconds.
-    """
+def stream_speech(recognizer: Recognizer, clips: Iterable[Samples], alone: int) -> None:
+    """Stream the first `alone` clips one by one, each from an utterance's start to its flush, and the rest as one stream with pauses."""
     rate = recognizer.bundle.sample_rate
-    stream = recognizer.stream()
-
-    def push(clip: Samples) -> None:
-        for start in range(0, len(clip), round(PIECE_S * rate)):
-            piece = clip[start : start + round(PIECE_S * rate)]
-            stream.push(piece)
-            advance(len(piece) / rate)
-
-    waiting = iter(clips)
+    stream, waiting = recognizer.stream(), iter(clips)
     for clip in islice(waiting, alone):
-        push(clip)
+        stream.push(clip)
         stream.end_utterance()
     for clip, pause_s in zip(waiting, cycle(PAUSES_S), strict=False):
         stream.push(np.zeros(round(pause_s * rate), np.float32))
-        push(clip)
+        stream.push(clip)
     stream.end_utterance()
 
 
 def _provider_name() -> str:
-    """onnxruntime-cuda where a GPU answers and onnxruntime is built for it, else onnxruntime-cpu."""
+    """Return onnxruntime-cuda where a GPU answers and onnxruntime is built for it, else onnxruntime-cpu."""
     import onnxruntime
 
     cuda = "onnxruntime-cuda"

@@ -27,10 +27,10 @@ class ExposedStep(Backend):
         self._step = bundle.step(bundle.widest)
         self._shown = shown
         self._results = self._step.results
-        within = [each for each in shown if each not in self._results]
+        within = [tensor for tensor in shown if tensor not in self._results]
         expose(model, within)
         self._session = open_session(model.SerializeToString(), name, threads)
-        self._outputs = [*self._results, *(f"next_{each}" for each in STATE), *within]
+        self._outputs = [*self._results, *(f"next_{name}" for name in STATE), *within]
 
     def new_state(self) -> State:
         """Zeros."""

@@ -1,4 +1,4 @@
-"""The calibration file: thresholds by product and method, stamped with the step that they belong to."""
+"""The calibration file: thresholds by matrix product and method, stamped with the step that they belong to."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ class DataEntry(Strict):
     """A data set and how much of it was streamed."""
 
     name: str
-    """Folder and language, as common_voice_en."""
+    """Folder and language, such as common_voice_en."""
     sha256: Hash
     """Of the manifest and all its audio."""
     clips: Positive
@@ -27,7 +27,7 @@ class DataEntry(Strict):
 
 
 class Activation(Strict):
-    """What one product read, in the units of the activation."""
+    """What one matrix product read, in the units of the activation."""
 
     tensor: str
     """In the widest step."""
@@ -58,7 +58,7 @@ class Calibration(Strict):
     """Of each histogram, over 0 to the power of two above the largest magnitude."""
     methods: list[str]
     products: Annotated[dict[str, Activation], Field(min_length=1)]
-    """By the product's name, as layer0/ffn1.in."""
+    """By the matrix product's name, such as layer0/ffn1.in."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Calibration":
@@ -68,7 +68,7 @@ class Calibration(Strict):
         return self
 
     def amax(self, method: str) -> dict[str, float]:
-        """Threshold by product; raises InputError for a method that the file lacks."""
+        """Return the threshold by matrix product. Raises InputError for a method that the file lacks."""
         if method not in self.methods:
             raise InputError(
                 f"expected a calibration method out of {', '.join(self.methods)}, found {method}; choose one of them"
@@ -77,7 +77,7 @@ class Calibration(Strict):
 
 
 def calibration_path(bundle_folder: Path) -> Path:
-    """Where a bundle's calibration file lies."""
+    """Return where a bundle's calibration file lies."""
     return bundle_folder / "calibration.json"
 
 

@@ -1,10 +1,9 @@
 """The sensitivity search: what INT8 costs by method, kind of product and layer, and the list of products that stay in FP16."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import onnx
 from rich.console import Console
@@ -38,8 +37,7 @@ SOURCES = (
 )
 
 
-@dataclass(frozen=True)
-class Transcript:
+class Transcript(NamedTuple):
     """What was said in a clip, and what a step made of it."""
 
     reference: str

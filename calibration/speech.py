@@ -42,11 +42,11 @@ class Selection:
     @property
     def unnamed(self) -> int:
         """Clips whose manifest names no speaker: of them only sentence and recording can be compared with evaluation speech."""
-        return sum(each.speaker == UNKNOWN for each in self.utterances)
+        return sum(clip.speaker == UNKNOWN for clip in self.utterances)
 
 
 def default_folder() -> Path:
-    """The first asr_calib that is there. Raises InputError where none is."""
+    """Return the first asr_calib that is there. Raises InputError where none is."""
     found = places.folders("asr_calib")
     if not found:
         raise InputError(
@@ -57,7 +57,7 @@ def default_folder() -> Path:
 
 
 def evaluation_folders(asked: Path | None) -> list[Path]:
-    """Where evaluation speech lies: the folder asked for, every asr_eval that is there, the sample. Raises InputError for a missing one."""
+    """Return the folders of evaluation speech: the one asked for, every asr_eval, the sample. Raises InputError for a missing one."""
     if asked and not asked.is_dir():
         raise InputError(
             f"--eval: expected a folder of evaluation speech, found no {asked}; leave it out for the usual ones"
@@ -81,7 +81,7 @@ def select(folder: Path, lang: str, minutes: float | None, evaluation: Sequence[
             rate below the model's; too few minutes.
     """
     sets = {f"{name}_{lang}": path for name, path in find_manifests(folder, lang).items()}
-    _check_disjoint(folder, [each for path in sets.values() for each in read_manifest(path)], evaluation)
+    _check_disjoint(folder, [clip for path in sets.values() for clip in read_manifest(path)], evaluation)
     chosen: list[Utterance] = []
     data: list[DataEntry] = []
     total_s = 0.0
@@ -131,21 +131,21 @@ def check_levels(selection: Selection, sample_rate: int) -> None:
 
 def _check_disjoint(folder: Path, calibration: Sequence[Utterance], evaluation: Iterable[Path]) -> None:
     """Raise InputError where a speaker, a sentence or a recording is in both."""
-    ours = {each.audio: sha256(each.audio) for each in calibration}
+    ours = {clip.audio: sha256(clip.audio) for clip in calibration}
     for place in evaluation:
         # rglob follows no links, of which the sets that a bench measures on may be made.
         manifests = sorted({*place.rglob("manifest_*.jsonl"), *place.glob("*/manifest_*.jsonl")})
-        heard = [each for path in manifests for each in read_manifest(path, check_audio=False)]
-        recordings = {sha256(each.audio) for each in heard if each.audio.is_file()}
-        speakers, sentences = {each.speaker for each in heard} - {UNKNOWN}, {words(each.text) for each in heard}
+        heard = [clip for path in manifests for clip in read_manifest(path, check_audio=False)]
+        recordings = {sha256(clip.audio) for clip in heard if clip.audio.is_file()}
+        speakers, sentences = {clip.speaker for clip in heard} - {UNKNOWN}, {words(clip.text) for clip in heard}
         shared = {
-            "speakers": sorted({each.speaker for each in calibration if each.speaker in speakers}),
-            "sentences": sorted({each.text for each in calibration if words(each.text) in sentences}),
+            "speakers": sorted({clip.speaker for clip in calibration if clip.speaker in speakers}),
+            "sentences": sorted({clip.text for clip in calibration if words(clip.text) in sentences}),
             "recordings": [audio.name for audio, digest in ours.items() if digest in recordings],
         }
         if any(shared.values()):
             found = " and ".join(
-                f"{len(each)} {what} (such as {each[0]!r:.60})" for what, each in shared.items() if each
+                f"{len(names)} {what} (such as {names[0]!r:.60})" for what, names in shared.items() if names
             )
             raise InputError(
                 f"{folder}: expected no speech of the evaluation set {place}, found {found} in both; take them out of the calibration "
@@ -155,7 +155,7 @@ def _check_disjoint(folder: Path, calibration: Sequence[Utterance], evaluation: 
 
 def _check_rate(folder: Path, utterances: Iterable[Utterance], sample_rate: int) -> None:
     """Raise InputError for recordings of a lower rate than the model's: resampled, they have nothing in the upper bands."""
-    low = [(each.audio.name, rate) for each in utterances if (rate := audio_rate(each.audio)) < sample_rate]
+    low = [(clip.audio.name, rate) for clip in utterances if (rate := audio_rate(clip.audio)) < sample_rate]
     if low:
         raise InputError(
             f"{folder}: expected recordings of {sample_rate} Hz or more, found {len(low)} below it (such as {low[0][0]}, {low[0][1]} Hz); "

@@ -3,22 +3,22 @@
 from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from calibration.record import calibration_path, read_calibration
+from export.graph import write_graph
 from export.quantise import quantised
 from runtime.bundle import Quantisation, checked_file, read_bundle, step_file, write_manifest
 from runtime.entries import StepEntry
 from runtime.errors import InputError
-from runtime.files import sha256, sources_hash, written_whole
+from runtime.files import sha256, sources_hash
 
 INT8_STEP = "step.int8.onnx"
 SOURCES = ("export/placement.py", "export/quantise.py", "calibration/step.py")
 
 
-def is_current(folder: Path, method: str, kept: Collection[str]) -> bool:
-    """Whether the bundle has an INT8 step, whole, of this method and of its calibration file as it lies."""
+def is_added(folder: Path, method: str, kept: Collection[str]) -> bool:
+    """Return whether the bundle has an INT8 step, whole, of this method and of its calibration file as it lies."""
     bundle = read_bundle(folder)
     if "int8" not in bundle.steps or bundle.quantisation != _quantisation(folder, method, kept):
         return False
@@ -34,21 +34,16 @@ def add_int8(folder: Path, method: str, kept: Collection[str] = ()) -> StepEntry
 
     Args:
         folder: the bundle's.
-        method: of the thresholds, as entropy.
-        kept: products that stay in FP16.
+        method: of the thresholds, such as entropy.
+        kept: matrix products that stay in FP16.
 
     Raises InputError for a missing or foreign calibration file, or a method that it lacks.
     """
     bundle = read_bundle(folder)
     calibration = read_calibration(calibration_path(folder), bundle)
-    source, fp16 = step_file(folder, bundle, "fp16")
+    source, _ = step_file(folder, bundle, "fp16")
     model = quantised(onnx.load(source), calibration.amax(method), kept)
-    with written_whole(folder / INT8_STEP) as partial:
-        partial.write_bytes(model.SerializeToString())
-    parameters = sum(int(np.prod(each.dims)) for each in model.graph.initializer)
-    path = folder / INT8_STEP
-    described = {"file": path.name, "sha256": sha256(path), "parameters": parameters, "bytes": path.stat().st_size}
-    step = fp16.model_copy(update=described)
+    step = write_graph(folder / INT8_STEP, model, StepEntry)
     steps = {**bundle.steps, "int8": step}
     quantisation = _quantisation(folder, method, kept)
     write_manifest(folder, bundle.model_copy(update={"steps": steps, "quantisation": quantisation}))

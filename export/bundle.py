@@ -1,36 +1,26 @@
 """Writing a bundle: the step in each precision, the tokenizer, what goes with them, bundle.json."""
 
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import onnx
 
 from export.architecture import ENCODER_FRAME_MS
 from export.checkpoint import Checkpoint, checkpoint_hash, checkpoint_name, load_checkpoint
 from export.companions import NO_COMPANIONS, Companions, companions
 from export.geometry import Geometry
-from export.graph import Floating, GraphSizeError
+from export.graph import Floating, GraphSizeError, write_graph
 from export.parity import measure_parity
 from export.rnnt import build_evaluation
 from export.step import build_step
 from runtime.bundle import ADDED, Bundle, CheckpointEntry, Precision, checked_file, read_bundle, write_manifest
 from runtime.decoders.ngram import LmChoice, open_language_model
-from runtime.entries import DType, FileEntry, GraphEntry, RnntEntry, StepEntry, TensorSpec
+from runtime.entries import FileEntry, RnntEntry, StepEntry
 from runtime.errors import InputError
 from runtime.files import carry, sha256, sources_hash, written_whole
 
 PRECISIONS: dict[Precision, Floating] = {"fp32": np.float32, "fp16": np.float16}
 # Of encoded frames, step against NeMo: far above what rounding gives (5e-6 and 3e-3), below what an error in the exporter does.
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-3, "fp16": 0.1}
-
-Entry = TypeVar("Entry", bound=GraphEntry)
-
-_DTYPES: dict[int, DType] = {
-    onnx.TensorProto.FLOAT: "float32",
-    onnx.TensorProto.FLOAT16: "float16",
-    onnx.TensorProto.INT32: "int32",
-}
 
 
 def bundle_folder(out: Path, model: str, lookahead_ms: int) -> Path:
@@ -97,19 +87,20 @@ def write_bundle(
         for name in ADDED:
             carry(folder / name, partial / name)
         if checkpoint.tokenizer:
-            (partial / "tokenizer.model").write_bytes(checkpoint.tokenizer)
-            bundle = bundle.model_copy(update={"tokenizer": _entry(partial / "tokenizer.model")})
+            tokenizer = partial / "tokenizer.model"
+            tokenizer.write_bytes(checkpoint.tokenizer)
+            bundle = bundle.model_copy(update={"tokenizer": FileEntry(file=tokenizer.name, sha256=sha256(tokenizer))})
         for precision, compute in PRECISIONS.items():
             try:
                 model = build_step(checkpoint.architecture, geometry, checkpoint.mel, checkpoint.weights, compute)
             except GraphSizeError as error:
                 print(f"export: step.{precision}.onnx is left out: {error}")
                 continue
-            step = _write_graph(partial / f"step.{precision}.onnx", model, StepEntry)
+            step = write_graph(partial / f"step.{precision}.onnx", model, StepEntry)
             bundle = bundle.model_copy(update={"steps": {**bundle.steps, precision: step}})
             if checkpoint.architecture.transducer:
                 model = build_evaluation(checkpoint.architecture, geometry.chunk_frames, checkpoint.weights, compute)
-                evaluation = _write_graph(partial / f"rnnt.{precision}.onnx", model, RnntEntry)
+                evaluation = write_graph(partial / f"rnnt.{precision}.onnx", model, RnntEntry)
                 bundle = bundle.model_copy(update={"rnnt": {**(bundle.rnnt or {}), precision: evaluation}})
             write_manifest(partial, bundle)
             parity = measure_parity(checkpoint, partial, precision, lookahead)
@@ -168,30 +159,3 @@ def _describe(checkpoint: Checkpoint, geometry: Geometry, lookahead_ms: int, car
         steps={},
         parity={},
     )
-
-
-def _write_graph(path: Path, model: onnx.ModelProto, kind: type[Entry]) -> Entry:
-    onnx.save(model, path)
-    inputs, outputs = (
-        [
-            TensorSpec(
-                name=each.name,
-                dtype=_DTYPES[each.type.tensor_type.elem_type],
-                shape=[d.dim_value for d in each.type.tensor_type.shape.dim],
-            )
-            for each in values
-        ]
-        for values in (model.graph.input, model.graph.output)
-    )
-    parameters = sum(int(np.prod(each.dims)) for each in model.graph.initializer)
-    return kind(
-        **_entry(path).model_dump(),
-        inputs=inputs,
-        outputs=outputs,
-        parameters=parameters,
-        bytes=path.stat().st_size,
-    )
-
-
-def _entry(path: Path) -> FileEntry:
-    return FileEntry(file=path.name, sha256=sha256(path))

@@ -2,18 +2,23 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from runtime.entries import GraphEntry
+from runtime.files import sha256, written_whole
+
 OPSET = 17  # the highest that TensorRT 8.6 parses; the first with LayerNormalization
 IR_VERSION = 8
 MAX_BYTES = 2_000_000_000  # of constants: protobuf writes no more than 2 GiB, the nodes included
 TENSOR_CORE_COLUMNS = 8  # a multiple of this, for FP16
 
+Entry = TypeVar("Entry", bound=GraphEntry)
 Array = npt.NDArray[np.float64]
 Floating = type[np.float32] | type[np.float16]
 
@@ -191,3 +196,29 @@ class GraphBuilder:
 
 def _onnx_type(dtype: type[np.generic]) -> int:
     return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
+
+def write_graph(path: Path, model: onnx.ModelProto, kind: type[Entry]) -> Entry:
+    """Write a step or an evaluation whole or not at all; return its entry of the manifest."""
+    with written_whole(path) as partial:
+        partial.write_bytes(model.SerializeToString())
+    inputs, outputs = (
+        [
+            {
+                "name": value.name,
+                "dtype": helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+                "shape": [dimension.dim_value for dimension in value.type.tensor_type.shape.dim],
+            }
+            for value in values
+        ]
+        for values in (model.graph.input, model.graph.output)
+    )
+    described = {
+        "file": path.name,
+        "sha256": sha256(path),
+        "inputs": inputs,
+        "outputs": outputs,
+        "parameters": sum(int(np.prod(constant.dims)) for constant in model.graph.initializer),
+        "bytes": path.stat().st_size,
+    }
+    return kind.model_validate(described)

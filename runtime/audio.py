@@ -17,6 +17,7 @@ RATES = (8_000, 192_000)  # Hz, the lowest and the highest that a file may have
 MAX_HOURS = 4.0  # 0.9 GB at 16 kHz
 MAX_FRAMES_PER_BYTE = 6_000  # a FLAC of silence, the densest of all, has 65,535 in no less than 11 bytes
 MAX_SHORT_S = 0.1  # what an encoder may count, and a decoder not give, at a file's two ends
+INT16_FULL_SCALE = 32768.0
 BLOCK_SAMPLES = 1 << 20  # of all channels, decoded at once
 
 
@@ -55,6 +56,23 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> 
     if resampled.size == 0:
         raise InputError(f"{path}: its {held} samples at {rate} Hz are none at {sample_rate} Hz; drop the file")
     return np.clip(resampled, -1.0, 1.0, out=resampled)
+
+
+def checked(samples: object) -> npt.NDArray[np.float32]:
+    """Mono samples [n] as FP32 in -1..1. Raises InputError for another type or shape than `push` takes, or values that are not finite."""
+    if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
+        found = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
+        raise InputError(f"expected samples as a numpy array of float32 or int16, found {found}; convert them first")
+    if samples.ndim != 1:
+        raise InputError(f"expected mono samples of shape [n], found {list(samples.shape)}; average the channels first")
+    if samples.dtype == np.int16:
+        return samples.astype(np.float32) / np.float32(INT16_FULL_SCALE)
+    if not np.isfinite(samples).all():
+        raise InputError(
+            f"expected finite samples, found {int((~np.isfinite(samples)).sum())} NaN or infinite of {len(samples)}; "
+            f"check the audio source"
+        )
+    return samples
 
 
 def audio_seconds(path: Path) -> float:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .audio import checked
 from .echo import TAIL_MS, Cleaned, EchoCanceller, EchoGate
 from .errors import InputError
 from .events import Event, Final
-from .recognizer import Stream, checked
+from .recognizer import Stream
 from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_SAMPLES
 
 WINDOW_MS = 1000 * WINDOW_SAMPLES / SAMPLE_RATE

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
+from .audio import checked
 from .backends import Backend, open_backend
 from .bundle import Bundle, Decoding, checked_file, read_bundle
 from .decoders.beam import BeamCtc
@@ -26,7 +27,6 @@ from .events import Event, Final, Partial
 from .vad import SAMPLE_RATE, WINDOW_SAMPLES, Vad
 
 ALL_VALID = 1 << 30  # mel frames: the end of the audio is not known yet
-INT16_FULL_SCALE = 32768.0
 
 
 class Recognizer:
@@ -309,20 +309,3 @@ def choose_decoder(bundle: Bundle, asked: str | None, lm: LmChoice, *, best: boo
             f"expected the decoder ctc with a language model, found rnnt and {file}; leave one of them out"
         )
     return decoder
-
-
-def checked(samples: object) -> npt.NDArray[np.float32]:
-    """Mono samples [n] as FP32 in -1..1. Raises InputError for another type or shape than `push` takes, or values that are not finite."""
-    if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
-        found = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
-        raise InputError(f"expected samples as a numpy array of float32 or int16, found {found}; convert them first")
-    if samples.ndim != 1:
-        raise InputError(f"expected mono samples of shape [n], found {list(samples.shape)}; average the channels first")
-    if samples.dtype == np.int16:
-        return samples.astype(np.float32) / np.float32(INT16_FULL_SCALE)
-    if not np.isfinite(samples).all():
-        raise InputError(
-            f"expected finite samples, found {int((~np.isfinite(samples)).sum())} NaN or infinite of {len(samples)}; "
-            f"check the audio source"
-        )
-    return samples

@@ -1,25 +1,45 @@
 """Bundles and NeMo's modules that several tests share; each is made once."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
-from data.manifest import read_manifest
-from export.bundle import bundle_folder, export_bundle, is_current
-from export.checkpoint import EMBEDDED, Checkpoint, load_checkpoint
-from runtime.audio import load_audio
-from runtime.backends.onnxruntime import check_rounding
-from runtime.errors import InputError
+if TYPE_CHECKING:
+    import numpy as np
+
+    from export.checkpoint import Checkpoint
+
+pytest_plugins = ["tests.own_process", "tests.quick"]
+
+# Before anything heavy is imported, which is why nothing is here: pools of threads that wait by spinning cost more than they compute.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 BUNDLES = Path("build/bundles")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_a_session() -> Iterator[None]:
+    """Sessions of onnxruntime compute in the thread that runs them, where nothing else is asked for: the same bits in less time."""
+    from onnxruntime import SessionOptions
+
+    threads: Any = SessionOptions.intra_op_num_threads
+    with pytest.MonkeyPatch.context() as patch:
+        one = property(threads.__get__, lambda options, count: threads.__set__(options, count or 1))
+        patch.setattr(SessionOptions, "intra_op_num_threads", one)
+        yield
 
 
 @cache
 def exported(model: str, lookahead_ms: int) -> Path:
     """The bundle's folder, as `make export` leaves it."""
+    from export.bundle import bundle_folder, export_bundle, is_current
+
     folder = bundle_folder(BUNDLES, model, lookahead_ms)
     return folder if is_current(folder, model) else export_bundle(model, lookahead_ms, BUNDLES)
 
@@ -33,6 +53,8 @@ def bundle_of() -> Callable[[str, int], Path]:
 @pytest.fixture(scope="session")
 def bundle_at() -> Callable[[int], Path]:
     """Look-ahead in ms to the embedded checkpoint's bundle."""
+    from export.checkpoint import EMBEDDED
+
     return lambda lookahead_ms: exported(EMBEDDED, lookahead_ms)
 
 
@@ -45,6 +67,9 @@ def bundle(bundle_at: Callable[[int], Path]) -> Path:
 @pytest.fixture(scope="session")
 def rounding() -> None:
     """Skips where onnxruntime cannot run INT8."""
+    from runtime.backends.onnxruntime import check_rounding
+    from runtime.errors import InputError
+
     try:
         check_rounding()
     except InputError as error:
@@ -54,10 +79,15 @@ def rounding() -> None:
 @pytest.fixture(scope="session")
 def checkpoint() -> Checkpoint:
     """The embedded checkpoint in NeMo."""
+    from export.checkpoint import EMBEDDED, load_checkpoint
+
     return load_checkpoint(EMBEDDED)
 
 
 @pytest.fixture(scope="session")
 def sample() -> list[tuple[str, np.ndarray]]:
     """Transcript and samples of each clip of data/sample."""
+    from data.manifest import read_manifest
+    from runtime.audio import load_audio
+
     return [(each.text, load_audio(each.audio)) for each in read_manifest(Path("data/sample/manifest_en.jsonl"))]

@@ -45,7 +45,7 @@ def all_figures(folder: Path) -> str:
     results = list(found.values())
     measured = [(row, result.provenance) for result in results for row in result.rows if _is_shown(row)]
     ended = [(row, provenance) for row, provenance in measured if isinstance(row, EndpointRow)]
-    streams = [result for result in results if any(isinstance(row, StreamsRow) for row in result.rows)]
+    streams = [result for result in results if any(map(_is_shown, result.rows_of(StreamsRow)))]
     sections = {
         "Speech": labelled(
             (SPEECH[0], PACE, LM, *SPEECH[1:-1], FIRST_PARTIAL, FINAL, MEMORY), _of_kind(measured, SpeechRow)

@@ -11,9 +11,18 @@ from rich.console import Console
 from bench.figures import CHECK, FIGURES, data_label, figure_name, graph_label
 from bench.pages.tables import Table
 from bench.pages.terminal import print_table
-from bench.results import ResultFile, Row, StepRow, UtteranceRecord, pairs_of, read_result, records_of
+from bench.results import (
+    ResultFile,
+    Row,
+    SpeechRow,
+    StepRow,
+    UtteranceRecord,
+    pairs_of,
+    read_result,
+    records_of,
+)
 from bench.score.bootstrap import RESAMPLES, Difference, Interval, label, paired_difference, percentile_interval
-from bench.score.rates import percentiles
+from bench.summary import together
 from runtime.errors import InputError
 
 COMPARED = (
@@ -83,25 +92,33 @@ def compare(a: ResultFile, b: ResultFile) -> list[Comparison]:
     common = [(row, rows_b[kind]) for kind, row in rows_a.items() if kind in rows_b]
     if not common:
         raise InputError("expected two result files of the same data sets and modes, found nothing that both measured")
-    compared = []
-    clips: list[tuple[UtteranceRecord, UtteranceRecord]] = []
-    spoken: list[Row] = []
-    for row, other in common:
-        left, right = records_of(a.utterances, row), records_of(b.utterances, other)
-        scored = _scored([row, other])
-        pairs = pairs_of(left, right) if scored or (left and right) else []
-        values = {key: (getattr(row, key, None), getattr(other, key, None)) for key in COMPARED}
-        difference = paired_difference(pairs) if scored else None
-        compared.append(Comparison(_name(row), difference, _changes(values, pairs)))
-        # The ablation has a row for all data sets together.
-        if row.mode == "utterance" and row.combination is None:
-            spoken += [row, other]
-            clips += pairs
-    if len(spoken) > 2:
-        values = {key: _over_clips(key, clips) for key in COMPARED}
-        difference = paired_difference(clips) if _scored(spoken) else None
-        compared.append(Comparison("all of them, utterances", difference, _changes(values, clips)))
-    return compared
+    # The ablation has a row for all data sets together.
+    spoken = [pair for pair in common if pair[0].mode == "utterance" and pair[0].combination is None]
+    sides = ([row for pair in spoken for row in pair[side : side + 1] if isinstance(row, SpeechRow)] for side in (0, 1))
+    both = (
+        together(rows, [record for row in rows for record in records_of(result.utterances, row)])
+        for rows, result in zip(sides, (a, b), strict=True)
+    )
+    common += zip(*both, strict=True)
+    return [
+        _compared(row, other, records_of(a.utterances, row), records_of(b.utterances, other)) for row, other in common
+    ]
+
+
+def _compared(row: Row, other: Row, left: Sequence[UtteranceRecord], right: Sequence[UtteranceRecord]) -> Comparison:
+    scored = all(getattr(each, "wer", None) is not None for each in (row, other))
+    pairs = pairs_of(left, right) if scored or (left and right) else []
+    figures = {}
+    for key in COMPARED:
+        value, other_value = getattr(row, key, None), getattr(other, key, None)
+        of_a_clip = OF_A_CLIP.get(figure_name(key)) if pairs else None
+        interval = None
+        if of_a_clip:
+            clips, other_clips = ([of_a_clip(pair[side]) for pair in pairs] for side in (0, 1))
+            interval = percentile_interval(clips, other_clips, float(key.rpartition("_p")[2]))
+        if value is not None and other_value is not None:
+            figures[key] = Change(value, other_value, interval)
+    return Comparison(_name(row), paired_difference(pairs) if scored else None, figures)
 
 
 def run(options: Options, argv: Sequence[str], console: Console) -> None:  # noqa: ARG001 -- a command's arguments
@@ -169,43 +186,6 @@ def _by_kind(result: ResultFile) -> dict[tuple[object, ...], Row]:
             )
         rows[kind] = row
     return rows
-
-
-def _scored(rows: Sequence[Row]) -> bool:
-    """Return whether all of these rows have an error rate."""
-    return all(getattr(row, "wer", None) is not None for row in rows)
-
-
-def _changes(
-    values: dict[str, tuple[float | None, float | None]], pairs: Sequence[tuple[UtteranceRecord, UtteranceRecord]]
-) -> dict[str, Change]:
-    found = {}
-    for key, (a, b) in values.items():
-        if a is None or b is None:
-            continue
-        sides = _of_clips(key, pairs)
-        interval = percentile_interval(*sides, float(key.rpartition("_p")[2])) if sides else None
-        found[key] = Change(a, b, interval)
-    return found
-
-
-def _of_clips(
-    key: str, pairs: Sequence[tuple[UtteranceRecord, UtteranceRecord]]
-) -> tuple[list[float | None], list[float | None]] | None:
-    """Return what a key is a percentile of, clip by clip of both sides; None for one that is none of clips."""
-    of_a_clip = OF_A_CLIP.get(figure_name(key))
-    return None if of_a_clip is None else ([of_a_clip(a) for a, _ in pairs], [of_a_clip(b) for _, b in pairs])
-
-
-def _over_clips(
-    key: str, pairs: Sequence[tuple[UtteranceRecord, UtteranceRecord]]
-) -> tuple[float | None, float | None]:
-    """Return a key's percentiles over the clips of both sides: no row sums up several data sets."""
-    sides = _of_clips(key, pairs)
-    if sides is None:
-        return None, None
-    a, b = (getattr(percentiles(side), key.rpartition("_")[2]) for side in sides)
-    return a, b
 
 
 def _leaves_out_zero(interval: Interval) -> bool:

@@ -71,19 +71,14 @@ def draw_bars(axes: "Axes", bars: Sequence[Bar], digits: int, ink: str = DARK) -
         axes.errorbar([bar.p50], [level], xerr=[[0.0], [bar.high - bar.p50]], color=ink, capsize=3, linewidth=1)
         write_beside(axes, bar.high, level, f"{bar.p50:.{digits}f} / {bar.high:.{digits}f}")
     axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
-    from_top(axes)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.15, y=0.03)
 
 
 def write_beside(axes: "Axes", x: float, y: float, text: str) -> None:
     """Write to the right of a point."""
     axes.annotate(text, (x, y), (5, 0), textcoords="offset points", va="center", fontsize=9)
-
-
-def from_top(axes: "Axes") -> None:
-    """Put the first bar on top, with room for what stands beside them."""
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    axes.margins(x=0.15, y=0.03)
 
 
 def draw_legend(figure: "Figure", columns: int = 3) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.figures import data_label, graph_label
-from bench.pages.drawing import STYLE, Bar, draw_bars, drawn, from_top, write_beside
+from bench.pages.drawing import STYLE, Bar, draw_bars, drawn
+from bench.pages.plots import draw_waterfalls
 from bench.results import EndpointRow, Row
 from bench.score.words import Alignment
 
@@ -61,27 +62,16 @@ class Plot:
 
 
 def waterfall_plot(rows: Sequence[Row]) -> Plot | None:
-    """Mean ms of the stages from speech onset to first text, each begun where the one before ended; None without any."""
-    named = [(row, row.waterfall) for row in rows if isinstance(row, EndpointRow) and row.waterfall]
+    """Mean ms of the stages from speech onset to first text, one after the other; None without any."""
+    named = {data_label(row): row.waterfall for row in rows if isinstance(row, EndpointRow) and row.waterfall}
     if not named:
         return None
 
     def draw(figure: "Figure") -> None:
-        stages = [stage for stage in named[0][1] if stage not in ("total_ms", "system_ms")]
-        figure.set_size_inches(WIDE_IN, 0.8 + BAR_IN * len(stages))
-        for place, (row, waterfall) in enumerate(named, 1):
-            axes = figure.add_subplot(1, len(named), place)
-            begun = 0.0
-            for level, stage in enumerate(stages):
-                mean = waterfall[stage]["mean"]
-                axes.barh(level, mean, left=begun, color=ACCENT, height=0.7)
-                write_beside(axes, begun + mean, level, f"{mean:.1f}")
-                begun += mean
-            axes.set_yticks(range(len(stages)), [stage.removesuffix("_ms") for stage in stages])
-            axes.set(title=data_label(row), xlabel="ms")
-            from_top(axes)
+        figure.set_size_inches(WIDE_IN, 1.4 + 2 * BAR_IN * len(named))
+        draw_waterfalls(figure, list(named), list(named.values()), INK)
 
-    note = "From speech onset to first text: the mean of each stage in ms, one after the other."
+    note = "From speech onset to first text: the mean of each stage in ms, one after the other; a mark at the p95 of all of them."
     return _plot("Latency waterfall", note, draw, wide=True)
 
 

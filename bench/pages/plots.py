@@ -97,15 +97,23 @@ def _waterfall(figure: "Figure", shown: Sequence[tuple[EndpointRow, Provenance]]
         f"{row.data}, {row.lm or 'greedy'}\n{row.precision}, {engine_label(row, provenance)}"
         for row, provenance in shown
     ]
-    parts = {stage.removesuffix("_ms"): [(row.waterfall or {})[stage]["mean"] for row, _ in shown] for stage in STAGES}
+    draw_waterfalls(figure, names, [row.waterfall or {} for row, _ in shown])
+    figure.set_size_inches(7, 1.9 + 0.6 * len(names))
+    return f"Where the first text's time goes\n{_joined(model_label(row) for row, _ in shown)}{_measured(shown)}"
+
+
+def draw_waterfalls(
+    figure: "Figure", names: Sequence[str], waterfalls: Sequence[dict[str, dict[str, float]]], ink: str = DARK
+) -> None:
+    """Draw a bar for each waterfall (stage -> mean, p50, p95 in ms) of its stages' means, with a mark at the p95 of their sum."""
+    parts = {stage.removesuffix("_ms"): [stages[stage]["mean"] for stages in waterfalls] for stage in STAGES}
     axes = _stacked(figure, names, parts)
-    for place, (row, _) in enumerate(shown):
-        total = (row.waterfall or {})["total_ms"]
-        axes.plot([total["p95"]], [place], marker="|", markersize=16, color=DARK)
-        write_beside(axes, total["p95"], place, f"p95 {total['p95']:.0f}")
+    for place, stages in enumerate(waterfalls):
+        high = stages["total_ms"]["p95"]
+        axes.plot([high], [place], marker="|", markersize=16, color=ink)
+        write_beside(axes, high, place, f"p95 {high:.0f}")
     axes.margins(x=0.12)
     axes.set_xlabel("ms from speech onset, mean of each stage")
-    return f"Where the first text's time goes\n{_joined(model_label(row) for row, _ in shown)}{_measured(shown)}"
 
 
 def _wer(figure: "Figure", shown: Sequence[Combination]) -> str:
@@ -161,6 +169,7 @@ def _memory(figure: "Figure", shown: Sequence[Inspection]) -> str:
     plans = [(each, each.plan) for each in shown if each.plan is not None]
     owners = [field.name for field in fields(MemoryByOwner)]
     parts = {owner.replace("_", ", "): [getattr(plan.memory_mb, owner) for _, plan in plans] for owner in owners}
+    figure.set_size_inches(7, 1.9 + 0.6 * len(plans))
     axes = _stacked(figure, [f"{each.bundle}\n{each.precision}" for each, _ in plans], parts)
     for place, (_, plan) in enumerate(plans):
         write_beside(axes, plan.memory_mb.total, place, f"{plan.memory_mb.total:.0f}")
@@ -171,7 +180,6 @@ def _memory(figure: "Figure", shown: Sequence[Inspection]) -> str:
 
 def _stacked(figure: "Figure", names: Sequence[str], parts: dict[str, list[float]]) -> "Axes":
     """A bar per name, from top to bottom, of parts one after the other."""
-    figure.set_size_inches(7, 1.9 + 0.6 * len(names))
     axes = figure.add_subplot()
     left = np.zeros(len(names))
     longest = float(np.sum(list(parts.values()), axis=0).max())

@@ -51,7 +51,7 @@ def projection_table(projection: Projection) -> Table:
 def projection_notes(projection: Projection) -> list[str]:
     """Return what is said below a projection's table: GPU memory and the assumptions."""
     memory = f"GPU memory, {LABEL}: {_memory(projection)} MB"
-    return [memory, f"Assumptions of the {LABEL}:", *(f"- {each}" for each in projection.assumptions)]
+    return [memory, f"Assumptions of the {LABEL}:", *(f"- {line}" for line in projection.assumptions)]
 
 
 def projected(projections: Iterable[Projection]) -> Table:

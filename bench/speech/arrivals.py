@@ -4,40 +4,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
+from typing_extensions import override
 
 from bench.session import FRAME_MS, Pace
+from bench.speech.clips import Audio, Clip
 from runtime import Event, Stream
 from runtime.errors import InputError
 
 FRAME_MS_RANGE = (20, 40)
 
-Audio = npt.NDArray[np.float32]
-"""[samples], -1..1."""
 T = TypeVar("T")
 
 
-class Clock(Protocol):
-    """Seconds since `start`, the moment at which the first sample is captured."""
+class Clock:
+    """The wall clock, in seconds since `start`, the moment at which the first sample is captured.
 
-    def start(self) -> None:
-        """Set time zero."""
-
-    def now(self) -> float:
-        """Return the seconds since time zero."""
-
-    def wait_until(self, time_s: float) -> None:
-        """Return once `now() >= time_s`; at once where that time has passed."""
-
-    def spend(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns; the clock moves on by the time that it takes."""
-
-
-class RealClock:
-    """The wall clock. Deadlines are absolute, so oversleeping one of them does not move the next: no drift."""
+    Deadlines are absolute, so oversleeping one of them does not move the next: no drift.
+    """
 
     def __init__(
         self, timer: Callable[[], float] = time.perf_counter, sleep: Callable[[float], None] = time.sleep
@@ -47,47 +32,47 @@ class RealClock:
         self._origin = timer()
 
     def start(self) -> None:
-        """See Clock.start."""
+        """Set time zero."""
         self._origin = self._timer()
 
     def now(self) -> float:
-        """See Clock.now."""
+        """Return the seconds since time zero."""
         return self._timer() - self._origin
 
     def wait_until(self, time_s: float) -> None:
-        """See Clock.wait_until."""
+        """Return once `now() >= time_s`; at once where that time has passed."""
         if (left := time_s - self.now()) > 0:
             self._sleep(left)  # which may take longer, never less
 
     def spend(self, work: Callable[[], T]) -> T:
-        """See Clock.spend."""
+        """Return what `work` returns; the clock moves on by the time that it takes."""
         return work()
 
 
-class VirtualClock:
+class VirtualClock(Clock):
     """A clock that skips the waiting and is moved by deadlines and by measured work only.
 
     Work that takes longer than a frame delays the frames after it exactly as it would in real time.
     """
 
     def __init__(self, timer: Callable[[], float] = time.perf_counter) -> None:
-        self._timer = timer
+        super().__init__(timer)
         self._now = 0.0
 
+    @override
     def start(self) -> None:
-        """See Clock.start."""
         self._now = 0.0
 
+    @override
     def now(self) -> float:
-        """See Clock.now."""
         return self._now
 
+    @override
     def wait_until(self, time_s: float) -> None:
-        """See Clock.wait_until."""
         self._now = max(self._now, time_s)
 
+    @override
     def spend(self, work: Callable[[], T]) -> T:
-        """See Clock.spend."""
         begin = self._timer()
         result = work()
         self._now += self._timer() - begin
@@ -96,7 +81,7 @@ class VirtualClock:
 
 def clock_of(pace: Pace) -> Clock:
     """Return the clock of a pace: `realtime` waits for each frame, `fast` does not."""
-    return RealClock() if pace == "realtime" else VirtualClock()
+    return Clock() if pace == "realtime" else VirtualClock()
 
 
 def check_frame_ms(frame_ms: int) -> None:
@@ -115,13 +100,8 @@ class Frame:
     """Samples of the audio up to the frame's end."""
     arrival_s: float
     """When its last sample was captured."""
-    begin_s: float
-    """When it was taken."""
-
-    @property
-    def waited_s(self) -> float:
-        """How long the frame waited to be taken."""
-        return self.begin_s - self.arrival_s
+    waited_s: float
+    """How long it waited to be taken."""
 
 
 def arrivals(samples: Audio, sample_rate: int, frame_ms: int, clock: Clock, start_s: float = 0.0) -> Iterator[Frame]:
@@ -143,7 +123,7 @@ def arrivals(samples: Audio, sample_rate: int, frame_ms: int, clock: Clock, star
         end = begin + len(frame)
         arrival_s = start_s + end / sample_rate
         clock.wait_until(arrival_s)
-        yield Frame(frame, end, arrival_s, clock.now())
+        yield Frame(frame, end, arrival_s, clock.now() - arrival_s)
 
 
 @dataclass(frozen=True)
@@ -185,23 +165,21 @@ class Listened:
 
 def listen(
     stream: Stream,
-    samples: Audio,
-    sample_rate: int,
+    clip: Clip,
     frame_ms: int,
     clock: Clock,
     *,
-    stepped_s: Callable[[], float] = lambda: 0.0,
+    step_s: Sequence[float] = (),
     on_frame: Callable[[float], None] = lambda _: None,
 ) -> Listened:
-    """Push audio frame by frame as it arrives, then end the utterance.
+    """Push a clip frame by frame as it arrives, then end the utterance.
 
     Args:
         stream: a fresh stream, or one whose utterance was ended.
-        samples: the audio, at the stream's sample rate.
-        sample_rate: in Hz.
+        clip: the audio, at the stream's sample rate.
         frame_ms: frame length in ms, 20 to 40.
         clock: started here.
-        stepped_s: returns the seconds in steps so far.
+        step_s: seconds of each step so far; the recogniser adds to it.
         on_frame: called after each frame with the seconds of audio pushed so far, outside what is measured.
 
     Raises:
@@ -213,18 +191,18 @@ def listen(
     behind_since_s: float | None = None  # arrival of the first of the frames that the next one overtook
 
     def note(work: Callable[[], Sequence[Event]]) -> float:
-        begin_s, before_s = clock.now(), stepped_s()
+        begin_s, steps = clock.now(), len(step_s)
         events = clock.spend(work)
-        end_s, step_s = clock.now(), stepped_s() - before_s
-        listened.heard.extend(Heard(event, arrival_s, begin_s, step_s, end_s) for event in events)
+        end_s = clock.now()
+        listened.heard.extend(Heard(event, arrival_s, begin_s, sum(step_s[steps:]), end_s) for event in events)
         return end_s - begin_s
 
     clock.start()
-    for frame in arrivals(samples, sample_rate, frame_ms, clock):
+    for frame in arrivals(clip.samples, clip.sample_rate, frame_ms, clock):
         arrival_s = frame.arrival_s
         listened.backlog_s = max(listened.backlog_s, frame.waited_s)
         if behind_since_s is not None:
-            listened.catch_up_s = max(listened.catch_up_s, frame.begin_s - behind_since_s)
+            listened.catch_up_s = max(listened.catch_up_s, arrival_s + frame.waited_s - behind_since_s)
         if frame.waited_s < frame_ms / 1e3:
             behind_since_s = None
         elif behind_since_s is None:
@@ -233,3 +211,9 @@ def listen(
         on_frame(arrival_s)
     note(lambda: [stream.end_utterance()])
     return listened
+
+
+def events_of(stream: Stream, *pieces: Audio) -> list[Event]:
+    """Return the events of an utterance whose audio is all there, its final the last."""
+    events = [event for piece in pieces for event in stream.push(piece)]
+    return [*events, stream.end_utterance()]

@@ -12,14 +12,13 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from bench.figures import CHECK
 from bench.machine import collect
 from bench.results import Measured, Provenance, Record, Report, Rounded, result_path, write_result
 from bench.score.normalise import normalise
 from bench.session import FRAME_MS, FileOptions, SpeechOptions, Written, on_gpu
 from bench.speech import scenes as drawn
-from bench.speech.arrivals import Audio, VirtualClock, arrivals
-from bench.speech.clips import with_speech
+from bench.speech.arrivals import VirtualClock, arrivals, events_of
+from bench.speech.clips import Audio, with_speech
 from bench.speech.scenes import Kind, Scene, scenes
 from bench.speech.speech_session import opened
 from bench.summary import spread
@@ -160,7 +159,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
             scenes=outcomes,
         )
     write_result(path, result)
-    return Written(path, result, [CHECK] if result.functional_check else [])
+    return Written(path, result)
 
 
 class _Recorded(Stream):
@@ -223,9 +222,9 @@ def play(recognizer: Recognizer, scene: Scene, rules: BargeInRules, lang: str) -
     if detect_ms is None or user is None:
         return outcome
     after.append(conversation.end_utterance())
-    fresh = _events(recognizer.stream(), stream.pieces)
+    fresh = events_of(recognizer.stream(), *stream.pieces)
     known = {event.text for event in fresh}
-    clean = _events(recognizer.stream(), [user.samples])[-1].text
+    clean = events_of(recognizer.stream(), user.samples)[-1].text
     words, lost, first = _lost(normalise(clean, lang), normalise(after[-1].text, lang))
     return outcome.with_(
         words=words,
@@ -236,11 +235,6 @@ def play(recognizer: Recognizer, scene: Scene, rules: BargeInRules, lang: str) -
         hypothesis=after[-1].text,
         clean_hypothesis=clean,
     )
-
-
-def _events(stream: Stream, pieces: Sequence[Audio]) -> list[Event]:
-    events: list[Event] = [event for piece in pieces for event in stream.push(piece)]
-    return [*events, stream.end_utterance()]
 
 
 def _lost(expected: str, found: str) -> tuple[int, int, bool]:

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.results import DataProvenance
+from bench.results import DataProvenance, UtteranceRecord
 from bench.score.normalise import check_language, scorable
 from data import places
 from data.manifest import Utterance, dataset_sha256, find_manifests, read_manifest
@@ -16,6 +17,9 @@ from export.companions import silero_file
 from runtime.audio import load_audio
 from runtime.errors import InputError
 from runtime.vad import SAMPLE_RATE, THRESHOLD, WINDOW_S, WINDOW_SAMPLES, Vad
+
+Audio = npt.NDArray[np.float32]
+"""[samples], -1..1."""
 
 RUN = 3
 """Windows of 32 ms in a row at or above the threshold, so that a click is no onset."""
@@ -38,9 +42,8 @@ class Clip:
     """Audio to feed and what is known of it."""
 
     name: str
-    """As DataSet.clip_name has it, or the data set's name for its clips as one stream."""
-    samples: npt.NDArray[np.float32]
-    """[samples], -1..1."""
+    """As DataSet.clip_name has it, or the data set's name for several of its clips as one stream."""
+    samples: Audio
     sample_rate: int
     """In Hz."""
     reference: str
@@ -85,6 +88,11 @@ class DataSet:
             speech = find_speech(samples, sample_rate) if mark_speech else None
             clips.append(Clip(self.clip_name(utterance), samples, sample_rate, utterance.text, speech))
         return clips
+
+    def record(self, clip: Clip, **recognised: Any) -> UtteranceRecord:
+        """Return the result file's record of a clip; `recognised`: its mode, hypothesis, times and marks."""
+        of: dict[str, Any] = {"data": self.name, "lang": self.lang, "audio": clip.name, "reference": clip.reference}
+        return UtteranceRecord(**of, audio_s=clip.audio_s, **recognised)
 
     def clip_name(self, utterance: Utterance) -> str:
         """Return the audio's path relative to the manifest where it lies below it.
@@ -148,7 +156,7 @@ def data_sets(folder: Path, lang: str, limit: int | None) -> list[DataSet]:
     return found
 
 
-def find_speech(samples: npt.NDArray[np.float32], sample_rate: int) -> Speech | None:
+def find_speech(samples: Audio, sample_rate: int) -> Speech | None:
     """Mark speech in a clip: float32 [samples] at 16 kHz. None where the detector finds no speech.
 
     Raises:

@@ -1,9 +1,8 @@
 """`python -m bench endpoint`: utterances that end themselves in one stream, when their finals and first texts come."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import accumulate
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,20 +13,20 @@ from bench.results import EndpointRow, UtteranceRecord
 from bench.score.normalise import normalise
 from bench.score.rates import error_rates
 from bench.session import PacedOptions, Written
-from bench.speech.arrivals import Audio, Heard, clock_of, listen
-from bench.speech.clips import Clip, DataSet, with_speech
+from bench.speech.arrivals import Heard, clock_of, events_of, listen
+from bench.speech.clips import Audio, Clip, DataSet, with_speech
 from bench.speech.speech_session import SpeechSession, opened
-from bench.speech.waterfall import STAGES, FirstText, Waterfall, summed_up, waterfall
+from bench.speech.waterfall import STAGES, summed_up, waterfall
 from bench.summary import error_keys, latency_keys
-from runtime import EndpointRules, Final, Recognizer
+from runtime import EndpointRules, Final
 from runtime.bundle import Bundle
 
 SILENCE_S = (0.8, 2.0)
-"""Uniform, after each clip."""
+"""Length of the silence after each clip: uniform, seeded."""
 NOISE = 1e-3
 """Standard deviation of the silence: -60 dB of full scale."""
 LATE_S = 1.0
-"""From the end of speech; a later endpoint is late."""
+"""From the end of speech; an endpoint after more than this is late."""
 DEFINITIONS = {
     "endpoint": f"the data set's clips in order, after each a silence of {SILENCE_S[0]} to {SILENCE_S[1]} s (uniform, seeded) of white "
     "noise at -60 dB of full scale, as one stream; early: an endpoint within the clip's speech; late: more than "
@@ -60,17 +59,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Speakers:
-    """Audio in which one clip after another is spoken."""
+    """Clips that are spoken one after another, as one."""
 
-    samples: Audio
-    sample_rate: int
-    """In Hz."""
+    stream: Clip
     turns: tuple[Turn, ...]
-
-    @property
-    def audio_s(self) -> float:
-        """Length in seconds."""
-        return len(self.samples) / self.sample_rate
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ class _Utterance:
 
     start_s: float
     end_s: float
-    events: list[Heard] = field(default_factory=list)
+    events: list[Heard]
 
 
 def run(options: Options, argv: Sequence[str], console: Console) -> Written:
@@ -106,16 +98,16 @@ def measure(
     """Feed a data set's clips as one stream whose utterances end by rules; return the row and what it sums up."""
     recognizer, console = session.recognizer, session.console
     speakers = one_after_another(data_set.name, clips, options.seed)
-    alone = [_alone(recognizer, turn.clip) for turn in speakers.turns] if session.trained else []
+    spoken = speakers.turns if session.trained else ()
+    alone = [events_of(recognizer.stream(), turn.clip.samples)[-1].text for turn in spoken]
     recognizer.forget_times()
-    with Bar(console, f"{data_set.name} endpoints", len(speakers.turns), speakers.audio_s) as bar:
+    with Bar(console, f"{data_set.name} endpoints", len(speakers.turns), speakers.stream.audio_s) as bar:
         listened = listen(
             recognizer.stream(rules),
-            speakers.samples,
-            speakers.sample_rate,
+            speakers.stream,
             options.frame_ms,
             clock_of(options.chosen_pace),
-            stepped_s=lambda: recognizer.timed.total_s,
+            step_s=recognizer.timed.step_s,
             on_frame=partial(bar.audio, 0.0),
         )
     records = answers(recognizer.bundle, speakers.turns, listened.heard, data_set)
@@ -124,7 +116,7 @@ def measure(
         mode="endpoint",
         pace=options.chosen_pace,
         clips=len(records),
-        audio_minutes=speakers.audio_s / 60,
+        audio_minutes=speakers.stream.audio_s / 60,
         backlog_ms_max=1e3 * listened.backlog_s,
         seed=options.seed,
         rules=asdict(rules),
@@ -149,7 +141,8 @@ def one_after_another(name: str, clips: Sequence[Clip], seed: int) -> Speakers:
         silence = random.normal(0, NOISE, round(random.uniform(*SILENCE_S) * clip.sample_rate)).astype(np.float32)
         pieces += [clip.samples, silence]
         samples += len(clip.samples) + len(silence)
-    return Speakers(np.concatenate(pieces), clips[0].sample_rate, tuple(turns))
+    reference = " ".join(turn.clip.reference for turn in turns)
+    return Speakers(Clip(name, np.concatenate(pieces), clips[0].sample_rate, reference, None), tuple(turns))
 
 
 def verdicts(turns: Sequence[Turn], cuts: Sequence[float]) -> list[Verdict]:
@@ -197,31 +190,20 @@ def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_
             times["final_ms"] = 1e3 * (final.end_s - final.arrival_s)
             times["final_speech_end_ms"] = 1e3 * (final.end_s - turn.end_s)
         finals = [utterance.events[-1].event.text for utterance in own]
-        record = UtteranceRecord(
-            data=data_set.name,
-            lang=data_set.lang,
-            mode="endpoint",
-            audio=turn.clip.name,
-            reference=turn.clip.reference,
-            hypothesis=" ".join(text for text in finals if text),
-            audio_s=turn.clip.audio_s,
-            start_s=turn.start_s,
-            onset_s=turn.onset_s,
-            speech_end_s=turn.end_s,
-            verdict=verdict,
-            **times,
-        )
-        records.append(record)
+        marks = {"start_s": turn.start_s, "onset_s": turn.onset_s, "speech_end_s": turn.end_s, "verdict": verdict}
+        hypothesis = " ".join(text for text in finals if text)
+        records.append(data_set.record(turn.clip, mode="endpoint", hypothesis=hypothesis, **marks, **times))
     return records
 
 
 def _utterances(heard: Sequence[Heard]) -> list[_Utterance]:
-    ends = list(accumulate(said.event.audio_s for said in heard if isinstance(said.event, Final)))
-    utterances = [_Utterance(start, end) for start, end in zip([0.0, *ends], ends, strict=False)]
-    place = 0
+    utterances: list[_Utterance] = []
+    start_s, events = 0.0, []
     for said in heard:
-        utterances[place].events.append(said)
-        place += isinstance(said.event, Final)
+        events.append(said)
+        if isinstance(said.event, Final):
+            utterances.append(_Utterance(start_s, start_s + said.event.audio_s, events))
+            start_s, events = utterances[-1].end_s, []
     return utterances
 
 
@@ -240,24 +222,16 @@ def _first_texts(bundle: Bundle, turn: Turn, utterance: _Utterance, lang: str) -
     }
     if isinstance(first.event, Final):
         return times
-    text = FirstText(utterance.start_s, first.event.audio_s, first.arrival_s, first.begin_s, first.step_s, first.end_s)
-    stages = waterfall(bundle, turn.onset_s, text)
-    return times | {"waterfall": None if stages is None else asdict(stages)}
-
-
-def _alone(recognizer: Recognizer, clip: Clip) -> str:
-    stream = recognizer.stream()
-    stream.push(clip.samples)
-    return stream.end_utterance().text
+    return times | {"waterfall": waterfall(bundle, turn.onset_s, utterance.start_s, first)}
 
 
 def _text_keys(records: Sequence[UtteranceRecord], alone: Sequence[str]) -> dict[str, Any]:
     """Return keys of a row whose weights are trained; `alone`: each clip's text in a stream of its own."""
-    stages = [Waterfall(**record.waterfall) for record in records if record.waterfall]
+    waterfalls = [record.waterfall for record in records if record.waterfall]
     return {
         **error_keys(records),
         "wer_clips": error_rates([record.reference for record in records], alone, records[0].lang).wer,
-        "waterfall": summed_up(stages),
-        "waterfalls": len(stages),
+        "waterfall": summed_up(waterfalls),
+        "waterfalls": len(waterfalls),
         "first_correct": sum(record.first_correct_onset_ms is not None for record in records),
     }

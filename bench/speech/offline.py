@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 
 from bench.process import peak_host_memory_mb
 from bench.progress import Bar
 from bench.results import SpeechRow, UtteranceRecord, default_name, result_path
 from bench.session import DataOptions, Written
-from bench.speech.clips import DataSet
+from bench.speech.clips import Audio, DataSet
 from bench.speech.speech_session import read_data
 from bench.summary import error_keys
 from runtime.audio import SAMPLE_RATE
@@ -35,7 +34,7 @@ class OfflineRecognizer:
 
     name: str
     on_gpu: bool
-    transcribe: Callable[[npt.NDArray[np.float32]], str]
+    transcribe: Callable[[Audio], str]
     """float32 [samples] at 16 kHz -> text."""
 
 
@@ -53,8 +52,8 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     rows: list[SpeechRow] = []
     records: list[UtteranceRecord] = []
     for data_set in data.sets:
-        recognised = _recognise(recognizer, data_set, console)
-        rows.append(_row(recognizer, data_set, recognised, options))
+        row, recognised = measure(recognizer, options, data_set, console)
+        rows.append(row)
         records += recognised
     return Written(path, data.write(path, rows, records))
 
@@ -85,7 +84,7 @@ def load_recognizer(model: str, lookahead_ms: int) -> OfflineRecognizer:
     for part in (checkpoint.preprocessor, checkpoint.encoder, checkpoint.ctc_head):
         part.to(device)
 
-    def transcribe(samples: npt.NDArray[np.float32]) -> str:
+    def transcribe(samples: Audio) -> str:
         best = np.argmax(np.asarray(nemo_offline(checkpoint, right, samples).log_probs), -1).tolist()  # [T]
         blank = checkpoint.architecture.vocabulary
         return str(tokenizer.decode([token for token, _ in groupby(best) if token != blank]))
@@ -93,30 +92,19 @@ def load_recognizer(model: str, lookahead_ms: int) -> OfflineRecognizer:
     return OfflineRecognizer(checkpoint.name, device.type == "cuda", transcribe)
 
 
-def _recognise(recognizer: OfflineRecognizer, data_set: DataSet, console: Console) -> list[UtteranceRecord]:
+def measure(
+    recognizer: OfflineRecognizer, options: Options, data_set: DataSet, console: Console
+) -> tuple[SpeechRow, list[UtteranceRecord]]:
+    """Recognise a data set's clips; return the row and what it sums up."""
     records: list[UtteranceRecord] = []
     done_s = 0.0
     with Bar(console, f"{data_set.name} offline", len(data_set.utterances), data_set.minutes * 60) as bar:
         for clip in data_set.load(SAMPLE_RATE, mark_speech=False):
-            record = UtteranceRecord(
-                data=data_set.name,
-                lang=data_set.lang,
-                mode="offline",
-                audio=clip.name,
-                reference=clip.reference,
-                hypothesis=recognizer.transcribe(clip.samples),
-                audio_s=clip.audio_s,
-            )
-            records.append(record)
+            records.append(data_set.record(clip, mode="offline", hypothesis=recognizer.transcribe(clip.samples)))
             done_s += clip.audio_s
-            bar.done(len(records), done_s, error_keys(records)["wer"])
-    return records
-
-
-def _row(
-    recognizer: OfflineRecognizer, data_set: DataSet, records: Sequence[UtteranceRecord], options: Options
-) -> SpeechRow:
-    return SpeechRow(
+            errors = error_keys(records)
+            bar.done(len(records), done_s, errors["wer"])
+    row = SpeechRow(
         model=recognizer.name,
         weights="trained",
         decoder="ctc",
@@ -130,7 +118,8 @@ def _row(
         clips=len(records),
         left_out=data_set.left_out,
         limit=options.limit,
-        audio_minutes=sum(record.audio_s for record in records) / 60,
+        audio_minutes=done_s / 60,
         peak_host_memory_mb=peak_host_memory_mb(),
-        **error_keys(records),
+        **errors,
     )
+    return row, records

@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 
 from bench.figures import CHECK
+from bench.partials import DEFINITION
 from bench.progress import Bar
 from bench.results import SpeechRow, UtteranceRecord
 from bench.score.rates import churn
@@ -20,6 +21,8 @@ from bench.speech.speech_session import SpeechSession, opened
 from bench.summary import error_keys, latency_keys, rtf_keys, spread
 
 RTF_WINDOW_S = 10.0
+"""Length of the windows of one stream that its real-time factor is over."""
+
 Mode = Literal["utterance", "continuous"]
 MODES: dict[str, tuple[Mode, ...]] = {
     "both": ("utterance", "continuous"),
@@ -53,7 +56,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
                 row, recognised = measure(session, options, data_set, clips, mode)
                 rows.append(row)
                 records += recognised
-        result = session.data.write(path, rows, records)
+        result = session.data.write(path, rows, records, {"partials": DEFINITION})
     missed = missed_lines(bounds, rows)
     check = f"; {CHECK}" if rows[0].functional_check else ""
     return Written(path, result, [f"kept {options.slo}{check}"] if bounds and not missed else [], missed)
@@ -74,7 +77,7 @@ def measure(
     with bar:
         for clip in fed:
             on_frame = partial(bar.audio, done_s)
-            listened.append(listen(stream, clip.samples, clip.sample_rate, options.frame_ms, clock, on_frame=on_frame))
+            listened.append(listen(stream, clip, options.frame_ms, clock, on_frame=on_frame))
             records.append(record_of(clip, listened[-1], data_set, mode))
             done_s += clip.audio_s
             errors = error_keys(records if session.trained else [])
@@ -86,7 +89,7 @@ def measure(
         pace=options.chosen_pace,
         clips=len(clips),
         audio_minutes=done_s / 60,
-        churn=churn([[*(text for _, text in heard.partials), heard.final.event.text] for heard in listened]),
+        churn=churn([[text for _, text in heard.partials] + [heard.final.event.text] for heard in listened]),
         **errors,
         **(spread("rtf", windows) if one_stream else rtf_keys(records)),
         # One stream has one first partial and one final: no distribution.
@@ -100,24 +103,24 @@ def measure(
 def record_of(clip: Clip, listened: Listened, data_set: DataSet, mode: Mode) -> UtteranceRecord:
     """Return what came of one clip, with times from the capture of its first sample, from speech onset and from speech end."""
     final, partials, speech = listened.final, listened.partials, clip.speech
-    first_s = partials[0][0] if partials else None
-    return UtteranceRecord(
-        data=data_set.name,
-        lang=data_set.lang,
+    marks: dict[str, float] = {}
+    if speech is not None:
+        marks = {"onset_s": speech.onset_s, "speech_end_s": speech.end_s}
+        marks["final_speech_end_ms"] = 1e3 * (final.end_s - speech.end_s)
+    if partials:
+        first_s, _ = partials[0]
+        marks["first_partial_ms"] = 1e3 * first_s
+        if speech is not None:
+            marks["first_partial_onset_ms"] = 1e3 * (first_s - speech.onset_s)
+    return data_set.record(
+        clip,
         mode=mode,
-        audio=clip.name,
-        reference=clip.reference,
         hypothesis=final.event.text,
-        audio_s=clip.audio_s,
+        **marks,
         busy_s=sum(listened.push_s) + final.end_s - final.begin_s,
-        first_partial_ms=None if first_s is None else 1e3 * first_s,
-        first_partial_onset_ms=None if first_s is None or speech is None else 1e3 * (first_s - speech.onset_s),
         final_ms=1e3 * (final.end_s - final.arrival_s),
-        final_speech_end_ms=None if speech is None else 1e3 * (final.end_s - speech.end_s),
         backlog_ms=1e3 * listened.backlog_s,
         catch_up_ms=1e3 * listened.catch_up_s,
-        onset_s=None if speech is None else speech.onset_s,
-        speech_end_s=None if speech is None else speech.end_s,
         partials=partials if mode == "utterance" else None,  # a stream's are its clips' once more
     )
 

@@ -7,9 +7,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.speech.clips import Clip
+from bench.speech.clips import Audio, Clip
 
-Samples = npt.NDArray[np.float32]
 Kind = Literal["user", "echo", "bursts", "silence"]
 
 AGENT_DBFS = -20.0
@@ -51,12 +50,12 @@ class Scene:
     user: Clip | None
     user_start: int
     """Sample at which the user's clip begins."""
-    played: Samples
-    heard: Samples
-    room: Samples = field(repr=False)
+    played: Audio
+    heard: Audio
+    room: Audio = field(repr=False)
     """Response from loudspeaker to microphone, delay and attenuation included."""
 
-    def microphone(self, stopped: int | None = None) -> Samples:
+    def microphone(self, stopped: int | None = None) -> Audio:
         """Return what it hears where the agent is stopped at that sample."""
         played = self.played.copy()
         if stopped is not None:
@@ -102,8 +101,8 @@ def _scene(  # noqa: PLR0917
     return Scene(kind, attenuation_db, level_dbfs, clip, start, played, heard, room)
 
 
-def _speech(clips: Sequence[Clip], length: int, rng: np.random.Generator) -> Samples:
-    pieces: list[Samples] = []
+def _speech(clips: Sequence[Clip], length: int, rng: np.random.Generator) -> Audio:
+    pieces: list[Audio] = []
     while sum(map(len, pieces)) < length:
         pieces.append(clips[int(rng.integers(len(clips)))].samples)
     return np.concatenate(pieces)[:length]
@@ -118,7 +117,7 @@ def _burst(rate: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     return np.asarray(np.fft.irfft(spectrum, length) * 10 ** np.linspace(0, -1.5, length))
 
 
-def _room(attenuation_db: int, rate: int, rng: np.random.Generator) -> Samples:
+def _room(attenuation_db: int, rate: int, rng: np.random.Generator) -> Audio:
     length = ROOM_MS * rate // 1000
     response = rng.standard_normal(length) * 10 ** np.linspace(0, -3, length)
     response *= 10 ** (-attenuation_db / 20) / np.sqrt(np.sum(response**2))
@@ -126,7 +125,7 @@ def _room(attenuation_db: int, rate: int, rng: np.random.Generator) -> Samples:
     return np.concatenate([np.zeros(delay, np.float32), response.astype(np.float32)])
 
 
-def _levelled(samples: npt.NDArray[np.floating], dbfs: float) -> Samples:
+def _levelled(samples: npt.NDArray[np.floating], dbfs: float) -> Audio:
     rms = np.sqrt(np.mean(np.square(samples)))
-    levelled: Samples = (samples * (10 ** (dbfs / 20) / max(rms, 1e-9))).astype(np.float32)
+    levelled: Audio = (samples * (10 ** (dbfs / 20) / max(rms, 1e-9))).astype(np.float32)
     return levelled

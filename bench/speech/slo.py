@@ -1,77 +1,65 @@
 """Bounds that a run must keep (`--slo`), and which of its figures miss them."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from bench.figures import data_label
+from bench.figures import FIGURES, data_label, figure_name
 from bench.results import SpeechRow
 from runtime.errors import InputError
 
 KEYS = {
-    "first_partial_p50": ("first_partial_onset_ms_p50", "ms"),
-    "first_partial_p95": ("first_partial_onset_ms_p95", "ms"),
-    "final_p50": ("final_ms_p50", "ms"),
-    "final_p95": ("final_ms_p95", "ms"),
-    "rtf_p50": ("rtf_p50", ""),
-    "rtf_p95": ("rtf_p95", ""),
-    "step_p50": ("step_ms_p50", "ms"),
-    "step_p95": ("step_ms_p95", "ms"),
-    "step_p99": ("step_ms_p99", "ms"),
-    "wer": ("wer", "%"),
-    "gpu_memory": ("peak_gpu_memory_mb", "MB"),
+    "first_partial_p50": "first_partial_onset_ms_p50",
+    "first_partial_p95": "first_partial_onset_ms_p95",
+    "final_p50": "final_ms_p50",
+    "final_p95": "final_ms_p95",
+    "rtf_p50": "rtf_p50",
+    "rtf_p95": "rtf_p95",
+    "step_p50": "step_ms_p50",
+    "step_p95": "step_ms_p95",
+    "step_p99": "step_ms_p99",
+    "wer": "wer",
+    "gpu_memory": "peak_gpu_memory_mb",
 }
-"""Key -> the row's key of the result file, whose definition holds, and its unit. A first partial counts from the speech onset: what
-a clip has of silence before is no latency."""
-
+"""Key -> the row's. A first partial counts from the speech onset: what a clip has of silence before is no latency."""
 HELP = f"Exit 1 where a figure is over its limit, as first_partial_p95=300,final_p95=150; keys: {', '.join(KEYS)}."
 
 CLIP_BY_CLIP = ("first_partial_onset_ms", "final_ms")
 """Figures of which one continuous stream has no distribution."""
 
 
-@dataclass(frozen=True)
-class Bound:
-    """The largest value that a figure may have."""
-
-    key: str
-    """Of KEYS."""
-    limit: float
-    """In the key's unit."""
-
-
-def read_bounds(text: str | None) -> list[Bound]:
-    """Return bounds written as `first_partial_p95=300,final_p95=150`; none for None.
+def read_bounds(text: str | None) -> dict[str, float]:
+    """Return key -> limit in the figure's unit of bounds written as `first_partial_p95=300,final_p95=150`; none for None.
 
     Raises:
         InputError: an unknown or repeated key, or a limit that is no number.
     """
-    bounds: list[Bound] = []
+    bounds: dict[str, float] = {}
     for part in [] if text is None else text.split(","):
         key, _, limit = (word.strip() for word in part.partition("="))
         if key not in KEYS:
             raise InputError(f"--slo: expected KEY=LIMIT with a key of {', '.join(KEYS)}; found {part!r}")
-        if any(key == bound.key for bound in bounds):
+        if key in bounds:
             raise InputError(f"--slo: expected one limit for {key}, found two; name each key once")
-        bounds.append(Bound(key, _number(key, limit)))
+        bounds[key] = _number(key, limit)
     return bounds
 
 
-def missed_lines(bounds: Sequence[Bound], rows: Sequence[SpeechRow]) -> list[str]:
+def missed_lines(bounds: Mapping[str, float], rows: Sequence[SpeechRow]) -> list[str]:
     """Return a line for each figure of a run over its bound, or not measured: which row, its value, the bound."""
     lines = []
-    for bound in bounds:
-        name, unit = KEYS[bound.key]
-        limit = f"{bound.limit:g} {unit}".strip()
+    for key, bound in bounds.items():
+        name = KEYS[key]
+        unit = FIGURES[figure_name(name)].unit
+        limit = f"{bound:g} {unit}".strip()
         for row in _judged(name, rows):
             value = getattr(row, name)
             if value is None:
                 found = f"not measured{_why(name, row)}"
-            elif value > bound.limit:
+            elif value > bound:
                 found = f"{value:g} {unit}".strip() + (" on a CPU" if row.functional_check and name != "wer" else "")
             else:
                 continue
-            lines.append(f"missed {bound.key}: {data_label(row)}: {found}, bound {limit}")
+            lines.append(f"missed {key}: {data_label(row)}: {found}, bound {limit}")
     return lines
 
 

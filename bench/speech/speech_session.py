@@ -91,8 +91,7 @@ class SpeechSession:
         """Run steps that are in no figure, and say so."""
         begin, step_s = time.perf_counter(), self.recognizer.timed.step_s
         while len(step_s) < WARM_UP_STEPS:
-            stream = self.recognizer.stream()
-            listen(stream, clip.samples, clip.sample_rate, self.options.frame_ms, VirtualClock())
+            listen(self.recognizer.stream(), clip, self.options.frame_ms, VirtualClock())
         seconds = time.perf_counter() - begin
         self.console.print(f"warm-up: {len(step_s)} steps in {seconds:.2f} s, not in the figures", highlight=False)
 

@@ -5,9 +5,9 @@ Each stream has a thread of its own, which takes audio at the pace of speech.
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +16,8 @@ from rich.console import Console
 from bench.figures import shown
 from bench.results import StreamsRow
 from bench.session import SpeechOptions, Written
-from bench.speech.arrivals import Audio, Clock, RealClock, arrivals
-from bench.speech.clips import Clip
+from bench.speech.arrivals import Clock, Frame, arrivals, events_of
+from bench.speech.clips import Audio, Clip
 from bench.speech.speech_session import WARM_UP_STEPS, SpeechSession, opened
 from bench.summary import Keys, spread
 from runtime import Event, Recognizer, Stream
@@ -115,7 +115,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
                     raise
                 console.print(f"no room for {number} streams: {error}", style="bold yellow", highlight=False)
                 break
-            rows.append(measure(session, options, alone, streams, RealClock()))
+            rows.append(measure(session, options, alone, streams, Clock()))
             console.print(line(rows[-1]), highlight=False)
             if not rows[-1].slo_met:
                 break
@@ -163,9 +163,8 @@ class Alone:
     def events(self, piece: Piece) -> list[Event]:
         """Return an utterance's events; each is recognised once."""
         if piece not in self._events:
-            stream = self._recognizer.stream()
-            self._events[piece] = [*stream.push(self.audio(piece)), stream.end_utterance()]
-            stream.close()
+            with closing(self._recognizer.stream()) as stream:
+                self._events[piece] = events_of(stream, self.audio(piece))
         return self._events[piece]
 
 
@@ -204,69 +203,62 @@ def play(
     Raises:
         The first error of a stream, once all have stopped.
     """
+    stop = threading.Event()
     ready = threading.Barrier(len(streams), clock.start)
-    player = _Player(bundle, frame_ms, clock, ready)
     chunk_s = bundle.chunk_samples / bundle.sample_rate
     starts = [place * chunk_s / len(streams) for place in range(len(streams))]
-    begin, cpu = time.perf_counter(), time.process_time()
-    with ThreadPoolExecutor(len(streams)) as threads, player.stopping():
+
+    def play_one(stream: Stream, utterances: Sequence[Audio], start_s: float) -> Answers:
+        answers = Answers()
         try:
-            answers = list(threads.map(player.play, streams, audio, starts))
+            ready.wait()
+            for samples in utterances:
+                frames = arrivals(samples, bundle.sample_rate, frame_ms, clock, start_s + answers.audio_s)
+                if not _utter(bundle, stream, frames, clock, stop, answers):
+                    break
+                answers.audio_s += len(samples) / bundle.sample_rate
+        except BaseException:
+            stop.set()  # the other streams end with the frame that they are in
+            raise
+        return answers
+
+    begin, cpu = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(len(streams)) as threads:
+        try:
+            answers = list(threads.map(play_one, streams, audio, starts))
+        except BaseException:
+            stop.set()
+            raise
         finally:
             ready.abort()  # where a thread could not be started, the others would wait for it
-    return Played(answers, time.perf_counter() - begin, time.process_time() - cpu, player.stop.is_set())
+    return Played(answers, time.perf_counter() - begin, time.process_time() - cpu, stop.is_set())
+
+
+def _utter(  # noqa: PLR0917
+    bundle: Bundle, stream: Stream, frames: Iterable[Frame], clock: Clock, stop: threading.Event, answers: Answers
+) -> bool:
+    """Feed one utterance as it arrives; return whether it was ended, which it is not once all are to stop."""
+    events: list[Event] = []
+    steps, arrival_s = 0, 0.0
+    for frame in frames:
+        answers.backlog_s = max(answers.backlog_s, frame.waited_s)
+        if frame.waited_s > GIVE_UP_S:
+            stop.set()
+        if stop.is_set():
+            return False
+        events += stream.push(frame.samples)
+        before, steps, arrival_s = steps, steps_of(bundle, frame.end), frame.arrival_s
+        if steps > before:
+            answers.chunk_s.append(clock.now() - arrival_s)
+    events.append(stream.end_utterance())
+    answers.final_s.append(clock.now() - arrival_s)
+    answers.events.append(events)
+    return True
 
 
 def steps_of(bundle: Bundle, samples: int) -> int:
     """Return how many steps run on the first `samples` samples of an utterance that goes on."""
     return max(0, (samples - bundle.first_step_samples) // bundle.chunk_samples + 1)
-
-
-@dataclass(frozen=True)
-class _Player:
-    bundle: Bundle
-    frame_ms: int
-    clock: Clock
-    ready: threading.Barrier
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    @contextmanager
-    def stopping(self) -> Iterator[None]:
-        """After an error the other streams end with the frame that they are in."""
-        try:
-            yield
-        except BaseException:
-            self.stop.set()
-            raise
-
-    def play(self, stream: Stream, audio: Sequence[Audio], start_s: float) -> Answers:
-        answers = Answers()
-        with self.stopping():
-            self.ready.wait()
-            for samples in audio:
-                self._utter(stream, samples, start_s + answers.audio_s, answers)
-                if self.stop.is_set():
-                    break
-        return answers
-
-    def _utter(self, stream: Stream, samples: Audio, start_s: float, answers: Answers) -> None:
-        bundle, clock = self.bundle, self.clock
-        events: list[Event] = []
-        steps, arrival_s = 0, start_s
-        for frame in arrivals(samples, bundle.sample_rate, self.frame_ms, clock, start_s):
-            answers.backlog_s = max(answers.backlog_s, frame.waited_s)
-            if frame.waited_s > GIVE_UP_S:
-                self.stop.set()
-            if self.stop.is_set():
-                return
-            events += stream.push(frame.samples)
-            before, steps, arrival_s = steps, steps_of(bundle, frame.end), frame.arrival_s
-            if steps > before:
-                answers.chunk_s.append(clock.now() - arrival_s)
-        events.append(stream.end_utterance())
-        answers.final_s.append(clock.now() - arrival_s)
-        answers.events.append(events)
-        answers.audio_s += len(samples) / bundle.sample_rate
 
 
 def figures(played: Played, slo_ms: float, differing: int) -> Keys:

@@ -1,9 +1,9 @@
 """Where the time from a speech onset to its first text goes: stages that add up to it."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 
 from bench.score.rates import percentiles
+from bench.speech.arrivals import Heard
 from runtime.bundle import Bundle
 
 STAGES = {
@@ -18,62 +18,30 @@ STAGES = {
 }
 
 
-@dataclass(frozen=True)
-class Waterfall:
-    """Milliseconds by stage, as STAGES says, in the order in which they pass."""
+def waterfall(bundle: Bundle, onset_s: float, utterance_s: float, text: Heard) -> dict[str, float] | None:
+    """Decompose the time from a speech onset to a first text into ms by stage, in the order in which they pass.
 
-    frame_ms: float
-    lookahead_ms: float
-    window_ms: float
-    evidence_ms: float
-    client_ms: float
-    queue_ms: float
-    step_ms: float
-    rest_ms: float
+    Args:
+        bundle: of the stream.
+        onset_s: in seconds on the stream's clock, at which audio arrives as it is spoken.
+        utterance_s: where the utterance begins.
+        text: the partial that was the utterance's first text.
 
-    @property
-    def total_ms(self) -> float:
-        """From the onset to the first text."""
-        return float(sum(asdict(self).values()))
-
-    @property
-    def system_ms(self) -> float:
-        """What the system adds to a model that knows a word from its first frame: all but the evidence."""
-        return self.total_ms - self.evidence_ms
-
-
-@dataclass(frozen=True)
-class FirstText:
-    """A partial that was an utterance's first text. Seconds on the stream's clock, at which audio arrives as it is spoken."""
-
-    utterance_s: float
-    """Where the utterance begins."""
-    audio_s: float
-    """Audio of the utterance that the partial accounts for."""
-    arrival_s: float
-    """When the frame that brought it had arrived."""
-    begin_s: float
-    """When the frame's push began."""
-    step_s: float
-    """In steps within the push."""
-    end_s: float
-    """When the push ended."""
-
-
-def waterfall(bundle: Bundle, onset_s: float, text: FirstText) -> Waterfall | None:
-    """Decompose `text.end_s - onset_s`; None where the text came from audio before the onset, or the utterance began after it."""
+    Returns:
+        None where the text came from audio before the onset, or the utterance began after it.
+    """
     rate = bundle.sample_rate
     chunk_s, first_s = bundle.chunk_samples / rate, bundle.first_step_samples / rate
     frame_s = chunk_s / bundle.chunk_frames
-    spoken_s = onset_s - text.utterance_s
+    spoken_s = onset_s - utterance_s
     # Frame f is centred at f * frame_s and hears what lies before (causal subsampling): the first to hear the onset is this one.
     frame = -(-round(spoken_s * rate) // round(frame_s * rate))
     step = frame // bundle.chunk_frames
-    steps_later = round((text.audio_s - first_s) / chunk_s) - step
+    steps_later = round((text.event.audio_s - first_s) / chunk_s) - step
     if spoken_s < 0 or steps_later < 0:
         return None
     last_frame = (step + 1) * bundle.chunk_frames - 1
-    heard_s = text.utterance_s + text.audio_s
+    heard_s = utterance_s + text.event.audio_s
     stages = (
         frame * frame_s - spoken_s,
         (last_frame - frame) * frame_s,
@@ -84,18 +52,25 @@ def waterfall(bundle: Bundle, onset_s: float, text: FirstText) -> Waterfall | No
         text.step_s,
         text.end_s - text.begin_s - text.step_s,
     )
-    return Waterfall(*(1e3 * seconds for seconds in stages))
+    return {name: 1e3 * seconds for name, seconds in zip(STAGES, stages, strict=True)}
 
 
-def summed_up(waterfalls: Sequence[Waterfall]) -> dict[str, dict[str, float]]:
+def with_totals(stages: Mapping[str, float]) -> dict[str, float]:
+    """Return the stages with total_ms, from the onset to the first text, and system_ms.
+
+    system_ms is what the system adds to a model that knows a word from its first frame: all but the evidence.
+    """
+    total_ms = sum(stages.values())
+    return {**stages, "total_ms": total_ms, "system_ms": total_ms - stages["evidence_ms"]}
+
+
+def summed_up(waterfalls: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Return stage, total and system -> mean, p50 and p95 in ms. Means add up to the total's, percentiles do not. Empty for none."""
-    if not waterfalls:
-        return {}
-    named = [{**asdict(fall), "total_ms": fall.total_ms, "system_ms": fall.system_ms} for fall in waterfalls]
-    table = {}
-    for name in named[0]:
-        values = [fall[name] for fall in named]
+    summary = {}
+    totalled = [with_totals(stages) for stages in waterfalls]
+    for name in totalled[0] if totalled else ():
+        values = [stages[name] for stages in totalled]
         found = percentiles(values)
         mean = sum(values) / len(values)
-        table[name] = {"mean": round(mean, 3), "p50": round(found.p50 or 0.0, 3), "p95": round(found.p95 or 0.0, 3)}
-    return table
+        summary[name] = {"mean": round(mean, 3), "p50": round(found.p50 or 0.0, 3), "p95": round(found.p95 or 0.0, 3)}
+    return summary

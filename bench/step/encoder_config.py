@@ -3,9 +3,11 @@
 `python -m bench.step.encoder_config MODEL > FILE.json`; MODEL is a .nemo file or large-random.
 """
 
+import argparse
 import json
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +41,26 @@ def encoder_config(model: str) -> dict[str, Any]:
     try:
         with tarfile.open(path) as archive:
             file = archive.extractfile(next(member for member in archive if Path(member.name).name == CONFIG))
-            config = OmegaConf.create(file.read().decode())  # type: ignore[union-attr]  # None: no plain file
-        return {str(key): value for key, value in OmegaConf.to_container(config, resolve=True)["encoder"].items()}  # type: ignore[call-overload, index, union-attr]
+            text = file.read().decode()  # type: ignore[union-attr]  # None: no plain file
+        config: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+        return {str(key): value for key, value in config["encoder"].items()}
     except Exception as error:  # whatever the archive, YAML, OmegaConf or a value within trips over
         raise InputError(
             f"expected {CONFIG} with an encoder in {model}, found none that can be read; fetch the checkpoint again"
         ) from error
 
 
-def run(argv: list[str]) -> None:
-    """Print a model's configuration. Raises InputError as `encoder_config` does, and without a model."""
-    if len(argv) != 1:
-        raise InputError("expected one model, a .nemo file or large-random: python -m bench.step.encoder_config MODEL")
-    print(json.dumps(encoder_config(argv[0]), indent=1))
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line: a model."""
+    parser = argparse.ArgumentParser(prog="python -m bench.step.encoder_config", description=__doc__)
+    parser.add_argument("model", metavar="MODEL")
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a model's configuration. Raises InputError as `encoder_config` does."""
+    print(json.dumps(encoder_config(args.model), indent=1))
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: run(sys.argv[1:])))
+    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))

@@ -37,7 +37,8 @@ class Variant:
 
 
 def _torch(label: str, caches: str, *, graph: bool = False) -> list[Variant]:
-    return [Variant(f"NeMo in PyTorch, {label}", each, "torch", f"{ENCODER}; {caches}", graph) for each in BOTH]
+    what = f"{ENCODER}; {caches}"
+    return [Variant(f"NeMo in PyTorch, {label}", precision, "torch", what, graph) for precision in BOTH]
 
 
 def _tensorrt(label: str, what: str, *precisions: Precision, **how: bool) -> list[Variant]:
@@ -56,7 +57,7 @@ _PINNED = f"{TO_AND_FRO}, pinned; kernels and four copies in one graph"
 VARIANTS = (
     *_torch("eager", "new caches are the next step's"),
     *_torch("CUDA graph", "new caches copied over the old", graph=True),
-    *(Variant("onnxruntime CUDA", each, "onnxruntime-cuda", f"{TO_AND_FRO}, as arrays") for each in BOTH),
+    *(Variant("onnxruntime CUDA", precision, "onnxruntime-cuda", f"{TO_AND_FRO}, as arrays") for precision in BOTH),
     *_tensorrt("TensorRT", _PAGEABLE, *BOTH, host_state=True),
     *_tensorrt("+ CUDA graph", _GRAPH, "fp16", graph=True, host_state=True),
     *_tensorrt("+ pinned copies", _PINNED, "fp16", graph=True, host_state=True, pinned=True),
@@ -76,4 +77,5 @@ def ladder_rows(result: ResultFile) -> list[tuple[StepRow, StepRow]]:
 
 def is_runtime(row: StepRow) -> bool:
     """Return whether a row of steps is of the runtime itself, not of a lower variant of the ladder."""
-    return row.rung not in {each.label for each in VARIANTS if each.backend != "tensorrt" or each.host_state}
+    lower = [variant.label for variant in VARIANTS if variant.backend != "tensorrt" or variant.host_state]
+    return row.rung not in lower

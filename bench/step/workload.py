@@ -3,12 +3,15 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, shape_inference
+from onnx import helper, shape_inference
 
 from engines.nodes import load_without_weights
 from runtime.errors import InputError
@@ -28,7 +31,10 @@ PRODUCTS = ("Conv", "Gemm", "MatMul")
 QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 VIEWS = ("Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten")
 """Other shapes of the same bytes."""
-TYPES: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.INT8: "int8"}
+TYPES = {"float32": "fp32", "float16": "fp16", "int8": "int8"}
+
+_Tensor = npt.NDArray[Any]
+"""An array of a tensor's shape and type, in the memory of one element."""
 
 
 @dataclass
@@ -44,21 +50,6 @@ class GroupWork:
     """Of all that its nodes read and write beside constants, as if no two nodes were fused."""
     multiply_adds: Counter[str] = field(default_factory=Counter)
     """Of Conv, Gemm and MatMul, by the type of their inputs: fp32, fp16 or int8."""
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    shape: tuple[int, ...]
-    dtype: int
-
-    @property
-    def size(self) -> int:
-        """Elements."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * int(helper.tensor_dtype_to_np_dtype(self.dtype).itemsize)
 
 
 def step_work(path: Path) -> list[GroupWork]:
@@ -128,7 +119,7 @@ class _Counting:
         """INT8 where both factors were quantised: an engine takes the dequantising into the matrix product."""
         if self.dequantised.issuperset(node.input[:2]):
             return "int8"
-        return TYPES[self._tensor(node.input[0]).dtype]
+        return TYPES[self._tensor(node.input[0]).dtype.name]
 
     def _tensor(self, name: str) -> _Tensor:
         tensor = self.tensors.get(name)
@@ -144,9 +135,13 @@ def _described(graph: onnx.GraphProto) -> Iterator[tuple[str, _Tensor]]:
     for value in (*graph.value_info, *graph.input, *graph.output):
         kind = value.type.tensor_type
         if all(dim.HasField("dim_value") for dim in kind.shape.dim):
-            yield value.name, _Tensor(tuple(dim.dim_value for dim in kind.shape.dim), kind.elem_type)
+            yield value.name, _like([dim.dim_value for dim in kind.shape.dim], kind.elem_type)
     for constant in graph.initializer:
-        yield constant.name, _Tensor(tuple(constant.dims), constant.data_type)
+        yield constant.name, _like(constant.dims, constant.data_type)
+
+
+def _like(shape: Sequence[int], dtype: int) -> _Tensor:
+    return np.broadcast_to(np.zeros((), helper.tensor_dtype_to_np_dtype(dtype)), shape)
 
 
 def _attribute(node: onnx.NodeProto, name: str) -> int:

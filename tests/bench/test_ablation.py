@@ -78,7 +78,13 @@ class Children:
         command, args = parse_args(words)
         assert isinstance(args, SpeechBench)
         assert (command, args.pace, args.mode, args.limit) == ("run", "fast", "utterance", 7)
-        same = {"model": "toy", "weights": "trained", "decoder": "ctc", "precision": args.precision, "lang": args.lang}
+        same: dict[str, object] = {
+            "model": "toy",
+            "weights": "trained",
+            "decoder": "ctc",
+            "precision": args.precision,
+            "lang": args.lang,
+        }
         same |= {"calibration": args.bundle.name.partition("-")[2] or None, "backend": args.backend, "lookahead_ms": 80}
         same |= {"clips": 2, "left_out": 0, "audio_minutes": 0.1, "steps": 3, "cuda_graph": graph, "wer": 0.0}
         same |= {"mode": "utterance", "limit": args.limit}
@@ -252,7 +258,8 @@ def test_on_a_cpu_there_is_no_graph_and_no_plan(
         ("--methods: expected some of entropy", ["--methods", "entropy,best"]),
         ("--name", ["--name", "../elsewhere"]),
         ("no-such-bundle", ["--bundle", "no-such-bundle"]),
-        ("expected folders of different names", ["--bundle", "{near}", "{near}"]),
+        ("expected folders of different names, found 2 with 1", ["--bundle", "{near}", "{near}"]),
+        ("expected folders of different names, found 0", ["--bundle"]),
         ("no such folder of data sets", ["--eval", "no-such-folder"]),
         ("expected an NVIDIA GPU that nvidia-smi lists", ["--backend", "tensorrt"]),
         ("nothing could be measured; near int8 max, speech: cannot", []),

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,9 @@ import soundfile
 from rich.console import Console
 
 from bench.__main__ import parse_args, run
-from bench.results import read_result
-from bench.speech import clips
-from bench.speech.endpoint import EndpointOptions, run_endpoint
-from bench.speech.offline import load_reference
-from bench.speech.recognise import RunOptions, run_bench
+from bench.results import EndpointRow, SpeechRow, read_result
+from bench.speech import clips, endpoint, recognise
+from bench.speech.offline import load_recognizer
 from data import places
 from data.manifest import Utterance, read_manifest, write_manifest
 from runtime import Recognizer
@@ -45,14 +44,13 @@ BAD: list[tuple[str, list[str]]] = [
     ("--name", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--name", "../elsewhere"]),
     ("no-such.nemo", ["offline", "--model", "no-such.nemo", "--eval", str(SAMPLE)]),
     ("found 160", ["offline", "--model", EMBEDDED, "--lookahead", "160", "--eval", str(SAMPLE)]),
-    ("no such folder of result files", ["results"]),
 ]
 
 
 @pytest.mark.parametrize(("message", "words"), BAD)
 def test_bad_input(message: str, words: list[str], bundle: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = [word.format(bundle=bundle) for word in words] + ["--out", str(out)]
-    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    assert exit_code(lambda: run(argv)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("error: ")
@@ -60,13 +58,18 @@ def test_bad_input(message: str, words: list[str], bundle: Path, out: Path, caps
     assert not out.exists()
 
 
+def test_no_folder_of_results(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: run(["results", "--results", str(out)])) == 2
+    assert f"error: {out}: no such folder of result files" in capsys.readouterr().err
+
+
 def test_a_broken_result_file(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out.mkdir()
     (out / "a.json").write_text("{")
     page = out.parent / "RESULTS.md"
     page.write_text("<!-- results:start -->\n<!-- results:end -->\n")
-    argv = ["results", "--out", str(out), "--page", str(page)]
-    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    argv = ["results", "--results", str(out), "--page", str(page)]
+    assert exit_code(lambda: run(argv)) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert page.read_text() == "<!-- results:start -->\n<!-- results:end -->\n"
 
@@ -80,7 +83,7 @@ def test_damaged_audio_among_the_clips(
     bad = Utterance(tmp_path / "set" / "bad.wav", "words", 1.0)
     write_manifest(tmp_path / "set" / "manifest_en.jsonl", [good, bad])
     argv = ["--bundle", str(bundle), "--eval", str(tmp_path), "--backend", "onnxruntime-cpu", "--out", str(out)]
-    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    assert exit_code(lambda: run(argv)) == 2
     error = capsys.readouterr().err
     assert "bad.wav" in error
     assert error.count("\n") == 1
@@ -106,7 +109,7 @@ def test_no_speech_in_a_data_set(
         "--out",
         str(out),
     ]
-    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    assert exit_code(lambda: run(argv)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: silent_en: expected speech, found none in its 1 clips")
     assert error.count("\n") == 1
@@ -114,9 +117,10 @@ def test_no_speech_in_a_data_set(
 
 
 def test_without_a_command_it_runs() -> None:
-    assert parse_args(["--bundle", "b"]).command == "run"
-    assert parse_args(["run", "--bundle", "b"]).command == "run"
-    assert parse_args(["results", "--check"]).command == "results"
+    asked = recognise.Options(bundle=Path("b"))
+    assert parse_args(["--bundle", "b"]) == parse_args(["run", "--bundle", "b"]) == ("run", asked)
+    name, options = parse_args(["results", "--check"])
+    assert (name, options.check) == ("results", True)
 
 
 def test_the_sample_stands_in_for_a_missing_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +170,7 @@ def test_clips_names_hold_no_folder_of_the_machine(
     (tmp_path / "set" / "out").symlink_to(tmp_path / "audio")
     monkeypatch.chdir(tmp_path)
     utterances = tuple(Utterance(Path(each.format(root=tmp_path)), "a", 1.0) for each in paths)
-    data_set = clips.DataSet("set_en", Path("set/manifest_en.jsonl"), utterances, 0)
+    data_set = clips.DataSet("set_en", "en", Path("set/manifest_en.jsonl"), utterances, 0)
     assert [data_set.clip_name(each) for each in utterances] == names
 
 
@@ -176,17 +180,17 @@ def test_a_manifest_of_absolute_paths(bundle: Path, out: Path, tmp_path: Path) -
     (tmp_path / "manifest_en.jsonl").write_text(json.dumps(line))
     argv = ["--bundle", str(bundle), "--eval", str(tmp_path), "--backend", "onnxruntime-cpu", "--mode", "utterance"]
     argv += ["--out", str(out), "--name", "x"]
-    run(parse_args(argv), argv)
+    run(argv)
     assert [each.audio for each in read_result(out / "x.json").utterances] == [audio.name]
 
 
 @pytest.mark.parametrize("mode", ["utterance", "continuous"])
 def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
     argv = ["--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu", "--limit", "2"]
-    args = parse_args([*argv, "--mode", mode, "--out", str(out), "--name", "x"])
-    run(args, argv)
+    run([*argv, "--mode", mode, "--out", str(out), "--name", "x"])
     result = read_result(out / "x.json")
-    (row,) = result.rows
+    (row,) = result.rows_of(SpeechRow)
+    assert (row.lang, {record.lang for record in result.utterances}) == ("en", {"en"})
     assert (row.mode, row.limit, row.clips, row.pace, row.functional_check) == (mode, 2, 2, "fast", True)
     assert (row.backend, row.weights, row.lookahead_ms, row.data) == ("onnxruntime-cpu", "trained", 80, "sample_en")
     assert row.precision == "fp32"
@@ -208,7 +212,8 @@ def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
             assert each.hypothesis.startswith(each.partials[-1][1].split()[0])
     else:
         assert result.utterances[0].partials is None
-    assert {"wer", "rtf", "final_ms", "speech"} <= result.definitions.keys()
+    assert {"wer", "rtf", "step_ms", "speech", "partials"} <= result.definitions.keys()
+    assert ("final_ms" in result.definitions) is (mode == "utterance")  # what its rows hold
     assert result.provenance.data[0].clips == 2
 
 
@@ -217,8 +222,8 @@ def random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bundles are opened as if their weights were random."""
     opened = Recognizer.__init__
 
-    def as_random(self: Recognizer, *arguments: object) -> None:
-        opened(self, *arguments)  # type: ignore[arg-type]
+    def as_random(self: Recognizer, *arguments: Any, **choices: Any) -> None:
+        opened(self, *arguments, **choices)
         checkpoint = self.bundle.checkpoint.model_copy(update={"weights": "random"})
         self.bundle = self.bundle.model_copy(update={"checkpoint": checkpoint})
 
@@ -227,8 +232,10 @@ def random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("random_weights")
 def test_random_weights_have_no_error_rate_and_no_first_partial(bundle: Path, out: Path) -> None:
-    options = RunOptions(bundle, SAMPLE, backend="onnxruntime-cpu", mode="utterance", limit=1, out=out)
-    written = json.loads(run_bench(options, [], Console(file=io.StringIO())).read_text())
+    options = recognise.Options(
+        bundle=bundle, eval=SAMPLE, backend="onnxruntime-cpu", mode="utterance", limit=1, out=out
+    )
+    written = json.loads(recognise.run(options, [], Console(file=io.StringIO())).path.read_text())
     (row,) = written["rows"]
     assert row["weights"] == "random"
     assert {row[key] for key in ("wer", "cer", "first_partial_ms_p50", "first_partial_onset_ms_p95")} == {None}
@@ -237,8 +244,9 @@ def test_random_weights_have_no_error_rate_and_no_first_partial(bundle: Path, ou
 
 @pytest.mark.usefixtures("random_weights")
 def test_nor_in_the_stream_of_endpoints(bundle: Path, out: Path) -> None:
-    options = EndpointOptions(bundle, SAMPLE, backend="onnxruntime-cpu", limit=2, out=out)
-    (row,) = read_result(run_endpoint(options, [], Console(file=io.StringIO()))).rows
+    options = endpoint.Options(bundle=bundle, eval=SAMPLE, backend="onnxruntime-cpu", limit=2, out=out)
+    written = endpoint.run(options, [], Console(file=io.StringIO()))
+    (row,) = read_result(written.path).rows_of(EndpointRow)
     said = row.model_dump()
     texts = {key for key in said if key.startswith(("wer", "cer", "first_", "waterfall"))}
     assert {"wer_clips", "first_partial_ms_p95", "first_correct", "first_correct_onset_ms_p50", "waterfalls"} < texts
@@ -250,7 +258,7 @@ def test_nor_in_the_stream_of_endpoints(bundle: Path, out: Path) -> None:
 
 def test_streaming_says_what_nemo_says_offline(bundle_at: Callable[[int], Path]) -> None:
     for lookahead_ms in (0, 80):
-        reference = load_reference(EMBEDDED, lookahead_ms)
+        reference = load_recognizer(EMBEDDED, lookahead_ms)
         with Recognizer(bundle_at(lookahead_ms), backend="onnxruntime-cpu", lm=None) as recognizer:
             for utterance in read_manifest(SAMPLE / "manifest_en.jsonl")[:3]:
                 samples = load_audio(utterance.audio)

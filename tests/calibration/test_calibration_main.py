@@ -16,14 +16,14 @@ from export.quantise import thresholds_of
 from runtime.bundle import read_bundle, write_manifest
 from runtime.errors import InputError
 from runtime.files import sha256
+from tests.own_process import command
 
 ROOT = Path(__file__).parents[2]
 MakeSet = Callable[..., Path]  # of the fixtures that write a set or a bundle
 
 
-def calibration(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "calibration", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+def calibration(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    return command("calibration", *arguments)
 
 
 @pytest.fixture

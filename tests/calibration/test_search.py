@@ -1,7 +1,6 @@
 """`python -m calibration --keep search` on the toy: what it writes, when it searches again, and what it refuses."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,14 +13,13 @@ from calibration.thresholds import METHODS
 from data import Utterance
 from export.quantise import thresholds_of
 from runtime.bundle import read_bundle, write_manifest
+from tests.own_process import command
 
-ROOT = Path(__file__).parents[2]
 MakeSet = Callable[..., Path]
 
 
-def calibration(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "calibration", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+def calibration(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    return command("calibration", *arguments)
 
 
 @pytest.fixture
@@ -39,8 +37,8 @@ def trained(toy: Path) -> Path:
 
 
 def test_searches_once(trained: Path, speech: Path) -> None:
-    command = ("--bundle", trained, "--data", speech, "--keep", "search", "--method", "percentile_99.9")
-    done = calibration(*command)
+    words = ("--bundle", trained, "--data", speech, "--keep", "search", "--method", "percentile_99.9")
+    done = calibration(*words)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     found = current(trained, "percentile_99.9")
@@ -63,7 +61,7 @@ def test_searches_once(trained: Path, speech: Path) -> None:
     assert not quantised.keys() & set(found.kept)
     assert f"by percentile_99.9 with {len(found.kept)} products in FP16" in done.stdout
 
-    again = calibration(*command).stdout
+    again = calibration(*words).stdout
     assert f"{search_path(trained)} is up to date" in again
     assert "products in FP16, is up to date" in again
     plain = calibration("--bundle", trained, "--data", speech, "--method", "percentile_99.9").stdout

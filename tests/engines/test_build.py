@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -26,15 +25,27 @@ from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256, sources_hash
 from runtime.stamp import Platform, check_stamp, read_stamp, stamp_path
+from tests.calibration.conftest import toy_model, write_toy
+
+WIDE = 16_384  # columns of the projection
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
 
+pytestmark = pytest.mark.own_process
+
 
 @pytest.fixture
-def own_bundle(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The embedded bundle in a folder of this test's, without plans."""
-    monkeypatch.setattr("engines.build.TIMING", tmp_path / "timing")
-    return Path(shutil.copytree(bundle, tmp_path / "embedded-80ms", ignore=shutil.ignore_patterns("plans")))
+def own_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle of a projection in FP16, as large as the plan's other bytes are few: real steps are compiled by other tests."""
+    monkeypatch.setattr("engines.build.TIMING", tmp_path / "bundles" / "timing")
+    folder = write_toy(tmp_path / "bundles" / "toy-80ms", toy_model())
+    _with_step(
+        folder, _matmul(TensorProto.FLOAT16, np.random.default_rng(0).standard_normal((64, WIDE)).astype(np.float16))
+    )
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["steps"]["fp16"] |= {"file": "step.fp16.onnx", "parameters": 64 * WIDE}
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    return folder
 
 
 def _build(folder: Path, target: Target | None = None, options: BuildOptions | None = None) -> Path:
@@ -94,7 +105,9 @@ def test_sm75_plan_and_stamp_then_nothing_to_do(
 
 def _matmul(elem_type: int, array: np.ndarray) -> onnx.ModelProto:
     """The projection `some/layer`."""
-    x, y = (helper.make_tensor_value_info(name, elem_type, [1, 64]) for name in "xy")
+    x, y = (
+        helper.make_tensor_value_info(name, elem_type, [1, size]) for name, size in zip("xy", array.shape, strict=True)
+    )
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="some/layer")
     graph = helper.make_graph([node], "step", [x], [y], [numpy_helper.from_array(array, "w")])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -224,7 +237,7 @@ def test_interrupted_writing(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Path, "write_text", interrupted)  # of its stamp
     with pytest.raises(KeyboardInterrupt):
         _build(own_bundle, options=BuildOptions(level=1))
-    with pytest.raises(InputError, match="expected the stamp"):
+    with pytest.raises(InputError, match="expected a plan's stamp"):
         read_stamp(plan)
 
 
@@ -232,7 +245,7 @@ def test_interrupted_writing(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) 
     ("arguments", "expected"),
     [
         (["--for", "sm75", "--precision", "fp32"], "expected fp16 or int8 for sm75, found fp32"),
-        (["--for", "sm75", "--bundle", "nowhere"], "expected a bundle with bundle.json in nowhere, found none"),
+        (["--for", "sm75", "--bundle", "nowhere"], "expected a bundle at nowhere/bundle.json, found none"),
     ],
 )
 def test_refusals(own_bundle: Path, arguments: list[str], expected: str) -> None:
@@ -273,10 +286,12 @@ def test_no_gpu_to_build_on(monkeypatch: pytest.MonkeyPatch) -> None:
         this_gpu()
 
 
+@pytest.mark.nemo
 @pytest.mark.parametrize("ctc", [True, False], ids=["hybrid", "transducer"])
 def test_a_transducer_s_evaluation_is_compiled_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], ctc: bool
 ) -> None:
+
     config = copy.deepcopy(RANDOM_CONFIG)
     config["encoder"] |= {"n_layers": 1, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
     folder = tmp_path / "bundles" / "hybrid-80ms"

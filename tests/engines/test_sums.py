@@ -8,23 +8,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
 from engines.build import BuildOptions, PlanBuild
 from engines.sums import MOST_ROWS, products_as_sums
 from engines.target import turing_without_gpu
-from export.checkpoint import RANDOM
 from export.placement import quantised_products
 from export.quantise import quantised
+from runtime.backends.onnxruntime import open_session
 from runtime.bundle import read_bundle
 
 ROUNDED = {np.float32: 1e-5, np.float16: 2e-2}
 
 
 def outputs_of(model: bytes, feeds: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-    return list(onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, feeds))
+    return list(open_session(model, "onnxruntime-cpu").run(None, feeds))
 
 
 def operators(model: bytes) -> list[str]:
@@ -86,7 +85,7 @@ def test_a_step_is_the_same(bundle_at: Callable[[int], Path], lookahead_ms: int)
 
 
 def test_an_evaluation_is_the_same(bundle_of: Callable[[str, int], Path]) -> None:
-    bundle = bundle_of(RANDOM, 80)
+    bundle = bundle_of("large-random", 80)
     model = (bundle / "rnnt.fp32.onnx").read_bytes()
     rewritten = products_as_sums(model)
     assert "Gemm" not in operators(rewritten)
@@ -105,6 +104,7 @@ def test_quantised_products_stay(bundle: Path) -> None:
     assert {each.name for each in gemms} == set(products)
 
 
+@pytest.mark.own_process
 def test_turing_compiles_it(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is only there on Linux x86-64: run `make test` on it")
     folder = Path(shutil.copytree(bundle, tmp_path / "bundle", ignore=shutil.ignore_patterns("plans")))

@@ -24,8 +24,25 @@ def enliven(made: Checkpoint, blank_bias: float | None = None) -> None:
         bias = out.bias
         bias -= out.weight @ activation[0](made.joint.enc(torch.from_numpy(encoded))).mean(0)
         bias[blank] += blank_bias or 0.0
-        while blank_bias is None and len(nemo_greedy_rnnt(made, encoded)) > len(encoded):
-            bias[blank] += 0.1
+        if blank_bias is None:
+            _dampen(made, encoded, bias)
+
+
+def _dampen(made: Checkpoint, encoded: np.ndarray, bias: torch.Tensor) -> None:
+    """Add to the blank's bias, to within 0.1, what it takes for no more than a token a frame."""
+    blank = made.architecture.vocabulary
+    start, too_little, enough = float(bias[blank]), 0.0, 1.6
+    while len(nemo_greedy_rnnt(made, encoded)) > len(encoded):
+        too_little, enough = float(bias[blank]) - start, 2 * enough
+        bias[blank] = start + enough
+    while enough - too_little > 0.1:
+        middle = (too_little + enough) / 2
+        bias[blank] = start + middle
+        if len(nemo_greedy_rnnt(made, encoded)) > len(encoded):
+            too_little = middle
+        else:
+            enough = middle
+    bias[blank] = start + enough
 
 
 def noise(samples: int, seed: int) -> np.ndarray:

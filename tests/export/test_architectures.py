@@ -11,6 +11,8 @@ from export.bundle import write_bundle
 from export.checkpoint import RANDOM_CONFIG, Checkpoint, random_checkpoint
 from runtime.bundle import read_bundle
 
+pytestmark = pytest.mark.nemo
+
 SMALL = {"n_layers": 2, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
 
 

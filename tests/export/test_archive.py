@@ -18,6 +18,8 @@ from export.archive import check_archive, guarded_connector
 from export.checkpoint import EMBEDDED
 from runtime.errors import InputError, exit_code
 
+pytestmark = pytest.mark.nemo
+
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", **fields: object) -> bytes:
     """A member as it lies in an archive."""

@@ -13,6 +13,8 @@ from export.architecture import read_architecture
 from export.checkpoint import EMBEDDED, RANDOM_CONFIG
 from runtime.errors import InputError, exit_code
 
+pytestmark = pytest.mark.nemo
+
 
 def missing(folder: Path) -> list[str]:
     return ["--model", str(folder / "none.nemo")]

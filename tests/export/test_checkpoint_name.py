@@ -7,6 +7,8 @@ import pytest
 
 from export.bundle import bundle_folder
 
+pytestmark = pytest.mark.nemo
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -12,6 +12,8 @@ from export.checkpoint import EMBEDDED, RANDOM, RANDOM_CONFIG
 from export.report import ENCODER, LAYERS, count_nodes
 from runtime.bundle import read_bundle
 
+pytestmark = pytest.mark.nemo
+
 FP32_ONLY = {"LayerNormalization", "Softmax", "LogSoftmax", "Log"}
 
 
@@ -56,6 +58,7 @@ def test_static_shapes_batch_first(folder: Path) -> None:
             assert each.shape[0] == 1, each.name
 
 
+@pytest.mark.own_process
 def test_turing_compiles_the_fp16_step(folder: Path) -> None:
     trt = pytest.importorskip(
         "tensorrt_rtx_bindings", reason="TensorRT-RTX is only there on Linux x86-64: run `make test` on it"

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from bench import ablation
-from bench.results import StepRow, read_result
+from bench.results import read_result
 from bench.speech.offline import load_recognizer
 from bench.step import ladder, step_times
 from calibration.__main__ import parse_args as calibration_args
@@ -31,6 +31,8 @@ from runtime.recognizer import Recognizer
 from serving.client import TritonRecognizer
 from serving.repository import write_repository
 from tests.export.lively import enliven, noise
+
+pytestmark = pytest.mark.nemo
 
 WIDTH, HIDDEN = 64, 32
 BLANK_BIAS = 1.0  # so that the transducer emits blanks and tokens
@@ -174,17 +176,16 @@ def test_a_transducer_alone_gives_nemo_s_tokens(transducer: Transducer) -> None:
 
 
 def test_its_steps_are_measured_with_its_decoder(transducer: Transducer, tmp_path: Path) -> None:
-    options = step_times.Options(
-        bundle=transducer.folder, backend="onnxruntime-cpu", precision="fp32", steps=100, out=tmp_path
-    )
-    rows = read_result(step_times.run(options, [], Console(quiet=True)).path).rows
-    assert {row.decoder for row in rows if isinstance(row, StepRow)} == {"rnnt"}
+    given = {"backend": "onnxruntime-cpu", "precision": "fp32"}
+    options = step_times.Options(bundle=transducer.folder, **given, steps=100, out=tmp_path)
+    result = read_result(step_times.run(options, [], Console(quiet=True)).path)
+    assert {each.decoder for each in result.rows} == {"rnnt"}
 
 
 def test_its_activations_are_counted(transducer: Transducer) -> None:
     backend = ObservedBackend(transducer.folder, read_bundle(transducer.folder))
     with Recognizer(transducer.folder, backend=backend, lm=None) as recognizer:
-        stream_speech(recognizer, [noise(30_000, 1), noise(20_000, 2)], 1, lambda _: None)
+        stream_speech(recognizer, [noise(30_000, 1), noise(20_000, 2)], 1)
     backend.flush()
     assert backend.steps > 15
     assert all(each.absolute_max > 0 for each in backend.histograms.values())

@@ -5,13 +5,15 @@ only beyond that: noise allows NeMo's own distance on top, and on speech ours mu
 """
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 from export.checkpoint import Checkpoint
 from export.graph import GraphBuilder
 from export.mel import MelFrontEnd
+from runtime.backends.onnxruntime import open_session
+
+pytestmark = pytest.mark.nemo
 
 
 def in_graph(mel: MelFrontEnd, audio: np.ndarray) -> np.ndarray:
@@ -25,7 +27,7 @@ def in_graph(mel: MelFrontEnd, audio: np.ndarray) -> np.ndarray:
     graph = GraphBuilder(np.float32)
     source = graph.input("audio", np.float32, [1, len(padded)])
     graph.output("mel", mel.add_to(graph, source, len(padded)), np.float32, [len(mel.filterbank), 1, frames])
-    session = onnxruntime.InferenceSession(graph.model("mel").SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(graph.model("mel").SerializeToString(), "onnxruntime-cpu")
     found: np.ndarray = session.run(None, {"audio": padded[None]})[0]
     return found[:, 0].T
 

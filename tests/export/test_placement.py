@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from export.placement import QUANTISED, expose, quantised_products
+from runtime.backends.onnxruntime import open_session
 from runtime.errors import InputError
 
 
@@ -37,9 +37,9 @@ def test_exported_step(bundle: Path) -> None:
 
 def test_exposed_tensors_come_out_beside_unchanged_outputs(toy: Path, model: onnx.ModelProto) -> None:
     tensors = list(quantised_products(model).values())
-    plain = onnxruntime.InferenceSession(str(toy / "step.fp32.onnx"))
+    plain = open_session(str(toy / "step.fp32.onnx"), "onnxruntime-cpu")
     expose(model, tensors)
-    observed = onnxruntime.InferenceSession(model.SerializeToString())
+    observed = open_session(model.SerializeToString(), "onnxruntime-cpu")
     rng = np.random.default_rng(2)
     feeds = {
         each.name: rng.integers(-8, 8, each.shape).astype(np.float32 if "float" in each.type else np.int32)

@@ -113,6 +113,7 @@ def test_a_missing_threshold_is_one_line(step: onnx.ModelProto) -> None:
         quantised(step, {})
 
 
+@pytest.mark.own_process
 def test_turing_compiles_it(bundle: Path) -> None:
     trt = pytest.importorskip(
         "tensorrt_rtx_bindings", reason="TensorRT-RTX is only there on Linux x86-64: run `make test` on it"

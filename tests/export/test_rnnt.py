@@ -17,6 +17,8 @@ from runtime.bundle import read_bundle
 from runtime.entries import MAX_SYMBOLS
 from tests.export.lively import enliven, noise
 
+pytestmark = pytest.mark.nemo
+
 SMALL = {"n_layers": 2, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
 VOCABULARY = 20
 

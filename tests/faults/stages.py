@@ -21,7 +21,6 @@ from typing_extensions import Self
 import engines.__main__ as engines_main
 import export.__main__ as export_main
 import export.bundle
-from bench.__main__ import parse_args as bench_args
 from bench.__main__ import run as run_bench
 from bench.results import read_results
 from calibration.__main__ import parse_args as calibration_args
@@ -127,7 +126,7 @@ def _before_bench(root: Path) -> None:
 def _bench(root: Path) -> None:
     words = ["--bundle", str(_toy_bundle(root)), "--eval", "data/sample", "--limit", "1", "--mode", "utterance"]
     words += ["--backend", "onnxruntime-cpu", "--name", "toy", "--out", str(root / "results")]
-    run_bench(bench_args(words), words)
+    run_bench(words)
 
 
 def _read_bench(root: Path) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from tests.faults.stages import STAGES, Processes
 
+pytestmark = pytest.mark.nemo
+
 
 def contents(root: Path) -> dict[Path, bytes]:
     return {each.relative_to(root): each.read_bytes() for each in root.rglob("*") if each.is_file()}

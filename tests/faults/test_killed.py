@@ -8,6 +8,8 @@ import pytest
 
 from tests.faults.stages import STAGES, Processes
 
+pytestmark = pytest.mark.nemo
+
 # How many of the moments before a change to a file or folder, by stage and start.
 MOMENTS = pytest.mark.parametrize(
     "most", [pytest.param(3, id="some moments"), pytest.param(1000, id="every moment", marks=pytest.mark.soak)]

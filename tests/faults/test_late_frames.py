@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.speech.feed import Clip, VirtualClock, feed
 
+from bench.speech.arrivals import VirtualClock, listen
+from bench.speech.clips import Clip
 from runtime import Recognizer
 
 
@@ -71,14 +72,15 @@ def test_late_frames(
     whole.push(audio)
     expected = whole.end_utterance()
     stream, clip = recognizer.stream(), Clip("a.wav", audio, 16_000, sample[0][0], None)
-    result = feed(stream, clip, 20, LateClock(arrives))
-    print(f"backlog {result.backlog_ms:.0f} ms, caught up after {result.catch_up_ms:.0f} ms: {result.hypothesis}")
+    listened = listen(stream, clip, 20, LateClock(arrives))
+    final, found = listened.final, (1e3 * listened.backlog_s, 1e3 * listened.catch_up_s)
+    print(f"backlog {found[0]:.0f} ms, caught up after {found[1]:.0f} ms: {final.event.text}")
     assert expected.text
-    assert result.hypothesis == expected.text
-    for found, wanted in ((result.backlog_ms, backlog_ms), (result.catch_up_ms, catch_up_ms)):
+    assert final.event.text == expected.text
+    for ms, wanted in zip(found, (backlog_ms, catch_up_ms), strict=True):
         low, high = wanted if isinstance(wanted, tuple) else (wanted, wanted)
-        assert low - 1e-6 <= found <= high + 1e-6
-    assert result.final_ms <= 200  # not later than the last frame's burst
+        assert low - 1e-6 <= ms <= high + 1e-6
+    assert final.end_s - final.arrival_s <= 0.2  # not later than the last frame's burst
 
 
 def test_a_bursty_pipe_with_pieces_of_any_length(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from silero_vad import load_silero_vad
 
 from export import companions
 from export.companions import silero_file
@@ -21,8 +19,12 @@ def whole(samples: np.ndarray) -> np.ndarray:
     return samples[: len(samples) // WINDOW_SAMPLES * WINDOW_SAMPLES]
 
 
+@pytest.mark.nemo
 @pytest.mark.parametrize("onnx", [True, False], ids=["OnnxWrapper", "torch"])
 def test_equals_the_package(onnx: bool, sample: list[tuple[str, np.ndarray]]) -> None:
+    import torch
+    from silero_vad import load_silero_vad
+
     speech = whole(np.concatenate([samples for _, samples in sample[:3]]))
     reference = load_silero_vad(onnx=onnx)
     with torch.no_grad():

@@ -37,7 +37,11 @@ def result(base: ResultFile, wrong: int, data: tuple[str, ...] = ("one_en", "two
 def test_every_data_set_and_all_of_them(a_result: ResultFile) -> None:
     a, b = result(a_result, 0), result(a_result, 1, rtf_p50=0.01, rtf_p95=None)
     one, two, both = compare(a, b)
-    assert (one.data, two.data, both.data) == ("one_en, utterances", "two_en, utterances", "all of them, utterances")
+    assert (one.data, two.data, both.data) == (
+        "one_en, utterances",
+        "two_en, utterances",
+        "one_en + two_en, utterances",
+    )
     for found, words, expected in ((one, 6, 2 / 6), (two, 4, 2 / 4), (both, 10, 4 / 10)):
         assert found.difference is not None
         assert found.difference.words == words
@@ -168,7 +172,7 @@ def test_the_command_prints_both_tables(
     said = capsys.readouterr().out
     assert max(len(each) for each in said.splitlines() if "│" in each) <= 120
     assert "m, 80 ms, fp32 on onnxruntime-cpu; A CPU, 2 cores" in said
-    assert "│ all of them, utterances │       0.00 │ 40.00 │" in said
+    assert "│ one_en + two_en, utterances │       0.00 │ 40.00 │" in said
     assert "+40.00 (" in said
     assert "-75.0 %" in said
     assert "these figures are no result" in said

@@ -14,6 +14,7 @@ from bench.pages import html as report
 from bench.pages.html import newest, page
 from bench.results import ResultFile, UtteranceRecord, read_result, write_result
 from bench.score.normalise import normalise
+from bench.speech.waterfall import STAGES
 from runtime.errors import InputError, exit_code
 from tests.bench.rows import changed
 
@@ -126,7 +127,7 @@ def test_no_text_becomes_markup(a_result: ResultFile) -> None:
 
 
 def test_nothing_comes_from_elsewhere(a_result: ResultFile) -> None:
-    waterfall = {"step_ms": {"mean": 2.0, "p50": 2.0, "p95": 2.0}, "total_ms": {"mean": 2.0, "p50": 2.0, "p95": 2.0}}
+    waterfall = {stage: {"mean": 2.0, "p50": 2.0, "p95": 2.0} for stage in (*STAGES, "total_ms")}
     measured = {"waterfall": waterfall, "step_ms_p50": 1.0, "step_ms_p99": 2.0, "data": "a$b$_en"}
     result = of(a_result, *[said("a b", "a", data="a$b$_en", mode="endpoint")] * 2, mode="endpoint", **measured)
     text = page("a", result)

@@ -1,12 +1,11 @@
-"""Error rates, percentiles and real-time factors against values worked out by hand and a plain edit distance."""
+"""Error rates, percentiles and words taken back against values worked out by hand and a plain edit distance."""
 
 import random
 from collections.abc import Sequence
 
 import pytest
 
-from bench.score.rates import ErrorRates, Percentiles, error_rates, percentiles, rtf_per_utterance, rtf_per_window
-from bench.speech.feed import UtteranceResult
+from bench.score.rates import ErrorRates, Percentiles, churn, error_rates, percentiles, retracted
 
 
 def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
@@ -18,10 +17,6 @@ def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
             here.append(min(above[j] + 1, here[-1] + 1, above[j - 1] + (wanted != found)))
         above = here
     return above[-1]
-
-
-def utterance(audio_s: float, frame_s: Sequence[float], finish_s: float) -> UtteranceResult:
-    return UtteranceResult("", "", "", audio_s, tuple(frame_s), finish_s, None, None, 0, None, 0, 0, (), None)
 
 
 @pytest.mark.parametrize(
@@ -78,18 +73,23 @@ def test_percentiles(values: list[float | None], expected: tuple[float | None, .
     assert (found.p50, found.p95, found.p99) == pytest.approx(expected)
 
 
-def test_rtf_per_utterance_counts_push_and_finish() -> None:
-    assert rtf_per_utterance([utterance(2.0, [0.1, 0.2], 0.1), utterance(1.0, [0.5], 0)]) == pytest.approx([0.2, 0.5])
-
-
 @pytest.mark.parametrize(
-    ("audio_s", "frame_ms", "frame_s", "expected"),
+    ("before", "after", "expected"),
     [
-        (10.0, 20, [0.001] * 500, [0.05]),
-        (25.0, 20, [0.001] * 500 + [0.002] * 500 + [9.0] * 250, [0.05, 0.1]),  # the half window is left out
-        (5.0, 20, [0.001] * 250, [0.05]),
-        (20.01, 30, [0.003] * 667, [334 * 0.003 / 10, 333 * 0.003 / 10]),  # frame 333 begins at 9.99 s
+        ("", "the", 0),
+        ("the", "the cat", 0),
+        ("the ca", "the cats sat", 0),  # the last word goes on
+        ("the cat", "the dog", 1),
+        ("a cat sat", "the cat sat", 3),  # all behind the first change
+        ("in a", "in", 1),
+        ("the", "", 1),
+        ("in ten", "intent", 2),
     ],
 )
-def test_rtf_per_window(audio_s: float, frame_ms: int, frame_s: list[float], expected: list[float]) -> None:
-    assert rtf_per_window(utterance(audio_s, frame_s, 99.0), frame_ms) == pytest.approx(expected)
+def test_retracted(before: str, after: str, expected: int) -> None:
+    assert retracted(before, after) == expected
+
+
+def test_churn_over_utterances() -> None:
+    assert churn([["a", "a b", "a c d"], ["x"]]) == pytest.approx(1 / 4)
+    assert churn([[""], [""]]) is None

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.pages.all_figures import appendix
-from bench.results import ResultFile
+from bench.pages.all_figures import all_figures
+from bench.pages.terminal import print_written
+from bench.results import ResultFile, read_results, write_result
 from bench.speech import bargein
 from bench.speech import scenes as bargein_scenes
-from bench.speech.bargein import BargeInOptions, run_bargein
-from bench.speech.bargein_results import DEFINITIONS, BargeInFile, Outcome, read_bargein, rows
-from bench.speech.feed import Clip
+from bench.speech.bargein import DEFINITIONS, BargeInFile, Options, Outcome, rows, run
+from bench.speech.clips import Clip
 from bench.speech.scenes import AGENT_DBFS, scenes
 from runtime.errors import InputError
 
@@ -111,9 +111,8 @@ def test_the_page_has_users_with_the_reference_by_their_level(a_result: ResultFi
         definitions=DEFINITIONS,
         scenes=outcomes,
     )
-    (tmp_path / "bargein").mkdir()
-    (tmp_path / "bargein" / "b.json").write_text(result.model_dump_json(by_alias=True))
-    lines = appendix(tmp_path).splitlines()
+    write_result(tmp_path / "bargein" / "b.json", result)
+    lines = all_figures(tmp_path).splitlines()
     start = lines.index("| User dBFS | Detect ms p50 / p95 | Missed | Words lost | First words lost |")
     assert lines[start + 2 : start + 5] == [
         "| -32 | 250 / 295 | 1 of 3 | 3 of 12 | 3 |",
@@ -141,13 +140,15 @@ def test_a_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(bargein_scenes, "ATTENUATIONS_DB", (30,))
     monkeypatch.setattr(bargein_scenes, "LEVELS_DBFS", (-20,))
     console = Console(file=io.StringIO(), width=120)
-    options = BargeInOptions(bundle, Path("data/sample"), backend="onnxruntime-cpu", each=1, out=tmp_path)
-    path = run_bargein(options, ["bargein"], console)
-    assert "functional check" in console.file.getvalue()  # type: ignore[attr-defined]
-    (result,) = read_bargein(tmp_path).values()
+    options = Options(bundle=bundle, eval=Path("data/sample"), backend="onnxruntime-cpu", each=1, out=tmp_path)
+    written = run(options, ["bargein"], console)
+    print_written(written, console)
+    assert console.file.getvalue().count("functional check") == 1  # type: ignore[attr-defined]
+    assert read_results(tmp_path, BargeInFile) == {written.path.stem: written.result}
+    (result,) = read_results(tmp_path, BargeInFile).values()
     assert len(result.scenes) == 2 * (1 + 3)
     assert sum(row.interruptions - row.missed for row in result.rows if row.level_dbfs is None) >= 1
     assert {(row.stale, row.leaks) for row in result.rows} == {(0, 0)}
-    path.write_text("{}")
+    written.path.write_text("{}")
     with pytest.raises(InputError, match="no barge-in of schema 1"):
-        read_bargein(tmp_path)
+        read_results(tmp_path, BargeInFile)

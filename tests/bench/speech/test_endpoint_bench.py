@@ -8,34 +8,38 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.results import read_result
-from bench.speech.endpoint import EndpointOptions, answers, run_endpoint
-from bench.speech.feed import Clip, VirtualClock
-from bench.speech.onset import Speech
-from bench.speech.talk import Heard, Spoken, Talk, listen, talk, verdicts
+from bench.pages.terminal import print_written
+from bench.results import EndpointRow, read_result
+from bench.speech.arrivals import Heard, VirtualClock, listen
+from bench.speech.clips import Clip, DataSet, Speech
+from bench.speech.endpoint import Options, Turn, answers, one_after_another, run, verdicts
 from runtime import Final, InputError, Partial
 from runtime.bundle import read_bundle
 
 RATE = 16_000
+SET = DataSet("set_en", "en", Path("manifest_en.jsonl"), (), 0)
 
 
 def clip(reference: str, seconds: float = 2.0, speech: Speech | None = Speech(0.5, 1.5)) -> Clip:  # noqa: B008 -- frozen
     return Clip(f"{reference}.wav", np.full(int(seconds * RATE), 0.25, np.float32), RATE, reference, speech)
 
 
-def test_talk_is_the_clips_with_seeded_silences_between() -> None:
-    made = talk("set_en", [clip("a"), clip("unspoken", speech=None), clip("b", 3.0)], seed=1)
-    assert [each.clip.reference for each in made.spoken] == ["a", "b"]
-    for each in made.spoken:
-        start = round(each.start_s * RATE)
-        np.testing.assert_array_equal(made.samples[start : start + len(each.clip.samples)], each.clip.samples)
-        assert (each.onset_s - each.start_s, each.end_s - each.start_s) == pytest.approx((0.5, 1.5))
-    assert 0.8 <= made.spoken[1].start_s - 2.0 <= 2.0
-    np.testing.assert_array_equal(talk("set_en", [clip("a"), clip("b", 3.0)], seed=1).samples, made.samples)
-    assert len(talk("set_en", [clip("a"), clip("b", 3.0)], seed=2).samples) != len(made.samples)
+def test_clips_one_after_another_with_seeded_silences_between() -> None:
+    speakers = one_after_another("set_en", [clip("a"), clip("unspoken", speech=None), clip("b", 3.0)], seed=1)
+    assert [turn.clip.reference for turn in speakers.turns] == ["a", "b"]
+    for turn in speakers.turns:
+        start = round(turn.start_s * RATE)
+        np.testing.assert_array_equal(
+            speakers.stream.samples[start : start + len(turn.clip.samples)], turn.clip.samples
+        )
+        assert (turn.onset_s - turn.start_s, turn.end_s - turn.start_s) == pytest.approx((0.5, 1.5))
+    assert 0.8 <= speakers.turns[1].start_s - 2.0 <= 2.0
+    again, other = (one_after_another("set_en", [clip("a"), clip("b", 3.0)], seed).stream for seed in (1, 2))
+    np.testing.assert_array_equal(again.samples, speakers.stream.samples)
+    assert len(other.samples) != len(again.samples)
 
 
-SPOKEN = [Spoken(clip("one two"), 0.0, 0.5, 1.5), Spoken(clip("three"), 4.0, 4.5, 5.5)]
+TURNS = [Turn(clip("one two"), 0.0, 0.5, 1.5), Turn(clip("three"), 4.0, 4.5, 5.5)]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,7 @@ SPOKEN = [Spoken(clip("one two"), 0.0, 0.5, 1.5), Spoken(clip("three"), 4.0, 4.5
     ],
 )
 def test_verdicts(cuts: list[float], expected: list[str]) -> None:
-    assert verdicts(SPOKEN, cuts) == expected
+    assert verdicts(TURNS, cuts) == expected
 
 
 def test_a_frame_that_waited_counts_where_its_push_brought_nothing_too(
@@ -61,11 +65,10 @@ def test_a_frame_that_waited_counts_where_its_push_brought_nothing_too(
     timer = make_time()
     # 25 frames of 20 ms. Frame 4 takes 100 ms, so that frame 5 waits 80 ms, brings nothing, and only frame 20 brings an event.
     stream = make_stream(timer, [0.001] * 4 + [0.1] + [0.001] * 20, says={20: ["one"]}, final="one")
-    audio = Talk(np.zeros(RATE // 2, np.float32), RATE, ())
-    listened = listen(stream, audio, 20, VirtualClock(timer.timer), stepped_s=lambda: 0.0)
-    assert [each.event.text for each in listened.heard] == ["one", "one"]
+    listened = listen(stream, clip("one", 0.5), 20, VirtualClock(timer.timer))
+    assert [heard.event.text for heard in listened.heard] == ["one", "one"]
     assert listened.heard[0].begin_s == pytest.approx(listened.heard[0].arrival_s)
-    assert listened.backlog_ms == pytest.approx(80)
+    assert listened.backlog_s == pytest.approx(0.08)
 
 
 def partial(text: str, audio_s: float, arrival_s: float) -> Heard:
@@ -85,21 +88,21 @@ def test_text_and_times_of_each_clip(bundle: Path) -> None:
         final("three", 4.0, 6.02),
         final("", 1.0, 7.02),
     ]
-    audio = Talk(np.zeros(7 * RATE, np.float32), RATE, tuple(SPOKEN))
-    one, three = answers(read_bundle(bundle), audio, heard, "en")
+    one, three = answers(read_bundle(bundle), TURNS, heard, SET)
     assert (one.hypothesis, one.verdict, three.hypothesis, three.verdict) == ("one too", "found", "three", "found")
     measured = (one.end_decision_ms, one.final_ms, one.final_speech_end_ms, one.first_partial_ms)
     assert measured == pytest.approx((520, 6, 526, 745))
     assert (one.first_partial_onset_ms, one.first_correct_onset_ms) == pytest.approx((245, 565))
     assert (three.first_partial_ms, three.first_correct_onset_ms) == pytest.approx((845, 345))
     assert one.waterfall is not None
-    assert one.waterfall.total_ms == pytest.approx(245)
+    assert sum(one.waterfall.values()) == pytest.approx(245)
+    assert (one.data, one.lang, one.mode, one.audio) == ("set_en", "en", "endpoint", "one two.wav")
+    assert (three.start_s, three.onset_s, three.speech_end_s, three.audio_s) == (4.0, 4.5, 5.5, 2.0)
 
 
 def test_a_missed_end_leaves_its_text_to_the_next_and_times_out(bundle: Path) -> None:
     heard = [partial("one", 0.7325, 0.74), final("one two three", 6.0, 6.02)]
-    audio = Talk(np.zeros(7 * RATE, np.float32), RATE, tuple(SPOKEN))
-    one, three = answers(read_bundle(bundle), audio, heard, "en")
+    one, three = answers(read_bundle(bundle), TURNS, heard, SET)
     assert (one.verdict, one.hypothesis, one.final_ms, one.first_partial_ms) == ("missed", "", None, None)
     assert (three.verdict, three.hypothesis, three.first_partial_ms, three.waterfall) == (
         "found",
@@ -110,15 +113,18 @@ def test_a_missed_end_leaves_its_text_to_the_next_and_times_out(bundle: Path) ->
 
 
 def test_on_the_sample(bundle: Path, tmp_path: Path) -> None:
-    options = EndpointOptions(bundle, Path("data/sample"), backend="onnxruntime-cpu", limit=3, out=tmp_path)
+    options = Options(bundle=bundle, eval=Path("data/sample"), backend="onnxruntime-cpu", limit=3, out=tmp_path)
     console = Console(width=120, record=True)
-    result = read_result(run_endpoint(options, ["endpoint"], console))
-    (row,) = result.rows
+    written = run(options, ["endpoint"], console)
+    result = read_result(written.path)
+    assert result == written.result
+    (row,) = result.rows_of(EndpointRow)
     assert (row.found, row.late, row.early, row.missed) == (3, 0, 0, 0)
     assert (row.precision, row.waterfall is None) == ("fp32", False)
     for record in result.utterances:
         assert record.waterfall is not None
         assert sum(record.waterfall.values()) == pytest.approx(record.first_partial_onset_ms, abs=0.01)
+    print_written(written, console)
     shown = console.export_text()
     assert "evidence" in shown
     assert max(len(line) for line in shown.splitlines() if not line.startswith("wrote")) <= 120
@@ -126,5 +132,5 @@ def test_on_the_sample(bundle: Path, tmp_path: Path) -> None:
 
 def test_bad_rules_write_nothing(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="min_silence_ms above 0 ms, found -5"):
-        run_endpoint(EndpointOptions(bundle, min_silence_ms=-5, out=tmp_path / "out"), [], Console())
+        run(Options(bundle=bundle, min_silence_ms=-5, out=tmp_path / "out"), [], Console())
     assert not (tmp_path / "out").exists()

@@ -1,21 +1,35 @@
 """Streams at once: when frames are pushed, no cross-talk on the fake GPU and on onnxruntime, what the report says, and bad options."""
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from bench.pages.streams_table import STREAMS, largest
-from bench.speech.feed import Clip
-from bench.speech.parallel import GIVE_UP_S, Parallel, Piece, Told, pieces, play, steps_of
 from rich.console import Console
 
-from bench.__main__ import parse_args, run
-from bench.pages.all_figures import appendix
-from bench.results import ResultFile, Row, read_result, row, write_result
-from bench.speech.streams import StreamsBench, StreamsOptions, figures, print_streams
+from bench.__main__ import run
+from bench.pages.all_figures import all_figures
+from bench.pages.tables import STREAMS
+from bench.pages.terminal import print_written
+from bench.results import ResultFile, StreamsRow, read_result, write_result
+from bench.session import Written
+from bench.speech.arrivals import Clock
+from bench.speech.clips import Clip
+from bench.speech.speech_session import SpeechData, SpeechSession
+from bench.speech.streams import (
+    GIVE_UP_S,
+    Alone,
+    Answers,
+    Options,
+    Piece,
+    Played,
+    figures,
+    measure,
+    pieces,
+    play,
+    steps_of,
+)
 from bench.stopwatch import TimedRecognizer
 from data.manifest import read_manifest
 from runtime import Final, Partial, Recognizer, Stream
@@ -28,10 +42,11 @@ from tests.runtime.rig import Host, Rig
 SAMPLE = Path("data/sample")
 
 
-class ThreadClock:
+class ThreadClock(Clock):
     """A virtual clock of each thread's own: it moves to deadlines, and by what a toy stream costs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._own = threading.local()
 
     def start(self) -> None:
@@ -42,9 +57,6 @@ class ThreadClock:
 
     def wait_until(self, time_s: float) -> None:
         self._own.now_s = max(self.now(), time_s)
-
-    def timed(self, work: Callable[[], Any]) -> tuple[Any, float]:
-        return work(), 0.0
 
 
 class ToyStream(Stream):
@@ -106,7 +118,7 @@ def test_frames_come_on_absolute_deadlines_spread_over_a_chunk(toy: Bundle) -> N
     streams = [ToyStream(clock, 0.012) for _ in range(4)]
     audio = [[np.zeros(25, np.float32), np.zeros(40, np.float32)] for _ in streams]
     played = play(toy, streams, audio, 10, clock)
-    for place, (stream, told) in enumerate(zip(streams, played.told, strict=True)):
+    for place, (stream, answers) in enumerate(zip(streams, played.answers, strict=True)):
         start = place * 0.005  # a chunk is 20 ms, for four streams
         assert [length for _, length in stream.pushed] == [10, 10, 5, 10, 10, 10, 10]
         # Arrivals 10, 20, 25 ms and, from 25 on, 35, 45, 55, 65; a push takes 12 ms, so that they queue.
@@ -114,10 +126,10 @@ def test_frames_come_on_absolute_deadlines_spread_over_a_chunk(toy: Bundle) -> N
         assert [1e3 * (at - start) for at, _ in stream.pushed] == pytest.approx(begun)
         assert [1e3 * (at - start) for at in stream.ended] == pytest.approx([46, 94])
         # The frames that end at 15 and 35 samples of an utterance, or are the first beyond: 20, then 20 and 40.
-        assert [1e3 * each for each in told.chunk_s] == pytest.approx([34 - 20, 70 - 45, 94 - 65])
-        assert [1e3 * each for each in told.final_s] == pytest.approx([46 - 25, 94 - 65])
-        assert (1e3 * told.backlog_s, told.audio_s) == pytest.approx((82 - 65, 0.065))
-        assert [len(each) for each in told.events] == [4, 5]
+        assert [1e3 * each for each in answers.chunk_s] == pytest.approx([34 - 20, 70 - 45, 94 - 65])
+        assert [1e3 * each for each in answers.final_s] == pytest.approx([46 - 25, 94 - 65])
+        assert (1e3 * answers.backlog_s, answers.audio_s) == pytest.approx((82 - 65, 0.065))
+        assert [len(each) for each in answers.events] == [4, 5]
     assert not played.given_up
 
 
@@ -127,7 +139,7 @@ def test_a_run_that_falls_behind_is_given_up(toy: Bundle) -> None:
     audio = [[np.zeros(500_000, np.float32)] for _ in streams]
     played = play(toy, streams, audio, 20, clock)
     assert played.given_up
-    slow, other = played.told
+    slow, other = played.answers
     assert GIVE_UP_S < slow.backlog_s < GIVE_UP_S + 0.2
     assert len(streams[0].pushed) == 6
     assert len(streams[1].pushed) < 25_000
@@ -152,21 +164,29 @@ def noise(bundle: Bundle, clips: int) -> list[Clip]:
     ]
 
 
-def together(folder: Path, backend: Backend, spoken: list[Clip], streams: int, seconds: float) -> dict[str, Any]:
-    """Keys of a row, pushed as fast as the streams can."""
-    options = StreamsOptions(folder, seconds=seconds)
-    with TimedRecognizer(folder, precision="fp32", backend=backend, lm=None) as recognizer:
-        bench = StreamsBench(recognizer, options, spoken)
-        return bench.measure([recognizer.stream() for _ in range(streams)], ThreadClock())
+def measured(recognizer: TimedRecognizer, folder: Path, clips: list[Clip], streams: int, seconds: float) -> StreamsRow:
+    """A row of streams that are pushed as fast as they can."""
+    options = Options(bundle=folder, backend="onnxruntime-cpu", precision="fp32", seconds=seconds)
+    session = SpeechSession(options, SpeechData(folder, [], [], []), recognizer, Console())
+    made = [recognizer.stream() for _ in range(streams)]
+    return measure(session, options, Alone(recognizer, clips), made, ThreadClock())
+
+
+def on_a_backend(folder: Path, backend: Backend, clips: list[Clip], streams: int) -> StreamsRow:
+    with TimedRecognizer(folder, backend=backend, lm=None) as recognizer:
+        return measured(recognizer, folder, clips, streams, 2.0)
 
 
 @pytest.mark.parametrize("streams", [1, 2, 4])
 def test_no_cross_talk_on_the_gpu(rig: Rig, toy: Bundle, streams: int) -> None:
-    found = together(rig.folder, rig.open(), noise(toy, 5), streams, 2.0)
-    assert (found["streams"], found["differing"]) == (streams, 0)
-    assert found["clips"] >= 5 * streams
-    assert found["chunks"] <= found["steps"] <= found["chunks"] + found["clips"]
-    assert found["audio_minutes"] == pytest.approx(streams * 2.0 / 60)
+    row = on_a_backend(rig.folder, rig.open(), noise(toy, 5), streams)
+    assert (row.streams, row.differing) == (streams, 0)
+    assert row.clips is not None
+    assert row.chunks is not None
+    assert row.steps is not None
+    assert row.clips >= 5 * streams
+    assert row.chunks <= row.steps <= row.chunks + row.clips
+    assert row.audio_minutes == pytest.approx(streams * 2.0 / 60, abs=1e-5)
     assert rig.lanes() == 0
 
 
@@ -187,9 +207,9 @@ class Mixing(Host):
 
 
 def test_cross_talk_is_found(folder: Path, toy: Bundle) -> None:
-    found = together(folder, Mixing(), noise(toy, 5), 2, 2.0)
-    assert found["differing"] > 0
-    assert found["slo_met"] is False
+    row = on_a_backend(folder, Mixing(), noise(toy, 5), 2)
+    assert row.differing
+    assert row.slo_met is False
 
 
 def test_no_cross_talk_in_onnxruntime(bundle: Path) -> None:
@@ -197,19 +217,19 @@ def test_no_cross_talk_in_onnxruntime(bundle: Path) -> None:
         Clip(each.audio.name, load_audio(each.audio), 16_000, each.text, None)
         for each in read_manifest(SAMPLE / "manifest_en.jsonl")[:4]
     ]
-    with TimedRecognizer(
-        bundle, precision="fp32", backend="onnxruntime-cpu", lm="default"
-    ) as recognizer:  # a beam and an n-gram for all
-        bench = StreamsBench(recognizer, StreamsOptions(bundle, seconds=4.0), spoken)
-        found: dict[str, Any] = bench.measure([recognizer.stream() for _ in range(3)], ThreadClock())
-    assert found["differing"] == 0
-    assert found["clips"] >= 3
-    assert found["steps"] >= 3 * 4.0 // 0.16 - 3
+    # A beam and an n-gram for all.
+    with TimedRecognizer(bundle, precision="fp32", backend="onnxruntime-cpu") as recognizer:
+        row = measured(recognizer, bundle, spoken, 3, 4.0)
+    assert row.differing == 0
+    assert row.clips is not None
+    assert row.clips >= 3
+    assert row.steps is not None
+    assert row.steps >= 3 * 4.0 // 0.16 - 3
 
 
 SYNTHETIC = [
-    Told(chunk_s=[0.010] * 50, final_s=[0.1], events=[[]], backlog_s=0.05, audio_s=6.0),
-    Told(chunk_s=[0.020] * 48 + [0.2, 0.3], final_s=[0.2, 0.12], events=[[], []], backlog_s=0.25, audio_s=6.0),
+    Answers(chunk_s=[0.010] * 50, final_s=[0.1], events=[[]], backlog_s=0.05, audio_s=6.0),
+    Answers(chunk_s=[0.020] * 48 + [0.2, 0.3], final_s=[0.2, 0.12], events=[[], []], backlog_s=0.25, audio_s=6.0),
 ]
 
 
@@ -217,7 +237,7 @@ SYNTHETIC = [
     ("slo_ms", "differing", "met"), [(250, 0, True), (250, 1, False), (150, 0, False), (15, 0, False)]
 )
 def test_figures(slo_ms: int, differing: int, met: bool) -> None:
-    found = figures(Parallel(SYNTHETIC, wall_s=6.5, cpu_s=13.0, given_up=False), slo_ms, differing)
+    found = figures(Played(SYNTHETIC, wall_s=6.5, cpu_s=13.0, given_up=False), slo_ms, differing)
     assert found.pop("late_chunks") == {250: 1, 150: 2, 15: 50}[slo_ms]
     assert found.pop("slo_met") is met
     assert found == pytest.approx(
@@ -240,38 +260,39 @@ def test_figures(slo_ms: int, differing: int, met: bool) -> None:
     )
 
 
-def rows_of(*met: bool) -> list[Row]:
-    told = Parallel(SYNTHETIC, 6.5, 13.0, given_up=False)
+def rows_of(*met: bool) -> list[StreamsRow]:
+    played = Played(SYNTHETIC, 6.5, 13.0, given_up=False)
     named: dict[str, Any] = {
         "model": "m",
         "weights": "trained",
         "decoder": "ctc",
         "precision": "fp32",
         "backend": "onnxruntime-cpu",
+        "lookahead_ms": 80,
+        "step_ms_p50": 1.0,
     }
-    named |= {"data": "set_en", "mode": "streams", "functional_check": True}
-    measured = [figures(told, 250.0, 0) | {"streams": 2**place, "slo_met": each} for place, each in enumerate(met)]
-    return [row(**named, lookahead_ms=80, step_ms_p50=1.0, **each) for each in measured]
+    named |= {"data": "set_en", "lang": "en", "mode": "streams", "functional_check": True}
+    measured = [figures(played, 250.0, 0) | {"streams": 2**place, "slo_met": each} for place, each in enumerate(met)]
+    return [StreamsRow(**named, **keys) for keys in measured]
 
 
 @pytest.mark.parametrize(
-    ("met", "most", "said"),
+    ("met", "said"),
     [
-        ([True, True, False], 2, "2 met 250 ms at p95, 4 did not."),
-        ([True, True], 2, "2 met 250 ms at p95: the most that were tried."),
-        ([False], None, "Not even 1 met 250 ms at p95."),
+        ([True, True, False], "2 met 250 ms at p95, 4 did not."),
+        ([True, True], "2 met 250 ms at p95: the most that were tried."),
+        ([False], "Not even 1 met 250 ms at p95."),
     ],
 )
-def test_the_largest_number_within_the_bound(met: list[bool], most: int | None, said: str) -> None:
+def test_the_largest_number_within_the_bound(met: list[bool], said: str, a_result: ResultFile) -> None:
     rows = rows_of(*met)
-    assert largest(rows) == most
     console = Console(width=120, record=True)
-    print_streams(rows, console)
+    print_written(Written(Path("streams.json"), a_result.with_(rows=rows)), console)
     shown = console.export_text()
     assert said in shown
     assert "no result" in shown
-    assert "…" not in shown
-    assert [cell(rows[0]) for cell in STREAMS.values()] == [
+    assert "\u2026" not in shown
+    assert [column.cell(rows[0]) for column in STREAMS] == [
         "1",
         "15.0 / 20.0 / 201.0",
         "1.00 / - / -",
@@ -286,11 +307,11 @@ def test_the_largest_number_within_the_bound(met: list[bool], most: int | None, 
 
 
 def test_the_page(a_result: ResultFile, tmp_path: Path) -> None:
-    part = [each.model_copy(update={"limit": 2}) for each in rows_of(True)]
-    write_result(tmp_path / "part.json", a_result.model_copy(update={"rows": part}))
-    assert "Streams" not in appendix(tmp_path)
-    write_result(tmp_path / "whole.json", a_result.model_copy(update={"rows": rows_of(True, False)}))
-    page = appendix(tmp_path)
+    part = [row.with_(limit=2) for row in rows_of(True)]
+    write_result(tmp_path / "part.json", a_result.with_(rows=part))
+    assert "Streams" not in all_figures(tmp_path)
+    write_result(tmp_path / "whole.json", a_result.with_(rows=rows_of(True, False)))
+    page = all_figures(tmp_path)
     assert page.count("| m, 80 ms | fp32 | onnxruntime-cpu |") == 2
     assert "- m, 80 ms, fp32, onnxruntime-cpu, A CPU, 2 cores: 1 met 250 ms at p95, 2 did not." in page
 
@@ -298,9 +319,9 @@ def test_the_page(a_result: ResultFile, tmp_path: Path) -> None:
 def test_a_run_ends_with_the_first_number_that_misses_the_bound(bundle: Path, tmp_path: Path) -> None:
     argv = ["streams", "--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu", "--limit", "2"]
     argv += ["--streams", "1,2", "--seconds", "1.5", "--slo-ms", "0.001", "--out", str(tmp_path), "--name", "x"]
-    run(parse_args(argv), argv)
+    run(argv)
     result = read_result(tmp_path / "x.json")
-    (only,) = result.rows
+    (only,) = result.rows_of(StreamsRow)
     assert (only.mode, only.streams, only.slo_met, only.functional_check) == ("streams", 1, False, True)
     assert only.precision == "fp32"
     assert only.late_chunks == only.chunks
@@ -323,14 +344,14 @@ def test_no_room_for_more_streams(bundle: Path, tmp_path: Path, monkeypatch: pyt
             return made[-1]
 
         monkeypatch.setattr(Recognizer, "stream", stream)
-        return exit_code(lambda: run(parse_args(argv), argv))
+        return exit_code(lambda: run(argv))
 
     assert run_with_room_for(0) == 1
     assert not (tmp_path / "out").exists()
     # One stream, those for its audio alone, and the first of two.
     assert run_with_room_for(1 + 1 + 1) == 0
     (file,) = (tmp_path / "out").iterdir()
-    assert [each.streams for each in read_result(file).rows] == [1]
+    assert [row.streams for row in read_result(file).rows_of(StreamsRow)] == [1]
 
 
 BAD = [
@@ -362,7 +383,7 @@ def test_bad_options(
     out = tmp_path / "out"
     argv = ["streams", "--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu"]
     argv += ["--out", str(out), *words]
-    assert exit_code(lambda: run(parse_args(argv), argv)) == 2
+    assert exit_code(lambda: run(argv)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("error: ")

@@ -15,10 +15,10 @@ from bench.__main__ import run as run_command
 from bench.pages import results_page
 from bench.pages.results_page import END, START
 from bench.results import ResultFile, StepRow, read_result
+from bench.step import encoder_config as encoder
 from bench.step import ladder, timing, worker
 from bench.step import nemo_peer as peer
 from bench.step.encoder_config import encoder_config
-from bench.step.encoder_config import run as run_encoder_config
 from bench.step.ladder import Ladder, Options, run
 from bench.step.step_times import read_measurement
 from bench.step.variants import RUNTIME, VARIANTS, Variant
@@ -27,6 +27,8 @@ from runtime.bundle import read_bundle, write_manifest
 from runtime.entries import StepEntry
 from runtime.errors import InputError, exit_code
 from runtime.stamp import plan_path, stamp_path
+
+pytestmark = pytest.mark.nemo
 
 # What a variant's process does here: it is given its place, output and label's fate, and measures nothing.
 CHILD = """
@@ -249,7 +251,7 @@ def test_the_peer_s_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pre
 
 @pytest.mark.parametrize(("model", "layers"), [("large-random", 17), (EMBEDDED, 14), (Path(EMBEDDED).stem, 14)])
 def test_an_encoder_s_configuration(model: str, layers: int, capsys: pytest.CaptureFixture[str]) -> None:
-    run_encoder_config([model])
+    encoder.run(encoder.parse_args([model]))
     config = json.loads(capsys.readouterr().out)
     assert (config["n_layers"], config["att_context_style"]) == (layers, "chunked_limited")
 

@@ -1,11 +1,11 @@
-"""Marks of speech: the rule on given probabilities, and the detector on real silence and the committed sample."""
+"""Marks of speech: the rule on given probabilities, the detector on real silence and the committed sample; clips as one stream."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.speech.onset import Speech, find_speech, marks
+from bench.speech.clips import Clip, Speech, find_speech, joined, marks
 from data.manifest import read_manifest
 from runtime.audio import load_audio
 
@@ -52,3 +52,11 @@ def test_silence_has_no_speech() -> None:
 def test_another_rate_is_refused() -> None:
     with pytest.raises(ValueError, match=r"16000 Hz, not 8000"):
         find_speech(np.zeros(8000, np.float32), 8000)
+
+
+def test_clips_join_end_to_end() -> None:
+    one = Clip("a", np.full(3, 0.1, np.float32), RATE, "one", Speech(0, 1))
+    two = Clip("b", np.full(2, 0.2, np.float32), RATE, "Two.", None)
+    stream = joined("set_en", [one, two])
+    np.testing.assert_array_equal(stream.samples, np.array([0.1, 0.1, 0.1, 0.2, 0.2], np.float32))
+    assert (stream.name, stream.reference, stream.speech, stream.sample_rate) == ("set_en", "one Two.", None, RATE)

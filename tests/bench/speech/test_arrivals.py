@@ -2,19 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.speech.clips import joined
-from bench.speech.feed import Clip, RealClock, SpeechStream, UtteranceResult, VirtualClock, feed
-from bench.speech.onset import Speech
+from bench.results import UtteranceRecord
+from bench.speech.arrivals import Clock, VirtualClock, arrivals, listen
+from bench.speech.clips import Clip, DataSet, Speech
+from bench.speech.recognise import record_of
 from runtime.errors import InputError
+from tests.bench.conftest import FakeTime
 
 RATE = 16_000
 MS = 1e-3
 
+SET = DataSet("set_en", "en", Path("manifest_en.jsonl"), (), 0)
 Make = Callable[..., Any]
 
 
@@ -22,17 +26,9 @@ def clip(samples: int, speech: Speech | None = None) -> Clip:
     return Clip("a.wav", np.zeros(samples, np.float32), RATE, "reference", speech)
 
 
-class Time(Protocol):
-    """The fake timer of conftest.py."""
-
-    def timer(self) -> float: ...
-
-    def sleep(self, seconds: float) -> None: ...
-
-
-def fed(time: Time, stream: SpeechStream, kind: str, a_clip: Clip, frame_ms: int = 20) -> UtteranceResult:
-    clock = RealClock(time.timer, time.sleep) if kind == "real" else VirtualClock(time.timer)
-    return feed(stream, a_clip, frame_ms, clock)
+def fed(time: FakeTime, stream: Any, kind: str, a_clip: Clip, frame_ms: int = 20) -> UtteranceRecord:  # noqa: ANN401
+    clock = Clock(time.timer, time.sleep) if kind == "real" else VirtualClock(time.timer)
+    return record_of(a_clip, listen(stream, a_clip, frame_ms, clock), SET, "utterance")
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,9 @@ def test_latencies(make_time: Make, make_stream: Make, kind: str, case: Case) ->
         "busy_s": (sum(case.push) + case.finish) * MS,
     }
     assert {key: getattr(result, key) for key in expected} == pytest.approx(expected, abs=1e-6)
-    assert [text for _, text in result.partials] == ["he", "hello"]
+    assert [text for _, text in result.partials or ()] == ["he", "hello"]
+    assert (result.data, result.lang, result.mode, result.audio) == ("set_en", "en", "utterance", "a.wav")
+    assert (result.onset_s, result.speech_end_s) == (0.030, 0.050)
 
 
 @pytest.mark.parametrize("frame_ms", [20, 25, 30, 40])
@@ -100,10 +98,10 @@ def test_the_real_clock_does_not_drift(make_time: Make, make_stream: Make) -> No
 def test_the_virtual_clock_does_not_wait_and_starts_anew(make_time: Make, make_stream: Make) -> None:
     time = make_time()
     clock = VirtualClock(time.timer)
-    results = [feed(make_stream(time, [2 * MS] * 100, 1 * MS), clip(32_000), 20, clock) for _ in range(2)]
+    results = [listen(make_stream(time, [2 * MS] * 100, 1 * MS), clip(32_000), 20, clock) for _ in range(2)]
     assert time.now_s - 100.0 == pytest.approx(2 * (0.2 + 0.001))
-    assert results[0].final_ms == pytest.approx(3)
-    assert results[1].final_ms == pytest.approx(results[0].final_ms)
+    for result in results:
+        assert result.final.end_s - result.final.arrival_s == pytest.approx(3 * MS)
 
 
 def test_no_text_and_no_marks(make_time: Make, make_stream: Make) -> None:
@@ -121,9 +119,37 @@ def test_progress_is_outside_what_is_measured(make_time: Make, make_stream: Make
         seen.append(audio_s)
         time.now_s += 1.0
 
-    result = feed(make_stream(time, [0.0] * 4), clip(1000), 20, VirtualClock(time.timer), slow)
+    a_clip = clip(1000)
+    listened = listen(make_stream(time, [0.0] * 4), a_clip, 20, VirtualClock(time.timer), on_frame=slow)
     assert seen == pytest.approx([0.02, 0.04, 0.06, 0.0625])
+    result = record_of(a_clip, listened, SET, "utterance")
     assert (result.busy_s, result.final_ms, result.backlog_ms) == (0, 0, 0)
+
+
+def test_steps_are_those_of_each_push(make_time: Make, make_stream: Make) -> None:
+    step_s = [1.0]  # of before
+    stream = make_stream(make_time(), [0.0] * 4, says={0: ["a"], 1: ["b"], 3: ["c"]})
+    push = stream.push
+
+    def stepping(samples: np.ndarray) -> Any:  # noqa: ANN401
+        step_s.extend([0.001] * len(stream.frames))
+        return push(samples)
+
+    stream.push = stepping
+    listened = listen(stream, clip(1000), 20, VirtualClock(lambda: 0.0), step_s=step_s)
+    assert [heard.event.text for heard in listened.heard] == ["a", "b", "c", ""]
+    assert [heard.step_s for heard in listened.heard] == pytest.approx([0.0, 0.001, 0.003, 0.0])
+
+
+def test_frames_arrive_from_where_the_audio_begins_and_may_change_until_then() -> None:
+    samples = np.zeros(100, np.float32)
+    clock = VirtualClock(lambda: 0.0)
+    seen = []
+    for frame in arrivals(samples, 1000, 40, clock, start_s=3.0):
+        seen.append((frame.end, frame.arrival_s, frame.waited_s, frame.samples.max()))
+        samples[frame.end :] = frame.end
+        clock.wait_until(3.1)  # the first is worked on until the last has arrived
+    assert seen == [pytest.approx(row) for row in [(40, 3.04, 0, 0), (80, 3.08, 0.02, 40), (100, 3.1, 0, 80)]]
 
 
 @pytest.mark.parametrize("frame_ms", [0, 10, 19, 41, 50, -20])
@@ -131,11 +157,3 @@ def test_frame_lengths_out_of_range(make_time: Make, make_stream: Make, frame_ms
     time = make_time()
     with pytest.raises(InputError, match=rf"20 to 40 ms, found {frame_ms}"):
         fed(time, make_stream(time, []), "virtual", clip(1000), frame_ms)
-
-
-def test_clips_join_end_to_end() -> None:
-    one = Clip("a", np.full(3, 0.1, np.float32), RATE, "one", Speech(0, 1))
-    two = Clip("b", np.full(2, 0.2, np.float32), RATE, "Two.", None)
-    stream = joined("set_en", [one, two])
-    np.testing.assert_array_equal(stream.samples, np.array([0.1, 0.1, 0.1, 0.2, 0.2], np.float32))
-    assert (stream.name, stream.reference, stream.speech, stream.sample_rate) == ("set_en", "one Two.", None, RATE)
