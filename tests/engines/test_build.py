@@ -19,8 +19,6 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.__main__ import parse_args, run
 from engines.build import SOURCES, BuildOptions, build_plan, is_current
 from engines.target import Target, this_gpu, turing_without_gpu
-from export.bundle import write_bundle
-from export.checkpoint import RANDOM_CONFIG, random_checkpoint
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256, sources_hash
@@ -245,7 +243,7 @@ def test_interrupted_writing(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) 
     ("arguments", "expected"),
     [
         (["--for", "sm75", "--precision", "fp32"], "expected fp16 or int8 for sm75, found fp32"),
-        (["--for", "sm75", "--bundle", "nowhere"], "expected a bundle with bundle.json in nowhere, found none"),
+        (["--for", "sm75", "--bundle", "nowhere"], "expected a bundle at nowhere/bundle.json, found none"),
     ],
 )
 def test_refusals(own_bundle: Path, arguments: list[str], expected: str) -> None:
@@ -291,6 +289,8 @@ def test_no_gpu_to_build_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_transducer_s_evaluation_is_compiled_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], ctc: bool
 ) -> None:
+    from export.bundle import write_bundle
+    from export.checkpoint import RANDOM_CONFIG, random_checkpoint
 
     config = copy.deepcopy(RANDOM_CONFIG)
     config["encoder"] |= {"n_layers": 1, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
