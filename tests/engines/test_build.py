@@ -294,6 +294,7 @@ def test_a_transducer_s_evaluation_is_compiled_too(
 
     config = copy.deepcopy(RANDOM_CONFIG)
     config["encoder"] |= {"n_layers": 1, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
+    config["decoder"]["prednet"]["pred_hidden"] = config["joint"]["jointnet"]["joint_hidden"] = 256
     folder = tmp_path / "bundles" / "hybrid-80ms"
     made = random_checkpoint("hybrid", "0" * 64, config, 1024)
     if not ctc:
