@@ -158,7 +158,7 @@ STAGES = {
     "export": Stage(lambda root: None, _export, _outdated_export, _read_export, (1, 5000, 100_000)),  # noqa: ARG005
     "calibration": Stage(_before_calibration, _calibrate, _outdated_calibration, _read_calibration, (1, 1000)),
     "build": Stage(_before_build, _build, _outdated_build, _read_build, (1, 5000)),
-    "bench": Stage(_before_bench, _bench, lambda root: None, _read_bench, (1, 5000)),  # noqa: ARG005
+    "bench": Stage(_before_bench, _bench, lambda root: None, _read_bench, (1, 1000)),  # noqa: ARG005
 }
 
 
