@@ -19,8 +19,6 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.__main__ import parse_args, run
 from engines.build import SOURCES, BuildOptions, PlanBuild
 from engines.target import Target, this_gpu, turing_without_gpu
-from export.bundle import write_bundle
-from export.checkpoint import RANDOM_CONFIG, random_checkpoint
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256, sources_hash
@@ -291,9 +289,12 @@ def test_no_gpu_to_build_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_transducer_s_evaluation_is_compiled_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], ctc: bool
 ) -> None:
+    from export.bundle import write_bundle
+    from export.checkpoint import RANDOM_CONFIG, random_checkpoint
 
     config = copy.deepcopy(RANDOM_CONFIG)
     config["encoder"] |= {"n_layers": 1, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
+    config["decoder"]["prednet"]["pred_hidden"] = config["joint"]["jointnet"]["joint_hidden"] = 256
     folder = tmp_path / "bundles" / "hybrid-80ms"
     made = random_checkpoint("hybrid", "0" * 64, config, 1024)
     if not ctc:
