@@ -241,7 +241,7 @@ def _trials(options: Options) -> list[Trial]:
     if unknown := [method for method in methods if method not in METHODS]:
         raise InputError(f"--methods: expected some of {', '.join(METHODS)}, found {unknown[0]!r}")
     folders = {folder.absolute().name: folder for folder in options.bundle}
-    if len(folders) < len(options.bundle):
+    if not folders or len(folders) < len(options.bundle):
         raise InputError(
             f"--bundle: expected folders of different names, found {len(options.bundle)} with {len(folders)}"
         )

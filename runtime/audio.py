@@ -4,13 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
-import soxr
 
 from .errors import InputError
+
+if TYPE_CHECKING:  # not needed where samples come from elsewhere, and imported where files are read
+    from soundfile import SoundFile
 
 SAMPLE_RATE = 16_000  # Hz, the rate of every published streaming FastConformer
 RATES = (8_000, 192_000)  # Hz, the lowest and the highest that a file may have
@@ -37,6 +39,8 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> 
         InputError: the file is missing, is not audio, has no samples, has fewer than its header states, or has NaN or infinite
             samples; its rate is out of `RATES`, or it is longer than `MAX_HOURS`.
     """
+    import soxr
+
     path = Path(path)
     with _opened(path) as file:
         stated, rate, estimated = file.frames, file.samplerate, file.format == "MP3"
@@ -87,14 +91,7 @@ def audio_rate(path: Path) -> int:
         return int(file.samplerate)
 
 
-class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """Read from its first sample to its last: soundfile seeks after each block, from which MP3 does not go on as it would have."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-def _mono_blocks(file: _Sequential) -> Iterator[npt.NDArray[np.float32]]:
+def _mono_blocks(file: "SoundFile") -> Iterator[npt.NDArray[np.float32]]:
     """The channels' average, [n] a block."""
     frames = max(1, BLOCK_SAMPLES // file.channels)
     while len(block := file.read(frames, dtype="float32", always_2d=True)):  # [n, channels]
@@ -103,7 +100,7 @@ def _mono_blocks(file: _Sequential) -> Iterator[npt.NDArray[np.float32]]:
         yield averaged
 
 
-def _check_stated(path: Path, file: _Sequential) -> None:
+def _check_stated(path: Path, file: "SoundFile") -> None:
     """Raise InputError for a header that states what no file holds, or more than is taken."""
     low, high = RATES
     if not low <= file.samplerate <= high:
@@ -119,15 +116,20 @@ def _check_stated(path: Path, file: _Sequential) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Sequential]:
+def _opened(path: Path) -> Iterator["SoundFile"]:
+    import soundfile
+
     if not path.is_file():
         raise InputError(f"{path}: no such audio file")
     try:
-        file = _Sequential(path)
+        file = soundfile.SoundFile(path)
     except UnicodeError as error:
         raise InputError(f"{path}: expected a file name in UTF-8; rename the file") from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name ending in .raw, which has no header
         raise InputError(f"{path}: not audio that libsndfile reads; convert it to WAV, FLAC, OGG or MP3") from error
+    file.seekable = lambda: (
+        False
+    )  # else soundfile seeks after each block, from which MP3 does not go on as it would have
     with file:
         if file.frames == 0:
             raise InputError(f"{path}: audio of zero length; drop the file")

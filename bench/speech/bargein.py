@@ -12,7 +12,6 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from bench.figures import CHECK
 from bench.machine import collect
 from bench.results import Measured, Provenance, Record, Report, Rounded, result_path, write_result
 from bench.score.normalise import normalise
@@ -160,7 +159,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
             scenes=outcomes,
         )
     write_result(path, result)
-    return Written(path, result, [CHECK] if result.functional_check else [])
+    return Written(path, result)
 
 
 class _Recorded(Stream):

@@ -35,8 +35,8 @@ class Options(FileOptions):
     steps: int = 1000
     """Steps back to back; a fifth of them at the pace of speech."""
     peer_python: str | None = None
-    """Command of an interpreter with torch, NeMo's encoder and onnxruntime-gpu (default: this one); may hold variables, as in
-    `env -u PYTHONHOME python3`."""
+    """Command of an interpreter with torch, NeMo's encoder and onnxruntime-gpu, such as python3.11 or
+    env -u PYTHONHOME python3 (default: this one)."""
     encoder_config: Path | None = None
     """JSON of NeMo's encoder, made by `python -m bench.step.encoder_config` (default: read with NeMo)."""
 

@@ -26,7 +26,7 @@ class Options(FileOptions):
     """What to project, and from what."""
 
     gpu: str
-    """t4."""
+    """GPU to project to: t4."""
     bundle: Path
     """Folder made by `make export`."""
     measured: tuple[Path, ...]
@@ -106,6 +106,8 @@ def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> Meas
     Raises InputError for a file without steps of that model, look-ahead and precision, for files of several GPUs, and where
     what the projection needs was not measured.
     """
+    if not paths:
+        raise InputError("--measured: expected result files of `python -m bench steps`, found none")
     wanted = f"{bundle.checkpoint.name}, {bundle.lookahead_ms} ms, {precision}"
     results = [read_result(path) for path in paths]
     rows = [row for path, result in zip(paths, results, strict=True) for row in _rows(path, result, wanted)]

@@ -151,6 +151,7 @@ BAD: list[tuple[str, dict[str, object], list[str]]] = [
     ("found int4; choose one of them", {}, ["--precision", "int4"]),
     ("no-such.json: cannot read the result file", {}, ["--measured", "no-such.json"]),
     ("no-such-bundle", {}, ["--bundle", "no-such-bundle"]),
+    ("--measured: expected result files", {}, ["--measured"]),
 ]
 
 
