@@ -1,6 +1,7 @@
 """Each stage that writes, at a toy size, in a process of its own: to be killed, or to find the disk full."""
 
 import copy
+import gc
 import json
 import multiprocessing
 import os
@@ -189,6 +190,7 @@ def _child(name: str, action: str, root: Path, pipe: Connection, kill_at: int, r
 
     sys.addaudithook(hook)
     torch.set_num_threads(1)  # a pool would not outlive the fork
+    gc.freeze()  # what the server imported: a collection would copy its pages
     if room:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # a write beyond it fails, as on a full disk
     code = exit_code(lambda: getattr(STAGES[name], action)(root))
@@ -201,7 +203,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["nemo.collections.asr.modules", __name__])
+        self._context.set_forkserver_preload(["nemo.collections.asr.modules", "bench.speech.recognise", __name__])
 
     def __enter__(self) -> Self:
         return self
