@@ -27,7 +27,11 @@ class Companions:
     def copy_to(self, folder: Path) -> None:
         """Copy the files into a bundle's folder."""
         for name, source in self.sources.items():
-            shutil.copyfile(source, folder / name)
+            with (
+                source.open("rb") as read,
+                (folder / name).open("wb") as written,
+            ):  # on a full disk copyfile names the source
+                shutil.copyfileobj(read, written)
 
 
 NO_COMPANIONS = Companions()

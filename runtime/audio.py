@@ -4,13 +4,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
-import soxr
 
 from .errors import InputError
+
+if TYPE_CHECKING:  # not needed where samples come from elsewhere, and imported where files are read
+    from soundfile import SoundFile
+
+Samples = npt.NDArray[np.float32]
+"""Mono audio [n] in -1..1."""
+Pcm = npt.NDArray[np.int16]
+"""Mono audio [n] in 16-bit integers."""
 
 SAMPLE_RATE = 16_000  # Hz, the rate of every published streaming FastConformer
 RATES = (8_000, 192_000)  # Hz, the lowest and the highest that a file may have
@@ -21,7 +28,7 @@ INT16_FULL_SCALE = 32768.0
 BLOCK_SAMPLES = 1 << 20  # of all channels, decoded at once
 
 
-def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> npt.NDArray[np.float32]:
+def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> Samples:
     """Decode a file (WAV, FLAC, OGG, MP3, ...), average its channels and resample it with soxr's HQ setting.
 
     Block by block: what is allocated follows from what the file holds, not from what its header states.
@@ -37,11 +44,13 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> 
         InputError: the file is missing, is not audio, has no samples, has fewer than its header states, or has NaN or infinite
             samples; its rate is out of `RATES`, or it is longer than `MAX_HOURS`.
     """
+    import soxr
+
     path = Path(path)
     with _opened(path) as file:
         stated, rate, estimated = file.frames, file.samplerate, file.format == "MP3"
         resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
-        parts: list[npt.NDArray[np.float32]] = []
+        parts: list[Samples] = []
         held = broken = 0
         for samples in _mono_blocks(file):
             held += samples.size
@@ -58,7 +67,7 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> 
     return np.clip(resampled, -1.0, 1.0, out=resampled)
 
 
-def checked(samples: object) -> npt.NDArray[np.float32]:
+def checked(samples: object) -> Samples:
     """Mono samples [n] as FP32 in -1..1. Raises InputError for another type or shape than `push` takes, or values that are not finite."""
     if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
         found = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
@@ -87,23 +96,16 @@ def audio_rate(path: Path) -> int:
         return int(file.samplerate)
 
 
-class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """Read from its first sample to its last: soundfile seeks after each block, from which MP3 does not go on as it would have."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-def _mono_blocks(file: _Sequential) -> Iterator[npt.NDArray[np.float32]]:
+def _mono_blocks(file: "SoundFile") -> Iterator[Samples]:
     """The channels' average, [n] a block."""
     frames = max(1, BLOCK_SAMPLES // file.channels)
     while len(block := file.read(frames, dtype="float32", always_2d=True)):  # [n, channels]
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is counted by who reads it
-            averaged: npt.NDArray[np.float32] = block.mean(axis=1)
+            averaged: Samples = block.mean(axis=1)
         yield averaged
 
 
-def _check_stated(path: Path, file: _Sequential) -> None:
+def _check_stated(path: Path, file: "SoundFile") -> None:
     """Raise InputError for a header that states what no file holds, or more than is taken."""
     low, high = RATES
     if not low <= file.samplerate <= high:
@@ -119,15 +121,19 @@ def _check_stated(path: Path, file: _Sequential) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Sequential]:
+def _opened(path: Path) -> Iterator["SoundFile"]:
+    import soundfile
+
     if not path.is_file():
         raise InputError(f"{path}: no such audio file")
     try:
-        file = _Sequential(path)
+        file = soundfile.SoundFile(path)
     except UnicodeError as error:
         raise InputError(f"{path}: expected a file name in UTF-8; rename the file") from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name ending in .raw, which has no header
         raise InputError(f"{path}: not audio that libsndfile reads; convert it to WAV, FLAC, OGG or MP3") from error
+    # Else soundfile seeks after each block, from which MP3 does not go on as it would have.
+    file.seekable = lambda: False
     with file:
         if file.frames == 0:
             raise InputError(f"{path}: audio of zero length; drop the file")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from export.checkpoint import Checkpoint
+    from export.parity import Reference
 
 pytest_plugins = ["tests.own_process", "tests.quick"]
 
@@ -91,3 +92,16 @@ def sample() -> list[tuple[str, np.ndarray]]:
     from runtime.audio import load_audio
 
     return [(each.text, load_audio(each.audio)) for each in read_manifest(Path("data/sample/manifest_en.jsonl"))]
+
+
+@pytest.fixture(scope="session")
+def streamed(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> list[Reference]:
+    """Frames of the sample's clips through the FP32 step of the embedded checkpoint's bundle at 80 ms."""
+    from export.parity import Recorder, stream_frames
+    from runtime import Recognizer
+    from runtime.backends import open_backend
+    from runtime.bundle import read_bundle
+
+    recorder = Recorder(open_backend(bundle, read_bundle(bundle), "onnxruntime-cpu", "fp32"))
+    with Recognizer(bundle, precision="fp32", backend=recorder, lm=None) as recognizer:
+        return [stream_frames(recognizer, recorder, audio, 320) for _, audio in sample]

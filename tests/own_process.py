@@ -5,6 +5,7 @@ that was once seen to wait for itself for ever, and says at its process's exit w
 """
 
 import faulthandler
+import gc
 import os
 import runpy
 import subprocess
@@ -37,6 +38,7 @@ def forked(call: Callable[[], int], traces: int) -> int:
         code = FAILED
         try:
             faulthandler.dump_traceback_later(LIMIT_S, exit=True, file=traces)
+            gc.freeze()  # a collection of what pytest's process made would copy its pages
             code = call()
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()

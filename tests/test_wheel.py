@@ -71,7 +71,7 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """bin/ of an environment that holds the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("empty") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    pip("--python", folder / "bin" / "python", "install", wheel)
+    pip("--python", folder / "bin" / "python", "install", "--no-compile", wheel)
     return folder / "bin"
 
 

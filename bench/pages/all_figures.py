@@ -26,7 +26,7 @@ from bench.pages.tables import LABELS, Labelled, Table, labelled, markdown, rows
 from bench.results import EndpointRow, ResultFile, SpeechRow, StepRow, StreamsRow, read_results
 from bench.speech.bargein import BargeInFile
 from bench.step.int8_accuracy import AccuracyReport
-from bench.step.variants import ladder_rows
+from bench.step.ladder import ladder_rows
 
 INTRODUCTION = """# All figures
 

@@ -29,7 +29,7 @@ from bench.pages.tables import Labelled, joined, rows_of
 from bench.results import EndpointRow, Report, ResultFile, Row, StepRow, read_results
 from bench.score.words import Alignment
 from bench.speech.waterfall import STAGES
-from bench.step.variants import is_runtime
+from bench.step.ladder import is_runtime
 from engines.memory import MemoryByOwner
 
 if TYPE_CHECKING:

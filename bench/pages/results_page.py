@@ -18,8 +18,8 @@ from bench.pages.plots import ablation_plots, page_plots
 from bench.pages.report_tables import PROJECTED
 from bench.pages.tables import MODEL, PRECISION, Labelled, Table, joined, markdown, table
 from bench.results import ResultFile, read_results
+from bench.step.ladder import ladder_rows
 from bench.step.projection import LABEL, Projection
-from bench.step.variants import ladder_rows
 from runtime.errors import InputError
 from runtime.files import written_whole
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from export.checkpoint import Checkpoint
-from export.parity import Recorder, compare, nemo_offline, stream_frames
+from export.parity import Recorder, Reference, compare, nemo_offline, stream_frames
 from runtime import Recognizer
 from runtime.backends import open_backend
 from runtime.bundle import read_bundle
@@ -66,21 +66,22 @@ def test_a_thousand_steps(checkpoint: Checkpoint, bundle: Path) -> None:
     assert parity.tokens_identical
 
 
-def test_sample_speech(checkpoint: Checkpoint, bundle: Path, sample: list[tuple[str, np.ndarray]]) -> None:
-    recognizer, recorder = recorded(bundle, "fp32")
+def test_sample_speech(checkpoint: Checkpoint, streamed: list[Reference], sample: list[tuple[str, np.ndarray]]) -> None:
     worst = 0.0
-    for text, audio in sample:
-        parity = compare(nemo_offline(checkpoint, 1, audio), stream_frames(recognizer, recorder, audio, 320))
+    for (text, audio), found in zip(sample, streamed, strict=True):
+        parity = compare(nemo_offline(checkpoint, 1, audio), found)
         worst = max(worst, parity.encoded)
         assert parity.tokens_identical, text
     print(f"sample: encoded frames within {worst:.1e}")
     assert worst <= ENCODED
 
 
-def test_fp16_differs_from_fp32_by_rounding(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> None:
+def test_fp16_differs_from_fp32_by_rounding(
+    bundle: Path, streamed: list[Reference], sample: list[tuple[str, np.ndarray]]
+) -> None:
     """Best tokens are the same wherever FP32 itself is decided: its best two further apart than rounding moves them."""
-    fp32, fp16 = recorded(bundle, "fp32"), recorded(bundle, "fp16")
-    pairs = [(stream_frames(*fp32, audio, 320), stream_frames(*fp16, audio, 320)) for _, audio in sample]
+    fp16 = recorded(bundle, "fp16")
+    pairs = [(each, stream_frames(*fp16, audio, 320)) for each, (_, audio) in zip(streamed, sample, strict=True)]
     full, half = (np.concatenate([each.log_probs for each in column]) for column in zip(*pairs, strict=True))
     difference = np.abs(full - half).max(-1)  # [frames]
     second, best = np.sort(full)[:, -2:].T

@@ -41,12 +41,12 @@ SIMPLE = Gpu(
 @pytest.mark.parametrize(
     ("count", "low", "high"),
     [
-        (GroupWork("bytes", 80_000_000, 20_000_000, 120_000_000), 1.0, 4.0),
-        (GroupWork("state through a view", 0, 50_000_000, 0), 0.5, 1.0),
-        (GroupWork("fp32, half the clock", 0, 0, 0, Counter(fp32=500_000_000)), 1.0, 2.0),
-        (GroupWork("fp16, 4 of 16 rows at half the clock", 0, 0, 0, Counter(fp16=4_000_000_000)), 1.0, 8.0),
-        (GroupWork("both types", 0, 0, 0, Counter(fp32=500_000_000, fp16=4_000_000_000)), 2.0, 10.0),
-        (GroupWork("the longer", 100_000_000, 0, 0, Counter(fp32=750_000_000)), 1.5, 3.0),
+        (GroupWork(name="bytes", constant_bytes=80_000_000, io_bytes=20_000_000, node_bytes=120_000_000), 1.0, 4.0),
+        (GroupWork(name="state through a view", io_bytes=50_000_000), 0.5, 1.0),
+        (GroupWork(name="fp32, half the clock", multiply_adds=Counter(fp32=500_000_000)), 1.0, 2.0),
+        (GroupWork(name="fp16, 4 of 16 rows at half the clock", multiply_adds=Counter(fp16=4_000_000_000)), 1.0, 8.0),
+        (GroupWork(name="both types", multiply_adds=Counter(fp32=500_000_000, fp16=4_000_000_000)), 2.0, 10.0),
+        (GroupWork(name="the longer", constant_bytes=100_000_000, multiply_adds=Counter(fp32=750_000_000)), 1.5, 3.0),
     ],
     ids=lambda value: value.name if isinstance(value, GroupWork) else "",
 )
@@ -56,7 +56,7 @@ def test_group_by_hand(count: GroupWork, low: float, high: float) -> None:
 
 
 def test_step_by_hand() -> None:
-    groups = [GroupRange(**vars(GroupWork(name)), ms_low=0.25, ms_high=0.5) for name in "ab"]
+    groups = [GroupRange(**vars(GroupWork(name=name)), ms_low=0.25, ms_high=0.5) for name in "ab"]
     figures = {"step_ms_p50": 1.5, "floor_ms": 0.5, "step_sm_clock_mhz": 1500, "peak_gpu_memory_mb": None}
     step = MeasuredRow.model_validate({"cuda_graph": True, "pace": "realtime", **figures})
     found = step_range(step, 100, groups, SIMPLE, 160)
@@ -151,6 +151,7 @@ BAD: list[tuple[str, dict[str, object], list[str]]] = [
     ("found int4; choose one of them", {}, ["--precision", "int4"]),
     ("no-such.json: cannot read the result file", {}, ["--measured", "no-such.json"]),
     ("no-such-bundle", {}, ["--bundle", "no-such-bundle"]),
+    ("--measured: expected result files", {}, ["--measured"]),
 ]
 
 
