@@ -106,7 +106,7 @@ def test_drift_of_states_against_numpy(toy: Path, model: onnx.ModelProto, clips:
     for step in range(MARKS[-1]):
         state = (heard[step].reshape(2, -1) @ front).sum(0) - state
         if step + 1 in MARKS:
-            assert np.array_equal(plain.states[step + 1]["kv_cache"][0], state), f"after {step + 1} steps"
+            assert np.array_equal(plain[1][step + 1]["kv_cache"][0], state), f"after {step + 1} steps"
     found = drift(moved, plain, bundle.chunk_frames)
     for steps, at in found.items():
         assert at.encoded.least == pytest.approx(1.0)
