@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,14 +25,11 @@ BUNDLES = Path("build/bundles")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread_a_session() -> Iterator[None]:
-    """Sessions of onnxruntime compute in the thread that runs them, where nothing else is asked for: the same bits in less time."""
-    from onnxruntime import SessionOptions
+def _one_thread() -> Iterator[None]:
+    from tests.threads import one_thread_a_session
 
-    threads: Any = SessionOptions.intra_op_num_threads
     with pytest.MonkeyPatch.context() as patch:
-        one = property(threads.__get__, lambda options, count: threads.__set__(options, count or 1))
-        patch.setattr(SessionOptions, "intra_op_num_threads", one)
+        one_thread_a_session(patch)
         yield
 
 

@@ -17,7 +17,7 @@ from tempfile import TemporaryFile
 
 import pytest
 
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 FAILED, SKIPPED = 1, 2  # exit codes
 
 
@@ -68,7 +68,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         file.seek(0)
         said = file.read()
     if code == SKIPPED:
-        pytest.skip(said)
+        raise pytest.skip.Exception(said, _use_item_location=True)
     if code:
         pytest.fail(said or f"its process ended with {code}", pytrace=False)
     return True

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from typing_extensions import Self
@@ -35,6 +36,7 @@ from runtime.errors import exit_code
 from runtime.files import sha256
 from runtime.stamp import check_stamp, plan_path, read_stamp
 from tests.calibration.conftest import _write, toy_model, write_toy
+from tests.threads import one_thread_a_session
 
 LIMIT_S = 120.0  # of a process that nothing kills: TensorRT-RTX was once seen to wait for itself for ever
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}  # of Python's audit, before what they name is done
@@ -190,6 +192,7 @@ def _child(name: str, action: str, root: Path, pipe: Connection, kill_at: int, r
 
     sys.addaudithook(hook)
     torch.set_num_threads(1)  # a pool would not outlive the fork
+    one_thread_a_session(pytest.MonkeyPatch())
     gc.freeze()  # what the server imported: a collection would copy its pages
     if room:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # a write beyond it fails, as on a full disk
