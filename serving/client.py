@@ -35,16 +35,17 @@ class ServerSequence:
     The correlation id is this client's own, for all its utterances: a START on it begins anew.
     """
 
-    def __init__(self, server: "Server", model: str, outputs: tuple[str, ...]) -> None:
+    def __init__(self, server: "TritonBackend", model: str, outputs: tuple[str, ...]) -> None:
         self._server, self._model = server, model
-        self._outputs = [server.grpc.InferRequestedOutput(each) for each in outputs]
+        self._outputs = [server.grpc.InferRequestedOutput(name) for name in outputs]
         self._inputs: list[Any] = []
         self._begun = False  # START was answered: the next request has none
         self._owed = False  # the server may hold its slot for us until END
 
-    def infer(self, inputs: list[Any], *, end: bool = False) -> Any:  # noqa: ANN401 -- tritonclient's
+    def infer(self, end: bool = False, **inputs: npt.NDArray[Any]) -> Any:  # noqa: ANN401 -- tritonclient's
         """The reply to the utterance's next request; raises InputError where the slot is in use and for a server that fails."""
-        start, self._inputs, self._owed = not self._begun, inputs, True
+        start, self._owed = not self._begun, True
+        self._inputs = [self._server.tensor(name, value) for name, value in inputs.items()]
         try:
             reply = self._send(start=start, end=end, timeout_s=REPLY_S)
         except self._server.error as error:
@@ -80,33 +81,50 @@ class ServerSequence:
         )
 
 
-class Server:
-    """The connection, and on it the step's sequence and the decoder's."""
+class TritonBackend(Backend):
+    """The server: the connection, and on it the step's sequence, which keeps the state, and the decoder's. One stream at a time."""
+
+    name = "triton"
 
     def __init__(self, bundle: Path, url: str) -> None:
         """Raises InputError where tritonclient is not installed."""
         try:
             from tritonclient import grpc
-            from tritonclient.utils import InferenceServerException
+            from tritonclient.utils import InferenceServerException, np_to_triton_dtype
         except ImportError as error:
             raise InputError(
                 "expected tritonclient, found none; install it with `pip install --no-deps -r requirements/triton.txt`"
             ) from error
-        self.url, self.grpc, self.error = url, grpc, InferenceServerException
+        self.url, self.grpc, self.error, self._type = url, grpc, InferenceServerException, np_to_triton_dtype
         self.client = grpc.InferenceServerClient(url)
         self.sequence_id = secrets.randbits(63) | 1  # not 0, which is none, and an int64 in the request
-        self.step = ServerSequence(self, step_model(bundle), ("tokens", "log_probs"))
+        self.steps = ServerSequence(self, step_model(bundle), ("tokens", "log_probs"))
         self.decoder = ServerSequence(self, decoder_model(bundle), ("text", "token_ids"))
 
-    def tensor(self, name: str, value: npt.NDArray[Any], kind: str) -> Any:  # noqa: ANN401 -- tritonclient's
+    def tensor(self, name: str, value: npt.NDArray[Any]) -> Any:  # noqa: ANN401 -- tritonclient's
         """An input tensor of tritonclient."""
-        made = self.grpc.InferInput(name, list(value.shape), kind)
-        made.set_data_from_numpy(value)
-        return made
+        tensor = self.grpc.InferInput(name, list(value.shape), self._type(value.dtype))
+        tensor.set_data_from_numpy(value)
+        return tensor
+
+    def new_state(self) -> bool:
+        """At an utterance's start, whatever the one before it came to: what it left open ends."""
+        self.end()
+        return True
+
+    def step(self, window: npt.NDArray[np.float32], valid: int, state: bool) -> StepResult:
+        """See Backend.step; the flush, whose end of the audio is known, ends the sequence.
+
+        Raises InputError where another client holds the slot and for a server that fails.
+        """
+        reply = self.steps.infer(valid != ALL_VALID, audio=window[None], valid=np.array([valid], np.int32))
+        nothing = np.zeros((0, 0), np.float32)  # encoded stays on the server
+        results = {name: reply.as_numpy(name)[0] for name in ("tokens", "log_probs")}
+        return StepResult(**results, encoded=nothing, state=state)
 
     def end(self) -> None:
         """End what is open: both slots are free."""
-        self.step.end()
+        self.steps.end()
         self.decoder.end()
 
     def close(self) -> None:
@@ -115,44 +133,12 @@ class Server:
         self.client.close()
 
 
-class TritonStep(Backend):
-    """The step on the server, which keeps the state. One stream at a time."""
-
-    name = "triton"
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def new_state(self) -> bool:
-        """At an utterance's start, whatever the one before it came to: what it left open ends."""
-        self._server.end()
-        return True
-
-    def step(self, window: npt.NDArray[np.float32], valid: int, state: bool) -> StepResult:
-        """See Backend.step; the flush, whose end of the audio is known, ends the sequence.
-
-        Raises InputError where another client holds the slot and for a server that fails.
-        """
-        inputs = [
-            self._server.tensor("audio", window[None], "FP32"),
-            self._server.tensor("valid", np.array([valid], np.int32), "INT32"),
-        ]
-        reply = self._server.step.infer(inputs, end=valid != ALL_VALID)
-        nothing = np.zeros((0, 0), np.float32)  # encoded stays on the server
-        results = {name: reply.as_numpy(name)[0] for name in ("tokens", "log_probs")}
-        return StepResult(**results, encoded=nothing, state=state)
-
-    def close(self) -> None:
-        """Close the connection; safe to call twice."""
-        self._server.close()
-
-
 class TritonDecoder:
     """The decoder on the server. A Decoder."""
 
     fed = "tokens"
 
-    def __init__(self, server: Server, blank: int) -> None:
+    def __init__(self, server: TritonBackend, blank: int) -> None:
         self._server, self._blank = server, blank
         self.text = ""
         self.tokens: tuple[int, ...] = ()
@@ -163,7 +149,7 @@ class TritonDecoder:
 
         Raises InputError where another client holds the slot and for a server that fails.
         """
-        reply = self._server.decoder.infer([self._server.tensor("tokens", frames.astype(np.int32), "INT32")])
+        reply = self._server.decoder.infer(tokens=frames.astype(np.int32))
         before, self.tokens = self.tokens, tuple(map(int, reply.as_numpy("token_ids")))
         self.text = reply.as_numpy("text")[0].decode()
         for token in frames:
@@ -178,18 +164,16 @@ class TritonDecoder:
 class TritonStream(Stream):
     """A Stream whose utterance is on the server. `push` and `end_utterance` raise InputError also where another client holds the slot."""
 
-    def __init__(self, recognizer: "TritonRecognizer", endpoints: EndpointRules | None = None) -> None:
-        self._server = recognizer.server
-        self.live = True
-        """Until its sequences are ended by `close`."""
-        super().__init__(recognizer, endpoints)
+    _backend: TritonBackend
+    live = True
+    """Until its sequences are ended by `close`."""
 
     def close(self) -> None:
         """See Stream.close; then end the utterance on the server."""
         super().close()
         with self._one_at_a_time:
             if self.live:  # later the sequences are another stream's
-                self._server.end()
+                self._backend.end()
                 self.live = False
 
 
@@ -202,11 +186,11 @@ class TritonRecognizer(Recognizer):
     def __init__(self, bundle: Path, url: str) -> None:
         """Raises InputError for a broken bundle or one without a CTC head, and where tritonclient is not installed."""
         read_bundle(bundle).check_ctc("Triton's greedy decoder")
-        self.server = Server(bundle, url)
-        super().__init__(bundle, backend=TritonStep(self.server), lm=None)
+        self.server = TritonBackend(bundle, url)
+        super().__init__(bundle, backend=self.server, lm=None)
 
     def _new_stream(self, endpoints: EndpointRules | None) -> TritonStream:
-        if any(isinstance(each, TritonStream) and each.live for each in self._streams):
+        if any(isinstance(stream, TritonStream) and stream.live for stream in self._streams):
             raise InputError("expected one stream at a time, found one that is open; close it before the next")
         return TritonStream(self, endpoints)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench.__main__ import run
 from bench.pages.all_figures import all_figures
-from bench.pages.tables import STREAMS
+from bench.pages.result_tables import STREAMS
 from bench.pages.terminal import print_written
 from bench.results import ResultFile, StreamsRow, read_result, write_result
 from bench.session import Written

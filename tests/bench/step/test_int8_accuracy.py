@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 from rich.console import Console
 
-from bench.pages.int8_tables import accuracy_tables
+from bench.pages.report_tables import accuracy_tables
 from bench.results import read_results
 from bench.step.int8_accuracy import MARKS, AccuracyReport, Options, drift, layer_outputs, report, run, stream_steps
 from calibration.compare import StepError

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.__main__ import run as run_command
 from bench.pages import results_page
-from bench.pages.projection_tables import projection_notes, projection_table
+from bench.pages.report_tables import projection_notes, projection_tables
 from bench.pages.results_page import END, START
 from bench.results import ResultFile, read_result, read_results, write_result
 from bench.step.project import Options, group_range, run, step_range
@@ -125,7 +125,7 @@ def test_projected(bundle: Path, a_result: ResultFile, tmp_path: Path) -> None:
 def test_tables_say_in_every_row_that_it_is_a_projection(bundle: Path, a_result: ResultFile, tmp_path: Path) -> None:
     files = [measured(a_result, tmp_path / "graph.json"), measured(a_result, tmp_path / "none.json", cuda_graph=False)]
     _, projection = projected(bundle, files, tmp_path)
-    table = projection_table(projection)
+    (table,) = projection_tables(projection)
     assert len(table.rows) == len(projection.groups) + 6
     assert {len(cells) for cells in table.rows} == {len(table.columns)}
     assert LABEL in table.title
