@@ -4,8 +4,10 @@ import ctypes
 import gc
 import io
 import json
+import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -215,3 +217,16 @@ def test_bench_steps(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert fast.rtf_p50 == pytest.approx(fast.step_ms_p50 / 20, abs=1e-4)
     assert fast.launches_per_step == (1 if graph else None)
     assert rig.gpu.live == {}
+
+
+def test_the_gpu_s_clock_and_power_are_sampled_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "WARM_UP", 1)
+    script = tmp_path / "nvidia-smi"
+    script.write_text("#!/bin/sh\nwhile :; do echo '1980, 70.5'; echo '[N/A], 80.0'; sleep 0.01; done\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    times = timing._timed(lambda _: time.sleep(0.01), 50, 0.0)
+    assert (len(times.seconds), times.sm_clock_mhz, times.power_draw_w) == (50, 1980.0, 70.5)
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    times = timing._timed(lambda _: None, 2, 0.0)
+    assert (times.sm_clock_mhz, times.power_draw_w) == (None, None)
