@@ -18,7 +18,7 @@ from bench.speech.arrivals import VirtualClock, check_frame_ms, listen
 from bench.speech.clips import SPEECH_DEFINITION, Clip, DataSet, data_sets, eval_folder
 from bench.stopwatch import TimedRecognizer
 from bench.summary import spread
-from runtime.collector import loaded_spared
+from runtime.live import loaded_spared
 
 WARM_UP_STEPS = 10
 
