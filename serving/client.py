@@ -21,7 +21,7 @@ from runtime.endpoint import EndpointRules
 from runtime.errors import InputError, exit_code
 from runtime.events import Partial
 from runtime.recognizer import ALL_VALID, Recognizer, Stream
-from serving.repository import IDLE_S, decoder_model, step_model
+from serving.repository import IDLE_S, TYPES, decoder_model, step_model
 
 REPLY_S = IDLE_S + 15
 """For a reply: an idle sequence's slot comes free while we wait."""
@@ -35,16 +35,20 @@ class ServerSequence:
     The correlation id is this client's own, for all its utterances: a START on it begins anew.
     """
 
-    def __init__(self, server: "Server", model: str, outputs: tuple[str, ...]) -> None:
+    def __init__(self, server: "TritonBackend", model: str, outputs: tuple[str, ...]) -> None:
         self._server, self._model = server, model
-        self._outputs = [server.grpc.InferRequestedOutput(each) for each in outputs]
+        self._outputs = [server.grpc.InferRequestedOutput(output) for output in outputs]
         self._inputs: list[Any] = []
         self._begun = False  # START was answered: the next request has none
         self._owed = False  # the server may hold its slot for us until END
 
-    def infer(self, inputs: list[Any], *, end: bool = False) -> Any:  # noqa: ANN401 -- tritonclient's
+    def infer(self, tensors: dict[str, npt.NDArray[Any]], *, end: bool = False) -> Any:  # noqa: ANN401 -- tritonclient's
         """The reply to the utterance's next request; raises InputError where the slot is in use and for a server that fails."""
-        start, self._inputs, self._owed = not self._begun, inputs, True
+        start, self._inputs, self._owed = not self._begun, [], True
+        for name, value in tensors.items():
+            tensor = self._server.grpc.InferInput(name, list(value.shape), TYPES[value.dtype.name])
+            tensor.set_data_from_numpy(value)
+            self._inputs.append(tensor)
         try:
             reply = self._send(start=start, end=end, timeout_s=REPLY_S)
         except self._server.error as error:
@@ -80,8 +84,10 @@ class ServerSequence:
         )
 
 
-class Server:
-    """The connection, and on it the step's sequence and the decoder's."""
+class TritonBackend(Backend):
+    """The connection, and on it the step's sequence and the decoder's: the server keeps the state. One stream at a time."""
+
+    name = "triton"
 
     def __init__(self, bundle: Path, url: str) -> None:
         """Raises InputError where tritonclient is not installed."""
@@ -95,37 +101,17 @@ class Server:
         self.url, self.grpc, self.error = url, grpc, InferenceServerException
         self.client = grpc.InferenceServerClient(url)
         self.sequence_id = secrets.randbits(63) | 1  # not 0, which is none, and an int64 in the request
-        self.step = ServerSequence(self, step_model(bundle), ("tokens", "log_probs"))
+        self._step = ServerSequence(self, step_model(bundle), ("tokens", "log_probs"))
         self.decoder = ServerSequence(self, decoder_model(bundle), ("text", "token_ids"))
-
-    def tensor(self, name: str, value: npt.NDArray[Any], kind: str) -> Any:  # noqa: ANN401 -- tritonclient's
-        """An input tensor of tritonclient."""
-        made = self.grpc.InferInput(name, list(value.shape), kind)
-        made.set_data_from_numpy(value)
-        return made
 
     def end(self) -> None:
         """End what is open: both slots are free."""
-        self.step.end()
+        self._step.end()
         self.decoder.end()
-
-    def close(self) -> None:
-        """End what is open, as of a stream that was dropped, and close the connection; safe to call twice."""
-        self.end()
-        self.client.close()
-
-
-class TritonStep(Backend):
-    """The step on the server, which keeps the state. One stream at a time."""
-
-    name = "triton"
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
 
     def new_state(self) -> bool:
         """At an utterance's start, whatever the one before it came to: what it left open ends."""
-        self._server.end()
+        self.end()
         return True
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: bool) -> StepResult:
@@ -133,18 +119,16 @@ class TritonStep(Backend):
 
         Raises InputError where another client holds the slot and for a server that fails.
         """
-        inputs = [
-            self._server.tensor("audio", window[None], "FP32"),
-            self._server.tensor("valid", np.array([valid], np.int32), "INT32"),
-        ]
-        reply = self._server.step.infer(inputs, end=valid != ALL_VALID)
+        inputs = {"audio": window[None], "valid": np.array([valid], np.int32)}
+        reply = self._step.infer(inputs, end=valid != ALL_VALID)
         nothing = np.zeros((0, 0), np.float32)  # encoded stays on the server
         results = {name: reply.as_numpy(name)[0] for name in ("tokens", "log_probs")}
         return StepResult(**results, encoded=nothing, state=state)
 
     def close(self) -> None:
-        """Close the connection; safe to call twice."""
-        self._server.close()
+        """End what is open, as of a stream that was dropped, and close the connection; safe to call twice."""
+        self.end()
+        self.client.close()
 
 
 class TritonDecoder:
@@ -152,8 +136,8 @@ class TritonDecoder:
 
     fed = "tokens"
 
-    def __init__(self, server: Server, blank: int) -> None:
-        self._server, self._blank = server, blank
+    def __init__(self, sequence: ServerSequence, blank: int) -> None:
+        self._sequence, self._blank = sequence, blank
         self.text = ""
         self.tokens: tuple[int, ...] = ()
         self.blank_frames = 0
@@ -163,7 +147,7 @@ class TritonDecoder:
 
         Raises InputError where another client holds the slot and for a server that fails.
         """
-        reply = self._server.decoder.infer([self._server.tensor("tokens", frames.astype(np.int32), "INT32")])
+        reply = self._sequence.infer({"tokens": frames.astype(np.int32)})
         before, self.tokens = self.tokens, tuple(map(int, reply.as_numpy("token_ids")))
         self.text = reply.as_numpy("text")[0].decode()
         for token in frames:
@@ -172,7 +156,7 @@ class TritonDecoder:
 
     def finish(self) -> None:
         """End the sequence."""
-        self._server.decoder.end()
+        self._sequence.end()
 
 
 class TritonStream(Stream):
@@ -202,17 +186,17 @@ class TritonRecognizer(Recognizer):
     def __init__(self, bundle: Path, url: str) -> None:
         """Raises InputError for a broken bundle or one without a CTC head, and where tritonclient is not installed."""
         read_bundle(bundle).check_ctc("Triton's greedy decoder")
-        self.server = Server(bundle, url)
-        super().__init__(bundle, backend=TritonStep(self.server), lm=None)
+        self.server = TritonBackend(bundle, url)
+        super().__init__(bundle, backend=self.server, lm=None)
 
     def _new_stream(self, endpoints: EndpointRules | None) -> TritonStream:
-        if any(isinstance(each, TritonStream) and each.live for each in self._streams):
+        if any(isinstance(stream, TritonStream) and stream.live for stream in self._streams):
             raise InputError("expected one stream at a time, found one that is open; close it before the next")
         return TritonStream(self, endpoints)
 
     def new_decoder(self) -> TritonDecoder:
         """A decoder at an utterance's start."""
-        return TritonDecoder(self.server, self.bundle.blank)
+        return TritonDecoder(self.server.decoder, self.bundle.blank)
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:

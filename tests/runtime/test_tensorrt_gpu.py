@@ -17,7 +17,7 @@ from runtime.backends.onnxruntime import Evaluations, OnnxRuntimeBackend
 from runtime.backends.tensorrt import TensorRtBackend, TensorRtState
 from runtime.bundle import Bundle, read_bundle
 from runtime.cuda import Device, Queue
-from runtime.decoders.rnnt import GreedyRnnt
+from runtime.decoders.greedy import GreedyRnnt
 from runtime.entries import STATE
 from runtime.recognizer import ALL_VALID
 from runtime.stamp import plan_path
