@@ -3,9 +3,8 @@
 import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +69,7 @@ class Device:
         return str(text.decode())
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """Recorded work, launched in one call."""
 
     executable: Any

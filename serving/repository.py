@@ -83,14 +83,14 @@ def step_config(name: str, step: StepEntry) -> str:
     outputs = [
         f'output {{ name: "{spec.name}" {_type(spec)} }}\n' for spec in step.outputs if spec.name in step.results
     ]
+    kinds = {name: _type(step.input(name)) for name in STATE}
     states = [
         f'  state {{ input_name: "{name}" output_name: "next_{name}" {kind} '
         f'initial_state {{ name: "zero" {kind} zero_data: true }} }}\n'
-        for name, kind in ((name, _type(step.input(name))) for name in STATE)
+        for name, kind in kinds.items()
     ]
     return (
-        f'name: "{name}"\nplatform: "tensorrt_plan"\nmax_batch_size: 0\n{"".join([*inputs, *outputs])}'
-        f"{_sequences(states)}"
+        f'name: "{name}"\nplatform: "tensorrt_plan"\nmax_batch_size: 0\n{"".join([*inputs, *outputs])}{_sequences(states)}'
         "instance_group { count: 1 kind: KIND_GPU gpus: 0 }\noptimization { cuda { graphs: true } }\n"
     )
 
@@ -107,8 +107,7 @@ def decoder_config(name: str) -> str:
         'input { name: "tokens" data_type: TYPE_INT32 dims: [ -1 ] }\n'
         'output { name: "text" data_type: TYPE_STRING dims: [ 1 ] }\n'
         'output { name: "token_ids" data_type: TYPE_INT32 dims: [ -1 ] }\n'
-        f"{_sequences([*controls, corrid])}"
-        "instance_group { count: 1 kind: KIND_CPU }\n"
+        f"{_sequences([*controls, corrid])}instance_group {{ count: 1 kind: KIND_CPU }}\n"
     )
 
 

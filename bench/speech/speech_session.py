@@ -107,7 +107,7 @@ class SpeechSession:
             "precision": precision,
             "calibration": calibration_of(bundle, precision),
             "backend": timed.name,
-            "cuda_graph": timed.cuda_graph,
+            "cuda_graph": timed.launches.cuda_graph,
             "lookahead_ms": bundle.lookahead_ms,
             "functional_check": not on_gpu(timed.name),
             "frame_ms": options.frame_ms,

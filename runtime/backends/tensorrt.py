@@ -5,6 +5,7 @@ import sys
 import threading
 import weakref
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from ..bundle import Bundle, Decoding
 from ..cuda import Device, Graph, Queue
 from ..errors import ClosedError, CudaError
-from .base import Backend, StepResult, symbols_of
+from .base import Backend, Launches, StepResult, symbols_of
 from .engine import Engine, open_engine
 from .evaluations import Evaluations
 
@@ -31,12 +32,6 @@ class TensorRtBackend(Backend):
     """
 
     name = "tensorrt"
-    cuda_graph = False
-    """Whether a step is one graph launch; False from a failed capture on."""
-    kernels_per_step: int | None = None
-    """See Backend; None without a graph."""
-    further_turns = 0
-    """See Backend."""
 
     def __init__(
         self, folder: Path, bundle: Bundle, precision: str, cuda_graph: bool = True, decoder: Decoding = "ctc"
@@ -51,7 +46,7 @@ class TensorRtBackend(Backend):
         self.device, self._engine = open_engine(folder, bundle, precision)
         self._evaluation = open_engine(folder, bundle, precision, "rnnt")[1] if decoder == "rnnt" else None
         self._blank = bundle.blank
-        self.cuda_graph = cuda_graph and os.environ.get("CUDA_GRAPH") != "0"
+        self.launches = Launches(cuda_graph and os.environ.get("CUDA_GRAPH") != "0", further_turns=0)
         self._counting = threading.Lock()
         self._idle: list[Lane] = []
         self._owned = owned = ExitStack()
@@ -87,7 +82,7 @@ class TensorRtBackend(Backend):
         turns = lane.run(window, valid)
         if turns:
             with self._counting:  # never around the run: no stream waits for another's step
-                self.further_turns += turns
+                self.launches.further_turns = (self.launches.further_turns or 0) + turns
         symbols = None if lane.symbols is None else symbols_of(lane.symbols, self._blank)
         return StepResult(**lane.results, state=state, symbols=symbols)
 
@@ -98,11 +93,11 @@ class TensorRtBackend(Backend):
     def _new_lane(self) -> "Lane":
         lane = Lane(self.device, self._engine, self._evaluation)
         self._owned.callback(lane.close)
-        if self.cuda_graph:
+        if self.launches.cuda_graph:
             try:
-                self.kernels_per_step = lane.capture()
+                self.launches.kernels_per_step = lane.capture()
             except CudaError as error:
-                self.cuda_graph = False
+                self.launches.cuda_graph = False
                 print(
                     f"warning: no CUDA graph, each kernel is launched on its own, which is slower: {error}",
                     file=sys.stderr,
@@ -110,13 +105,11 @@ class TensorRtBackend(Backend):
         return lane
 
 
+@dataclass(eq=False)
 class TensorRtState:
     """A stream's place in its lane, the caller's for as long as it keeps this object."""
 
-    __slots__ = ("__weakref__", "lane")
-
-    def __init__(self, lane: "Lane") -> None:
-        self.lane = lane
+    lane: "Lane"
 
 
 class Lane:

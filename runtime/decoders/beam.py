@@ -7,6 +7,7 @@ and the score of a word in progress as pyctcdecode, for which the language model
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from operator import itemgetter
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -180,7 +181,7 @@ class BeamCtc:
         """Show the best hypothesis; or, while it is hardly better, the best that goes on from what is shown."""
         (best, (log_prob, tokens)), *_ = self._beam.items()
         if len(_chain(tokens)) > LONG:
-            self._settle(_chain(tokens))
+            self._settle()
         lowest = self._score(best, log_prob) - self._options.steady
         near = (found[1] for alignment, found in self._beam.items() if self._score(alignment, found[0]) >= lowest)
         transcripts = map(self._transcript, near)
@@ -190,19 +191,18 @@ class BeamCtc:
 
     def _transcript(self, tokens: _Tokens) -> Transcript:
         transcript = self._settled.copy()
-        for each in _chain(tokens)[1:]:
-            transcript.add(each.token)
+        for piece in _chain(tokens)[1:]:
+            transcript.add(piece.token)
         return transcript
 
-    def _settle(self, pieces: list[_Tokens]) -> None:
+    def _settle(self) -> None:
         """Show for good what all hypotheses begin with, so that a long utterance costs no more."""
-        shared = len(pieces)
-        for _, tokens in self._beam.values():
-            others = {id(each) for each in _chain(tokens)}
-            shared = next((place for place, each in enumerate(pieces[:shared]) if id(each) not in others), shared)
-        for each in pieces[1:shared]:
-            self._settled.add(each.token)
-        pieces[shared - 1].before = None
+        chains = [_chain(tokens) for _, tokens in self._beam.values()]
+        at_each_place = zip(*chains, strict=False)
+        shared = [pieces[0] for pieces in takewhile(lambda pieces: len(set(pieces)) == 1, at_each_place)]
+        for piece in shared[1:]:
+            self._settled.add(piece.token)
+        shared[-1].before = None
 
 
 def _chain(tokens: _Tokens) -> list[_Tokens]:
