@@ -13,7 +13,7 @@ from runtime import Recognizer
 from runtime.backends import Backend, StepResult, Wrapped, open_backend
 from runtime.backends.onnxruntime import Evaluations
 from runtime.bundle import Parity, read_bundle
-from runtime.decoders.rnnt import GreedyRnnt
+from runtime.decoders.greedy import GreedyRnnt
 from runtime.entries import MAX_SYMBOLS
 
 Samples = npt.NDArray[np.float32]

@@ -11,20 +11,15 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 
-from .audio import load_audio
-from .collector import loaded_spared
+from .audio import Pcm, Samples, load_audio
 from .endpoint import EndpointRules
 from .errors import InputError, exit_code
-from .live import Display, UntilInterrupted, paced
-from .microphone import microphone
+from .live import UntilInterrupted, display, loaded_spared, microphone, paced
 from .recognizer import Recognizer
 
 PROGRAM = "python -m runtime" if __package__ == "runtime" else "streaming-conformer"
-
-Samples = npt.NDArray[np.float32] | npt.NDArray[np.int16]
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -70,20 +65,20 @@ def run(args: argparse.Namespace) -> None:
             args.bundle, precision=args.precision, backend=args.backend, lm=args.lm, decoder=args.decoder
         ) as recognizer,
         loaded_spared(),
-        Display(Console()) as display,
+        display(Console()) as show,
     ):
         for source in ["--mic"] if args.mic else args.files:
             frames = UntilInterrupted(_frames(source, recognizer.bundle.sample_rate, args.frame_ms, args.realtime))
             stream = recognizer.stream(EndpointRules() if args.endpoints else None)
             for samples in frames:
                 for event in stream.push(samples):
-                    display.show(event)
-            display.show(stream.end_utterance())
+                    show(event)
+            show(stream.end_utterance())
             if frames.interrupted:
                 break
 
 
-def _frames(source: str, sample_rate: int, frame_ms: int, realtime: bool) -> Iterable[Samples]:
+def _frames(source: str, sample_rate: int, frame_ms: int, realtime: bool) -> Iterable[Samples | Pcm]:
     frame = sample_rate * frame_ms // 1000
     if source == "--mic":
         return microphone(sample_rate, frame, lambda line: print(line, file=sys.stderr))
@@ -99,7 +94,7 @@ def _file_frames(path: Path, sample_rate: int, frame: int) -> Iterator[Samples]:
         yield samples[start : start + frame]
 
 
-def _pcm_frames(frame: int) -> Iterator[Samples]:
+def _pcm_frames(frame: int) -> Iterator[Pcm]:
     if sys.stdin is None:
         raise InputError("expected samples on standard input, found it closed; send raw mono PCM, s16le, 16 kHz")
     rest = b""

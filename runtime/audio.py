@@ -52,7 +52,10 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> 
         resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
         parts: list[Samples] = []
         held = broken = 0
-        for samples in _mono_blocks(file):
+        frames = max(1, BLOCK_SAMPLES // file.channels)
+        while len(block := file.read(frames, dtype="float32", always_2d=True)):  # [n, channels]
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is counted
+                samples = block.mean(axis=1)
             held += samples.size
             broken += np.count_nonzero(~np.isfinite(samples))
             parts.append(resampler.resample_chunk(samples))
@@ -96,30 +99,6 @@ def audio_rate(path: Path) -> int:
         return int(file.samplerate)
 
 
-def _mono_blocks(file: "SoundFile") -> Iterator[Samples]:
-    """The channels' average, [n] a block."""
-    frames = max(1, BLOCK_SAMPLES // file.channels)
-    while len(block := file.read(frames, dtype="float32", always_2d=True)):  # [n, channels]
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is counted by who reads it
-            averaged: Samples = block.mean(axis=1)
-        yield averaged
-
-
-def _check_stated(path: Path, file: "SoundFile") -> None:
-    """Raise InputError for a header that states what no file holds, or more than is taken."""
-    low, high = RATES
-    if not low <= file.samplerate <= high:
-        raise InputError(f"{path}: expected a rate of {low} to {high} Hz, found {file.samplerate} Hz; resample it")
-    size = path.stat().st_size
-    if file.frames > MAX_FRAMES_PER_BYTE * size:  # also a FLAC written to a pipe, which states no length
-        raise InputError(
-            f"{path}: its header states {file.frames} samples, more than its {size} bytes can hold; encode it again, to a file"
-        )
-    hours = file.frames / file.samplerate / 3600
-    if hours > MAX_HOURS:
-        raise InputError(f"{path}: expected at most {MAX_HOURS:g} hours of audio, found {hours:.2f}; cut it")
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator["SoundFile"]:
     import soundfile
@@ -137,7 +116,17 @@ def _opened(path: Path) -> Iterator["SoundFile"]:
     with file:
         if file.frames == 0:
             raise InputError(f"{path}: audio of zero length; drop the file")
-        _check_stated(path, file)
+        low, high = RATES
+        if not low <= file.samplerate <= high:
+            raise InputError(f"{path}: expected a rate of {low} to {high} Hz, found {file.samplerate} Hz; resample it")
+        size = path.stat().st_size
+        if file.frames > MAX_FRAMES_PER_BYTE * size:  # also a FLAC written to a pipe, which states no length
+            raise InputError(
+                f"{path}: its header states {file.frames} samples, more than its {size} bytes can hold; encode it again, to a file"
+            )
+        hours = file.frames / file.samplerate / 3600
+        if hours > MAX_HOURS:
+            raise InputError(f"{path}: expected at most {MAX_HOURS:g} hours of audio, found {hours:.2f}; cut it")
         try:
             yield file
         except soundfile.SoundFileError as error:

@@ -5,17 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .entries import (
-    MAX_SYMBOLS,
-    FileEntry,
-    GraphEntry,
-    Hash,
-    LanguageModelEntry,
-    Positive,
-    RnntEntry,
-    StepEntry,
-    Strict,
-)
+from .entries import MAX_SYMBOLS, FileEntry, Hash, LanguageModelEntry, Positive, RnntEntry, StepEntry, Strict
 from .errors import InputError
 from .files import sha256
 
@@ -121,23 +111,23 @@ class Bundle(Strict):
             raise ValueError(f"{self.chunk_samples} samples are no chunk of {self.chunk_frames} encoder frames")
         if self.window_samples < max(self.chunk_samples, self.first_step_samples):
             raise ValueError(f"a window of {self.window_samples} samples is shorter than what a step waits for")
+        decoders, ctc = ", ".join(self.decoders), "ctc" in self.decoders
+        shapes = {
+            "audio": [1, self.window_samples],
+            "tokens": [1, self.chunk_frames] if ctc else None,
+            "log_probs": [1, self.chunk_frames, self.blank + 1] if ctc else None,
+        }
         for precision, step in self.steps.items():
-            ctc = "ctc" in self.decoders
-            shapes = {
-                "audio": [1, self.window_samples],
-                "tokens": [1, self.chunk_frames] if ctc else None,
-                "log_probs": [1, self.chunk_frames, self.blank + 1] if ctc else None,
-            }
-            found = {each.name: each.shape for each in (*step.inputs, *step.outputs)}
+            found = {spec.name: spec.shape for spec in step.tensors}
             for name, expected in shapes.items():
                 if found.get(name) != expected:
                     raise ValueError(
-                        f"step {precision} with the decoders {', '.join(self.decoders)} has {name} {found.get(name)}, not {expected}"
+                        f"step {precision} with the decoders {decoders} has {name} {found.get(name)}, not {expected}"
                     )
         if ("rnnt" in self.decoders) != bool(self.rnnt) and self.steps:
-            raise ValueError(f"decoders {', '.join(self.decoders)} with {len(self.rnnt or {})} evaluations of RNN-T")
-        for precision, each in (self.rnnt or {}).items():
-            frames, symbols = each.input("encoded").shape[1], each.input("symbols").shape
+            raise ValueError(f"decoders {decoders} with {len(self.rnnt or {})} evaluations of RNN-T")
+        for precision, evaluation in (self.rnnt or {}).items():
+            frames, symbols = evaluation.input("encoded").shape[1], evaluation.input("symbols").shape
             if frames != self.chunk_frames or symbols != [1, self.chunk_frames, MAX_SYMBOLS]:
                 raise ValueError(
                     f"rnnt {precision} takes {frames} frames and symbols {symbols}, not {self.chunk_frames}"
@@ -147,16 +137,15 @@ class Bundle(Strict):
     @property
     def files(self) -> list[FileEntry]:
         """All that the manifest names."""
-        companions = [self.tokenizer, self.voice_activity]
-        if self.language_model:
-            companions += [self.language_model.model, self.language_model.words]
-        return [*self.steps.values(), *(self.rnnt or {}).values(), *(each for each in companions if each)]
+        lm = self.language_model
+        companions = [self.tokenizer, self.voice_activity, *((lm.model, lm.words) if lm else ())]
+        return [*self.steps.values(), *(self.rnnt or {}).values(), *(entry for entry in companions if entry)]
 
     def decoder(self, asked: str | None) -> Decoding:
         """The decoder of that name, or the best one for None; raises InputError for one that the bundle lacks."""
-        for each in self.decoders:
-            if asked in (each, None):
-                return each
+        for decoder in self.decoders:
+            if asked in (decoder, None):
+                return decoder
         raise InputError(
             f"expected a decoder of the bundle ({', '.join(self.decoders)}), found {asked}; choose one of them"
         )
@@ -189,7 +178,7 @@ class Bundle(Strict):
         """The precision closest to the checkpoint: fp16 where the FP32 weights exceed what an ONNX file holds, else fp32."""
         return "fp32" if "fp32" in self.steps else "fp16"
 
-    def graph(self, precision: str, graph: Graph) -> tuple[Precision, GraphEntry]:
+    def graph(self, precision: str, graph: Graph) -> tuple[Precision, StepEntry | RnntEntry]:
         """The step of `precision`, or the evaluation that goes with it, and that graph's own precision.
 
         Raises InputError for a precision or a decoder that the bundle lacks.

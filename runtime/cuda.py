@@ -3,10 +3,8 @@
 import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from importlib import import_module
-from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,8 +69,7 @@ class Device:
         return str(text.decode())
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """Recorded work, launched in one call."""
 
     executable: Any
@@ -93,14 +90,10 @@ class Queue:
         api = device.api
         with ExitStack() as made:
             self._owned = made
-            self._stream = self._own(
-                "cudaStreamDestroy", device.call("cudaStreamCreateWithFlags", api.cudaStreamNonBlocking)
-            )
+            self._stream = self._own("cudaStreamDestroy", "cudaStreamCreateWithFlags", api.cudaStreamNonBlocking)
             # Not cudaEventBlockingSync: a step lasts well under a millisecond per chunk, and to sleep and be woken by an
             # interrupt would add tens of microseconds to it; the core that spins is busy only for that time.
-            self._event = self._own(
-                "cudaEventDestroy", device.call("cudaEventCreateWithFlags", api.cudaEventDisableTiming)
-            )
+            self._event = self._own("cudaEventDestroy", "cudaEventCreateWithFlags", api.cudaEventDisableTiming)
             self._owned = made.pop_all()
 
     @property
@@ -110,13 +103,11 @@ class Queue:
 
     def allocate(self, size: int) -> int:
         """Address of `size` bytes on the device, 256-byte aligned, not initialised."""
-        return int(self._own("cudaFree", self._device.call("cudaMalloc", size)))
+        return int(self._own("cudaFree", "cudaMalloc", size))
 
     def pinned(self, size: int) -> Bytes:
         """`size` zeroed bytes of page-locked host memory; the array must not be used once the queue is left."""
-        address = self._own(
-            "cudaFreeHost", self._device.call("cudaHostAlloc", size, self._device.api.cudaHostAllocDefault)
-        )
+        address = self._own("cudaFreeHost", "cudaHostAlloc", size, self._device.api.cudaHostAllocDefault)
         array = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(address)))
         array[:] = 0
         return array
@@ -149,9 +140,7 @@ class Queue:
         try:
             work()
         except BaseException:
-            with suppress(
-                CudaError
-            ):  # the stream leaves capture mode even where this says that the capture was invalid
+            with suppress(CudaError):  # the stream leaves capture mode even where this calls the capture invalid
                 call("cudaGraphDestroy", call("cudaStreamEndCapture", self._stream))
             raise
         graph = call("cudaStreamEndCapture", self._stream)
@@ -162,7 +151,7 @@ class Queue:
     def instantiate(self, graph: Any) -> Graph:  # noqa: ANN401 -- CUDA's
         """A cudaGraph_t made ready to be launched on this queue."""
         call = self._device.call
-        executable = self._own("cudaGraphExecDestroy", call("cudaGraphInstantiate", graph, 0))
+        executable = self._own("cudaGraphExecDestroy", "cudaGraphInstantiate", graph, 0)
         call("cudaGraphUpload", executable, self._stream)  # here, and not within the first launch
         nodes, _ = call("cudaGraphGetNodes", graph, call("cudaGraphGetNodes", graph)[1])
         kernel = self._device.api.cudaGraphNodeType.cudaGraphNodeTypeKernel
@@ -180,13 +169,12 @@ class Queue:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._owned:  # frees the newest first, also where the wait fails
             self._device.call("cudaStreamSynchronize", self._stream)
 
-    def _own(self, free: str, handle: Any) -> Any:  # noqa: ANN401 -- CUDA's handles have a type each
+    def _own(self, free: str, make: str, *args: object) -> Any:  # noqa: ANN401 -- CUDA's handles have a type each
+        handle = self._device.call(make, *args)
         self._owned.callback(self._device.call, free, handle)
         return handle
 

@@ -1,7 +1,7 @@
 """A bundle's files, and what its graphs take and give."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -41,10 +41,10 @@ class Strict(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             found = f"expected a valid {path}, found at {what_is_wrong(error)}"
-            for each in error.errors(include_url=False):
-                if each["loc"] == ("schema_version",) and isinstance(each["input"], int):
+            for wrong in error.errors(include_url=False):
+                if wrong["loc"] == ("schema_version",) and isinstance(wrong["input"], int):
                     reads = cls.model_fields["schema_version"].default
-                    found = f"{path} is {what} of schema {each['input']}, this version reads {reads}"
+                    found = f"{path} is {what} of schema {wrong['input']}, this version reads {reads}"
             raise InputError(f"{found}; make it again with {make}") from error
 
     def write(self, path: Path) -> None:
@@ -107,7 +107,7 @@ class GraphEntry(FileEntry):
 
     @model_validator(mode="after")
     def _state_returns(self) -> Self:
-        inputs, outputs = ({each.name: each for each in specs} for specs in (self.inputs, self.outputs))
+        inputs, outputs = ({spec.name: spec for spec in specs} for specs in (self.inputs, self.outputs))
         kind = self.file.partition(".")[0]
         if missing := {*self.others[0], *self.state} - inputs.keys():
             raise ValueError(f"{kind} lacks the inputs {sorted(missing)}")
@@ -119,18 +119,24 @@ class GraphEntry(FileEntry):
                 raise ValueError(f"output next_{name} does not match input {name}")
         return self
 
+    @property
+    def tensors(self) -> list[TensorSpec]:
+        """Inputs, then outputs."""
+        return [*self.inputs, *self.outputs]
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of the outputs that are no state: of a step encoded, and with a CTC head tokens and log_probs."""
+        carried = [f"next_{name}" for name in self.state]
+        return tuple(spec.name for spec in self.outputs if spec.name not in carried)
+
     def input(self, name: str) -> TensorSpec:
         """The input of that name."""
-        return next(each for each in self.inputs if each.name == name)
+        return next(spec for spec in self.inputs if spec.name == name)
 
-    def output(self, name: str) -> TensorSpec:
-        """The output of that name."""
-        return next(each for each in self.outputs if each.name == name)
-
-    def check_tensors(self, found: Iterable[TensorSpec], where: str, remedy: str) -> None:
-        """Raise InputError unless the inputs and outputs of a loaded graph, `where` in the message, are these."""
-        expected = {each.name: (each.dtype, each.shape) for each in (*self.inputs, *self.outputs)}
-        loaded = {each.name: (each.dtype, each.shape) for each in found}
+    def check_tensors(self, loaded: Mapping[str, tuple[str, list[int]]], where: str, remedy: str) -> None:
+        """Raise InputError unless a loaded graph, `where` in the message, has these inputs and outputs: type and shape by name."""
+        expected = {spec.name: (spec.dtype, spec.shape) for spec in self.tensors}
         for name in sorted(expected.keys() | loaded.keys()):
             if expected.get(name) != loaded.get(name):
                 raise InputError(
@@ -147,11 +153,6 @@ class StepEntry(GraphEntry):
 
     state = STATE
     others = (("audio", "valid"), ("encoded",))
-
-    @property
-    def results(self) -> tuple[str, ...]:
-        """Names of the outputs that are no state: encoded, and with a CTC head tokens and log_probs."""
-        return tuple(each.name for each in self.outputs if each.name not in {f"next_{name}" for name in STATE})
 
 
 class RnntEntry(GraphEntry):

@@ -43,10 +43,10 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove what writers of `path` left that were killed, or that had this process's number in another container."""
-    for each in path.parent.glob(f"{glob.escape(f'.{path.name}.')}*.part"):
-        pid = each.name.removeprefix(f".{path.name}.").partition(".")[0]
+    for left in path.parent.glob(f"{glob.escape(f'.{path.name}.')}*.part"):
+        pid = left.name.removeprefix(f".{path.name}.").partition(".")[0]
         if pid.isdecimal() and (int(pid) == os.getpid() or not _is_running(int(pid))):
-            _remove(each)
+            _remove(left)
 
 
 def _is_running(pid: int) -> bool:
@@ -78,7 +78,7 @@ def carry(source: Path, target: Path) -> None:
         _link(source, target)
 
 
-def _link(source: "str | os.PathLike[str]", target: "str | os.PathLike[str]") -> None:
+def _link(source: str | Path, target: str | Path) -> None:
     try:
         os.link(source, target)
     except OSError:

@@ -1,49 +1,62 @@
-"""Events in the terminal as they come: a partial rewritten in place, or one line per event where stdout is no terminal."""
+"""What a program that recognises live needs: events in the terminal as they come, Ctrl-C between steps, pace, no stops for garbage."""
 
+import gc
+import queue
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
-from typing_extensions import Self
 
+from .audio import Samples
+from .errors import InputError, imported, install
 from .events import Event, Final
 
 T = TypeVar("T")
 
+QUEUE_S = 10.0  # that recognition may fall behind before audio is dropped
+SILENT_DEVICE_S = 2.0  # without a callback the device is gone
 
-class Display:
-    """Shows events. A context manager: leaving it leaves the terminal as it was."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        # Redrawn only when told: a drawing thread would take time from recognition.
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+@contextmanager
+def display(console: Console) -> Iterator[Callable[[Event], None]]:
+    """What shows events: a partial replaces the one before it, a final stays. The terminal is as it was when the block is left."""
 
-    def show(self, event: Event) -> None:
-        """A partial replaces the one before it; a final stays."""
-        final = isinstance(event, Final)
-        line = Text(f"{event.audio_s:8.2f} s  {'final: ' if final else ''}{event.text}")
-        if self._live is None:
-            print(line.plain, file=self._console.file, flush=True)
-        elif final:
-            self._live.update(Text(""), refresh=True)
-            self._console.print(line)
-        else:
-            self._live.update(line, refresh=True)
+    def line(event: Event) -> Text:
+        return Text(f"{event.audio_s:8.2f} s  {'final: ' if isinstance(event, Final) else ''}{event.text}")
 
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
+    if not console.is_terminal:
+        yield lambda event: print(line(event).plain, file=console.file, flush=True)
+        return
+    # Redrawn only when told: a drawing thread would take time from recognition.
+    with Live(console=console, auto_refresh=False, transient=True) as live:
 
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        def show(event: Event) -> None:
+            final = isinstance(event, Final)
+            live.update(Text("") if final else line(event), refresh=True)
+            if final:
+                console.print(line(event))
+
+        yield show
+
+
+@contextmanager
+def loaded_spared() -> Iterator[None]:
+    """Clean up first; within the block garbage collections leave alone what was there before it (`gc.freeze`).
+
+    For programs whose recogniser is open: a full collection over modules, words and records takes 16 ms, in the middle of a step.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class UntilInterrupted(Generic[T]):
@@ -83,3 +96,41 @@ def paced(frames: Iterable[T], frame_s: float) -> Iterator[T]:
     for number, frame in enumerate(frames, 1):
         time.sleep(max(0.0, start + number * frame_s - time.monotonic()))
         yield frame
+
+
+def microphone(sample_rate: int, frame: int, warn: Callable[[str], None]) -> Iterator[Samples]:
+    """Frames FP32 [frame] at `sample_rate` Hz of the default input, for ever; audio that is lost is told to `warn`, a line each time.
+
+    Raises InputError where sounddevice, PortAudio or a device is missing, or the device stops.
+    """
+    remedy = f"{install('mic')}, and `apt install libportaudio2` where PortAudio is missing"
+    sounddevice = imported("sounddevice", "sounddevice and PortAudio", remedy)
+    frames: queue.Queue[Samples] = queue.Queue(int(QUEUE_S * sample_rate / frame))
+    overflows: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def take(samples: Samples, count: int, time: object, status: Any) -> None:  # noqa: ANN401, ARG001
+        if status.input_overflow:
+            overflows.put("the device's buffer ran over, some audio before this was lost")
+        try:
+            frames.put_nowait(samples[:, 0].copy())  # PortAudio uses its buffer again
+        except queue.Full:
+            overflows.put(f"recognition is {QUEUE_S:g} s behind, {1e3 * count / sample_rate:g} ms of audio were lost")
+
+    try:
+        with sounddevice.InputStream(
+            samplerate=sample_rate, blocksize=frame, channels=1, dtype="float32", callback=take
+        ):
+            while True:
+                samples = frames.get(timeout=SILENT_DEVICE_S)
+                while not overflows.empty():
+                    warn(f"warning: overflow: {overflows.get()}")
+                yield samples
+    except sounddevice.PortAudioError as error:
+        raise InputError(
+            f"expected a microphone that gives {sample_rate} Hz mono, found: {' '.join(str(error).split())}; "
+            f"connect one, or pipe audio in instead, with - for the file"
+        ) from error
+    except queue.Empty:
+        raise InputError(
+            f"expected audio from the microphone, found none for {SILENT_DEVICE_S:g} s; check the device"
+        ) from None

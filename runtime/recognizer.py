@@ -5,22 +5,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
-import numpy.typing as npt
 from typing_extensions import Self
 
-from .audio import checked
+from .audio import Pcm, Samples, checked
 from .backends import Backend, open_backend
 from .bundle import Bundle, Decoding, checked_file, read_bundle
 from .decoders.beam import BeamCtc
-from .decoders.ctc import GreedyCtc
 from .decoders.decoder import Decoder
+from .decoders.greedy import GreedyCtc, GreedyRnnt
 from .decoders.ngram import LmChoice, language_model_file, open_language_model
-from .decoders.rnnt import GreedyRnnt
 from .endpoint import EndedBy, Endpointer, EndpointRules
 from .errors import ClosedError, InputError
 from .events import Event, Final, Partial
@@ -52,12 +49,10 @@ class Recognizer:
         """
         self._folder = Path(bundle)
         self.bundle = read_bundle(self._folder)
-        named = backend is None or isinstance(backend, str)
-        self.decoder = choose_decoder(self.bundle, decoder, lm, best=named)
+        name, opened = (backend, None) if isinstance(backend, str) else (None, backend)
+        self.decoder = choose_decoder(self.bundle, decoder, lm, best=opened is None)
         self.ngram = None if self.decoder == "rnnt" else open_language_model(lm, self._folder, self.bundle)
-        if backend is None or isinstance(backend, str):
-            backend = open_backend(self._folder, self.bundle, backend, precision, self.decoder)
-        self.backend = backend
+        self.backend = opened or open_backend(self._folder, self.bundle, name, precision, self.decoder)
         self._opening = threading.Lock()  # no stream is made while the streams are closed
         self._closed = False
         self._streams: WeakSet[Stream] = WeakSet()
@@ -110,9 +105,7 @@ class Recognizer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -137,8 +130,6 @@ class Stream:
         self.new_detector = recognizer.new_detector
         self._vad = None if endpoints is None else self.new_detector()
         self._endpointer = Endpointer(endpoints or EndpointRules())
-        # Room for the step in progress and what is pushed at once beyond it; grown when a longer piece comes.
-        self._audio: npt.NDArray[np.float32] = np.zeros(2 * self._bundle.window_samples, np.float32)
         self._one_at_a_time = threading.Lock()
         self._cancelled = self._closed = False
         self._state: Any = None
@@ -189,13 +180,12 @@ class Stream:
         self._steps = 0
         self._received = 0
         # Before the first sample lies silence: that part of the first window is zero.
-        self._filled = bundle.window_samples - bundle.first_step_samples
-        self._audio[: self._filled] = 0.0
+        self._audio: Samples = np.zeros(bundle.window_samples - bundle.first_step_samples, np.float32)
         self._endpointer.reset()
         if self._vad:
             self._vad.reset()
 
-    def push(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16]) -> list[Event]:
+    def push(self, samples: Samples | Pcm) -> list[Event]:
         """Take mono samples [n] at the bundle's rate, FP32 in -1..1 or INT16; return a partial per step that changed the text.
 
         With endpoint rules also a final per utterance that ended, flushed at once, `audio_s` counted from each one's start.
@@ -204,20 +194,18 @@ class Stream:
         """
         heard = checked(samples)
         with self._turn():
-            events = self._hear(heard) if self._vad is None else self._hear_to_endpoints(heard, self._vad)
+            bundle, events = self._bundle, list[Event]()
+            while len(heard) and not self._interrupted:
+                # With endpoints a decision falls on a window's last sample.
+                piece = heard[: WINDOW_SAMPLES - self._received % WINDOW_SAMPLES] if self._vad else heard
+                heard = heard[len(piece) :]
+                events += self._hear(piece)
+                for probability in self._vad.push(piece) if self._vad else ():
+                    blank_samples = self._decoder.blank_frames * bundle.chunk_samples // bundle.chunk_frames
+                    tokenless = self._received - self._steps * bundle.chunk_samples + blank_samples
+                    if ended_by := self._endpointer.push(probability, tokenless, bool(self._decoder.tokens)):
+                        events.append(self._end(ended_by))
             return [] if self._cancelled else events
-
-    def _hear_to_endpoints(self, samples: npt.NDArray[np.float32], vad: Vad) -> list[Event]:
-        events: list[Event] = []
-        while len(samples) and not self._interrupted:
-            # A decision falls on a window's last sample.
-            piece = samples[: WINDOW_SAMPLES - self._received % WINDOW_SAMPLES]
-            samples = samples[len(piece) :]
-            events += self._hear(piece)
-            for probability in vad.push(piece):
-                if ended_by := self._decide(probability):
-                    events.append(self._end(ended_by))
-        return events
 
     def end_utterance(self, silence_ms: int = 0) -> Final:
         """End the utterance: flush the tail with synthesised silence at once, return the final, be ready for the next.
@@ -233,17 +221,6 @@ class Stream:
         with self._turn():
             return self._end("caller", silence_ms)
 
-    def _decide(self, probability: float) -> EndedBy | None:
-        bundle, decoder = self._bundle, self._decoder
-        frame_samples = bundle.chunk_samples // bundle.chunk_frames
-        last_token_end = (self._steps * bundle.chunk_frames - decoder.blank_frames) * frame_samples
-        return self._endpointer.push(probability, self._received - last_token_end, bool(decoder.tokens))
-
-    def _hear(self, samples: npt.NDArray[np.float32], to_the_end: bool = False) -> list[Event]:
-        self._append(samples)
-        self._received += len(samples)
-        return self._run_full_windows(to_the_end)
-
     def _end(self, ended_by: EndedBy, silence_ms: int = 0) -> Final:
         bundle = self._bundle
         audio_s = self._received / bundle.sample_rate
@@ -251,45 +228,34 @@ class Stream:
             self._hear(self._silence(bundle.sample_rate * silence_ms // 1000), to_the_end=True)
         owed = bundle.encoder_frames(self._received) - self._steps * bundle.chunk_frames
         if owed > 0:
-            self._append(self._silence(bundle.window_samples - self._filled))
+            self._audio = np.concatenate([self._audio, self._silence(bundle.window_samples - len(self._audio))])
             mel_frames = (self._received - self._steps * bundle.chunk_samples) // bundle.hop_samples
-            self._step(valid=mel_frames, frames=owed)
+            self._step(mel_frames, owed)
         self._decoder.finish()
         final = Final(self._decoder.text, self._decoder.tokens, audio_s, ended_by)
         self._start()
         return final
 
-    def _silence(self, samples: int) -> npt.NDArray[np.float32]:
+    def _silence(self, samples: int) -> Samples:
         # x[n] = a x[n-1] is what the pre-emphasis y[n] = x[n] - a x[n-1] turns into exact silence: no click at the end.
         decay = self._bundle.preemphasis ** np.arange(1, samples + 1, dtype=np.float32)
-        silence: npt.NDArray[np.float32] = decay * self._audio[self._filled - 1]
+        silence: Samples = decay * self._audio[-1]
         return silence
 
-    def _append(self, samples: npt.NDArray[np.float32]) -> None:
-        end = self._filled + len(samples)
-        if end > len(self._audio):
-            self._audio = np.concatenate([self._audio[: self._filled], np.empty(end, np.float32)])
-        self._audio[self._filled : end] = samples
-        self._filled = end
-
-    def _run_full_windows(self, to_the_end: bool) -> list[Event]:
+    def _hear(self, samples: Samples, to_the_end: bool = False) -> list[Event]:
         bundle = self._bundle
+        self._audio = np.concatenate([self._audio, samples])
+        self._received += len(samples)
         partials: list[Event] = []
-        consumed = 0
-        while self._filled - consumed >= bundle.window_samples and (to_the_end or not self._interrupted):
-            if self._step(ALL_VALID, bundle.chunk_frames, consumed):
+        while len(self._audio) >= bundle.window_samples and (to_the_end or not self._interrupted):
+            if self._step(ALL_VALID, bundle.chunk_frames):
                 heard = (self._steps - 1) * bundle.chunk_samples + bundle.first_step_samples
                 partials.append(Partial(self._decoder.text, self._decoder.tokens, heard / bundle.sample_rate))
-            consumed += bundle.chunk_samples
-        if consumed:
-            kept = self._filled - consumed
-            self._audio[:kept] = self._audio[consumed : self._filled].copy()
-            self._filled = kept
+            self._audio = self._audio[bundle.chunk_samples :]
         return partials
 
-    def _step(self, valid: int, frames: int, start: int = 0) -> bool:
-        window = self._audio[start : start + self._bundle.window_samples]
-        result = self._backend.step(window, valid, self._state)
+    def _step(self, valid: int, frames: int) -> bool:
+        result = self._backend.step(self._audio[: self._bundle.window_samples], valid, self._state)
         self._state = result.state
         self._steps += 1
         return self._decoder.push(getattr(result, self._decoder.fed)[:frames])

@@ -5,7 +5,6 @@ Source: github.com/snakers4/silero-vad, 6.2; windows, context and state as in it
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +19,15 @@ CONTEXT_SAMPLES = 64  # of the window before, in front of each window
 STATE_SHAPE = (2, 1, 128)
 THRESHOLD = 0.5  # speech probability from which a window is voiced; the package's default
 
+_shared_session = cache(open_session)
+
 
 class Vad:
     """Speech probabilities of one stream. All of a process share a model; each has its own state."""
 
     def __init__(self, model: Path) -> None:
         """`model`: silero_vad_16k_op15.onnx."""
-        self._session = _session(model)
+        self._session = _shared_session(str(model), "onnxruntime-cpu", threads=1)
         self.reset()
 
     def reset(self) -> None:
@@ -47,8 +48,3 @@ class Vad:
             audio = audio[WINDOW_SAMPLES:]
         self._audio = audio.copy()
         return probabilities
-
-
-@cache
-def _session(model: Path) -> Any:  # noqa: ANN401 -- onnxruntime's
-    return open_session(str(model), "onnxruntime-cpu", threads=1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from runtime.decoders.ctc import GreedyCtc
+from runtime.decoders.greedy import GreedyCtc
 
 
 class TritonPythonModel:
@@ -22,7 +22,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Decode the tokens [frames] of each request; called by Triton."""
-        return [self._respond(each) for each in requests]
+        return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:  # noqa: ANN401 -- Triton's
         def value(name: str) -> Any:  # noqa: ANN401
@@ -39,9 +39,5 @@ class TritonPythonModel:
         decoder.push(value("tokens"))
         if value("END").item():
             del self._decoders[sequence]
-        return pb_utils.InferenceResponse(
-            [
-                pb_utils.Tensor("text", np.array([decoder.text.encode()], np.object_)),
-                pb_utils.Tensor("token_ids", np.array(decoder.tokens, np.int32)),
-            ]
-        )
+        text = pb_utils.Tensor("text", np.array([decoder.text.encode()], np.object_))
+        return pb_utils.InferenceResponse([text, pb_utils.Tensor("token_ids", np.array(decoder.tokens, np.int32))])

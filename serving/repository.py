@@ -11,13 +11,13 @@ import shutil
 from pathlib import Path
 
 from runtime.bundle import MANIFEST, read_bundle
-from runtime.decoders import ctc, transcript
+from runtime.decoders import greedy, transcript
 from runtime.entries import STATE, StepEntry, TensorSpec
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 from runtime.stamp import check_stamp, plan_path, read_stamp
 
-TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "int32": "TYPE_INT32"}
+TYPES = {"float32": "FP32", "float16": "FP16", "int32": "INT32"}  # Triton's names
 IDLE_S = 60
 """Without a request for so long a sequence is forgotten, its slot given to the next."""
 
@@ -69,7 +69,7 @@ def write_decoder(bundle_folder: Path, out: Path) -> None:
     version = out / decoder_model(bundle_folder) / "1"
     decoders = version / "runtime" / "decoders"
     decoders.mkdir(parents=True)
-    for module in (ctc, transcript):
+    for module in (greedy, transcript):
         shutil.copy(str(module.__file__), decoders)
     shutil.copyfile(Path(__file__).with_name("decoder_model.py"), version / "model.py")
     shutil.copyfile(bundle_folder / MANIFEST, version / MANIFEST)
@@ -78,48 +78,42 @@ def write_decoder(bundle_folder: Path, out: Path) -> None:
 
 def step_config(name: str, step: StepEntry) -> str:
     """config.pbtxt of the step: inputs audio and valid, the state zero at a sequence's start, one instance in CUDA graphs."""
-    inputs = [spec for spec in step.inputs if spec.name not in STATE]
+    inputs = [f'input {{ name: "{spec.name}" {_type(spec)} }}\n' for spec in step.inputs if spec.name not in STATE]
     # Encoded is listed though no client asks for it: TensorRT must be given an address for each output.
-    outputs = [step.output(name) for name in step.results]
-    states = {name: _type(step.input(name)) for name in STATE}
-    return "\n".join(
-        [
-            f'name: "{name}"',
-            'platform: "tensorrt_plan"',
-            "max_batch_size: 0",
-            *(f'input {{ name: "{spec.name}" {_type(spec)} }}' for spec in inputs),
-            *(f'output {{ name: "{spec.name}" {_type(spec)} }}' for spec in outputs),
-            "sequence_batching {",
-            f"  max_sequence_idle_microseconds: {IDLE_S * 1_000_000}",
-            "  direct { }",  # a sequence has the one instance until it ends
-            *(
-                f'  state {{ input_name: "{name}" output_name: "next_{name}" {kind} '
-                f'initial_state {{ name: "zero" {kind} zero_data: true }} }}'
-                for name, kind in states.items()
-            ),
-            "}",
-            "instance_group { count: 1 kind: KIND_GPU gpus: 0 }",
-            "optimization { cuda { graphs: true } }",
-            "",
-        ]
+    outputs = [
+        f'output {{ name: "{spec.name}" {_type(spec)} }}\n' for spec in step.outputs if spec.name in step.results
+    ]
+    kinds = {name: _type(step.input(name)) for name in STATE}
+    states = [
+        f'  state {{ input_name: "{name}" output_name: "next_{name}" {kind} '
+        f'initial_state {{ name: "zero" {kind} zero_data: true }} }}\n'
+        for name, kind in kinds.items()
+    ]
+    return (
+        f'name: "{name}"\nplatform: "tensorrt_plan"\nmax_batch_size: 0\n{"".join([*inputs, *outputs])}{_sequences(states)}'
+        "instance_group { count: 1 kind: KIND_GPU gpus: 0 }\noptimization { cuda { graphs: true } }\n"
     )
 
 
 def decoder_config(name: str) -> str:
     """config.pbtxt of the decoder: best tokens [frames] in, the utterance's text [1] and token ids [n] out."""
-    controls = "".join(
+    controls = [
         f'  control_input {{ name: "{name}" control {{ kind: CONTROL_SEQUENCE_{name} int32_false_true: [ 0, 1 ] }} }}\n'
         for name in ("START", "END")
-    )
+    ]
+    corrid = '  control_input { name: "CORRID" control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 } }\n'
     return (
         f'name: "{name}"\nbackend: "python"\nmax_batch_size: 0\n'
         'input { name: "tokens" data_type: TYPE_INT32 dims: [ -1 ] }\n'
         'output { name: "text" data_type: TYPE_STRING dims: [ 1 ] }\n'
         'output { name: "token_ids" data_type: TYPE_INT32 dims: [ -1 ] }\n'
-        f"sequence_batching {{\n  max_sequence_idle_microseconds: {IDLE_S * 1_000_000}\n  direct {{ }}\n{controls}"
-        '  control_input { name: "CORRID" control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 } }\n}\n'
-        "instance_group { count: 1 kind: KIND_CPU }\n"
+        f"{_sequences([*controls, corrid])}instance_group {{ count: 1 kind: KIND_CPU }}\n"
     )
+
+
+def _sequences(lines: list[str]) -> str:
+    # Direct: a sequence has the one instance until it ends.
+    return f"sequence_batching {{\n  max_sequence_idle_microseconds: {IDLE_S * 1_000_000}\n  direct {{ }}\n{''.join(lines)}}}\n"
 
 
 def _is_repository(out: Path, bundle_folder: Path) -> bool:
@@ -131,4 +125,4 @@ def _is_repository(out: Path, bundle_folder: Path) -> bool:
 
 
 def _type(spec: TensorSpec) -> str:
-    return f"data_type: {TYPES[spec.dtype]} dims: [ {', '.join(map(str, spec.shape))} ]"
+    return f"data_type: TYPE_{TYPES[spec.dtype]} dims: [ {', '.join(map(str, spec.shape))} ]"

@@ -17,7 +17,7 @@ from bench.speech.arrivals import VirtualClock, check_frame_ms, listen
 from bench.speech.clips import SPEECH_DEFINITION, Clip, DataSet, data_sets, eval_folder
 from bench.stopwatch import TimedRecognizer
 from bench.summary import spread
-from runtime.collector import loaded_spared
+from runtime.live import loaded_spared
 
 WARM_UP_STEPS = 10
 
@@ -104,7 +104,7 @@ class SpeechSession:
             "precision": precision,
             "calibration": calibration_of(bundle, precision),
             "backend": timed.name,
-            "cuda_graph": timed.cuda_graph,
+            "cuda_graph": timed.launches.cuda_graph,
             "lookahead_ms": bundle.lookahead_ms,
             "functional_check": not on_gpu(timed.name),
             "frame_ms": options.frame_ms,

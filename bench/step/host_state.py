@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.backends import Backend, StepResult
+from runtime.backends import Backend, Launches, StepResult
 from runtime.backends.engine import open_engine
 from runtime.bundle import Bundle
 from runtime.cuda import Bytes, Queue
@@ -23,13 +23,10 @@ class HostStateBackend(Backend):
     """
 
     name = "tensorrt"
-    cuda_graph = False
-    kernels_per_step: int | None = None
-    """See Backend."""
 
     def __init__(self, folder: Path, bundle: Bundle, precision: str, *, cuda_graph: bool, pinned: bool) -> None:
         """Open the plan of the bundle in `folder`. Raises InputError as TensorRtBackend does; CudaError for a failed capture too."""
-        self.cuda_graph = cuda_graph
+        self.launches = Launches(cuda_graph)
         with ExitStack() as made:
             device, engine = open_engine(folder, bundle, precision)
             made.callback(engine.close)
@@ -50,7 +47,7 @@ class HostStateBackend(Backend):
             self._compute, self._run = self._execute, self._copy_and_compute
             if cuda_graph:
                 graph = queue.capture(self._run if pinned else self._compute)
-                self.kernels_per_step = graph.kernels
+                self.launches.kernels_per_step = graph.kernels
                 launch = partial(queue.launch, graph)
                 if pinned:
                     self._run = launch

@@ -52,7 +52,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # 
         backend, bundle, decoder = recognizer.backend, recognizer.bundle, recognizer.decoder
         parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.precision, backend.name]
         parts += ["rnnt"] if decoder == "rnnt" else []
-        parts += ["nograph", "steps"] if backend.cuda_graph is False else ["steps"]
+        parts += ["nograph", "steps"] if backend.launches.cuda_graph is False else ["steps"]
         path = result_path(options.out, options.name or "-".join(parts))
         measured = measure_backend(backend, bundle, options.precision, options.steps)
         rows = step_rows(options.bundle, bundle, options.precision, backend.name, measured, decoder)

@@ -36,13 +36,13 @@ def measure_backend(
         state = backend.step(windows[index % WINDOWS], ALL_VALID, state).state
 
     timed = time_steps(step, steps, bundle.chunk_samples / bundle.sample_rate, paced)
-    turns = backend.further_turns
+    turns = backend.launches.further_turns
     engine = backend.name.partition("-")[0]
     return StepMeasurement(
         **timed,
         engine=f"{engine} {import_module(engine).__version__}",
-        cuda_graph=backend.cuda_graph,
-        launches_per_step=backend.kernels_per_step,
+        cuda_graph=backend.launches.cuda_graph,
+        launches_per_step=backend.launches.kernels_per_step,
         weights_bytes=bundle.step(precision).bytes,
         copy_bandwidth=None if backend.name.endswith("-cpu") else gpu_bandwidth(Device()),
         further_turns_per_step=None if turns is None else turns / taken,

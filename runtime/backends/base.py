@@ -23,26 +23,25 @@ class StepResult:
     """Tokens of greedy RNN-T by frame [T, S], blanks behind each frame's; None from a backend that was opened for CTC."""
 
 
+@dataclass
+class Launches:
+    """How a backend launches its steps on a GPU, as far as it knows by now; None where it launches none."""
+
+    cuda_graph: bool | None = None
+    """Whether a step is one graph launch; False from a failed capture on."""
+    kernels_per_step: int | None = None
+    """Kernels of one step, counted in the captured graph; None without one."""
+    further_turns: int | None = None
+    """Launches of two more evaluations of RNN-T after a step, where those in it were too few; over all streams."""
+
+
 class Backend(Protocol):
-    """State in, state out: `step` changes nothing but the state it is given. What a backend has not is None."""
+    """State in, state out: `step` changes nothing but the state it is given."""
 
     name: str
     """As result files name it: onnxruntime-cpu, onnxruntime-cuda, tensorrt."""
-
-    @property
-    def cuda_graph(self) -> bool | None:
-        """Whether a step is one graph launch."""
-        return None
-
-    @property
-    def kernels_per_step(self) -> int | None:
-        """Kernels of one step, counted in the captured graph."""
-        return None
-
-    @property
-    def further_turns(self) -> int | None:
-        """Launches of two more evaluations of RNN-T after a step, where those in it were too few; over all streams."""
-        return None
+    launches: Launches = Launches()
+    """One object for all that launch nothing; a backend that launches has its own."""
 
     def new_state(self) -> Any:  # noqa: ANN401 -- opaque by design
         """The state at an utterance's start."""
@@ -59,22 +58,7 @@ class Wrapped(Backend):
 
     def __init__(self, backend: Backend) -> None:
         self.wrapped = backend
-        self.name = backend.name
-
-    @property
-    def cuda_graph(self) -> bool | None:
-        """See Backend."""
-        return self.wrapped.cuda_graph
-
-    @property
-    def kernels_per_step(self) -> int | None:
-        """See Backend."""
-        return self.wrapped.kernels_per_step
-
-    @property
-    def further_turns(self) -> int | None:
-        """See Backend."""
-        return self.wrapped.further_turns
+        self.name, self.launches = backend.name, backend.launches
 
     def new_state(self) -> Any:  # noqa: ANN401 -- the backend's own
         """See Backend."""

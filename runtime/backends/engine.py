@@ -44,25 +44,22 @@ class Engine:
                 f"{device.room()}, or make the plan again with `make engines`"
             )
         names = map(self._engine.get_tensor_name, range(self._engine.num_io_tensors))
-        self.tensors = {name: self._spec(name) for name in names}
-        entry.check_tensors(self.tensors.values(), f"the plan {plan}", "make it again with `make engines`")
+        loaded = {name: (self._dtype(name), list(self._engine.get_tensor_shape(name))) for name in names}
+        entry.check_tensors(loaded, f"the plan {plan}", "make it again with `make engines`")
+        self.tensors = {spec.name: spec for spec in entry.tensors}
         self.scratch_bytes = activation_bytes(self._engine)
         """Activations of one run."""
-        of, state = self.tensors, entry.state
-        written = {f"next_{name}" for name in state}
-        self.inputs = Region(0, [of[each.name] for each in entry.inputs if each.name not in state])
-        self.outputs = Region(self.inputs.end, [of[each.name] for each in entry.outputs if each.name not in written])
-        first = Region(self.outputs.end, [of[name] for name in state])
-        second = Region(first.end, [of[name] for name in state])
+        state = [entry.input(name) for name in entry.state]
+        self.inputs = Region(0, [spec for spec in entry.inputs if spec not in state])
+        self.outputs = Region(self.inputs.end, [spec for spec in entry.outputs if spec.name in entry.results])
+        first = Region(self.outputs.end, state)
+        second = Region(first.end, state)
         self.sets = (first, second)
         """The state is read from one and written to the other, never to the address it is read from."""
 
-    def _spec(self, name: str) -> TensorSpec:
-        dtype = self._engine.get_tensor_dtype(name).name
-        # Not validated here: what is no type or shape of a bundle's is found by the comparison with the bundle.
-        return TensorSpec.model_construct(
-            name=name, dtype=DTYPES.get(dtype, dtype), shape=list(self._engine.get_tensor_shape(name))
-        )
+    def _dtype(self, name: str) -> str:
+        dtype = str(self._engine.get_tensor_dtype(name).name)
+        return DTYPES.get(dtype, dtype)
 
     def view(self, staging: Bytes, name: str) -> npt.NDArray[Any]:
         """An input or output in pinned memory."""
@@ -72,6 +69,11 @@ class Engine:
     def results(self, staging: Bytes) -> dict[str, npt.NDArray[Any]]:
         """All outputs but the state in pinned memory, by name, without the batch's dimension."""
         return {name: self.view(staging, name)[0] for name in self.outputs.offsets}
+
+    def contexts(self, base: int, **elsewhere: int) -> list[Any]:
+        """Contexts as `context` makes them: from the first state set to the second, and back."""
+        first, second = self.sets
+        return [self.context(base, reads, writes, **elsewhere) for reads, writes in ((first, second), (second, first))]
 
     def context(self, base: int, reads: Region, writes: Region, **elsewhere: int) -> Any:  # noqa: ANN401 -- TensorRT's
         """An execution context on the block at `base`, bound for good: from one state set to the other.
@@ -93,13 +95,8 @@ class Engine:
             context.set_device_memory(scratch, self.scratch_bytes)
         else:
             context.device_memory = scratch
-        addresses = {
-            **self.inputs.addresses(base),
-            **self.outputs.addresses(base),
-            **reads.addresses(base),
-            **writes.addresses(base, "next_"),
-            **elsewhere,
-        }
+        addresses = self.inputs.addresses(base) | self.outputs.addresses(base)
+        addresses |= reads.addresses(base) | writes.addresses(base, "next_") | elsewhere
         for name, address in addresses.items():
             if not context.set_tensor_address(name, address):
                 raise CudaError(f"set_tensor_address: TensorRT refused {name}; its reason is logged above")
@@ -127,9 +124,8 @@ def open_engine(folder: Path, bundle: Bundle, precision: str, graph: Graph = "st
 
 def activation_bytes(engine: Any) -> int:  # noqa: ANN401 -- TensorRT's
     """Device memory that one execution context needs, in bytes. 11 has only the second name, 8.6 only the first."""
-    if hasattr(engine, "device_memory_size_v2"):
-        return int(engine.device_memory_size_v2)
-    return int(engine.device_memory_size)
+    newer = hasattr(engine, "device_memory_size_v2")
+    return int(engine.device_memory_size_v2 if newer else engine.device_memory_size)
 
 
 def import_tensorrt() -> Any:  # noqa: ANN401 -- a module without types

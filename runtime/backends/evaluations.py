@@ -1,8 +1,5 @@
 """RNN-T greedy decoding behind the step in TensorRT: evaluations on the frames where the step left them, on the lane's own queue."""
 
-from contextlib import ExitStack
-from typing import Any
-
 from ..cuda import Queue
 from ..entries import CHUNK_STATE, MAX_SYMBOLS
 from ..errors import CudaError
@@ -29,12 +26,7 @@ class Evaluations:
         self._frame = engine.tensors["frame"].view(self._fetched, places["frame"])
         self.symbols = engine.tensors["symbols"].view(self._fetched, places["symbols"])[0]
         """Each token + 1 by frame [T, S], 0 where there is none: of the last chunk, in pinned memory."""
-        self._contexts: list[Any] = []
-        with ExitStack() as made:
-            made.callback(self.close)
-            for reads, writes in ((self._first, second), (second, self._first)):
-                self._contexts.append(engine.context(self._base, reads, writes, encoded=encoded))
-            made.pop_all()
+        self._contexts = engine.contexts(self._base, encoded=encoded)
 
     @property
     def done(self) -> bool:

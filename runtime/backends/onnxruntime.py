@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle import Bundle, Decoding, checked_file, step_file
-from ..entries import CHUNK_STATE, RNNT_STATE, STATE, GraphEntry, TensorSpec
+from ..entries import CHUNK_STATE, RNNT_STATE, STATE, GraphEntry
 from ..errors import InputError, install
 from .base import Backend, StepResult, symbols_of
 
@@ -56,11 +56,9 @@ def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noq
 def open_graph(path: Path, entry: GraphEntry, name: str) -> Any:  # noqa: ANN401 -- onnxruntime's
     """A session of a bundle's graph. Raises InputError as `open_session` does, and where its tensors are not those of the manifest."""
     session = open_session(str(path), name)
-    found = [
-        TensorSpec.model_construct(name=each.name, dtype=DTYPES.get(each.type, each.type), shape=each.shape)
-        for each in (*session.get_inputs(), *session.get_outputs())
-    ]
-    entry.check_tensors(found, f"the graph {path}", "make the bundle again with `make export`")
+    ends = (*session.get_inputs(), *session.get_outputs())
+    loaded = {end.name: (DTYPES.get(end.type, end.type), end.shape) for end in ends}
+    entry.check_tensors(loaded, f"the graph {path}", "make the bundle again with `make export`")
     return session
 
 
@@ -91,11 +89,11 @@ class Evaluations:
 
     def decode(self, encoded: npt.NDArray[np.float32], state: State) -> tuple[npt.NDArray[np.int32], State]:
         """Each frame's tokens [T, S], blanks behind them, of a chunk [T, D]; and the next chunk's state."""
-        names = self._entry.state
         state = state | {name: self._entry.input(name).zeros() for name in CHUNK_STATE}
         while state["frame"][0] < self._frames:
-            made = self._session.run([f"next_{name}" for name in names], {"encoded": encoded[None], **state})
-            state = dict(zip(names, made, strict=True))
+            feeds = {"encoded": encoded[None], **{name: state[name] for name in RNNT_STATE}}
+            made = self._session.run([f"next_{name}" for name in RNNT_STATE], feeds)
+            state |= zip(RNNT_STATE, made, strict=True)
         return symbols_of(state["symbols"][0], self._blank), state
 
 
@@ -122,12 +120,11 @@ class OnnxRuntimeBackend(Backend):
         feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **{name: state[name] for name in STATE}}
         made = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
         results = {name: made[name][0] for name in self._results}
-        following = {name: made[f"next_{name}"] for name in STATE}
-        if self._evaluations is None:
-            return StepResult(**results, state=following)
-        decoding = {name: state[name] for name in RNNT_STATE}
-        symbols, decoding = self._evaluations.decode(results["encoded"], decoding)
-        return StepResult(**results, state=following | decoding, symbols=symbols)
+        state = state | {name: made[f"next_{name}"] for name in STATE}
+        symbols = None
+        if self._evaluations:
+            symbols, state = self._evaluations.decode(results["encoded"], state)
+        return StepResult(**results, state=state, symbols=symbols)
 
     def close(self) -> None:
         """The sessions are freed with the object."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..bundle import Bundle, Decoding
 from ..cuda import Device, Graph, Queue
 from ..errors import ClosedError, CudaError
-from .base import Backend, StepResult, symbols_of
+from .base import Backend, Launches, StepResult, symbols_of
 from .engine import Engine, open_engine
 from .evaluations import Evaluations
 
@@ -32,12 +32,6 @@ class TensorRtBackend(Backend):
     """
 
     name = "tensorrt"
-    cuda_graph = False
-    """Whether a step is one graph launch; False from a failed capture on."""
-    kernels_per_step: int | None = None
-    """See Backend; None without a graph."""
-    further_turns = 0
-    """See Backend."""
 
     def __init__(
         self, folder: Path, bundle: Bundle, precision: str, cuda_graph: bool = True, decoder: Decoding = "ctc"
@@ -52,11 +46,10 @@ class TensorRtBackend(Backend):
         self.device, self._engine = open_engine(folder, bundle, precision)
         self._evaluation = open_engine(folder, bundle, precision, "rnnt")[1] if decoder == "rnnt" else None
         self._blank = bundle.blank
-        self.cuda_graph = cuda_graph and os.environ.get("CUDA_GRAPH") != "0"
+        self.launches = Launches(cuda_graph and os.environ.get("CUDA_GRAPH") != "0", further_turns=0)
         self._counting = threading.Lock()
         self._idle: list[Lane] = []
-        owned = ExitStack()
-        self._owned = owned
+        self._owned = owned = ExitStack()
         # Also when the backend is dropped, or the process ends, without close(): CUDA and TensorRT are still there then.
         self._free = weakref.finalize(self, owned.close)
         owned.callback(self._engine.close)
@@ -89,7 +82,7 @@ class TensorRtBackend(Backend):
         turns = lane.run(window, valid)
         if turns:
             with self._counting:  # never around the run: no stream waits for another's step
-                self.further_turns += turns
+                self.launches.further_turns = (self.launches.further_turns or 0) + turns
         symbols = None if lane.symbols is None else symbols_of(lane.symbols, self._blank)
         return StepResult(**lane.results, state=state, symbols=symbols)
 
@@ -100,11 +93,11 @@ class TensorRtBackend(Backend):
     def _new_lane(self) -> "Lane":
         lane = Lane(self.device, self._engine, self._evaluation)
         self._owned.callback(lane.close)
-        if self.cuda_graph:
+        if self.launches.cuda_graph:
             try:
-                self.kernels_per_step = lane.capture()
+                self.launches.kernels_per_step = lane.capture()
             except CudaError as error:
-                self.cuda_graph = False
+                self.launches.cuda_graph = False
                 print(
                     f"warning: no CUDA graph, each kernel is launched on its own, which is slower: {error}",
                     file=sys.stderr,
@@ -112,23 +105,11 @@ class TensorRtBackend(Backend):
         return lane
 
 
+@dataclass(eq=False)
 class TensorRtState:
     """A stream's place in its lane, the caller's for as long as it keeps this object."""
 
-    __slots__ = ("__weakref__", "lane")
-
-    def __init__(self, lane: "Lane") -> None:
-        self.lane = lane
-
-
-@dataclass(frozen=True)
-class LaneGraphs:
-    """What a lane launches."""
-
-    steps: tuple[Graph, Graph]
-    """From the first set to the second, and back."""
-    more: Graph | None
-    """Two more evaluations of RNN-T; None where the lane decodes none."""
+    lane: "Lane"
 
 
 class Lane:
@@ -139,7 +120,10 @@ class Lane:
 
     def __init__(self, device: Device, engine: Engine, evaluation: Engine | None = None) -> None:
         """`evaluation`: where the lane decodes RNN-T too. Raises CudaError."""
-        self._graphs: LaneGraphs | None = None
+        self._steps: list[Graph] = []
+        """From the first set to the second, and back; empty without graphs."""
+        self._more: Graph | None = None
+        """Two more evaluations of RNN-T; None without graphs, and where the lane decodes none."""
         first, second = engine.sets
         with ExitStack() as made:
             self._queue = made.enter_context(Queue(device))
@@ -153,14 +137,14 @@ class Lane:
             self.results = engine.results(staging)
             self._contexts: list[Any] = []
             made.callback(self._contexts.clear)  # before the block that they use is freed
-            self._contexts += [
-                engine.context(self._base, first, second),
-                engine.context(self._base, second, first),
-            ]
-            self._evaluations = None
+            self._contexts += engine.contexts(self._base)
+            self._evaluations: Evaluations | None = None
+            self.symbols: npt.NDArray[np.int32] | None = None
+            """As Evaluations has them; None without."""
             if evaluation is not None:
                 encoded = engine.outputs.addresses(self._base)["encoded"]
                 self._evaluations = Evaluations(self._queue, evaluation, encoded)
+                self.symbols = self._evaluations.symbols
                 made.callback(self._evaluations.close)
                 self._evaluations.clear()
             # Both run once, on silence: TensorRT and CUDA finish here what they put off to the first run, which a capture
@@ -175,17 +159,12 @@ class Lane:
         self._direction = 0
         """0: the next step reads the first set."""
 
-    @property
-    def symbols(self) -> npt.NDArray[np.int32] | None:
-        """As Evaluations has them; None without."""
-        return None if self._evaluations is None else self._evaluations.symbols
-
     def capture(self) -> int:
         """Record both directions, copies included; return the kernels of a step. After a CudaError the lane runs without graphs."""
-        there, back = (self._queue.capture(partial(self._enqueue, direction)) for direction in (0, 1))
-        more = self._queue.capture(self._evaluations.enqueue_more) if self._evaluations else None
-        self._graphs = LaneGraphs((there, back), more)
-        return there.kernels
+        steps = [self._queue.capture(partial(self._enqueue, direction)) for direction in (0, 1)]
+        self._more = self._queue.capture(self._evaluations.enqueue_more) if self._evaluations else None
+        self._steps = steps
+        return steps[0].kernels
 
     def recorded(self) -> AbstractContextManager[Any]:
         """A step as `capture` records it, as a cudaGraph_t, which lives until the block is left."""
@@ -205,8 +184,8 @@ class Lane:
                 raise ClosedError(CLOSED)
             self._window[:] = window
             self._valid[0] = valid
-            if self._graphs:
-                self._queue.launch(self._graphs.steps[self._direction])
+            if self._steps:
+                self._queue.launch(self._steps[self._direction])
             else:
                 self._enqueue(self._direction)
             self._queue.wait()
@@ -217,8 +196,8 @@ class Lane:
         for turns in range(evaluations.most_turns + 1):
             if evaluations.done:
                 return turns
-            if self._graphs and self._graphs.more:
-                self._queue.launch(self._graphs.more)
+            if self._more:
+                self._queue.launch(self._more)
             else:
                 evaluations.enqueue_more()
             self._queue.wait()

@@ -7,6 +7,8 @@ and the score of a word in progress as pyctcdecode, for which the language model
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from operator import itemgetter
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -46,22 +48,21 @@ class BeamOptions:
     """What is shown is not taken back while the best that goes on from it scores less than this below the best; the final is the best."""
 
 
+@dataclass(eq=False)
 class _Words:
     """The completed words of a text. One object for one text, so that the same text is found by identity."""
 
-    __slots__ = ("__weakref__", "score", "state")
+    state: Any
+    """KenLM's."""
+    score: float
 
-    def __init__(self, state: Any, score: float) -> None:  # noqa: ANN401 -- KenLM's
-        self.state, self.score = state, score
 
-
+@dataclass(eq=False, slots=True)
 class _Tokens:
-    """A token behind others; the first of a chain was shown for good, with all before it."""
+    """A token after others; the first of a chain was shown for good, with all before it."""
 
-    __slots__ = ("before", "token")
-
-    def __init__(self, before: "_Tokens | None", token: int) -> None:
-        self.before, self.token = before, token
+    before: "_Tokens | None"
+    token: int
 
 
 _Alignment = tuple[_Words, str, int]
@@ -78,36 +79,26 @@ class BeamCtc:
     fed = "log_probs"
 
     def __init__(self, vocabulary: Sequence[str], blank: int, ngram: NGram, options: BeamOptions | None = None) -> None:
-        self._vocabulary, self._blank, self._ngram = vocabulary, blank, ngram
-        self._options = options or BeamOptions()
+        self._blank, self._ngram, self._options = blank, ngram, options or BeamOptions()
         self._text_of = text_of(vocabulary)
         self._settled = Transcript(vocabulary)  # what all hypotheses begin with, as far as it was looked for
         self._known: WeakValueDictionary[tuple[_Words, str], _Words] = WeakValueDictionary()
         start = _Words(ngram.sentence_start(), 0.0)
         # By falling score.
         self._beam: dict[_Alignment, _Found] = {(start, "", blank): (0.0, _Tokens(None, blank))}
-        self._tokens: tuple[int, ...] = ()
-        self._text = ""
-        self.blank_frames = 0
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
+        self.tokens: tuple[int, ...] = ()
         """Token ids of the best hypothesis so far."""
-        return self._tokens
-
-    @property
-    def text(self) -> str:
-        """Text of the best hypothesis so far."""
-        return self._text
+        self.text = ""
+        """Its text."""
+        self.blank_frames = 0
 
     def push(self, frames: npt.NDArray[np.float32]) -> bool:
         """Take log-probabilities [n, V+1] of new frames; return whether the text changed."""
-        before, searched = self._text, False
-        for frame in frames:
-            searched |= self._advance(frame)
-        if searched:
+        before = self.text
+        searched = [self._advance(frame) for frame in frames]
+        if any(searched):
             self._show()
-        return self._text != before
+        return self.text != before
 
     def finish(self) -> None:
         """The utterance is over: score the last word and the sentence's end."""
@@ -121,7 +112,7 @@ class BeamCtc:
         }
         best = max(scores, key=scores.__getitem__)
         transcript = self._transcript(ended[best][1])
-        self._tokens, self._text = transcript.tokens, transcript.text
+        self.tokens, self.text = transcript.tokens, transcript.text
 
     def _advance(self, frame: npt.NDArray[np.float32]) -> bool:
         """Search one frame on; return whether the hypotheses may differ from before."""
@@ -177,52 +168,41 @@ class BeamCtc:
 
     def _pruned(self, beam: dict[_Alignment, _Found]) -> dict[_Alignment, _Found]:
         """The best of each future, by falling score, within the width."""
-        scored = [(self._score(key, log_prob), key) for key, (log_prob, _) in beam.items()]
-        scored.sort(key=lambda each: each[0], reverse=True)
+        scored = [(self._score(alignment, log_prob), alignment) for alignment, (log_prob, _) in beam.items()]
+        scored.sort(key=itemgetter(0), reverse=True)
         lowest = scored[0][0] + self._options.prune_log_prob
-        kept: dict[_Alignment, _Found] = {}
-        futures = set()
-        for score, key in scored[: self._options.width]:
-            words, word, last = key
-            future = (words.state, word, last)
-            if score < lowest:
-                break
-            if future not in futures:
-                futures.add(future)
-                kept[key] = beam[key]
-        return kept
+        kept: dict[tuple[Any, str, int], _Alignment] = {}  # by future
+        for score, (words, word, last) in scored[: self._options.width]:
+            if score >= lowest:
+                kept.setdefault((words.state, word, last), (words, word, last))
+        return {alignment: beam[alignment] for alignment in kept.values()}
 
     def _show(self) -> None:
         """Show the best hypothesis; or, while it is hardly better, the best that goes on from what is shown."""
         (best, (log_prob, tokens)), *_ = self._beam.items()
         if len(_chain(tokens)) > LONG:
-            self._settle(_chain(tokens))
-        shown = self._transcript(tokens)
+            self._settle()
         lowest = self._score(best, log_prob) - self._options.steady
-        for alignment, (log_prob, tokens) in self._beam.items():
-            if self._score(alignment, log_prob) < lowest:
-                break
-            transcript = self._transcript(tokens)
-            if transcript.text.startswith(self._text):
-                shown = transcript
-                break
-        self._tokens, self._text = shown.tokens, shown.text
+        near = (found[1] for alignment, found in self._beam.items() if self._score(alignment, found[0]) >= lowest)
+        transcripts = map(self._transcript, near)
+        going_on = (transcript for transcript in transcripts if transcript.text.startswith(self.text))
+        shown = next(going_on, None) or self._transcript(tokens)
+        self.tokens, self.text = shown.tokens, shown.text
 
     def _transcript(self, tokens: _Tokens) -> Transcript:
         transcript = self._settled.copy()
-        for each in _chain(tokens)[1:]:
-            transcript.add(each.token)
+        for piece in _chain(tokens)[1:]:
+            transcript.add(piece.token)
         return transcript
 
-    def _settle(self, pieces: list[_Tokens]) -> None:
+    def _settle(self) -> None:
         """Show for good what all hypotheses begin with, so that a long utterance costs no more."""
-        shared = len(pieces)
-        for _, tokens in self._beam.values():
-            others = {id(each) for each in _chain(tokens)}
-            shared = next((place for place, each in enumerate(pieces[:shared]) if id(each) not in others), shared)
-        for each in pieces[1:shared]:
-            self._settled.add(each.token)
-        pieces[shared - 1].before = None
+        chains = [_chain(tokens) for _, tokens in self._beam.values()]
+        at_each_place = zip(*chains, strict=False)
+        shared = [pieces[0] for pieces in takewhile(lambda pieces: len(set(pieces)) == 1, at_each_place)]
+        for piece in shared[1:]:
+            self._settled.add(piece.token)
+        shared[-1].before = None
 
 
 def _chain(tokens: _Tokens) -> list[_Tokens]:
@@ -234,11 +214,7 @@ def _chain(tokens: _Tokens) -> list[_Tokens]:
 
 def _add(found: dict[K, _Found], key: K, log_prob: float, tokens: _Tokens) -> None:
     """Sum probabilities of what is one; keep the likelier's pieces."""
-    other = found.get(key)
-    if other is None:
-        found[key] = log_prob, tokens
-        return
-    if other[0] >= log_prob:
-        found[key] = other[0] + math.log1p(math.exp(log_prob - other[0])), other[1]
-    else:
-        found[key] = log_prob + math.log1p(math.exp(other[0] - log_prob)), tokens
+    if other := found.get(key):
+        (most, tokens), less = (other, log_prob) if other[0] >= log_prob else ((log_prob, tokens), other[0])
+        log_prob = most + math.log1p(math.exp(less - most))
+    found[key] = log_prob, tokens

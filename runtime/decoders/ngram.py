@@ -4,10 +4,9 @@ import math
 import os
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..bundle import Bundle, checked_file
 from ..errors import InputError, install
@@ -21,8 +20,7 @@ LmChoice = str | os.PathLike[str] | None
 """A KenLM file with its word list beside it; "default": the bundle's own, if any; "none" or None: no language model."""
 
 
-@dataclass(frozen=True)
-class Scored:
+class Scored(NamedTuple):
     """A word after a context."""
 
     log_prob: float
@@ -117,12 +115,12 @@ def language_model_name(path: Path, checkpoint: str) -> str:
 def _open_kenlm(path: Path) -> tuple[Any, Any]:
     try:
         import kenlm
+
+        return kenlm, kenlm.Model(str(path))
     except ImportError as error:
         raise InputError(
             f"expected KenLM (kenlm-ex) for {path}, found none installed; {install()}, or go without a language model"
         ) from error
-    try:
-        return kenlm, kenlm.Model(str(path))
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"expected a KenLM file, binary or ARPA, found {path} that KenLM cannot read; make one with lmplz and build_binary"
@@ -149,12 +147,11 @@ def word_list(path: Path) -> Path:
 
 
 def _read_words(words: Path) -> Sequence[str]:
+    found = f"expected a word list in UTF-8, one word a line, found {words}"
     try:
         listed = sorted(set(words.read_text(encoding="utf-8").split()))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"expected a word list in UTF-8, one word a line, found {words} unreadable; write it anew"
-        ) from error
+        raise InputError(f"{found} unreadable; write it anew") from error
     if not listed:
-        raise InputError(f"expected a word list in UTF-8, one word a line, found {words} empty; write it anew")
+        raise InputError(f"{found} empty; write it anew")
     return listed

@@ -37,7 +37,7 @@ class Heard:
 
     text: str
     words: int
-    state_bytes: int  # of the encoder, and the samples kept for the next window
+    state_bytes: int  # of the encoder
     memory_mb: float  # resident, of this process
     step_ms: float  # mean of the pushes that ran a step, decoding included
 
@@ -105,7 +105,8 @@ def listen(recognizer: Recognizer, blocks: Iterable[np.ndarray]) -> list[Heard]:
         for token in tokens[done:]:
             transcript.add(token)
         done = len(tokens)
-        size = sum(each.nbytes for each in state) + stream._audio.nbytes
+        assert len(stream._audio) < recognizer.bundle.window_samples
+        size = sum(each.nbytes for each in state)
         resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
         words = len(transcript.text.split())
         heard.append(Heard(transcript.text, words, size, resident / 1e6, 1e3 * float(np.mean(spent))))

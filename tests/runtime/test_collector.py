@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from runtime.collector import loaded_spared
+from runtime.live import loaded_spared
 
 
 def looked_at(error: Exception | None) -> int:

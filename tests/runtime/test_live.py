@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from runtime import Final, Partial, live, microphone
+from runtime import Final, Partial, live
 from runtime import __main__ as main
 from runtime.__main__ import parse_args, run
 from runtime.errors import exit_code
-from runtime.live import Display, UntilInterrupted, paced
+from runtime.live import UntilInterrupted, display, paced
 
 
 class FakeSounddevice:
@@ -67,7 +67,7 @@ def test_the_microphone_until_ctrl_c(
     monkeypatch.setitem(sys.modules, "sounddevice", FakeSounddevice(audio))
 
     def until_all_was_heard(*of: Any) -> Iterator[np.ndarray]:
-        yield from islice(microphone.microphone(*of), len(audio) // 320)
+        yield from islice(live.microphone(*of), len(audio) // 320)
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(main, "microphone", until_all_was_heard)
@@ -82,11 +82,11 @@ def test_the_microphone_until_ctrl_c(
 
 
 def test_audio_that_is_lost_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(microphone, "QUEUE_S", 0.1)
+    monkeypatch.setattr(live, "QUEUE_S", 0.1)
     fake = FakeSounddevice(np.arange(3200, dtype=np.float32))
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
     warnings: list[str] = []
-    frames = microphone.microphone(16_000, 320, warnings.append)
+    frames = live.microphone(16_000, 320, warnings.append)
     first = next(frames)
     fake._thread.join(30)
     rest = [next(frames) for _ in range(4)]
@@ -113,7 +113,7 @@ def test_one_line_where_it_cannot_listen(  # noqa: PLR0917 -- fixtures
     message: str,
 ) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", module)
-    monkeypatch.setattr(microphone, "SILENT_DEVICE_S", 0.01)
+    monkeypatch.setattr(live, "SILENT_DEVICE_S", 0.01)
     assert exit_code(lambda: run(parse_args(arguments(bundle, *words)))) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -157,9 +157,9 @@ def test_ctrl_c_while_a_frame_is_awaited() -> None:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_display(terminal: bool) -> None:
     out = io.StringIO()
-    with Display(Console(file=out, force_terminal=terminal, width=60, legacy_windows=False)) as display:
+    with display(Console(file=out, force_terminal=terminal, width=60, legacy_windows=False)) as show:
         for event in (Partial("one [b]", (1,), 0.4), Partial("one [b] two", (1, 2), 0.6), Final("one two", (1, 2), 1)):
-            display.show(event)
+            show(event)
     lines = ["    0.40 s  one [b]", "    0.60 s  one [b] two", "    1.00 s  final: one two"]
     assert all(line in out.getvalue() for line in lines)
     if terminal:

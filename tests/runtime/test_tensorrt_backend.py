@@ -34,7 +34,9 @@ def test_equals_the_step_on_the_host(rig: Rig, version: str, cuda_graph: bool) -
     rig.install(version)
     write_stamp(rig.folder, tensorrt=version)
     backend = rig.open(cuda_graph=cuda_graph)
-    assert (backend.cuda_graph, backend.kernels_per_step) == ((True, 1) if cuda_graph else (False, None))
+    assert (backend.launches.cuda_graph, backend.launches.kernels_per_step) == (
+        (True, 1) if cuda_graph else (False, None)
+    )
     assert_follows_host(backend)
     backend.close()
     assert rig.gpu.live == {}
@@ -133,7 +135,7 @@ def test_switches_of_the_graph(
 ) -> None:
     if environment is not None:
         monkeypatch.setenv("CUDA_GRAPH", environment)
-    assert rig.open(cuda_graph=cuda_graph).cuda_graph == captured
+    assert rig.open(cuda_graph=cuda_graph).launches.cuda_graph == captured
     assert ("cudaStreamBeginCapture" in rig.gpu.calls) == captured
 
 
@@ -162,7 +164,7 @@ def test_a_failed_capture_is_reported_once_and_falls_back(
     backend, states = rig.open(), []
     states += [backend.new_state() for _ in range(3)]
     assert_follows_host(backend)
-    assert not backend.cuda_graph
+    assert not backend.launches.cuda_graph
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert f"{name}: cudaErrorMemoryAllocation" in error

@@ -17,7 +17,7 @@ from runtime.backends.onnxruntime import Evaluations, OnnxRuntimeBackend
 from runtime.backends.tensorrt import TensorRtBackend, TensorRtState
 from runtime.bundle import Bundle, read_bundle
 from runtime.cuda import Device, Queue
-from runtime.decoders.rnnt import GreedyRnnt
+from runtime.decoders.greedy import GreedyRnnt
 from runtime.entries import STATE
 from runtime.recognizer import ALL_VALID
 from runtime.stamp import plan_path
@@ -132,7 +132,7 @@ def test_fp32_rnnt_equals_onnxruntime(folder: Path, cuda_graph: bool) -> None:
         assert result.symbols is not None
         found.push(result.symbols)
         expected.push(symbols)
-    print(f"\n{folder.name}: {len(found.tokens)} tokens, {backend.further_turns} further turns in 200 steps")
+    print(f"\n{folder.name}: {len(found.tokens)} tokens, {backend.launches.further_turns} further turns in 200 steps")
     backend.close()
     assert found.tokens == expected.tokens
 
@@ -144,7 +144,7 @@ def test_graph_equals_no_graph(folder: Path, precision: str) -> None:
     runs = []
     for cuda_graph in (True, False):
         backend = opened(folder, precision, cuda_graph=cuda_graph)
-        assert backend.cuda_graph == cuda_graph
+        assert backend.launches.cuda_graph == cuda_graph
         runs.append(bits(backend, backend.new_state(), cut))
         backend.close()
     assert runs[0] == runs[1]

@@ -27,7 +27,7 @@ def assert_follows_loop(rig: Rig, plan: str, *, cuda_graph: bool, ctc: bool = Tr
         expected_state = host.new_state()
         for window, valid in windows(5 + seed, seed):
             rig.gpu.calls.clear()
-            before = backend.further_turns
+            before = backend.launches.further_turns or 0
             found, expected = backend.step(window, valid, state), host.step(window, valid, expected_state)
             expected_state = expected.state
             assert_same(found, expected)
@@ -36,7 +36,7 @@ def assert_follows_loop(rig: Rig, plan: str, *, cuda_graph: bool, ctc: bool = Tr
             assert found.symbols.dtype == np.int32
             assert np.array_equal(found.symbols, symbols)
             turns = max(0, -(-(evaluations - USUAL) // MORE))
-            assert backend.further_turns - before == turns
+            assert (backend.launches.further_turns or 0) - before == turns
             calls = Counter(rig.gpu.calls)
             if cuda_graph:
                 assert calls == Counter(

@@ -56,7 +56,7 @@ def test_equals_the_runtime_and_the_step_on_the_host(rig: Rig, version: str, cud
     rig.install(version, pageable=True)
     write_stamp(rig.folder, tensorrt=version)
     backend, runtime, host = opened(rig, cuda_graph=cuda_graph, pinned=pinned), rig.open(), Host()
-    assert (backend.cuda_graph, backend.kernels_per_step) == (cuda_graph, 1 if cuda_graph else None)
+    assert (backend.launches.cuda_graph, backend.launches.kernels_per_step) == (cuda_graph, 1 if cuda_graph else None)
     backends: tuple[Backend, ...] = (backend, runtime, host)
     for utterance in range(2):
         states: list[Any] = [each.new_state() for each in backends]

@@ -13,7 +13,7 @@ from ctc_beam_decoder import BeamSearchDecoder
 
 from runtime import Recognizer
 from runtime.decoders.beam import BeamCtc, BeamOptions
-from runtime.decoders.ctc import GreedyCtc
+from runtime.decoders.greedy import GreedyCtc
 from runtime.decoders.ngram import NGram
 from runtime.decoders.transcript import text_of
 

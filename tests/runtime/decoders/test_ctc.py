@@ -7,7 +7,7 @@ import pytest
 import sentencepiece
 
 from runtime.bundle import read_bundle
-from runtime.decoders.ctc import GreedyCtc
+from runtime.decoders.greedy import GreedyCtc
 
 VOCABULARY = ["<unk>", "▁the", "▁", "c", "at", "s"]
 BLANK = len(VOCABULARY)

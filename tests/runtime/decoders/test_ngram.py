@@ -8,7 +8,7 @@ import pytest
 from runtime import InputError, Recognizer
 from runtime.bundle import read_bundle
 from runtime.decoders.beam import BeamCtc
-from runtime.decoders.ctc import GreedyCtc
+from runtime.decoders.greedy import GreedyCtc
 from runtime.decoders.ngram import LmChoice, open_language_model
 
 
