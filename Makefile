@@ -55,7 +55,7 @@ $(if $(UNKNOWN),$(error Expected variables out of $(KNOBS), found $(UNKNOWN): di
 
 HARDWARE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-GROUPS := runtime data bench export calibration $(HARDWARE)
+GROUPS := runtime bench export calibration $(HARDWARE)
 STAMP := build/venv/.stamp-$(VERSION)-$(HARDWARE)
 BUNDLE = $(call bundle,$(LOOKAHEAD))
 RUN := build/venv/bin/python -m

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from runtime.bundle import Graph, Precision
+from runtime.bundle import Graph, Precision, read_bundle
 from runtime.errors import exit_code
 
 
@@ -38,27 +38,20 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Build the step, and a transducer's evaluation, unless its plan is there already: whole, of this bundle, with these options."""
-    from engines.build import BuildOptions, Products, build_plan, is_current
+    from engines.build import BuildOptions, PlanBuild, Products
     from engines.target import this_gpu, turing_without_gpu
-    from engines.versions import strongly_typed
-    from runtime.bundle import read_bundle
-    from runtime.stamp import plan_path, read_stamp
 
     target = turing_without_gpu(args.precision) if args.build_for == "sm75" else this_gpu()
-    products: Products = args.products or ("matrix" if strongly_typed(target.trt) else "sum")
+    products: Products = args.products or ("matrix" if target.strongly_typed else "sum")
     options = BuildOptions(level=args.level, cublas=not args.no_cublas, products=products)
-    bundle = read_bundle(args.bundle)
-    graphs: list[Graph] = ["step", "rnnt"] if bundle.rnnt else ["step"]
-    for graph in graphs:
-        own, _ = bundle.graph(args.precision, graph)
-        plan = target.named(plan_path(args.bundle, own, graph))
-        if is_current(plan, args.bundle, args.precision, target, options, graph):
-            print(f"engines: {plan} is up to date")
+    graphs: list[Graph] = ["step", "rnnt"] if read_bundle(args.bundle).rnnt else ["step"]
+    for build in (PlanBuild(args.bundle, args.precision, target, options, graph) for graph in graphs):
+        if build.is_current():
+            print(f"engines: {build.plan} is up to date")
             continue
-        build_plan(plan, args.bundle, args.precision, target, options, graph)
-        stamp = read_stamp(plan)
+        stamp = build.run()
         print(
-            f"engines: wrote {plan}: {plan.stat().st_size / 1e6:.0f} MB in {stamp.build_s:.0f} s, "
+            f"engines: wrote {build.plan}: {build.plan.stat().st_size / 1e6:.0f} MB in {stamp.build_s:.0f} s, "
             f"TensorRT {stamp.tensorrt}, {stamp.gpu}"
         )
 

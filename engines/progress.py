@@ -1,12 +1,11 @@
 """What a build says while it runs: TensorRT's messages, a bar for each phase, and a way to stop it."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from typing_extensions import Self
 
 from runtime.console import progress_console
 
@@ -39,43 +38,35 @@ def make_logger(trt: Any) -> MessageLog:  # noqa: ANN401
     return Logger()
 
 
-class Interrupt:
-    """Notes Ctrl-C inside the `with` block and raises KeyboardInterrupt at its end.
+@contextmanager
+def watched(trt: Any, config: Any) -> Iterator[None]:  # noqa: ANN401
+    """Show the build's phases where the library reports them (10 and later), else one line; raise KeyboardInterrupt after Ctrl-C.
 
     TensorRT cannot be interrupted by an exception, only asked to stop between steps.
     """
-
-    asked = False
-
-    def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-        if self.asked:
+    signals: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: signals.append(number))
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    try:
+        if hasattr(trt, "IProgressMonitor"):
+            with Progress(*columns, console=progress_console(), transient=True) as progress:
+                monitor = make_monitor(trt, progress, signals)
+                config.progress_monitor = monitor  # the configuration does not keep it alive: this frame does
+                yield
+        else:
+            print("engines: building, this takes minutes", flush=True)
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if signals:
             raise KeyboardInterrupt
 
-    def _note(self, *_: object) -> None:
-        self.asked = True
 
+def make_monitor(trt: Any, progress: Progress, signals: Sequence[int]) -> Any:  # noqa: ANN401
+    """An IProgressMonitor that draws each phase under its parent on `progress`, and stops the build once there are `signals`.
 
-@contextmanager
-def shown(trt: Any, config: Any, interrupt: Interrupt) -> Iterator[None]:  # noqa: ANN401
-    """Show the build's phases where the library reports them (10 and later), else one line; let `interrupt` stop it there."""
-    if not hasattr(trt, "IProgressMonitor"):
-        print("engines: building, this takes minutes", flush=True)
-        yield
-        return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=progress_console(), transient=True) as progress:
-        monitor = make_monitor(trt, progress, interrupt)
-        config.progress_monitor = monitor  # the configuration does not keep it alive: this frame does
-        yield
-
-
-def make_monitor(trt: Any, progress: Progress, interrupt: Interrupt) -> Any:  # noqa: ANN401
-    """An IProgressMonitor that draws each phase under its parent on `progress`; TensorRT calls it from several threads."""
+    TensorRT calls it from several threads.
+    """
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc] # each library has its own IProgressMonitor
         def __init__(self) -> None:
@@ -89,7 +80,7 @@ def make_monitor(trt: Any, progress: Progress, interrupt: Interrupt) -> Any:  # 
         def step_complete(self, phase_name: str, step: int) -> bool:
             if phase_name in self.phases:
                 progress.update(self.phases[phase_name][0], completed=step + 1)
-            return not interrupt.asked
+            return not signals
 
         def phase_finish(self, phase_name: str) -> None:
             if phase := self.phases.pop(phase_name, None):

@@ -24,11 +24,13 @@ def products_as_sums(content: bytes) -> bytes:
     whose factors are no constants, stay as they are.
     """
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(content))
-    rewritten = _Rewritten(model.graph)
-    nodes = [each for node in model.graph.node for each in rewritten.node(node)]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    rewritten.drop_unused()
+    graph, rewritten = model.graph, _Rewritten(model.graph)
+    nodes = [written for node in graph.node for written in rewritten.node(node)]
+    read = {tensor for node in nodes for tensor in node.input}
+    constants = [constant for constant in graph.initializer if constant.name in read]
+    for field, values in ((graph.node, nodes), (graph.initializer, constants)):
+        del field[:]
+        field.extend(values)
     return bytes(model.SerializeToString())
 
 
@@ -37,28 +39,22 @@ class _Rewritten:
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
-        self._constants = {each.name: each for each in graph.initializer}
+        self._constants = {constant.name: constant for constant in graph.initializer}
         values = (*graph.value_info, *graph.input, *graph.output)
-        self._shapes = {each.name: [d.dim_value for d in each.type.tensor_type.shape.dim] for each in values}
+        self._shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
 
     def node(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         """`node`, or what stands for it: the last of them has its name and output."""
-        attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
-        if node.op_type == "Gemm" and self._few_rows(node):
+        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        shape = self._shapes.get(node.output[0], [])
+        if node.op_type == "Gemm" and node.input[1] in self._constants and shape[0] <= MOST_ROWS:
             nodes = list(self._product(node, attributes))
-        elif node.op_type == "Conv" and self._one_channel(node):
+        elif node.op_type == "Conv" and self._shapes[node.input[0]][:3] == [1, 1, 1] and shape[3] <= MOST_WINDOWS:
             nodes = list(self._spectrum(node, attributes))
         else:
             return [node]
         nodes[-1].name, nodes[-1].output[0] = node.name, node.output[0]
         return nodes
-
-    def _few_rows(self, node: onnx.NodeProto) -> bool:
-        return node.input[1] in self._constants and self._shapes[node.output[0]][0] <= MOST_ROWS
-
-    def _one_channel(self, node: onnx.NodeProto) -> bool:
-        batch, channels, height, _ = self._shapes[node.input[0]]
-        return (batch, channels, height) == (1, 1, 1) and self._shapes[node.output[0]][3] <= MOST_WINDOWS
 
     def _product(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Iterator[onnx.NodeProto]:
         """x [T, K] (or [K, T]) times weight [K, N] plus bias: sum over K of x [T, 1, K] * weight [1, N, K]."""
@@ -104,13 +100,6 @@ class _Rewritten:
     def _constant(self, name: str, values: npt.NDArray[Any]) -> str:
         self._graph.initializer.append(numpy_helper.from_array(values, name))
         return name
-
-    def drop_unused(self) -> None:
-        """Remove the constants that only the nodes replaced have read."""
-        read = {each for node in self._graph.node for each in node.input}
-        kept = [each for each in self._graph.initializer if each.name in read]
-        del self._graph.initializer[:]
-        self._graph.initializer.extend(kept)
 
 
 def _made(operator: str, inputs: list[str], name: str, **attributes: Any) -> onnx.NodeProto:

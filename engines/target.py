@@ -12,14 +12,12 @@ from runtime.stamp import Platform
 
 @dataclass(frozen=True)
 class Target:
-    """One TensorRT library and the GPU that its plan will run on."""
+    """One TensorRT library and the GPU that its plan will run on; how 8.6, 10, 11 and RTX differ is asked for here, never assumed."""
 
     trt: Any
     """The module: tensorrt (8.6, 10 or 11) or tensorrt_rtx."""
-    gpu: str
-    """The GPU's name, or `SM75 without a GPU`."""
-    compute_capability: str
-    """As in 7.5."""
+    platform: Platform
+    """As plans' stamps have it."""
     suffix: str = ""
     """What the plan's name carries before `.plan`."""
 
@@ -29,13 +27,34 @@ class Target:
         return bool(self.suffix)
 
     @property
-    def platform(self) -> Platform:
-        """As plans' stamps have it."""
-        return Platform(str(self.trt.__version__), self.gpu, self.compute_capability)
+    def strongly_typed(self) -> bool:
+        """Whether the ONNX decides every layer's precision; 8.6 has no such mode and is told by flags."""
+        return hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+    @property
+    def network_flags(self) -> int:
+        """Flags of create_network. EXPLICIT_BATCH, which 8.6 needs, is the only kind from 10 on and gone in 11."""
+        flags = self.trt.NetworkDefinitionCreationFlag
+        return 1 << int(flags.STRONGLY_TYPED if self.strongly_typed else flags.EXPLICIT_BATCH)
 
     def named(self, plan: Path) -> Path:
         """The plan's path for this target: one for another GPU does not take this machine's place."""
         return plan.with_name(f"{plan.stem}{self.suffix}.plan")
+
+    def configure(self, config: Any, level: int, cublas: bool) -> None:  # noqa: ANN401
+        """Set a builder configuration for the streaming step."""
+        trt = self.trt
+        config.clear_flag(trt.BuilderFlag.TF32)  # the mel and the reference need FP32's 24 bits, TF32 has 11
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the inspector can name types
+        config.builder_optimization_level = level
+        if hasattr(config, "max_aux_streams"):
+            config.max_aux_streams = 0  # one stream, so that one captured graph is the whole step
+        if not cublas:
+            own = (trt.TacticSource.EDGE_MASK_CONVOLUTIONS, trt.TacticSource.JIT_CONVOLUTIONS)
+            config.set_tactic_sources(sum(1 << int(source) for source in own))
+        if self.offline:
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(trt.ComputeCapability.SM75, 0)
 
 
 def this_gpu() -> Target:
@@ -45,7 +64,7 @@ def this_gpu() -> Target:
         gpu = Device()
     except InputError as error:
         raise InputError(f"{error}, or build with `--for sm75`") from error
-    return Target(trt, gpu.name, gpu.compute_capability)
+    return Target(trt, Platform(str(trt.__version__), gpu.name, gpu.compute_capability))
 
 
 def turing_without_gpu(precision: str) -> Target:
@@ -56,7 +75,7 @@ def turing_without_gpu(precision: str) -> Target:
             "use --precision fp16, or build on a T4"
         )
     trt = _module("tensorrt_rtx", "run `make test` once, which installs tensorrt-rtx-cu13 of requirements/dev.txt")
-    return Target(trt, "SM75 without a GPU", "7.5", ".sm75")
+    return Target(trt, Platform(str(trt.__version__), "SM75 without a GPU", "7.5"), ".sm75")
 
 
 def _module(name: str, remedy: str) -> Any:  # noqa: ANN401 -- each library is its own untyped module

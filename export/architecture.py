@@ -67,11 +67,6 @@ class Architecture:
     """None where there is none, or none that this exporter implements."""
     norm_epsilon: float = 1e-5
 
-    @property
-    def query_scale(self) -> float:
-        """1 / sqrt(head width)."""
-        return float((self.width / self.heads) ** -0.5)
-
     def lookahead_frames(self, lookahead_ms: int) -> int:
         """Encoder frames of `lookahead_ms`; raises InputError for one that the checkpoint was not trained for."""
         if lookahead_ms not in self.lookaheads_ms:
@@ -118,9 +113,9 @@ def _read(name: str, config: Mapping[str, Any], vocabulary: int) -> Architecture
                     f"{part.get(key)} in {name}; choose a streaming FastConformer checkpoint"
                 )
     contexts = encoder.get("att_context_size") or [-1, -1]
-    contexts = [contexts] if isinstance(contexts[0], int) else [list(each) for each in contexts]
+    contexts = [contexts] if isinstance(contexts[0], int) else [list(context) for context in contexts]
     lefts = {left for left, _ in contexts}
-    if len(lefts) != 1 or min(min(each) for each in contexts) < 0:
+    if len(lefts) != 1 or min(map(min, contexts)) < 0:
         raise InputError(
             f"expected attention contexts [[left, look-ahead], ...] with one limited left context, found {contexts} in "
             f"{name}; choose a checkpoint trained for cache-aware streaming"
@@ -150,12 +145,11 @@ def read_transducer(config: Mapping[str, Any]) -> Transducer | None:
     """
     decoder, joint = config.get("decoder") or {}, config.get("joint") or {}
     network = decoder.get("prednet") or {}
-    plain = str(decoder.get("_target_", "")).endswith(".RNNTDecoder") and str(joint.get("_target_", "")).endswith(
-        ".RNNTJoint"
-    )
-    if not plain or decoder.get("normalization_mode") or joint.get("num_extra_outputs"):
+    kinds = [str(part.get("_target_", "")).rpartition(".")[2] for part in (decoder, joint)]
+    projected = (network.get("rnn_hidden_size") or -1) > 0
+    if kinds != ["RNNTDecoder", "RNNTJoint"] or projected:
         return None
-    if (network.get("rnn_hidden_size") or -1) > 0:
+    if decoder.get("normalization_mode") or joint.get("num_extra_outputs"):
         return None
     return Transducer(
         layers=int(network["pred_rnn_layers"]),

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,52 +25,8 @@ from runtime.files import sha256
 EMBEDDED = "data/checkpoint/streaming_fastconformer_ctc_en_small.nemo"
 RANDOM = "large-random"
 RANDOM_SEED = 0
-# stt_en_fastconformer_hybrid_large_streaming_multi's sizes (114 M parameters with its transducer).
-RANDOM_CONFIG: dict[str, dict[str, Any]] = {
-    "preprocessor": {
-        "sample_rate": 16000,
-        "normalize": "NA",
-        "window_size": 0.025,
-        "window_stride": 0.01,
-        "window": "hann",
-        "features": 80,
-        "n_fft": 512,
-        "frame_splicing": 1,
-        "dither": 0.0,
-        "pad_to": 0,
-    },
-    "encoder": {
-        "_target_": "nemo.collections.asr.modules.ConformerEncoder",
-        "feat_in": 80,
-        "feat_out": -1,
-        "n_layers": 17,
-        "d_model": 512,
-        "use_bias": True,
-        "subsampling": "dw_striding",
-        "subsampling_factor": 8,
-        "subsampling_conv_channels": 256,
-        "causal_downsampling": True,
-        "ff_expansion_factor": 4,
-        "self_attention_model": "rel_pos",
-        "n_heads": 8,
-        "att_context_size": [[70, 13], [70, 6], [70, 1], [70, 0]],
-        "att_context_style": "chunked_limited",
-        "xscaling": True,
-        "untie_biases": True,
-        "pos_emb_max_len": 5000,
-        "conv_kernel_size": 9,
-        "conv_norm_type": "layer_norm",
-        "conv_context_size": "causal",
-    },
-    "decoder": {
-        "_target_": "nemo.collections.asr.modules.RNNTDecoder",
-        "prednet": {"pred_hidden": 640, "pred_rnn_layers": 1},
-    },
-    "joint": {
-        "_target_": "nemo.collections.asr.modules.RNNTJoint",
-        "jointnet": {"joint_hidden": 640, "activation": "relu"},
-    },
-}
+RANDOM_CONFIG: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("large_random.json").read_bytes())
+"""NeMo's configuration of RANDOM: stt_en_fastconformer_hybrid_large_streaming_multi's sizes (114 M parameters with its transducer)."""
 RANDOM_VOCABULARY = 1024
 RANDOM_BLANK_BIAS = 0.7  # added to the joint's blank: random weights then emit a token at some frames, as speech does
 
@@ -211,25 +168,23 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
 
 def random_checkpoint(name: str, digest: str, config: Mapping[str, dict[str, Any]], vocabulary_size: int) -> Checkpoint:
     """NeMo's modules of a configuration (`preprocessor`, `encoder`, `decoder` and `joint` parts), with weights from a fixed seed."""
-    from nemo.collections.asr.modules import (
-        AudioToMelSpectrogramPreprocessor,
-        ConformerEncoder,
-        ConvASRDecoder,
-        RNNTDecoder,
-        RNNTJoint,
-    )
+    from nemo.collections.asr import modules
 
     vocabulary = tuple(f"▁{index}" for index in range(vocabulary_size))
     architecture = read_architecture(name, config, vocabulary_size)
     torch.manual_seed(RANDOM_SEED)
-    preprocessor = AudioToMelSpectrogramPreprocessor(**config["preprocessor"]).eval()
-    encoder = ConformerEncoder(**{key: value for key, value in config["encoder"].items() if key != "_target_"}).eval()
-    head = ConvASRDecoder(feat_in=architecture.width, num_classes=vocabulary_size, vocabulary=list(vocabulary)).eval()
+    preprocessor = modules.AudioToMelSpectrogramPreprocessor(**config["preprocessor"]).eval()
+    encoder = modules.ConformerEncoder(
+        **{key: value for key, value in config["encoder"].items() if key != "_target_"}
+    ).eval()
+    head = modules.ConvASRDecoder(
+        feat_in=architecture.width, num_classes=vocabulary_size, vocabulary=list(vocabulary)
+    ).eval()
     # After the others, whose weights stay what they were before there was a transducer.
     network, joint_sizes = config["decoder"]["prednet"], config["joint"]["jointnet"]
-    prediction = RNNTDecoder(prednet=network, vocab_size=vocabulary_size).eval()
+    prediction = modules.RNNTDecoder(prednet=network, vocab_size=vocabulary_size).eval()
     hidden = {"encoder_hidden": architecture.width, "pred_hidden": network["pred_hidden"]}
-    joint = RNNTJoint(jointnet=joint_sizes | hidden, num_classes=vocabulary_size).eval()
+    joint = modules.RNNTJoint(jointnet=joint_sizes | hidden, num_classes=vocabulary_size).eval()
     with torch.no_grad():
         joint.joint_net[-1].bias[vocabulary_size] += RANDOM_BLANK_BIAS
     return Checkpoint(

@@ -8,17 +8,8 @@ from onnx import helper
 
 from runtime.errors import InputError
 
-QUANTISED = (
-    "ffn1.in",
-    "ffn1.out",
-    "attention.qkv",
-    "attention.out",
-    "conv.in",
-    "conv.out",
-    "ffn2.in",
-    "ffn2.out",
-)
-"""Names of a layer's products, behind `layerN/`. Attention's own products, the depthwise convolution and the front end stay out."""
+QUANTISED = ("ffn1.in", "ffn1.out", "attention.qkv", "attention.out", "conv.in", "conv.out", "ffn2.in", "ffn2.out")
+"""Names of a layer's products, after `layerN/`. Attention's own products, the depthwise convolution and the front end stay out."""
 
 
 def quantised_products(model: onnx.ModelProto) -> dict[str, str]:
@@ -26,7 +17,7 @@ def quantised_products(model: onnx.ModelProto) -> dict[str, str]:
 
     Raises InputError for a step without layers, or with a layer that lacks one of QUANTISED.
     """
-    constants = {each.name for each in model.graph.initializer}
+    constants = {constant.name for constant in model.graph.initializer}
     nodes = {node.name: node for node in model.graph.node}
     layers = {int(found[1]) for name in nodes if (found := re.match(r"layer(\d+)/", name))}
     if not layers:
@@ -35,7 +26,7 @@ def quantised_products(model: onnx.ModelProto) -> dict[str, str]:
         )
     products = {}
     for name in (f"layer{layer}/{suffix}" for layer in sorted(layers) for suffix in QUANTISED):
-        data = [each for each in nodes[name].input if each not in constants] if name in nodes else []
+        data = [tensor for tensor in nodes[name].input if tensor not in constants] if name in nodes else []
         if len(data) != 1:
             raise InputError(
                 f"expected the step with a product {name} of one activation, found {len(data)}; make the bundle again with `make export`"

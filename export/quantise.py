@@ -54,8 +54,7 @@ def quantised(model: onnx.ModelProto, amax: Mapping[str, float], kept: Collectio
     del result.graph.node[:]
     result.graph.node.extend(nodes)
     if half:
-        del result.opset_import[:]
-        result.opset_import.append(helper.make_opsetid("", OPSET))
+        result.opset_import[0].version = OPSET
         result.ir_version = IR_VERSION
         _axes_as_inputs(result.graph)
     onnx.checker.check_model(result, full_check=True)
@@ -64,9 +63,10 @@ def quantised(model: onnx.ModelProto, amax: Mapping[str, float], kept: Collectio
 
 def thresholds_of(model: onnx.ModelProto) -> dict[str, float]:
     """Threshold by product of a step that `quantised` made, as its scales say."""
-    scales = {each.name: each for each in model.graph.initializer if each.name.endswith(INPUT_SCALE)}
     return {
-        name.removesuffix(INPUT_SCALE): LEVELS * float(numpy_helper.to_array(each)) for name, each in scales.items()
+        scale.name.removesuffix(INPUT_SCALE): LEVELS * float(numpy_helper.to_array(scale))
+        for scale in model.graph.initializer
+        if scale.name.endswith(INPUT_SCALE)
     }
 
 

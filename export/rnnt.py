@@ -90,14 +90,16 @@ class _Evaluation:
         Its gates stand side by side as PyTorch has them: input, forget, candidate, output.
         """
         g, t = self.graph, self.transducer
-        hiddens, cells = (self.layers_of(each, name) for each, name in ((hidden, "hidden"), (cell, "cell")))
+        hiddens, cells = (self.layers_of(state, name) for state, name in ((hidden, "hidden"), (cell, "cell")))
         new_hidden: list[str] = []
         new_cell: list[str] = []
         for layer in range(t.layers):
             with g.scoped(f"layer{layer}"):
                 input_weight, hidden_weight, bias = self.lstm_weights(layer)
                 if layer == 0:
-                    rows = np.concatenate([np.zeros((1, t.width)), self.embedding()])  # the first: before any token
+                    # The first row is before any token. A blank's, where there is one, is never read: it leaves the last token as it is.
+                    embedding = self.weights["decoder.prediction.embed.weight"][: self.architecture.vocabulary]
+                    rows = np.concatenate([np.zeros((1, t.width)), embedding])
                     table = g.constant("tokens", rows @ input_weight.T + bias)
                     gates = g.one("Gather", [table, last], "token", axis=0)
                     recurrent = g.linear(hiddens[0], hidden_weight, None, "recurrent")
@@ -145,10 +147,6 @@ class _Evaluation:
 
     def integer(self, name: str, value: int) -> str:
         return self.graph.constant(f"{name}.value", [value], np.int32)
-
-    def embedding(self) -> Array:
-        """[V, P]; the blank's row, where there is one, is never read: a blank leaves the last token as it is."""
-        return self.weights["decoder.prediction.embed.weight"][: self.architecture.vocabulary]
 
     def lstm_weights(self, layer: int) -> tuple[Array, Array, Array]:
         """Of input [4P, P] and hidden state [4P, P], and both biases' sum [4P]."""

@@ -21,7 +21,7 @@ from runtime.endpoint import EndpointRules
 from runtime.errors import InputError, exit_code
 from runtime.events import Partial
 from runtime.recognizer import ALL_VALID, Recognizer, Stream
-from serving.repository import IDLE_S, TYPES, decoder_model, step_model
+from serving.repository import IDLE_S, decoder_model, step_model
 
 REPLY_S = IDLE_S + 15
 """For a reply: an idle sequence's slot comes free while we wait."""
@@ -37,18 +37,15 @@ class ServerSequence:
 
     def __init__(self, server: "TritonBackend", model: str, outputs: tuple[str, ...]) -> None:
         self._server, self._model = server, model
-        self._outputs = [server.grpc.InferRequestedOutput(output) for output in outputs]
+        self._outputs = [server.grpc.InferRequestedOutput(name) for name in outputs]
         self._inputs: list[Any] = []
         self._begun = False  # START was answered: the next request has none
         self._owed = False  # the server may hold its slot for us until END
 
-    def infer(self, tensors: dict[str, npt.NDArray[Any]], *, end: bool = False) -> Any:  # noqa: ANN401 -- tritonclient's
+    def infer(self, end: bool = False, **inputs: npt.NDArray[Any]) -> Any:  # noqa: ANN401 -- tritonclient's
         """The reply to the utterance's next request; raises InputError where the slot is in use and for a server that fails."""
-        start, self._inputs, self._owed = not self._begun, [], True
-        for name, value in tensors.items():
-            tensor = self._server.grpc.InferInput(name, list(value.shape), TYPES[value.dtype.name])
-            tensor.set_data_from_numpy(value)
-            self._inputs.append(tensor)
+        start, self._owed = not self._begun, True
+        self._inputs = [self._server.tensor(name, value) for name, value in inputs.items()]
         try:
             reply = self._send(start=start, end=end, timeout_s=REPLY_S)
         except self._server.error as error:
@@ -85,7 +82,7 @@ class ServerSequence:
 
 
 class TritonBackend(Backend):
-    """The connection, and on it the step's sequence and the decoder's: the server keeps the state. One stream at a time."""
+    """The server: the connection, and on it the step's sequence, which keeps the state, and the decoder's. One stream at a time."""
 
     name = "triton"
 
@@ -93,21 +90,22 @@ class TritonBackend(Backend):
         """Raises InputError where tritonclient is not installed."""
         try:
             from tritonclient import grpc
-            from tritonclient.utils import InferenceServerException
+            from tritonclient.utils import InferenceServerException, np_to_triton_dtype
         except ImportError as error:
             raise InputError(
                 "expected tritonclient, found none; install it with `pip install --no-deps -r requirements/triton.txt`"
             ) from error
-        self.url, self.grpc, self.error = url, grpc, InferenceServerException
+        self.url, self.grpc, self.error, self._type = url, grpc, InferenceServerException, np_to_triton_dtype
         self.client = grpc.InferenceServerClient(url)
         self.sequence_id = secrets.randbits(63) | 1  # not 0, which is none, and an int64 in the request
-        self._step = ServerSequence(self, step_model(bundle), ("tokens", "log_probs"))
+        self.steps = ServerSequence(self, step_model(bundle), ("tokens", "log_probs"))
         self.decoder = ServerSequence(self, decoder_model(bundle), ("text", "token_ids"))
 
-    def end(self) -> None:
-        """End what is open: both slots are free."""
-        self._step.end()
-        self.decoder.end()
+    def tensor(self, name: str, value: npt.NDArray[Any]) -> Any:  # noqa: ANN401 -- tritonclient's
+        """An input tensor of tritonclient."""
+        tensor = self.grpc.InferInput(name, list(value.shape), self._type(value.dtype))
+        tensor.set_data_from_numpy(value)
+        return tensor
 
     def new_state(self) -> bool:
         """At an utterance's start, whatever the one before it came to: what it left open ends."""
@@ -119,11 +117,15 @@ class TritonBackend(Backend):
 
         Raises InputError where another client holds the slot and for a server that fails.
         """
-        inputs = {"audio": window[None], "valid": np.array([valid], np.int32)}
-        reply = self._step.infer(inputs, end=valid != ALL_VALID)
+        reply = self.steps.infer(valid != ALL_VALID, audio=window[None], valid=np.array([valid], np.int32))
         nothing = np.zeros((0, 0), np.float32)  # encoded stays on the server
         results = {name: reply.as_numpy(name)[0] for name in ("tokens", "log_probs")}
         return StepResult(**results, encoded=nothing, state=state)
+
+    def end(self) -> None:
+        """End what is open: both slots are free."""
+        self.steps.end()
+        self.decoder.end()
 
     def close(self) -> None:
         """End what is open, as of a stream that was dropped, and close the connection; safe to call twice."""
@@ -136,8 +138,8 @@ class TritonDecoder:
 
     fed = "tokens"
 
-    def __init__(self, sequence: ServerSequence, blank: int) -> None:
-        self._sequence, self._blank = sequence, blank
+    def __init__(self, server: TritonBackend, blank: int) -> None:
+        self._server, self._blank = server, blank
         self.text = ""
         self.tokens: tuple[int, ...] = ()
         self.blank_frames = 0
@@ -147,7 +149,7 @@ class TritonDecoder:
 
         Raises InputError where another client holds the slot and for a server that fails.
         """
-        reply = self._sequence.infer({"tokens": frames.astype(np.int32)})
+        reply = self._server.decoder.infer(tokens=frames.astype(np.int32))
         before, self.tokens = self.tokens, tuple(map(int, reply.as_numpy("token_ids")))
         self.text = reply.as_numpy("text")[0].decode()
         for token in frames:
@@ -156,24 +158,22 @@ class TritonDecoder:
 
     def finish(self) -> None:
         """End the sequence."""
-        self._sequence.end()
+        self._server.decoder.end()
 
 
 class TritonStream(Stream):
     """A Stream whose utterance is on the server. `push` and `end_utterance` raise InputError also where another client holds the slot."""
 
-    def __init__(self, recognizer: "TritonRecognizer", endpoints: EndpointRules | None = None) -> None:
-        self._server = recognizer.server
-        self.live = True
-        """Until its sequences are ended by `close`."""
-        super().__init__(recognizer, endpoints)
+    _backend: TritonBackend
+    live = True
+    """Until its sequences are ended by `close`."""
 
     def close(self) -> None:
         """See Stream.close; then end the utterance on the server."""
         super().close()
         with self._one_at_a_time:
             if self.live:  # later the sequences are another stream's
-                self._server.end()
+                self._backend.end()
                 self.live = False
 
 
@@ -196,7 +196,7 @@ class TritonRecognizer(Recognizer):
 
     def new_decoder(self) -> TritonDecoder:
         """A decoder at an utterance's start."""
-        return TritonDecoder(self.server.decoder, self.bundle.blank)
+        return TritonDecoder(self.server, self.bundle.blank)
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from export.checkpoint import Checkpoint
+    from export.parity import Reference
 
 pytest_plugins = ["tests.own_process", "tests.quick"]
 
@@ -24,14 +25,11 @@ BUNDLES = Path("build/bundles")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread_a_session() -> Iterator[None]:
-    """Sessions of onnxruntime compute in the thread that runs them, where nothing else is asked for: the same bits in less time."""
-    from onnxruntime import SessionOptions
+def _one_thread() -> Iterator[None]:
+    from tests.threads import one_thread_a_session
 
-    threads: Any = SessionOptions.intra_op_num_threads
     with pytest.MonkeyPatch.context() as patch:
-        one = property(threads.__get__, lambda options, count: threads.__set__(options, count or 1))
-        patch.setattr(SessionOptions, "intra_op_num_threads", one)
+        one_thread_a_session(patch)
         yield
 
 
@@ -91,3 +89,16 @@ def sample() -> list[tuple[str, np.ndarray]]:
     from runtime.audio import load_audio
 
     return [(each.text, load_audio(each.audio)) for each in read_manifest(Path("data/sample/manifest_en.jsonl"))]
+
+
+@pytest.fixture(scope="session")
+def streamed(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> list[Reference]:
+    """Frames of the sample's clips through the FP32 step of the embedded checkpoint's bundle at 80 ms."""
+    from export.parity import Recorder, stream_frames
+    from runtime import Recognizer
+    from runtime.backends import open_backend
+    from runtime.bundle import read_bundle
+
+    recorder = Recorder(open_backend(bundle, read_bundle(bundle), "onnxruntime-cpu", "fp32"))
+    with Recognizer(bundle, precision="fp32", backend=recorder, lm=None) as recognizer:
+        return [stream_frames(recognizer, recorder, audio, 320) for _, audio in sample]

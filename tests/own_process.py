@@ -5,6 +5,7 @@ that was once seen to wait for itself for ever, and says at its process's exit w
 """
 
 import faulthandler
+import gc
 import os
 import runpy
 import subprocess
@@ -16,7 +17,7 @@ from tempfile import TemporaryFile
 
 import pytest
 
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 FAILED, SKIPPED = 1, 2  # exit codes
 
 
@@ -37,6 +38,7 @@ def forked(call: Callable[[], int], traces: int) -> int:
         code = FAILED
         try:
             faulthandler.dump_traceback_later(LIMIT_S, exit=True, file=traces)
+            gc.freeze()  # a collection of what pytest's process made would copy its pages
             code = call()
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
@@ -66,7 +68,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         file.seek(0)
         said = file.read()
     if code == SKIPPED:
-        pytest.skip(said)
+        raise pytest.skip.Exception(said, _use_item_location=True)
     if code:
         pytest.fail(said or f"its process ended with {code}", pytrace=False)
     return True

@@ -59,12 +59,6 @@ class Options(FileOptions):
     confirming_token: bool = False
     """Whether recognition must have found a token, too."""
 
-    def speech(self) -> SpeechOptions:
-        """Return how speech is recognised here: greedily."""
-        return SpeechOptions(
-            bundle=self.bundle, backend=self.backend, lm="none", eval=self.eval, lang=self.lang, out=self.out
-        )
-
 
 class Outcome(Record):
     """One scene, with or without the reference."""
@@ -129,7 +123,10 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     """Measure and write the result file. Raises InputError for bad options, data or bundle; nothing is written then."""
     if options.each < 1:
         raise InputError(f"--each: expected at least 1 scene, found {options.each}")
-    with opened(options.speech(), argv, console) as session:
+    greedy = SpeechOptions(
+        bundle=options.bundle, backend=options.backend, lm="none", eval=options.eval, lang=options.lang
+    )
+    with opened(greedy, argv, console) as session:
         recognizer, bundle = session.recognizer, session.recognizer.bundle
         confirmed = "-token" if options.confirming_token else ""
         name = f"bargein-{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-{session.options.chosen_backend}{confirmed}"

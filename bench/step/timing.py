@@ -3,15 +3,14 @@
 The standard library alone: NeMo's encoder is timed in an interpreter that has torch and little else.
 """
 
-import json
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from bench.process import gpu_memory_mb, process_age_s
 
@@ -21,6 +20,43 @@ COPY_BYTES, COPIES = 1 << 30, 10  # of the bandwidth's measurement
 
 Step = Callable[[int], object]
 """Runs the step of that number to its end: what it computed is there when it returns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way to run the step; in JSON, the argument of the process that measures it."""
+
+    backend: str
+    """As `bench steps` has them, or torch."""
+    precision: str
+    graph: bool = False
+    """Whether it runs in a CUDA graph."""
+    host_state: bool = False
+    """Of TensorRT: whether the state is on the host. Else it stays on the GPU."""
+    pinned: bool = False
+    """Whether the host's memory is pinned, with host_state."""
+    label: str = ""
+    """Of the ladder: its rung."""
+    what: str = ""
+    """Of the ladder: what its step computes and copies."""
+    bundle: str = ""
+    """Folder."""
+    steps: int = 0
+    """Back to back."""
+    paced: int | None = None
+    """Steps at the pace of speech; None: a fifth of the steps."""
+    encoder: dict[str, Any] | None = None
+    """Of torch: the encoder's part of a NeMo model's configuration."""
+    lookahead_frames: int = 0
+    chunk_s: float = 0.0
+    """Seconds of audio in a step."""
+    device: str = "cuda"
+    """Of torch; cpu: a functional check, eager."""
+
+    @property
+    def name(self) -> str:
+        """Label and precision, which no other variant has."""
+        return f"{self.label}, {self.precision}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +84,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class StepMeasurement:
-    """One way to run the step, measured in a process of its own."""
+    """One way to run the step, measured; in JSON, the last line that a process of its own prints."""
 
     timings: Timings
     engine: str
@@ -61,10 +97,6 @@ class StepMeasurement:
     """Bytes read and written per second by large copies within the GPU's memory."""
     further_turns_per_step: float | None = None
     """Launches of RNN-T evaluations after those in the step."""
-
-    def write(self, path: Path) -> None:
-        """Write it as JSON, for the process that started this one."""
-        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
 def time_steps(step: Step, steps: int, chunk_s: float, paced: int | None = None) -> Timings:

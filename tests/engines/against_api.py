@@ -16,13 +16,13 @@ import tensorrt as trt
 from rich.progress import Progress
 
 import engines.build
-from engines.build import BuildOptions, build_plan
+from engines.build import BuildOptions, PlanBuild
 from engines.layers import plan_layers
-from engines.progress import Interrupt, make_monitor
+from engines.progress import make_monitor
 from engines.target import Target
 from runtime.backends.engine import activation_bytes
 from runtime.bundle import Precision
-from runtime.stamp import plan_path, read_stamp
+from runtime.stamp import Platform, plan_path
 
 
 def spec(name: str) -> Any:  # noqa: ANN401
@@ -54,24 +54,23 @@ factories = {
     "Runtime": MagicMock(return_value=runtime),
 }
 library = SimpleNamespace(**{name: getattr(trt, name) for name in dir(trt)} | factories)
-target = Target(library, "A GPU", "9.0")
-plan, engines.build.TIMING = plan_path(folder, precision), folder / "timing"
-build_plan(plan, folder, precision, target, BuildOptions(level=2, cublas=False))
-layers = plan_layers(library, plan)
+target = Target(library, Platform(trt.__version__, "A GPU", "9.0"))
+engines.build.TIMING = folder / "timing"
+stamp = PlanBuild(folder, precision, target, BuildOptions(level=2, cublas=False)).run()
+layers = plan_layers(library, plan_path(folder, precision))
 
 with Progress(disable=True) as progress:
-    interrupt = Interrupt()
-    monitor = make_monitor(trt, progress, interrupt)
+    signals: list[int] = []
+    monitor = make_monitor(trt, progress, signals)
     monitor.phase_start("outer", None, 2)
     monitor.phase_start("inner", "outer", 3)
     shown = [task.description for task in progress.tasks]
     goes_on = monitor.step_complete("inner", 0)
-    interrupt.asked = True
+    signals.append(2)
     stops = not monitor.step_complete("inner", 1)
     monitor.phase_finish("inner")
     left = [task.description for task in progress.tasks]
 
-stamp = read_stamp(plan)
 seen = {
     "version": trt.__version__,
     "network_flags": builder.create_network.call_args.args[0],

@@ -17,14 +17,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.__main__ import parse_args, run
-from engines.build import SOURCES, BuildOptions, build_plan, is_current
+from engines.build import SOURCES, BuildOptions, PlanBuild
 from engines.target import Target, this_gpu, turing_without_gpu
-from export.bundle import write_bundle
-from export.checkpoint import RANDOM_CONFIG, random_checkpoint
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256, sources_hash
-from runtime.stamp import Platform, check_stamp, plan_path, read_stamp, stamp_path
+from runtime.stamp import Platform, check_stamp, read_stamp, stamp_path
 from tests.calibration.conftest import toy_model, write_toy
 
 WIDE = 16_384  # columns of the projection
@@ -49,10 +47,9 @@ def own_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _build(folder: Path, target: Target | None = None, options: BuildOptions | None = None) -> Path:
-    target = target or turing_without_gpu("fp16")
-    plan = target.named(plan_path(folder, "fp16"))
-    build_plan(plan, folder, "fp16", target, options or BuildOptions(level=0))
-    return plan
+    build = PlanBuild(folder, "fp16", target or turing_without_gpu("fp16"), options or BuildOptions(level=0))
+    build.run()
+    return build.plan
 
 
 def _with_step(folder: Path, model: onnx.ModelProto) -> Path:
@@ -93,14 +90,15 @@ def test_sm75_plan_and_stamp_then_nothing_to_do(
     assert "up to date" in capsys.readouterr().out
     assert plan.stat().st_mtime_ns == before
 
-    target, options = turing_without_gpu("fp16"), BuildOptions(level=0)
-    assert is_current(plan, own_bundle, "fp16", target, options)
-    assert not is_current(plan, own_bundle, "fp16", target, dataclasses.replace(options, level=1))
+    same, other = (PlanBuild(own_bundle, "fp16", turing_without_gpu("fp16"), BuildOptions(level=of)) for of in (0, 1))
+    assert same.plan == plan
+    assert same.is_current()
+    assert not other.is_current()
     with monkeypatch.context() as changed:
         changed.setattr("engines.build.SOURCES", SOURCES[1:])  # as where one of them was edited
-        assert not is_current(plan, own_bundle, "fp16", target, options)
+        assert not same.is_current()
     plan.write_bytes(plan.read_bytes()[:-1])
-    assert not is_current(plan, own_bundle, "fp16", target, options)
+    assert not same.is_current()
 
 
 def _matmul(elem_type: int, array: np.ndarray) -> onnx.ModelProto:
@@ -272,7 +270,7 @@ def test_this_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
     monkeypatch.setattr("engines.target.Device", lambda: SimpleNamespace(name="Tesla T4", compute_capability="7.5"))
     target = this_gpu()
-    assert (target.gpu, target.compute_capability, target.offline) == ("Tesla T4", "7.5", False)
+    assert (target.platform, target.offline) == (Platform(trt.__version__, "Tesla T4", "7.5"), False)
     assert target.named(Path("a.fp16.plan")) == Path("a.fp16.plan")
 
 
@@ -291,9 +289,12 @@ def test_no_gpu_to_build_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_transducer_s_evaluation_is_compiled_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], ctc: bool
 ) -> None:
+    from export.bundle import write_bundle
+    from export.checkpoint import RANDOM_CONFIG, random_checkpoint
 
     config = copy.deepcopy(RANDOM_CONFIG)
     config["encoder"] |= {"n_layers": 1, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
+    config["decoder"]["prednet"]["pred_hidden"] = config["joint"]["jointnet"]["joint_hidden"] = 256
     folder = tmp_path / "bundles" / "hybrid-80ms"
     made = random_checkpoint("hybrid", "0" * 64, config, 1024)
     if not ctc:

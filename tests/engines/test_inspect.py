@@ -240,4 +240,4 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "engines.inspect", "--bundle", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "expected a bundle at " in done.stderr
+    assert f"expected a bundle at {tmp_path / 'bundle.json'}" in done.stderr

@@ -10,17 +10,16 @@ import numpy as np
 import onnx
 import pytest
 
-from engines.build import BuildOptions, build_plan
+from engines.build import BuildOptions, PlanBuild
 from engines.precision import set_flags, with_fp32_scales
 from engines.progress import make_logger
-from engines.target import turing_without_gpu
+from engines.target import Target, turing_without_gpu
 from export.placement import QUANTISED, expose, quantised_products
 from export.quantise import quantised, thresholds_of
 from runtime.backends.onnxruntime import open_session
 from runtime.bundle import read_bundle, write_manifest
 from runtime.errors import InputError
 from runtime.files import sha256
-from runtime.stamp import read_stamp
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
 
@@ -169,18 +168,16 @@ def test_what_is_built_where_flags_decide(bundle: Path, tmp_path: Path, monkeypa
     products = quantised_products(onnx.load(bundle / "step.fp16.onnx"))
     forms = _forms(bundle, folder, dict.fromkeys(products, 6.0), ["layer0/ffn1.in"])
 
-    def build(_source: Path, content: bytes, flagged: str | None, *_: object) -> tuple[bytes, None]:
-        built.append((onnx.load_from_string(content), flagged))
+    def serialized(_build: PlanBuild, _source: Path, content: bytes, _timing: Path) -> tuple[bytes, None]:
+        built.append(onnx.load_from_string(content))
         return b"plan", None
 
-    monkeypatch.setattr("engines.build.strongly_typed", lambda _: False)
-    monkeypatch.setattr("engines.build._build", build)
+    monkeypatch.setattr(Target, "strongly_typed", False)
+    monkeypatch.setattr(PlanBuild, "serialized", serialized)
     for form in ("matrix", "sum"):
-        plan = tmp_path / "plans" / f"{form}.int8.plan"
-        build_plan(plan, folder, "int8", turing_without_gpu("int8"), BuildOptions(products=form))
-        assert read_stamp(plan).weights_typed == "flags"
-    (matrix, flagged), (as_sums, _) = built
-    assert flagged == "int8"
+        stamp = PlanBuild(folder, "int8", turing_without_gpu("int8"), BuildOptions(products=form)).run()
+        assert (stamp.weights_typed, stamp.precision, stamp.options["products"]) == ("flags", "int8", form)
+    matrix, as_sums = built
     assert matrix == forms["flagged"]
     assert as_sums.opset_import[0].version == 17
     gemms = {node.name for node in as_sums.graph.node if node.op_type == "Gemm"}

@@ -20,6 +20,7 @@ def small(encoder: dict[str, Any], preprocessor: dict[str, Any]) -> Checkpoint:
     """A two-layer encoder whose every weight and statistic is random: a forgotten one shows."""
     config = copy.deepcopy(RANDOM_CONFIG)
     config["encoder"] |= SMALL | encoder
+    config["decoder"]["prednet"]["pred_hidden"] = config["joint"]["jointnet"]["joint_hidden"] = 32
     config["preprocessor"] |= preprocessor
     made = random_checkpoint("small", "0" * 64, config, 20)
     with torch.no_grad():

@@ -13,6 +13,8 @@ from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256
 
+pytestmark = pytest.mark.nemo
+
 NAME = Path(EMBEDDED).stem
 LM = Path(EMBEDDED).with_name(f"{NAME}.lm_en_4gram.kenlm")
 

@@ -66,13 +66,6 @@ def test_a_thousand_steps(checkpoint: Checkpoint, bundle: Path) -> None:
     assert parity.tokens_identical
 
 
-@pytest.fixture(scope="module")
-def streamed(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> list[Reference]:
-    """The sample's clips through the FP32 step."""
-    fp32 = recorded(bundle, "fp32")
-    return [stream_frames(*fp32, audio, 320) for _, audio in sample]
-
-
 def test_sample_speech(checkpoint: Checkpoint, streamed: list[Reference], sample: list[tuple[str, np.ndarray]]) -> None:
     worst = 0.0
     for (text, audio), found in zip(sample, streamed, strict=True):

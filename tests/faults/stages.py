@@ -1,5 +1,7 @@
 """Each stage that writes, at a toy size, in a process of its own: to be killed, or to find the disk full."""
 
+import copy
+import gc
 import json
 import multiprocessing
 import os
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from typing_extensions import Self
@@ -33,13 +36,18 @@ from runtime.errors import exit_code
 from runtime.files import sha256
 from runtime.stamp import check_stamp, plan_path, read_stamp
 from tests.calibration.conftest import _write, toy_model, write_toy
+from tests.threads import one_thread_a_session
 
+LIMIT_S = 120.0  # of a process that nothing kills: TensorRT-RTX was once seen to wait for itself for ever
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}  # of Python's audit, before what they name is done
 
 
 def _toy_checkpoint(_: str) -> Checkpoint:
     sizes = {"n_layers": 1, "d_model": 32, "n_heads": 4, "subsampling_conv_channels": 8, "feat_out": -1}
-    made = random_checkpoint("toy", "0" * 64, RANDOM_CONFIG | {"encoder": RANDOM_CONFIG["encoder"] | sizes}, 16)
+    config = copy.deepcopy(RANDOM_CONFIG)
+    config["encoder"] |= sizes
+    config["decoder"]["prednet"]["pred_hidden"] = config["joint"]["jointnet"]["joint_hidden"] = 8
+    made = random_checkpoint("toy", "0" * 64, config, 16)
     # A transducer's files are written as the others are, and take seconds more.
     architecture = replace(made.architecture, transducer=None)
     return replace(made, architecture=architecture, prediction=None, joint=None)
@@ -184,6 +192,8 @@ def _child(name: str, action: str, root: Path, pipe: Connection, kill_at: int, r
 
     sys.addaudithook(hook)
     torch.set_num_threads(1)  # a pool would not outlive the fork
+    one_thread_a_session(pytest.MonkeyPatch())
+    gc.freeze()  # what the server imported: a collection would copy its pages
     if room:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # a write beyond it fails, as on a full disk
     code = exit_code(lambda: getattr(STAGES[name], action)(root))
@@ -196,7 +206,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["nemo.collections.asr.modules", __name__])
+        self._context.set_forkserver_preload(["nemo.collections.asr.modules", "bench.speech.recognise", __name__])
 
     def __enter__(self) -> Self:
         return self
@@ -221,10 +231,11 @@ class Processes:
         process = self._context.Process(target=_child, args=(stage, action, root, pipe, kill_at, room))
         process.start()
         pipe.close()
-        process.join(kill_after_s)
-        if kill_after_s is not None:
-            process.kill()
+        process.join(LIMIT_S if kill_after_s is None else kill_after_s)
+        hangs = process.is_alive()
+        process.kill()
         process.join()
+        assert kill_after_s is not None or not hangs, f"{stage} {action}: not done after {LIMIT_S:.0f} s"
         with said, open(said.fileno(), encoding="utf-8", closefd=False) as file:
             text, _, moments = file.read().partition("\0")
         return Done(process.exitcode or 0, text, int(moments or 0))

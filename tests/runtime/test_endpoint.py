@@ -76,16 +76,20 @@ def finals(found: list[Event]) -> list[Final]:
     return [each for each in found if isinstance(each, Final)]
 
 
-def test_frames_of_any_length(recognizers: dict[int, Recognizer], talk: np.ndarray) -> None:
-    expected = events(recognizers[80], talk, 320)
+@pytest.fixture(scope="module")
+def expected(recognizers: dict[int, Recognizer], talk: np.ndarray) -> list[Event]:
+    return events(recognizers[80], talk, 320)
+
+
+def test_frames_of_any_length(recognizers: dict[int, Recognizer], talk: np.ndarray, expected: list[Event]) -> None:
     for frame in (496, 640, 1, 10**7):
         audio = talk[:40_000] if frame == 1 else talk
         found = events(recognizers[80], audio, frame)
         assert found == (events(recognizers[80], audio, 320) if frame == 1 else expected)
 
 
-def test_clips_end_to_end(recognizers: dict[int, Recognizer], talk: np.ndarray) -> None:
-    found = finals(events(recognizers[80], talk, 320))
+def test_clips_end_to_end(recognizers: dict[int, Recognizer], talk: np.ndarray, expected: list[Event]) -> None:
+    found = finals(expected)
     assert sum(each.audio_s for each in found) == pytest.approx(len(talk) / 16_000)  # nothing lost at a cut
     assert {each.ended_by for each in found[:-1]} == {"silence"}
     assert len([each for each in found if each.text]) == 4

@@ -155,6 +155,7 @@ def fake(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeS
     monkeypatch.setitem(sys.modules, "tritonclient.grpc", fake)
     utils: Any = ModuleType("tritonclient.utils")
     utils.InferenceServerException = FakeError
+    utils.np_to_triton_dtype = {np.dtype(np.float32): "FP32", np.dtype(np.int32): "INT32"}.__getitem__
     monkeypatch.setitem(sys.modules, "tritonclient.utils", utils)
     return fake
 

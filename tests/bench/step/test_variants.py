@@ -3,21 +3,25 @@
 import ctypes
 import gc
 import io
+import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from bench.results import ResultFile, StepRow, read_result
 from bench.step import timing, worker
 from bench.step.host_state import HostStateBackend
-from bench.step.step_times import Options, read_measurement, run
-from bench.step.variants import VARIANTS, Variant
+from bench.step.ladder import VARIANTS
+from bench.step.step_times import Options, run
+from bench.step.timing import StepMeasurement, Variant
 from runtime.backends import Backend
 from runtime.backends.engine import Region
 from runtime.bundle import read_bundle
@@ -129,20 +133,21 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "WARM_UP", 1)
 
 
-def arguments(rig: Rig, each: Variant, out: Path) -> list[str]:
-    switches = {"--graph": each.graph, "--host-state": each.host_state, "--pinned": each.pinned}
-    chosen = [switch for switch, on in switches.items() if on]
-    given = ["--bundle", str(rig.folder), "--backend", "tensorrt", "--precision", "fp32", "--steps", "10"]
-    return [*given, "--out", str(out), *chosen]
+def told(rig: Rig, variant: Variant) -> Variant:
+    """What the process of a variant reads, sent as JSON and back."""
+    sent = json.dumps(asdict(replace(variant, bundle=str(rig.folder), precision="fp32", steps=10)))
+    return Variant(**json.loads(sent))
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("each", ON_TENSORRT, ids=lambda each: each.label)
-def test_a_variant_in_its_process(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: Variant) -> None:
+def test_a_variant_in_its_process(
+    rig: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, each: Variant
+) -> None:
     rig.install(pageable=each.host_state and not each.pinned)
     monkeypatch.setenv("CUDA_GRAPH", "1" if each.graph else "0")
-    worker.run(worker.parse_args(arguments(rig, each, tmp_path / "out.json")))
-    measured = read_measurement(tmp_path / "out.json")
+    worker.run(told(rig, each))
+    measured = TypeAdapter(StepMeasurement).validate_json(capsys.readouterr().out.splitlines()[-1])
     assert rig.gpu.calls.count("create_execution_context") == (1 if each.host_state else 2)
     assert ("cudaHostAlloc" in rig.gpu.calls) == (each.pinned or not each.host_state)
     assert measured.cuda_graph == each.graph
@@ -164,14 +169,12 @@ def test_the_packages_that_another_python_needs_for_a_variant() -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("each", [each for each in ON_TENSORRT if each.graph], ids=lambda each: each.label)
-def test_a_graph_that_fails_is_no_figure(
-    rig: Rig, tmp_path: Path, capsys: pytest.CaptureFixture[str], each: Variant
-) -> None:
+def test_a_graph_that_fails_is_no_figure(rig: Rig, capsys: pytest.CaptureFixture[str], each: Variant) -> None:
     rig.install(pageable=True, capturable=False)
-    argv = arguments(rig, each, tmp_path / "out.json")
-    assert exit_code(lambda: worker.run(worker.parse_args(argv))) == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
-    assert not (tmp_path / "out.json").exists()
+    assert exit_code(lambda: worker.run(told(rig, each))) == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith("error: ")
+    assert not said.out
     assert rig.gpu.live == {}
 
 

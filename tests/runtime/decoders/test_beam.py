@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from itertools import groupby, product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import kenlm
 import numpy as np
@@ -12,11 +12,13 @@ import pytest
 from ctc_beam_decoder import BeamSearchDecoder
 
 from runtime import Recognizer
-from runtime.backends import StepResult
 from runtime.decoders.beam import BeamCtc, BeamOptions
 from runtime.decoders.greedy import GreedyCtc
 from runtime.decoders.ngram import NGram
 from runtime.decoders.transcript import text_of
+
+if TYPE_CHECKING:  # it imports torch
+    from export.parity import Reference
 
 PIECES = ["▁a", "b", "▁", "▁ab", "a"]
 WORDS = ["a", "ab", "b"]
@@ -76,23 +78,9 @@ def test_best_of_all_alignments(small: NGram, tmp_path: Path, seed: int) -> None
 
 
 @pytest.fixture(scope="module")
-def speech(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> list[np.ndarray]:
+def speech(streamed: "list[Reference]") -> list[np.ndarray]:
     """Log-probabilities [frames, V+1] of the sample's clips."""
-    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None) as recognizer:
-        run, seen, clips = recognizer.backend.step, list[np.ndarray](), list[np.ndarray]()
-
-        def step(window: np.ndarray, valid: int, state: Any) -> StepResult:  # noqa: ANN401
-            result = run(window, valid, state)
-            assert result.log_probs is not None
-            seen.append(result.log_probs)
-            return result
-
-        recognizer.backend.step = step  # type: ignore[method-assign]
-        for _, samples in sample:
-            seen.clear()
-            recognizer.stream().push(samples)
-            clips.append(np.concatenate(seen))
-    return clips
+    return [clip.log_probs for clip in streamed if clip.log_probs is not None]
 
 
 @pytest.fixture(scope="module")
