@@ -24,10 +24,7 @@ COMMANDS = {
     "steps": ("bench.step.step_times", "time the step alone, beside its floor"),
     "ladder": ("bench.step.ladder", "the step from NeMo's encoder to the runtime, on one GPU"),
     "project": ("bench.step.project", "the step's range on a GPU that is not at hand"),
-    "int8": (
-        "bench.step.int8_accuracy",
-        "INT8 against FP32 on calibration speech, layer by layer and over a long stream",
-    ),
+    "int8": ("bench.step.int8_accuracy", "INT8 against FP32 on calibration speech, by layer and over a long stream"),
     "ablation": ("bench.ablation", "FP32, FP16 and INT8 in one run: error rates, times"),
     "compare": ("bench.pages.compare", "two result files: what differs between them beyond noise"),
     "report": ("bench.pages.html", "one HTML page of a run: tables, plots, transcripts, partials"),

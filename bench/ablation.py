@@ -6,16 +6,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, TypeVar
+from typing import Literal
 
 from rich.console import Console
 
-from bench.child import run_child
-from bench.figures import change_label, definitions, shown
-from bench.machine import collect
+from bench.child import Survey, run_child
+from bench.figures import change_label, shown
 from bench.results import (
     AnyRow,
-    ResultFile,
     SpeechRow,
     UtteranceRecord,
     default_name,
@@ -23,12 +21,12 @@ from bench.results import (
     read_result,
     records_of,
     result_path,
-    write_result,
 )
 from bench.score.bootstrap import paired_difference
-from bench.session import DataOptions, Written
+from bench.session import DataOptions, Written, write_rows
 from bench.speech.speech_session import SpeechData, read_data
-from bench.step.step_times import check_steps, read_measurement, step_rows
+from bench.step.step_times import LOAD_S, check_steps, rows_of_child
+from bench.step.timing import Variant
 from bench.summary import together
 from calibration.record import calibration_path, read_calibration
 from calibration.step import add_int8
@@ -42,16 +40,14 @@ COPIES = Path("build/ablation")
 """Folder of bundles with the INT8 step of one method each."""
 PACED = 30
 """Steps at the pace of speech: of 560 ms each at 480 ms look-ahead."""
-START_S, BUILD_S = 300.0, 1800.0
-"""Seconds that a measuring process may take beside its steps or speech, and that a build may take in all."""
+BUILD_S = 1800.0
+"""Seconds that a build may take."""
 NO_GPU = {"CUDA graphs, plans, GPU memory": "onnxruntime-cpu has none: `make ablation` on a machine with a GPU"}
 IMPLICIT = {
     "int8, calibrated by TensorRT (IInt8EntropyCalibrator2)": "deprecated since TensorRT 10.1 and gone in 11; on 8.6 on an H100, beside "
     "other builds, it took 6.4 minutes to read 200 steps of the embedded model, of the 6,899 in 15 minutes of speech, and had no plan "
     "when it was stopped 1.5 minutes later"
 }
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,23 +85,22 @@ class Trial:
 
 @dataclass(frozen=True)
 class Ablation:
-    """How combinations are measured, what was measured so far, and what was not."""
+    """How combinations are measured, and what was measured so far."""
 
     options: Options
     backend: str
     data: SpeechData | None
     """None: every bundle has random weights."""
     folder: Path
-    """Where processes leave what they measured."""
-    console: Console
-    left_out: dict[str, str]
+    """Where processes leave what they recognised."""
+    survey: Survey
     rows: list[AnyRow] = field(default_factory=list)
     records: list[UtteranceRecord] = field(default_factory=list)
 
     def measure(self, trial: Trial) -> None:
         """Build and measure one combination. What fails is left out with its reason, and nothing else is lost with it."""
-        del self.left_out[trial.name]
-        folder = self._tried(trial.name, partial(self._built, trial))
+        del self.survey.left_out[trial.name]
+        folder = self.survey.tried(trial.name, partial(self._built, trial))
         if folder is None:
             return
         quantisation = read_bundle(folder).quantisation if trial.precision == "int8" else None
@@ -118,59 +113,49 @@ class Ablation:
         if self.data and trial.bundle.checkpoint.weights == "trained":
             measurements.insert(1, ("speech", partial(self._speech, trial, folder, self.data)))
         for what, measurement in measurements:  # the most telling first
-            rows = self._tried(f"{trial.name}, {what}", measurement)
+            rows = self.survey.tried(f"{trial.name}, {what}", measurement)
             self.rows.extend(row.with_(**labels) for row in rows or ())
 
     def _built(self, trial: Trial) -> Path:
         """Return the bundle to measure, with its plan where there is a GPU."""
         folder = trial.source if trial.method is None else int8_copy(trial.source, trial.method)
         if self.backend == "tensorrt":
-            words = ["--bundle", str(folder), "--precision", trial.precision]
-            run_child(_python("engines", *words, *(["--no-cublas"] if self.options.no_cublas else [])), BUILD_S)
+            words = ["engines", "--bundle", str(folder), "--precision", trial.precision]
+            words += ["--no-cublas"] if self.options.no_cublas else []
+            run_child([sys.executable, "-m", *words], BUILD_S)
         return folder
 
     def _steps(self, trial: Trial, folder: Path, *, graph: bool) -> Sequence[AnyRow]:
-        out, steps = self.folder / "steps.json", self.options.steps
-        words = ["--bundle", str(folder), "--backend", self.backend, "--precision", trial.precision, "--out", str(out)]
-        words += ["--steps", str(steps), "--paced", str(PACED), *(["--graph"] if graph else [])]
-        chunk_s = trial.bundle.chunk_samples / trial.bundle.sample_rate
-        run_child(_python("bench.step.worker", *words), START_S + (steps + PACED) * chunk_s, graph=graph)
-        rows = step_rows(folder, read_bundle(folder), trial.precision, self.backend, read_measurement(out))
-        step = shown([rows[0].step_ms_p50, rows[0].step_ms_p95, rows[0].step_ms_p99], 3)
-        self._say(f"{trial.name}{', CUDA graph' if graph else ''}: step {step} ms (p50 / p95 / p99)")
+        how = Variant(backend=self.backend, precision=trial.precision, graph=graph)
+        rows = rows_of_child(replace(how, bundle=str(folder), steps=self.options.steps, paced=PACED))
+        self.survey.say_steps(f"{trial.name}{', CUDA graph' if graph else ''}", rows[0])
         return rows
 
     def _speech(self, trial: Trial, folder: Path, data: SpeechData) -> Sequence[AnyRow]:
         """Recognise the data sets, keep the utterances' records and return the rows with their differences from FP32."""
         options = self.options
-        words = ["run", "--bundle", str(folder), "--backend", self.backend, "--precision", trial.precision]
+        words = ["bench", "run", "--bundle", str(folder), "--backend", self.backend, "--precision", trial.precision]
         words += ["--decoder", "ctc", "--lm", "none", "--pace", "fast", "--mode", "utterance"]
         words += ["--eval", str(data.folder), "--lang", options.lang]
         words += ["--out", str(self.folder), "--name", "speech"]
         words += [] if options.limit is None else ["--limit", str(options.limit)]
-        run_child(_python("bench", *words), START_S + 60 * sum(data_set.minutes for data_set in data.sets))
+        limit_s = LOAD_S + 60 * sum(data_set.minutes for data_set in data.sets)
+        run_child([sys.executable, "-m", *words], limit_s)
         result = read_result(self.folder / "speech.json")
         rows = result.rows_of(SpeechRow)
         rows += together(rows, result.utterances)
         if trial.precision != "fp32":
             fp32 = replace(trial, precision="fp32", method=None).name
-            rows = [_with_change(row, result.utterances, self.records, fp32) for row in rows]
-        self._say(f"{trial.name}: WER {shown([rows[-1].wer], 2)} %, from FP32 {change_label(rows[-1])}")
+            for place, row in enumerate(rows):
+                reference = records_of(self.records, row.with_(combination=fp32))
+                if reference:
+                    found = paired_difference(pairs_of(reference, records_of(result.utterances, row)))
+                    change = {"wer_change": found.points, "wer_change_low": found.low, "wer_change_high": found.high}
+                    rows[place] = row.with_(**change, words=found.words)
+        self.survey.say(f"{trial.name}: WER {shown([rows[-1].wer], 2)} %, from FP32 {change_label(rows[-1])}")
         # A precision is compared by its finals: partials are not kept.
         self.records.extend(record.with_(combination=trial.name, partials=None) for record in result.utterances)
         return rows
-
-    def _tried(self, what: str, work: Callable[[], _Result]) -> _Result | None:
-        """Return what `work` does; None where it fails, and then `what` is left out with the reason."""
-        try:
-            return work()
-        except InputError as error:
-            self.left_out[what] = str(error)
-            self._say(f"{what}: left out: {error}")
-            return None
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def run(options: Options, argv: Sequence[str], console: Console) -> Written:
@@ -191,27 +176,22 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     parts = ["ablation", trials[0].bundle.checkpoint.name, backend]
     usual = default_name(parts, data=data.folder, lang=options.lang, limit=options.limit) if data else "-".join(parts)
     path = result_path(options.out, f"ablation-{options.name}" if options.name else usual)
+    described = data.described if data else []
     left_out = {trial.name: "the run ended before it" for trial in trials}
     left_out |= IMPLICIT | (NO_GPU if backend == "onnxruntime-cpu" else {})
-    result = None
+    written = None
     with TemporaryDirectory() as folder:
-        ablation = Ablation(options, backend, data, Path(folder), console, left_out)
+        ablation = Ablation(options, backend, data, Path(folder), Survey(console, left_out))
         for number, trial in enumerate(trials, 1):
             with console.status(f"{number}/{len(trials)} {trial.name}"):
                 ablation.measure(trial)
-            if ablation.rows:
-                result = ResultFile(
-                    provenance=collect(argv, data.described if data else []),
-                    rows=ablation.rows,
-                    definitions=definitions(ablation.rows),
-                    utterances=ablation.records,
-                    left_out=left_out,
-                )
-                write_result(path, result)
-    if result is None:
-        what, reason = list(left_out.items())[-1]
+            rows, records = ablation.rows, ablation.records
+            if rows:
+                written = write_rows(path, argv, rows, described, utterances=records, left_out=left_out)
+    if written is None:
+        what, reason = left_out.popitem()
         raise InputError(f"nothing could be measured; {what}: {reason}")
-    return Written(path, result)
+    return written
 
 
 def int8_copy(source: Path, method: str) -> Path:
@@ -252,19 +232,3 @@ def _trials(options: Options) -> list[Trial]:
         trials += [Trial(folder, bundle, "fp32"), Trial(folder, bundle, "fp16")]
         trials += [Trial(folder, bundle, "int8", method) for method in methods]
     return trials
-
-
-def _with_change(
-    row: SpeechRow, records: Sequence[UtteranceRecord], measured: Sequence[UtteranceRecord], fp32: str
-) -> SpeechRow:
-    """Return the row with its difference from FP32's, if that was measured."""
-    reference = records_of(measured, row.with_(combination=fp32))
-    if not reference:
-        return row
-    difference = paired_difference(pairs_of(reference, records_of(records, row)))
-    change = {"wer_change": difference.points, "wer_change_low": difference.low, "wer_change_high": difference.high}
-    return row.with_(**change, words=difference.words)
-
-
-def _python(module: str, *words: str) -> list[str]:
-    return [sys.executable, "-m", module, *words]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.results import OnSpeech, Provenance, Record, Row, StreamsRow
+from bench.results import OnSpeech, Record, Row, StreamsRow
 from bench.score import bootstrap
 
 CHECK = "functional check on the CPU: these figures are no result"
@@ -65,6 +65,10 @@ class Column:
     title: str
     cell: Callable[[Any], str]
 
+    def of(self, part: str) -> "Column":
+        """Return the column of something whose rows are its attribute `part`."""
+        return Column(self.title, lambda whole: self.cell(getattr(whole, part)))
+
 
 def column(name: str, *percentiles: str, title: str | None = None) -> Column:
     """The column of a figure: `column("step_ms", "p50", "p95")`; without percentiles of its one value. A row without it has a dash."""
@@ -103,23 +107,6 @@ def memory_label(row: Row) -> str:
     return "-" if host is None else f"{host:.0f} host"
 
 
-def model_label(row: Row) -> str:
-    """Model, look-ahead, what decodes it if not greedy CTC, and whether its weights are random."""
-    decoder = "" if row.decoder == "ctc" else ", RNN-T"
-    weights = "" if row.weights == "trained" else ", random weights"
-    return f"{row.model}, {row.lookahead_ms} ms{decoder}{weights}"
-
-
-def precision_label(row: Row) -> str:
-    """Precision, and the method of INT8's thresholds."""
-    return row.precision if row.calibration is None else f"{row.precision} {row.calibration}"
-
-
 def graph_label(row: Row) -> str:
     """Whether steps ran in a CUDA graph; empty where there is no such thing."""
     return {True: ", CUDA graph", False: ", no graph", None: ""}[row.cuda_graph]
-
-
-def on_cpu(row: Row, provenance: Provenance) -> bool:
-    """Whether the row was measured without a GPU: its error rate holds, its times and memory are no result."""
-    return row.functional_check or provenance.gpu is None

@@ -1,6 +1,5 @@
 """What a figure was measured on: hardware, versions, commit, command."""
 
-import contextlib
 import os
 import platform
 import shlex
@@ -9,8 +8,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from bench.process import number, output
+from bench.process import number, output, smi
 from bench.results import DataProvenance, Provenance
 from runtime.stamp import plan_path, read_stamp
 
@@ -22,17 +22,16 @@ def collect(argv: Sequence[str], data: list[DataProvenance]) -> Provenance:
         argv: the arguments of `python -m bench`.
         data: the data sets measured on.
     """
-    gpu, driver, clock, power = _gpu()
+    gpu = _gpu()
+    import onnxruntime  # heavy, and needed by a run only
+
     return Provenance(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=commit(),
         command=command(argv),
-        gpu=gpu,
-        driver=driver,
-        sm_clock_mhz=number(clock),
-        power_w=number(power),
+        **gpu,
         tensorrt=_version("tensorrt-cu12", "tensorrt"),
-        cuda=_cuda(),
+        cuda=getattr(onnxruntime, "cuda_version", None) or None,  # that it was built for
         onnxruntime=_version("onnxruntime-gpu", "onnxruntime"),
         python=platform.python_version(),
         cpu=cpu(),
@@ -77,25 +76,15 @@ def cpu() -> str:
     return f"{names[0] if names else platform.processor() or platform.machine()}, {cores} cores"
 
 
-def _gpu() -> tuple[str | None, str | None, str | None, str | None]:
-    """Return name, driver, SM clock in MHz now and power limit in W of the first visible GPU; all None without one."""
+def _gpu() -> dict[str, Any]:
+    """Return what a provenance says of the first visible GPU, as it is now; nothing without one."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
-    query = ["--query-gpu=name,driver_version,clocks.sm,power.limit", "--format=csv,noheader,nounits"]
-    rows = output("nvidia-smi", *query, *([f"--id={visible}"] if visible else []))
-    fields = rows.splitlines()[0].split(", ") if rows else []
-    return (fields[0], fields[1], fields[2], fields[3]) if len(fields) == 4 else (None, None, None, None)
-
-
-def _cuda() -> str | None:
-    """Return the CUDA version that ONNX Runtime was built for; None for its CPU build."""
-    import onnxruntime  # heavy, and needed by a run only
-
-    return getattr(onnxruntime, "cuda_version", None) or None
+    gpus = smi("gpu", "name,driver_version,clocks.sm,power.limit", *([f"--id={visible}"] if visible else []))
+    for name, driver, clock, power in gpus[:1]:
+        return {"gpu": name, "driver": driver, "sm_clock_mhz": number(clock), "power_w": number(power)}
+    return {}
 
 
 def _version(*names: str) -> str | None:
     """Return the version of the first of these packages that is installed."""
-    for name in names:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return metadata.version(name)
-    return None
+    return next((found.version for name in names for found in metadata.distributions(name=name)), None)

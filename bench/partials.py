@@ -1,7 +1,7 @@
 """A clip's partials in the result file: each its time, and what it changes of the one before. A third of the bytes of whole texts."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import takewhile
 from typing import Annotated
 
@@ -24,10 +24,6 @@ def changes(partials: Iterable[tuple[float, str]]) -> list[tuple[float, int, str
     return found
 
 
-def _lines(partials: Sequence[tuple[float, str]]) -> list[str]:
-    return [f"{seconds:.2f} {kept} {rest}" for seconds, kept, rest in changes(partials)]
-
-
 def _restored(lines: object) -> object:
     """Partials of their lines; what is no list of lines is left for the field's own type to judge."""
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
@@ -46,6 +42,10 @@ def _restored(lines: object) -> object:
 Partials = Annotated[
     tuple[tuple[float, str], ...],
     BeforeValidator(_restored),
-    PlainSerializer(_lines, return_type=list[str], when_used="json"),
+    PlainSerializer(
+        lambda partials: [f"{seconds:.2f} {kept} {rest}" for seconds, kept, rest in changes(partials)],
+        return_type=list[str],
+        when_used="json",
+    ),
 ]
 """(seconds from the capture of the first sample, hypothesis) of every non-empty partial; hundredths of a second in JSON."""

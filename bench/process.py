@@ -25,17 +25,21 @@ def gpu_memory_mb() -> float | None:
 
     The engines' allocators give nothing back while they are open, so at the end of a run this is the peak.
     """
-    rows = output("nvidia-smi", "--query-compute-apps=pid,used_gpu_memory", "--format=csv,noheader,nounits")
-    fields = [row.split(", ") for row in (rows or "").splitlines()]
-    own = [mib for pid, mib in (field for field in fields if len(field) == 2) if pid == str(os.getpid())]
-    mib = number(own[0]) if own else None
-    return None if mib is None else mib * 2**20 / 1e6
+    own = [number(mib) for pid, mib in smi("compute-apps", "pid,used_gpu_memory") if pid == str(os.getpid())]
+    return None if not own or own[0] is None else own[0] * 2**20 / 1e6
 
 
-def number(text: str | None) -> float | None:
+def smi(what: str, fields: str, *options: str) -> list[list[str]]:
+    """Return these fields of each GPU (gpu) or process (compute-apps) that nvidia-smi lists; none where it is missing or fails."""
+    answer = output("nvidia-smi", f"--query-{what}={fields}", "--format=csv,noheader,nounits", *options) or ""
+    rows = [line.split(", ") for line in answer.splitlines()]
+    return [row for row in rows if len(row) == len(fields.split(","))]  # other lines are messages
+
+
+def number(text: str) -> float | None:
     """Return a figure of nvidia-smi's; None for its `[N/A]`."""
     try:
-        return None if text is None else float(text)
+        return float(text)
     except ValueError:
         return None
 

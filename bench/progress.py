@@ -1,21 +1,17 @@
 """The progress bar: clips done, minutes of audio, word error rate so far."""
 
-from types import TracebackType
-
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from typing_extensions import Self
 
 REDRAW_S = 10.0
 """Seconds of audio between two drawings."""
 
 
-class Bar:
+class Bar(Progress):
     """A bar over seconds of audio, redrawn only when told: a drawing thread would take time from what is measured."""
 
     def __init__(self, console: Console, title: str, clips: int, audio_s: float) -> None:
-        self.clips = clips
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[clips]}/{task.fields[all]} clips  {task.fields[minutes]:.1f} min"),
@@ -24,17 +20,9 @@ class Bar:
             console=console,
             auto_refresh=False,
         )
-        self._task = self._progress.add_task(title, total=audio_s, clips=0, all=clips, minutes=0.0, wer="-")
+        self.clips = clips
+        self._bar = self.add_task(title, total=audio_s, clips=0, all=clips, minutes=0.0, wer="-")
         self._drawn_s = 0.0
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def audio(self, before_s: float, clip_s: float) -> None:
         """Take note of the seconds of audio before the current clip, and of it, so far."""
@@ -43,10 +31,10 @@ class Bar:
 
     def done(self, clips: int, audio_s: float, wer: float | None) -> None:
         """Take note of clips and seconds of audio that are done, and of the WER in percent if known."""
-        self._progress.update(self._task, clips=clips, wer="-" if wer is None else f"{wer:.1f} %")
+        self.update(self._bar, clips=clips, wer="-" if wer is None else f"{wer:.1f} %")
         self._draw(audio_s)
 
     def _draw(self, audio_s: float) -> None:
         self._drawn_s = audio_s
-        self._progress.update(self._task, completed=audio_s, minutes=audio_s / 60)
-        self._progress.refresh()
+        self.update(self._bar, completed=audio_s, minutes=audio_s / 60)
+        self.refresh()

@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self, TypeVar
 
 from bench.partials import Partials
@@ -25,7 +25,8 @@ Rounded = Annotated[float, AfterValidator(lambda value: round(value, 5))]
 """A measured value; more digits are noise."""
 Measured = Rounded | None
 """None: not measured."""
-Mode = Literal["utterance", "continuous", "offline", "steps", "endpoint", "streams"]
+Language = Annotated[str, Field(default_factory=lambda known: known.get("data", "").rpartition("_")[2])]
+"""Language code of texts. Files from before it was stored have it at the end of the data set's name."""
 
 _Model = TypeVar("_Model", bound="Record")
 
@@ -73,21 +74,6 @@ class Provenance(Record):
     data: list[DataProvenance]
 
 
-class _OfALanguage(Record):
-    """What holds texts of one language. Files from before the language was stored have it at the end of the data set's name."""
-
-    data: str
-    lang: str
-    """Language code of the texts."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _language_of_the_name(cls, found: Any) -> Any:  # noqa: ANN401 -- whatever a file holds
-        if isinstance(found, dict) and isinstance(found.get("data"), str) and found.get("lang") is None:
-            return found | {"lang": found["data"].rpartition("_")[2]}
-        return found
-
-
 class Row(Record):
     """What was run, and the figures that every kind of bench may have. Units are in the names: ms, mb (10**6 bytes), s."""
 
@@ -102,7 +88,7 @@ class Row(Record):
     lookahead_ms: int
     functional_check: bool = False
     """Whether it was measured without a GPU."""
-    mode: Mode
+    mode: str
     data: str
     pace: Literal["realtime", "fast"] | None = None
     steps: int | None = None
@@ -118,9 +104,10 @@ class Row(Record):
     """Of an ablation: matrix products that INT8 left in FP16."""
 
 
-class OnSpeech(Row, _OfALanguage):
+class OnSpeech(Row):
     """What rows of recognised speech share."""
 
+    lang: Language
     lm: str | None = None
     """The word n-gram's name; None: none."""
     frame_ms: int | None = None
@@ -234,9 +221,11 @@ class StepRow(Row):
 AnyRow = Annotated[SpeechRow | EndpointRow | StreamsRow | StepRow, Field(discriminator="mode")]
 
 
-class UtteranceRecord(_OfALanguage):
+class UtteranceRecord(Record):
     """One fed clip: transcripts as they were before normalisation, times, marks. Marks are in seconds of what was fed."""
 
+    data: str
+    lang: Language
     mode: Literal["utterance", "continuous", "offline", "endpoint"]
     audio: str
     reference: str
@@ -287,6 +276,11 @@ class ResultFile(Report):
     utterances: list[UtteranceRecord] = Field(default_factory=list)
     left_out: dict[str, str] = Field(default_factory=dict)
     """Of a ladder or an ablation: what was not measured, and why."""
+
+    @property
+    def functional_check(self) -> bool:
+        """Whether a row was measured without a GPU."""
+        return any(row.functional_check for row in self.rows)
 
     def rows_of(self, kind: type[_Model]) -> list[_Model]:
         """The rows of one kind."""

@@ -1,12 +1,14 @@
 """What benches share: their options, the data sets and the recogniser that they open, and what they leave."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from bench.results import Report, default_name, result_path
+from bench.figures import definitions
+from bench.machine import collect
+from bench.results import DataProvenance, Report, ResultFile, Row, write_result
 from bench.stopwatch import TimedRecognizer
 from runtime.backends import default_backend, default_precision
 from runtime.bundle import read_bundle
@@ -71,15 +73,6 @@ class SpeechOptions(DataOptions):
             self.bundle, precision=self.chosen_precision, backend=self.chosen_backend, lm=self.lm, decoder=self.decoder
         )
 
-    def result_path(self, recognizer: TimedRecognizer, data: Path, kind: str = "") -> Path:
-        """Where the result goes: named as asked, else after what is measured. Raises InputError for a name that is none."""
-        bundle = recognizer.bundle
-        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", self.chosen_precision, self.chosen_backend]
-        parts += ["rnnt"] if recognizer.decoder == "rnnt" else []
-        parts += [] if recognizer.ngram is None else ["lm"]
-        parts += [kind] if kind else []
-        return result_path(self.out, self.name or default_name(parts, data=data, lang=self.lang, limit=self.limit))
-
 
 @dataclass(frozen=True, kw_only=True)
 class PacedOptions(SpeechOptions):
@@ -106,6 +99,21 @@ class Written:
     """Lines behind the tables."""
     missed: Sequence[str] = ()
     """A line for each bound that was missed: the command ends with code 1."""
+
+
+def write_rows(
+    path: Path,
+    argv: Sequence[str],
+    rows: Sequence[Row],
+    data: Sequence[DataProvenance] = (),
+    more: Mapping[str, str] | None = None,
+    **parts: Any,
+) -> Written:
+    """Write the result of rows that were measured just now; `more`: definitions beside their figures', `parts`: other keys of the file."""
+    given = {"provenance": collect(argv, [*data]), "rows": rows, "definitions": definitions(rows) | dict(more or {})}
+    result = ResultFile.model_validate(given | parts)
+    write_result(path, result)
+    return Written(path, result)
 
 
 def on_gpu(backend: str) -> bool:

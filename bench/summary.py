@@ -25,15 +25,13 @@ OF_THE_STEPS = ("step_ms_p50", "step_ms_p95", "step_ms_p99", "decode_ms_p50", "d
 
 def spread(key: str, values: Iterable[float | None], *, p99: bool = False) -> Keys:
     """Return keys of a row: p50 and p95 of what is called `key`, if asked p99 too, over the values that are there."""
-    found = percentiles(values)
-    return {f"{key}_p50": found.p50, f"{key}_p95": found.p95} | ({f"{key}_p99": found.p99} if p99 else {})
+    return {f"{key}_{percent}": value for percent, value in percentiles(values).items() if p99 or percent != "p99"}
 
 
 def error_keys(records: Sequence[UtteranceRecord]) -> Keys:
     """Return a row's error rates, of utterances in one language; none of no utterances."""
     lang = records[0].lang if records else ""
-    rates = error_rates([record.reference for record in records], [record.hypothesis for record in records], lang)
-    return {"wer": rates.wer, "cer": rates.cer}
+    return error_rates([record.reference for record in records], [record.hypothesis for record in records], lang)
 
 
 def latency_keys(kind: type[OnSpeech], records: Sequence[UtteranceRecord], *, trained: bool) -> Keys:

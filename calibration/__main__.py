@@ -43,7 +43,17 @@ def run(args: argparse.Namespace) -> None:
         bundle.check_ctc("--keep search")
         check_reference(bundle, "--keep search")
     selection = make_calibration(args)
-    kept = make_search(args, selection) if args.keep == "search" else ()
+    kept: tuple[str, ...] = ()
+    if args.keep == "search":
+        started = time.perf_counter()
+        found = current(args.bundle, args.method)
+        if found:
+            print(f"calibration: {search_path(args.bundle)} is up to date")
+        else:
+            found = search(args.bundle, selection, args.lang, args.method)
+            print(f"calibration: wrote {search_path(args.bundle)} in {time.perf_counter() - started:.0f} s")
+        print_search(found, Console(width=None if sys.stdout.isatty() else 120))
+        kept = found.kept
     how = f"{args.method} with {len(kept)} products in FP16" if kept else args.method
     if is_added(args.bundle, args.method, kept):
         print(f"calibration: the bundle's INT8 step, by {how}, is up to date")
@@ -77,19 +87,6 @@ def make_calibration(args: argparse.Namespace) -> Selection:
         f"({calibration.steps} steps) in {time.perf_counter() - started:.0f} s, peak memory {peak_mb:.0f} MB"
     )
     return selection
-
-
-def make_search(args: argparse.Namespace, selection: Selection) -> tuple[str, ...]:
-    """Search for the products to keep in FP16 unless that was done; print what was found."""
-    started = time.perf_counter()
-    found = current(args.bundle, args.method)
-    if found:
-        print(f"calibration: {search_path(args.bundle)} is up to date")
-    else:
-        found = search(args.bundle, selection, args.lang, args.method)
-        print(f"calibration: wrote {search_path(args.bundle)} in {time.perf_counter() - started:.0f} s")
-    print_search(found, Console(width=None if sys.stdout.isatty() else 120))
-    return found.kept
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ import numpy.typing as npt
 import onnx
 
 from calibration.exposed import ExposedStep, Floats, Samples
-from runtime.backends import StepResult
-from runtime.backends.onnxruntime import State
 from runtime.bundle import Bundle, read_bundle
 from runtime.errors import InputError
 from runtime.recognizer import Recognizer
@@ -23,29 +21,6 @@ def check_reference(bundle: Bundle, use: str) -> None:
             f"expected a bundle with an FP32 step for {use}, found {bundle.checkpoint.name} with {', '.join(bundle.steps)} alone; "
             f"do without"
         )
-
-
-class RecordingBackend(ExposedStep):
-    """A Backend: a model of the step in onnxruntime on the CPU, which keeps what it makes of the frames that the audio has."""
-
-    def __init__(self, model: onnx.ModelProto, bundle: Bundle, tensors: Sequence[str] = (), threads: int = 0) -> None:
-        """`tensors`: FP32 ones [T, features] to keep beside log_probs and encoded; `threads`: 0 for one per core.
-
-        Raises InputError for a bundle without a CTC head.
-        """
-        bundle.check_ctc("a comparison of log-probabilities")
-        copied = onnx.ModelProto()
-        copied.CopyFrom(model)
-        self.kept: dict[str, list[Floats]] = {name: [] for name in ("log_probs", "encoded", *tensors)}
-        """[T, features] by step; fewer than T frames at an utterance's end."""
-        super().__init__(copied, bundle, [*self.kept], "onnxruntime-cpu", threads)
-
-    def step(self, window: Samples, valid: int, state: State) -> StepResult:
-        """See Backend.step."""
-        result, made = self.run(window, valid, state)
-        for name, values in made.items():
-            self.kept[name].append(values.reshape(-1, values.shape[-1]))
-        return result
 
 
 @dataclass(frozen=True)
@@ -61,8 +36,13 @@ class Heard:
 def hear(
     folder: Path, model: onnx.ModelProto, clips: Sequence[Samples], tensors: Sequence[str] = (), threads: int = 0
 ) -> Heard:
-    """Stream clips through a form of the step of the bundle in `folder`. `tensors`, `threads`: see RecordingBackend."""
-    backend = RecordingBackend(model, read_bundle(folder), tensors, threads)
+    """Stream clips through a form of the step of the bundle in `folder`. Raises InputError for a bundle without a CTC head.
+
+    `tensors`: FP32 ones [T, features] to keep beside log_probs and encoded; `threads`: 0 for one per core.
+    """
+    bundle = read_bundle(folder)
+    bundle.check_ctc("a comparison of log-probabilities")
+    backend = ExposedStep(model, bundle, ["log_probs", "encoded", *tensors], threads=threads)
     texts = []
     with Recognizer(folder, backend=backend, lm=None) as recognizer:
         stream = recognizer.stream()

@@ -1,4 +1,4 @@
-"""The widest step of a bundle, or another form of it, in onnxruntime: tensors within are outputs too, of the frames that the audio has."""
+"""A form of a bundle's step in onnxruntime that keeps tensors of it, of the frames that the audio has: who counts and who compares."""
 
 from collections.abc import Sequence
 
@@ -18,42 +18,49 @@ Samples = npt.NDArray[np.float32]
 
 
 class ExposedStep(Backend):
-    """All of a Backend but `step`: what that keeps of the tensors is the subclass's."""
+    """A Backend that keeps results of the step, or tensors within it."""
 
-    def __init__(self, model: onnx.ModelProto, bundle: Bundle, shown: Sequence[str], name: str, threads: int) -> None:
-        """`model` is given outputs, in place; `shown`: results of the step or tensors within; `name`, `threads`: see open_session."""
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        bundle: Bundle,
+        kept: Sequence[str],
+        name: str = "onnxruntime-cpu",
+        threads: int = 0,
+    ) -> None:
+        """`kept`: tensors [T, features], or the other way round; `name`, `threads` (0: one per core): see open_session."""
         self.name = name
+        self.kept: dict[str, list[Floats]] = {tensor: [] for tensor in kept}
+        """By step; fewer than T frames at an utterance's end."""
+        self.steps = 0
         self._bundle = bundle
         self._step = bundle.step(bundle.widest)
-        self._shown = shown
-        self._results = self._step.results
-        within = [tensor for tensor in shown if tensor not in self._results]
-        expose(model, within)
+        own = [*self._step.results, *(f"next_{name}" for name in STATE)]
+        self._outputs = [*own, *(tensor for tensor in kept if tensor not in own)]
+        outputs = len(model.graph.output)
+        expose(model, self._outputs[len(own) :])
         self._session = open_session(model.SerializeToString(), name, threads)
-        self._outputs = [*self._results, *(f"next_{name}" for name in STATE), *within]
+        del model.graph.output[outputs:]
 
     def new_state(self) -> State:
         """Zeros."""
         return self._step.new_state()
 
-    def run(self, window: Samples, valid: int, state: State) -> tuple[StepResult, dict[str, Floats]]:
-        """See Backend.step; and what is shown, its frames after the end of the audio left out: nothing comes of them."""
-        feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **state}
+    def step(self, window: Samples, valid: int, state: State) -> StepResult:
+        """See Backend.step. Frames after the end of the audio are not kept, but for one: nothing comes of them."""
+        bundle, feeds = self._bundle, {"audio": window[None], "valid": np.array([valid], np.int32), **state}
         made = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+        frames = bundle.chunk_frames
+        if valid != ALL_VALID:
+            frames = min(frames, max(1, bundle.encoder_frames(valid * bundle.hop_samples)))
+        for name, parts in self.kept.items():
+            values = np.take(made[name], range(frames), made[name].shape.index(bundle.chunk_frames))
+            parts.append(values.reshape(-1, values.shape[-1]))
+        self.steps += 1
         following = {name: made[f"next_{name}"] for name in STATE}
         # No symbol of RNN-T: nothing is decoded where there is no CTC head.
-        symbols = np.zeros((self._bundle.chunk_frames, 0), np.int32)
-        results = {name: made[name][0] for name in self._results}
-        shown = {name: self._of_audio(made[name], valid) for name in self._shown}
-        return StepResult(**results, state=following, symbols=symbols), shown
+        symbols = np.zeros((bundle.chunk_frames, 0), np.int32)
+        return StepResult(**{name: made[name][0] for name in self._step.results}, state=following, symbols=symbols)
 
     def close(self) -> None:
         """The session is freed with the object."""
-
-    def _of_audio(self, values: Floats, valid: int) -> Floats:
-        """Of [T, features], or the other way round, the frames that an utterance of `valid` more mel frames has, and one in any case."""
-        frames = self._bundle.chunk_frames
-        axis = values.shape.index(frames)
-        if valid != ALL_VALID:
-            frames = min(frames, max(1, self._bundle.encoder_frames(valid * self._bundle.hop_samples)))
-        return np.take(values, range(frames), axis)

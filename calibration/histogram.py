@@ -65,13 +65,10 @@ class Histogram:
             self.counts[0] += magnitudes.size
             return
         self.absolute_max = max(self.absolute_max, top)
-        self._widen(math.frexp(self.absolute_max)[1])
-        bins = np.ldexp(magnitudes, int(math.log2(BINS)) - (self._exponent or 0))  # exact, and so is its floor
-        self.counts += np.bincount(bins.astype(np.intp), minlength=BINS)
-
-    def _widen(self, exponent: int) -> None:
-        """Merge bins in pairs until the limit is 2 ** `exponent`."""
+        exponent = math.frexp(self.absolute_max)[1]
         for _ in range(exponent - (exponent if self._exponent is None else self._exponent)):
             merged = self.counts.reshape(-1, 2).sum(1)
             self.counts = np.concatenate([merged, np.zeros(BINS // 2, np.int64)])
         self._exponent = exponent
+        bins = np.ldexp(magnitudes, int(math.log2(BINS)) - exponent)  # exact, and so is its floor
+        self.counts += np.bincount(bins.astype(np.intp), minlength=BINS)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.score.bootstrap import Difference, label, paired_difference
 from bench.score.normalise import scorable
-from calibration.compare import Heard, StepError
+from calibration.compare import StepError
 from calibration.record import Calibration, calibration_path, read_calibration
 from calibration.sensitivity import CHANGED, Kept, Probe, fall_back, harm, kinds, layers, weights_by_product
 from calibration.speech import Selection
@@ -120,6 +120,8 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
 
     lists = fall_back(harm(groups[method], probe.products), weights_by_product(step), measure)
     measured = list(track(lists, "fall-back lists", console=progress_console(), transient=True))
+    said = zip((clip.text for clip in utterances), probe.fp32.texts, heard.texts, strict=True)
+    pairs = [(Transcript(text, a, lang), Transcript(text, b, lang)) for text, a, b in said if scorable(text, lang)]
     result = Sensitivity(
         searcher=_searcher_hash(),
         calibration_sha256=sha256(calibration_path(folder)),
@@ -130,7 +132,7 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
         methods=methods,
         groups=groups,
         lists=measured,
-        wer=paired_difference(_pairs(utterances, probe.fp32, heard, lang)),
+        wer=paired_difference(pairs),
     )
     result.write(search_path(folder))
     return result
@@ -180,12 +182,6 @@ def _measure_groups(probe: Probe, calibration: Calibration, method: str) -> dict
     for name, (group, error) in track(runs, "groups alone in INT8", total, console=progress_console(), transient=True):
         errors[name][group] = error
     return errors
-
-
-def _pairs(utterances: Sequence[Utterance], fp32: Heard, int8: Heard, lang: str) -> list[tuple[Transcript, Transcript]]:
-    heard = zip(utterances, fp32.texts, int8.texts, strict=True)
-    said = [(clip.text, texts) for clip, *texts in heard if scorable(clip.text, lang)]
-    return [(Transcript(text, a, lang), Transcript(text, b, lang)) for text, (a, b) in said]
 
 
 def _shown(error: StepError | None) -> str:

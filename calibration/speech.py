@@ -94,7 +94,12 @@ def select(folder: Path, lang: str, minutes: float | None, evaluation: Sequence[
         if clips := len(chosen) - before:
             streamed = round((total_s - before_s) / 60, 3)
             data.append(DataEntry(name=name, sha256=dataset_sha256(manifest), clips=clips, minutes=streamed))
-    _check_rate(folder, chosen, sample_rate)
+    low = [(clip.audio.name, rate) for clip in chosen if (rate := audio_rate(clip.audio)) < sample_rate]
+    if low:  # resampled, they have nothing in the upper bands
+        raise InputError(
+            f"{folder}: expected recordings of {sample_rate} Hz or more, found {len(low)} below it (such as {low[0][0]}, {low[0][1]} Hz); "
+            f"take them out"
+        )
     if total_s < 60 * MINIMUM_MINUTES:
         raise InputError(
             f"{folder}: expected at least {MINIMUM_MINUTES:g} minutes of calibration speech, found {total_s / 60:.2f} in {len(chosen)} "
@@ -105,27 +110,24 @@ def select(folder: Path, lang: str, minutes: float | None, evaluation: Sequence[
 
 def check_levels(selection: Selection, sample_rate: int) -> None:
     """Decode every clip once. Raises InputError for broken audio, and where most is silent or too much is clipped."""
-    total = silent = silent_clips = clipped = worst_clipped = 0  # samples but for silent_clips
-    worst = selection.utterances[0]
+    lengths, quiet, at_full_scale = [], [], []
     for utterance in track(selection.utterances, "checking levels", console=progress_console(), transient=True):
         samples = load_audio(utterance.audio, sample_rate)
-        total += len(samples)
-        if np.sqrt(np.mean(np.square(samples, dtype=np.float64))) < 10 ** (SILENT_DBFS / 20):
-            silent, silent_clips = silent + len(samples), silent_clips + 1
-        at_full_scale = int(np.count_nonzero(np.abs(samples) >= FULL_SCALE))
-        clipped += at_full_scale
-        if at_full_scale > worst_clipped:
-            worst, worst_clipped = utterance, at_full_scale
+        lengths.append(len(samples))
+        quiet.append(np.sqrt(np.mean(np.square(samples, dtype=np.float64))) < 10 ** (SILENT_DBFS / 20))
+        at_full_scale.append(np.count_nonzero(np.abs(samples) >= FULL_SCALE))
+    total, silent, clipped = sum(lengths), int(np.dot(lengths, quiet)), int(sum(at_full_scale))
     if silent > SILENT_SHARE * total:
         raise InputError(
-            f"{selection.folder}: expected speech, found {silent / total:.0%} of it silent ({silent_clips} of "
+            f"{selection.folder}: expected speech, found {silent / total:.0%} of it silent ({sum(quiet)} of "
             f"{len(selection.utterances)} clips below {SILENT_DBFS:g} dBFS, root mean square), at most {SILENT_SHARE:.0%} is allowed; "
             f"record it louder, or take those clips out"
         )
     if clipped > CLIPPED_SHARE * total:
+        worst = selection.utterances[int(np.argmax(at_full_scale))].audio.name
         raise InputError(
-            f"{selection.folder}: expected unclipped speech, found {clipped / total:.2%} of the samples at full scale (most in "
-            f"{worst.audio.name}), at most {CLIPPED_SHARE:.1%} is allowed; record it at a lower level, or take clipped clips out"
+            f"{selection.folder}: expected unclipped speech, found {clipped / total:.2%} of the samples at full scale (most in {worst}), "
+            f"at most {CLIPPED_SHARE:.1%} is allowed; record it at a lower level, or take clipped clips out"
         )
 
 
@@ -151,13 +153,3 @@ def _check_disjoint(folder: Path, calibration: Sequence[Utterance], evaluation: 
                 f"{folder}: expected no speech of the evaluation set {place}, found {found} in both; take them out of the calibration "
                 f"set, or name another with --data"
             )
-
-
-def _check_rate(folder: Path, utterances: Iterable[Utterance], sample_rate: int) -> None:
-    """Raise InputError for recordings of a lower rate than the model's: resampled, they have nothing in the upper bands."""
-    low = [(clip.audio.name, rate) for clip in utterances if (rate := audio_rate(clip.audio)) < sample_rate]
-    if low:
-        raise InputError(
-            f"{folder}: expected recordings of {sample_rate} Hz or more, found {len(low)} below it (such as {low[0][0]}, {low[0][1]} Hz); "
-            f"take them out"
-        )

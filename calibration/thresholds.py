@@ -13,11 +13,6 @@ MAGNITUDES = 128  # magnitudes of an 8-bit number, 0 to 127
 Floats = npt.NDArray[np.float64]
 
 
-def absolute_max(histogram: Histogram) -> float:
-    """The largest magnitude: nothing is clipped."""
-    return histogram.absolute_max
-
-
 def percentile(histogram: Histogram, percent: float) -> float:
     """The magnitude that `percent` of the values do not exceed, linear within its bin."""
     counted = np.cumsum(histogram.counts)
@@ -80,7 +75,7 @@ def entropy(histogram: Histogram) -> float:
 
 METHODS: dict[str, Callable[[Histogram], float]] = {
     "entropy": entropy,
-    "max": absolute_max,
+    "max": lambda histogram: histogram.absolute_max,  # nothing is clipped
     "percentile_99.9": lambda histogram: percentile(histogram, 99.9),
     "percentile_99.99": lambda histogram: percentile(histogram, 99.99),
     "percentile_99.999": lambda histogram: percentile(histogram, 99.999),

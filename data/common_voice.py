@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import rich.progress
-from rich.console import Console
 from rich.progress import track
 
 from data.manifest import Utterance, words, write_manifest
@@ -66,7 +65,7 @@ def make_manifests(release: Path, lang: str, out: Path, selection: Selection) ->
         if size < 1:
             raise InputError(f"{name}: expected a size of at least 1 clip, found {size}")
     folder = _language_folder(release, lang, selection.table)
-    chosen = _choose(_read_table(folder / selection.table, lang, progress_console()), sizes, selection.seed)
+    chosen = _choose(_read_table(folder / selection.table, lang), sizes, selection.seed)
     utterances = {
         out / name / "common_voice" / f"manifest_{lang}.jsonl": [
             Utterance(audio, clip.sentence, round(audio_seconds(audio), 3), lang, clip.speaker)
@@ -94,10 +93,10 @@ def _language_folder(release: Path, lang: str, table: str) -> Path:
     raise InputError(f"{release}: expected {table} in it, in {lang}/ or in cv-corpus-*/{lang}/, found none")
 
 
-def _read_table(table: Path, lang: str, console: Console) -> list[_Clip]:
+def _read_table(table: Path, lang: str) -> list[_Clip]:
     try:
         with rich.progress.open(
-            table, "r", encoding="utf-8", newline="", description=table.name, console=console, transient=True
+            table, "r", encoding="utf-8", newline="", description=table.name, console=progress_console(), transient=True
         ) as file:
             rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
             missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]

@@ -67,11 +67,6 @@ class Architecture:
     """None where there is none, or none that this exporter implements."""
     norm_epsilon: float = 1e-5
 
-    @property
-    def query_scale(self) -> float:
-        """1 / sqrt(head width)."""
-        return float((self.width / self.heads) ** -0.5)
-
     def lookahead_frames(self, lookahead_ms: int) -> int:
         """Encoder frames of `lookahead_ms`; raises InputError for one that the checkpoint was not trained for."""
         if lookahead_ms not in self.lookaheads_ms:

@@ -40,6 +40,7 @@ class ConformerLayers:
     ) -> None:
         self.architecture, self.weights, self.graph = architecture, weights, graph
         self.frames, self.keys = frames, context + frames
+        self.query_scale = float((architecture.width / architecture.heads) ** -0.5)
 
     def add(self, layer: int, x: str, cached: LayerFrames, score_bias: str) -> tuple[str, LayerFrames]:
         """Layer number `layer` over x [T, D]: its output [T, D], and what the next steps need of the chunk's frames."""
@@ -121,8 +122,8 @@ class ConformerLayers:
         a = self.architecture
         weights = [self.weights[f"{attention}.linear_{key}.weight"] for key in "qkv"]
         query, _, value = (self.weights.get(f"{attention}.linear_{key}.bias", np.zeros(a.width)) for key in "qkv")
-        query = (query + self.weights[f"{attention}.pos_bias_u"].reshape(-1)) * a.query_scale
-        weight = np.concatenate([weights[0] * a.query_scale, *weights[1:]])
+        query = (query + self.weights[f"{attention}.pos_bias_u"].reshape(-1)) * self.query_scale
+        weight = np.concatenate([weights[0] * self.query_scale, *weights[1:]])
         return weight, np.concatenate([query, np.zeros(a.width), value])
 
     def score_biases(self, key_mask: str) -> list[str]:
@@ -136,7 +137,7 @@ class ConformerLayers:
         constants = []
         for layer in range(a.layers):
             u, v = (self.weights[f"encoder.layers.{layer}.self_attn.pos_bias_{key}"] for key in "uv")  # [H, D/H]
-            rows = np.einsum("hd,hnd->hn", (v - u) * a.query_scale, self.projected_positions(layer))
+            rows = np.einsum("hd,hnd->hn", (v - u) * self.query_scale, self.projected_positions(layer))
             constants.append(rows[:, columns].transpose(2, 1, 0))  # [keys, T, H]
         exists = g.one("Cast", [key_mask], "keys", to=onnx.TensorProto.BOOL)
         exists = g.reshape(exists, [1, self.keys, 1, 1, 1], "keys.shaped")

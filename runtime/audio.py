@@ -14,6 +14,11 @@ from .errors import InputError
 if TYPE_CHECKING:  # not needed where samples come from elsewhere, and imported where files are read
     from soundfile import SoundFile
 
+Samples = npt.NDArray[np.float32]
+"""Mono audio [n] in -1..1."""
+Pcm = npt.NDArray[np.int16]
+"""Mono audio [n] in 16-bit integers."""
+
 SAMPLE_RATE = 16_000  # Hz, the rate of every published streaming FastConformer
 RATES = (8_000, 192_000)  # Hz, the lowest and the highest that a file may have
 MAX_HOURS = 4.0  # 0.9 GB at 16 kHz
@@ -23,7 +28,7 @@ INT16_FULL_SCALE = 32768.0
 BLOCK_SAMPLES = 1 << 20  # of all channels, decoded at once
 
 
-def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> npt.NDArray[np.float32]:
+def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> Samples:
     """Decode a file (WAV, FLAC, OGG, MP3, ...), average its channels and resample it with soxr's HQ setting.
 
     Block by block: what is allocated follows from what the file holds, not from what its header states.
@@ -45,7 +50,7 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> 
     with _opened(path) as file:
         stated, rate, estimated = file.frames, file.samplerate, file.format == "MP3"
         resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
-        parts: list[npt.NDArray[np.float32]] = []
+        parts: list[Samples] = []
         held = broken = 0
         for samples in _mono_blocks(file):
             held += samples.size
@@ -62,7 +67,7 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> 
     return np.clip(resampled, -1.0, 1.0, out=resampled)
 
 
-def checked(samples: object) -> npt.NDArray[np.float32]:
+def checked(samples: object) -> Samples:
     """Mono samples [n] as FP32 in -1..1. Raises InputError for another type or shape than `push` takes, or values that are not finite."""
     if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
         found = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
@@ -91,12 +96,12 @@ def audio_rate(path: Path) -> int:
         return int(file.samplerate)
 
 
-def _mono_blocks(file: "SoundFile") -> Iterator[npt.NDArray[np.float32]]:
+def _mono_blocks(file: "SoundFile") -> Iterator[Samples]:
     """The channels' average, [n] a block."""
     frames = max(1, BLOCK_SAMPLES // file.channels)
     while len(block := file.read(frames, dtype="float32", always_2d=True)):  # [n, channels]
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is counted by who reads it
-            averaged: npt.NDArray[np.float32] = block.mean(axis=1)
+            averaged: Samples = block.mean(axis=1)
         yield averaged
 
 
@@ -127,9 +132,8 @@ def _opened(path: Path) -> Iterator["SoundFile"]:
         raise InputError(f"{path}: expected a file name in UTF-8; rename the file") from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name ending in .raw, which has no header
         raise InputError(f"{path}: not audio that libsndfile reads; convert it to WAV, FLAC, OGG or MP3") from error
-    file.seekable = lambda: (
-        False
-    )  # else soundfile seeks after each block, from which MP3 does not go on as it would have
+    # Else soundfile seeks after each block, from which MP3 does not go on as it would have.
+    file.seekable = lambda: False
     with file:
         if file.frames == 0:
             raise InputError(f"{path}: audio of zero length; drop the file")

@@ -5,18 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from .audio import checked
-from .echo import TAIL_MS, Cleaned, EchoCanceller, EchoGate
+from .audio import Pcm, Samples, checked
+from .echo import TAIL_MS, Cleaned, EchoCanceller, EchoGate, unechoed
 from .errors import InputError
 from .events import Event, Final
 from .recognizer import Stream
-from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_SAMPLES
-
-WINDOW_MS = 1000 * WINDOW_SAMPLES / SAMPLE_RATE
-
-Samples = npt.NDArray[np.float32]
+from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_MS, WINDOW_SAMPLES
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ class Conversation:
         self._tail = 0  # samples that may still hold echo
         self._listen()
 
-    def agent_speaks(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16] | None = None) -> None:
+    def agent_speaks(self, samples: Samples | Pcm | None = None) -> None:
         """The agent begins to speak, or goes on: `samples` [n] is what is played next, the echo's reference.
 
         An utterance that was not ended is forgotten. Raises InputError for bad samples, and for samples where the rules say no reference.
@@ -94,7 +89,7 @@ class Conversation:
                 self._stop()
                 self._stream.reset()
 
-    def push(self, samples: npt.NDArray[np.float32] | npt.NDArray[np.int16]) -> list[Event | BargeIn]:
+    def push(self, samples: Samples | Pcm) -> list[Event | BargeIn]:
         """Take the microphone's samples [n], as Stream.push does; return what became known.
 
         Raises InputError, and changes nothing, for bad samples; ClosedError once the stream is closed.
@@ -107,7 +102,7 @@ class Conversation:
                 heard = heard[len(piece) :]
                 cleaned = self._cleaned(piece)
                 self._received += len(piece)
-                events += self._watch(cleaned) if self._agent_speaks else self._stream.push(cleaned.samples)
+                events += self._watch(cleaned) if self._agent_speaks else self._stream.push(cleaned[0])
             return events
 
     def end_utterance(self, silence_ms: int = 0) -> Final:
@@ -127,7 +122,7 @@ class Conversation:
         self._voiced = 0  # windows, those without voice taken off
         self._confirming = False
         self._preroll: Samples = np.zeros(0, np.float32)
-        self._unseen = Cleaned(*(np.zeros(0, np.float32) for _ in range(2)))  # less than a window
+        self._unseen: Cleaned = np.zeros((2, 0), np.float32)  # less than a window
         self._stream.reset()
 
     def _stop(self) -> None:
@@ -139,47 +134,42 @@ class Conversation:
     def _undecided(self) -> int | None:
         """Samples until something is next decided, so that events do not depend on how audio is cut; None for as many as there are."""
         if self._agent_speaks:
-            return WINDOW_SAMPLES - len(self._unseen.samples) if self._canceller is None else self._canceller.wanting
+            return WINDOW_SAMPLES - self._unseen.shape[1] if self._canceller is None else self._canceller.wanting
         return self._tail if self._tail > 0 else None
 
     def _cleaned(self, heard: Samples) -> Cleaned:
         """The canceller runs while there may be echo; else audio is as it came."""
         if self._canceller is None or not (self._agent_speaks or self._tail > 0):
-            return Cleaned(heard, np.zeros_like(heard))
+            return unechoed(heard)
         cleaned = self._canceller.push(heard)
         if not self._agent_speaks:
             self._tail -= len(heard)
             if self._tail <= 0:
-                rest = self._canceller.flush()
-                cleaned += Cleaned(rest, np.zeros_like(rest))
+                cleaned = np.concatenate([cleaned, unechoed(self._canceller.flush())], axis=1)
         return cleaned
 
     def _watch(self, cleaned: Cleaned) -> list[Event | BargeIn]:
-        heard = cleaned.samples
+        heard = cleaned[0]
         self._preroll = np.concatenate([self._preroll, heard])[-SAMPLE_RATE * self._rules.preroll_ms // 1000 :]
-        self._unseen = self._unseen + cleaned
-        if len(self._unseen.samples) >= WINDOW_SAMPLES:
-            self._count(self._unseen[:WINDOW_SAMPLES])
-            self._unseen = self._unseen[WINDOW_SAMPLES:]
-        enough = self._voiced * WINDOW_MS >= self._rules.minimum_voiced_ms
+        self._unseen = np.concatenate([self._unseen, cleaned], axis=1)
+        if self._unseen.shape[1] >= WINDOW_SAMPLES:
+            window, self._unseen = np.split(self._unseen, [WINDOW_SAMPLES], axis=1)
+            (probability,) = self._vad.push(window[0])
+            voiced = probability >= THRESHOLD
+            explained = self._canceller is not None and self._gate.explains(window, voiced)
+            self._voiced = self._voiced + 1 if voiced and not explained else max(0, self._voiced - 1)
         if self._confirming:
             return self._confirm(heard)
-        if not enough:
+        if self._voiced * WINDOW_MS < self._rules.minimum_voiced_ms:
             return []
         if self._rules.confirming_token:
             self._confirming = True
             return self._confirm(self._preroll)
         return self._interrupted(self._stream.push(self._preroll))
 
-    def _count(self, window: Cleaned) -> None:
-        (probability,) = self._vad.push(window.samples)
-        voiced = probability >= THRESHOLD
-        explained = self._canceller is not None and self._gate.explains(window, voiced)
-        self._voiced = self._voiced + 1 if voiced and not explained else max(0, self._voiced - 1)
-
     def _confirm(self, samples: Samples) -> list[Event | BargeIn]:
         events = self._stream.push(samples)
-        if any(each.text for each in events):
+        if any(event.text for event in events):
             return self._interrupted(events)
         if self._voiced == 0:
             self._confirming = False

@@ -1,43 +1,28 @@
 """Echo of the agent's own voice: cancelled by Speex, and what is left of it told from a user by its level."""
 
 from collections import deque
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .errors import InputError, install
+from .audio import Samples
+from .errors import imported, install
 
-Samples = npt.NDArray[np.float32]
+Cleaned = Samples
+"""A piece of the microphone's audio [2, n]. First the echo subtracted, the rest as it was: Speex's damping of what is left would delay
+the detector. Then what was played meanwhile."""
 
 FRAME_MS = 20
 TAIL_MS = 256  # from the reference to the last of its echo: delay of the device and reverberation
 FULL_SCALE = 32767.0
 QUIET_DB = -60.0  # of full scale; a reference below it explains nothing
-FALL_DB, RISE_DB = (
-    0.3,
-    1.0,
-)  # per window of 32 ms: the leak falls as the canceller learns; a user cannot raise it
+# Per window of 32 ms: the leak falls as the canceller learns; a user cannot raise it.
+FALL_DB, RISE_DB = 0.3, 1.0
 
 
-@dataclass(frozen=True)
-class Cleaned:
-    """A piece of the microphone's audio, FP32 [n] each."""
-
-    samples: Samples
-    """The echo subtracted, the rest as it was: Speex's damping of what is left would delay the detector."""
-    reference: Samples
-    """What was played meanwhile."""
-
-    def __add__(self, later: "Cleaned") -> "Cleaned":
-        """This and what comes after it."""
-        pairs = ((getattr(self, each.name), getattr(later, each.name)) for each in fields(self))
-        return Cleaned(*map(np.concatenate, pairs))
-
-    def __getitem__(self, part: slice) -> "Cleaned":
-        """A part of both."""
-        return Cleaned(self.samples[part], self.reference[part])
+def unechoed(samples: Samples) -> Cleaned:
+    """Audio as it came while nothing was played."""
+    return np.stack([samples, np.zeros_like(samples)])
 
 
 class EchoCanceller:
@@ -49,7 +34,9 @@ class EchoCanceller:
         """Raises InputError where pyaec is missing or does not load."""
         self.frame = sample_rate * FRAME_MS // 1000
         taps = sample_rate * TAIL_MS // 1000
-        self._speex = _import_pyaec().Aec(self.frame, taps, sample_rate, False)
+        self._speex = imported("pyaec", "pyaec for the echo reference", install()).Aec(
+            self.frame, taps, sample_rate, False
+        )
         self._played: Samples = np.zeros(0, np.float32)
         self._heard: Samples = np.zeros(0, np.float32)
 
@@ -58,7 +45,7 @@ class EchoCanceller:
         self._played = np.concatenate([self._played, samples])
 
     def silence(self) -> None:
-        """What was to be played is not."""
+        """Forget what was to be played."""
         self._played = np.zeros(0, np.float32)
 
     def push(self, samples: Samples) -> Cleaned:
@@ -71,7 +58,7 @@ class EchoCanceller:
         reference = np.pad(reference, (0, whole - len(reference)))
         frames = zip(heard[:whole].reshape(-1, self.frame), reference.reshape(-1, self.frame), strict=True)
         cleaned = [self._speex.cancel_echo(_int16(mine), _int16(theirs)) for mine, theirs in frames]
-        return Cleaned(np.array(cleaned, np.float32).reshape(-1) / np.float32(FULL_SCALE), reference)
+        return np.stack([np.array(cleaned, np.float32).reshape(-1) / np.float32(FULL_SCALE), reference])
 
     @property
     def wanting(self) -> int:
@@ -89,15 +76,15 @@ class EchoGate:
 
     def __init__(self, margin_db: float) -> None:
         self._margin_db = margin_db
-        self._leak_db = (
-            0.0  # of the cleaned audio to the reference, at its highest; at first the echo is as loud as that
-        )
+        # Of the cleaned audio to the reference, at its highest; at first the echo is as loud as that.
+        self._leak_db = 0.0
         self._played_db: deque[float] = deque(maxlen=10)  # windows: the echo comes late, and lasts
 
     def explains(self, window: Cleaned, voiced: bool) -> bool:
         """Take the next window; `voiced` and unexplained, it is a user's and says nothing of the leak."""
-        self._played_db.append(_db(window.reference))
-        loudest, heard = max(self._played_db), _db(window.samples)
+        heard, played = map(_db, window)
+        self._played_db.append(played)
+        loudest = max(self._played_db)
         if loudest < QUIET_DB:
             return False
         explained = heard < loudest + self._leak_db + self._margin_db
@@ -112,11 +99,3 @@ def _db(samples: Samples) -> float:
 
 def _int16(samples: Samples) -> Any:  # noqa: ANN401 -- ctypes
     return (np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16).tolist()
-
-
-def _import_pyaec() -> Any:  # noqa: ANN401 -- a module without types
-    try:
-        import pyaec
-    except (ImportError, OSError, AttributeError) as error:  # AttributeError: its library did not load
-        raise InputError(f"expected pyaec for the echo reference, found {error!r}; {install()}") from error
-    return pyaec

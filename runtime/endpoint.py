@@ -4,13 +4,12 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from .errors import InputError
-from .vad import THRESHOLD, WINDOW_S, WINDOW_SAMPLES
+from .vad import THRESHOLD, WINDOW_MS, WINDOW_SAMPLES
 
 EndedBy = Literal["caller", "silence", "length", "no speech"]
 """The caller (push-to-talk), silence after speech, the longest utterance allowed, or silence where speech was awaited."""
 
 ONSET_WINDOWS = 3  # voiced in a row, so that a click is no speech
-WINDOW_MS = WINDOW_S * 1e3
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,9 @@ class EndpointRules:
     """From the utterance's start, without speech; then it ends with an empty final, so that state never grows old."""
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            if (value := getattr(self, each.name)) <= 0:
-                raise InputError(f"expected {each.name} above 0 ms, found {value}; the default is {each.default}")
+        for rule in fields(self):
+            if (value := getattr(self, rule.name)) <= 0:
+                raise InputError(f"expected {rule.name} above 0 ms, found {value}; the default is {rule.default}")
 
 
 class Endpointer:

@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -29,6 +30,14 @@ def install(extra: str = "") -> str:
     return f"install streaming-conformer[{extra}]" if extra else "install streaming-conformer again"
 
 
+def imported(module: str, what: str, remedy: str) -> Any:  # noqa: ANN401 -- a module without types
+    """Import an optional module; raises InputError, one line with `what` was expected, where it is missing or does not load."""
+    try:
+        return import_module(module)
+    except (ImportError, OSError, AttributeError) as error:  # the last two: a library that it needs did not load
+        raise InputError(f"expected {what}, found {error!r}; {remedy}") from error
+
+
 def what_is_wrong(error: "ValidationError") -> str:
     """The first thing wrong with a file's JSON, as `where: what`: one printable line, whatever the file holds."""
     first = error.errors(include_url=False, include_input=False)[0]
@@ -49,15 +58,10 @@ def exit_code(run: Callable[[], None]) -> int:
     """
     try:
         run()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {' '.join(str(error)[:400].split())}", file=sys.stderr)
-        return 2
-    except CudaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except (InputError, OSError, CudaError) as error:
+        line = " ".join(str(error)[:400].split()) if isinstance(error, OSError) else error
+        print(f"error: {line}", file=sys.stderr)
+        return 1 if isinstance(error, CudaError) else 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

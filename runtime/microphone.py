@@ -4,25 +4,24 @@ import queue
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from .errors import InputError, install
+from .audio import Samples
+from .errors import InputError, imported, install
 
 QUEUE_S = 10.0  # that recognition may fall behind before audio is dropped
 SILENT_DEVICE_S = 2.0  # without a callback the device is gone
 
 
-def microphone(sample_rate: int, frame: int, warn: Callable[[str], None]) -> Iterator[npt.NDArray[np.float32]]:
+def microphone(sample_rate: int, frame: int, warn: Callable[[str], None]) -> Iterator[Samples]:
     """Frames FP32 [frame] at `sample_rate` Hz of the default input, for ever; audio that is lost is told to `warn`, a line each time.
 
     Raises InputError where sounddevice, PortAudio or a device is missing, or the device stops.
     """
-    sounddevice = _import_sounddevice()
-    frames: queue.Queue[npt.NDArray[np.float32]] = queue.Queue(int(QUEUE_S * sample_rate / frame))
+    remedy = f"{install('mic')}, and `apt install libportaudio2` where PortAudio is missing"
+    sounddevice = imported("sounddevice", "sounddevice and PortAudio", remedy)
+    frames: queue.Queue[Samples] = queue.Queue(int(QUEUE_S * sample_rate / frame))
     overflows: queue.SimpleQueue[str] = queue.SimpleQueue()
 
-    def take(samples: npt.NDArray[np.float32], count: int, time: object, status: Any) -> None:  # noqa: ANN401, ARG001
+    def take(samples: Samples, count: int, time: object, status: Any) -> None:  # noqa: ANN401, ARG001
         if status.input_overflow:
             overflows.put("the device's buffer ran over, some audio before this was lost")
         try:
@@ -48,14 +47,3 @@ def microphone(sample_rate: int, frame: int, warn: Callable[[str], None]) -> Ite
         raise InputError(
             f"expected audio from the microphone, found none for {SILENT_DEVICE_S:g} s; check the device"
         ) from None
-
-
-def _import_sounddevice() -> Any:  # noqa: ANN401 -- a module without types
-    try:
-        import sounddevice
-    except (ImportError, OSError) as error:  # OSError: PortAudio's library is missing
-        raise InputError(
-            f"expected sounddevice and PortAudio, found {error!r}; {install('mic')}, and "
-            f"`apt install libportaudio2` where PortAudio is missing"
-        ) from error
-    return sounddevice

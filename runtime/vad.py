@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .audio import Samples
 from .backends.onnxruntime import open_session
 
 SAMPLE_RATE = 16_000  # Hz, the only rate of this model
 WINDOW_SAMPLES = 512  # 32 ms
 WINDOW_S = WINDOW_SAMPLES / SAMPLE_RATE
+WINDOW_MS = WINDOW_S * 1e3
 CONTEXT_SAMPLES = 64  # of the window before, in front of each window
 STATE_SHAPE = (2, 1, 128)
 THRESHOLD = 0.5  # speech probability from which a window is voiced; the package's default
@@ -30,22 +31,21 @@ class Vad:
 
     def reset(self) -> None:
         """Forget the audio: equal to a new one."""
-        self._state: npt.NDArray[np.float32] = np.zeros(STATE_SHAPE, np.float32)
+        self._state: Samples = np.zeros(STATE_SHAPE, np.float32)
         # The context, then the samples of the next window that are there.
-        self._audio: npt.NDArray[np.float32] = np.zeros(CONTEXT_SAMPLES, np.float32)
+        self._audio: Samples = np.zeros(CONTEXT_SAMPLES, np.float32)
 
-    def push(self, samples: npt.NDArray[np.float32]) -> list[float]:
+    def push(self, samples: Samples) -> list[float]:
         """Take FP32 samples [n] in -1..1 at 16 kHz, any n; return the speech probability of each window that they filled."""
         audio = np.concatenate([self._audio, samples])
         probabilities = []
-        start = 0
-        while len(audio) - start >= CONTEXT_SAMPLES + WINDOW_SAMPLES:
-            window = audio[None, start : start + CONTEXT_SAMPLES + WINDOW_SAMPLES]  # [1, 576]
+        while len(audio) >= CONTEXT_SAMPLES + WINDOW_SAMPLES:
+            window = audio[None, : CONTEXT_SAMPLES + WINDOW_SAMPLES]  # [1, 576]
             feeds = {"input": window, "state": self._state, "sr": np.array(SAMPLE_RATE, np.int64)}
             probability, self._state = self._session.run(None, feeds)  # [1, 1], [2, 1, 128]
             probabilities.append(float(probability[0, 0]))
-            start += WINDOW_SAMPLES
-        self._audio = audio[start:].copy()
+            audio = audio[WINDOW_SAMPLES:]
+        self._audio = audio.copy()
         return probabilities
 
 

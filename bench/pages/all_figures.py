@@ -1,33 +1,32 @@
 """bench/results/README.md: every figure of the published result files, in tables."""
 
 from collections.abc import Sequence
+from itertools import chain, starmap
+from operator import attrgetter
 from pathlib import Path
 
-from bench.figures import Column, model_label
-from bench.pages.ablation_plots import plot_paths
-from bench.pages.bargein_tables import bargein_tables
-from bench.pages.combinations import COMBINATION, combinations, is_ablation
-from bench.pages.int8_tables import accuracy_tables
-from bench.pages.markdown import LABELS, MeasuredRow, engine_label, labelled, markdown, where_label
-from bench.pages.tables import (
+from bench.figures import Column
+from bench.pages.combinations import COSTS, DECIDING, TIMES, combinations, is_ablation
+from bench.pages.plots import ablation_plots
+from bench.pages.report_tables import accuracy_tables, bargein_tables
+from bench.pages.result_tables import (
     ENDPOINTS,
     FINAL,
     FIRST_PARTIAL,
     MEMORY,
-    PACES,
+    PACE,
     SPEECH,
     STEPS,
     STREAMS,
     WATERFALL,
-    Table,
     streams_sentence,
-    table,
     waterfall_cells,
 )
-from bench.results import EndpointRow, OnSpeech, ResultFile, SpeechRow, StepRow, StreamsRow, read_results
+from bench.pages.tables import LABELS, Labelled, Table, labelled, markdown, rows_of, table
+from bench.results import EndpointRow, ResultFile, SpeechRow, StepRow, StreamsRow, read_results
 from bench.speech.bargein import BargeInFile
 from bench.step.int8_accuracy import AccuracyReport
-from bench.step.variants import ladder_rows
+from bench.step.ladder import ladder_rows
 
 INTRODUCTION = """# All figures
 
@@ -36,36 +35,36 @@ every figure and each utterance's transcript. What was not measured is a dash. R
 error rates hold, their times and memory are no result. [RESULTS.md](../../RESULTS.md) has what matters of it."""
 
 LM = Column("Language model", lambda row: row.lm or "none")
-PACE = Column("Pace", lambda row: PACES[row.pace])
+LM = Column("Language model", lambda row: row.lm or "none")
 
 
 def all_figures(folder: Path) -> str:
     """Return the page of a folder's result files. Raises InputError for a broken one."""
     found = read_results(folder)
     results = list(found.values())
-    measured = [(row, result.provenance) for result in results for row in result.rows if _is_shown(row)]
-    ended = [(row, provenance) for row, provenance in measured if isinstance(row, EndpointRow)]
-    streams = [result for result in results if any(map(_is_shown, result.rows_of(StreamsRow)))]
+
+    ended = [text for text in rows_of(results, EndpointRow) if _is_shown(text.row)]
+    speech, steps, streams = (
+        [measured for measured in rows_of(results, kind) if _is_shown(measured.row)]
+        for kind in (SpeechRow, StepRow, StreamsRow)
+    )
+    ladder = [Labelled(row, file.provenance) for file in results for pair in ladder_rows(file) for row in pair]
     sections = {
-        "Speech": labelled(
-            (SPEECH[0], PACE, LM, *SPEECH[1:-1], FIRST_PARTIAL, FINAL, MEMORY), _of_kind(measured, SpeechRow)
-        ),
-        "Endpoints": labelled((LM, *ENDPOINTS), ended),
-        "From speech onset to the first text": _waterfalls(ended),
-        "The step alone": labelled(STEPS, _of_kind(measured, StepRow)),
-        "Streams at once, a thread each": "\n\n".join(
-            [labelled(STREAMS, _of_kind(measured, StreamsRow)), *map(_streams, streams)] if streams else []
-        ),
-        "The ladder": _ladder(results),
+        "Speech": [labelled((SPEECH[0], PACE, LM, *SPEECH[1:-1], FIRST_PARTIAL, FINAL, MEMORY), speech)],
+        "Endpoints": [labelled((LM, *ENDPOINTS), ended)],
+        "From speech onset to the first text": [_waterfalls(ended)],
+        "The step alone": [labelled(STEPS, steps)],
+        "Streams at once, a thread each": [labelled(STREAMS, streams), *map(_streams, results)],
+        "The ladder": [labelled((Column("Rung", attrgetter("rung")), *STEPS), ladder)],
         "The ablation": _ablations({name: result for name, result in found.items() if is_ablation(result)}),
-        "INT8 against FP32 on calibration speech": "\n\n".join(
+        "INT8 against FP32 on calibration speech": chain.from_iterable(
             map(_accuracy, read_results(folder, AccuracyReport).values())
         ),
-        "Left out": _left_out(found),
-        "Barge-in": "\n\n".join(map(_bargein, read_results(folder, BargeInFile).values())),
+        "Left out": starmap(_left_out, found.items()),
+        "Barge-in": chain.from_iterable(map(_bargein, read_results(folder, BargeInFile).values())),
     }
-    parts = [f"## {title}\n\n{text}" for title, text in sections.items() if text]
-    return "\n\n".join([INTRODUCTION, *parts]) + "\n"
+    written = {title: "\n\n".join(filter(None, parts)) for title, parts in sections.items()}
+    return "\n\n".join([INTRODUCTION, *(f"## {title}\n\n{text}" for title, text in written.items() if text)]) + "\n"
 
 
 def _is_shown(row: object) -> bool:
@@ -73,69 +72,46 @@ def _is_shown(row: object) -> bool:
     return (getattr(row, "limit", None), getattr(row, "combination", None), getattr(row, "rung", None)) == (None,) * 3
 
 
-def _of_kind(measured: Sequence[MeasuredRow], kind: type[OnSpeech | StepRow]) -> list[MeasuredRow]:
-    return [(row, provenance) for row, provenance in measured if isinstance(row, kind)]
-
-
-def _waterfalls(ended: Sequence[tuple[EndpointRow, object]]) -> str:
+def _waterfalls(ended: Sequence[Labelled[EndpointRow]]) -> str:
+    labels = table("", (*LABELS, LM.of("row"), Column("Data", attrgetter("row.data"))), ended)
     rows = [
-        [*(label(row, provenance) for label in LABELS.values()), row.lm or "none", row.data, *cells]  # type: ignore[arg-type]
-        for row, provenance in ended
-        for cells in waterfall_cells(row)
+        [*left, *stage] for left, text in zip(labels.rows, ended, strict=True) for stage in waterfall_cells(text.row)
     ]
-    return markdown(Table("", [*LABELS, "Language model", "Data", *WATERFALL], rows)) if rows else ""
+    return markdown(Table("", [*labels.columns, *WATERFALL], rows)) if rows else ""
 
 
 def _streams(result: ResultFile) -> str:
     rows = result.rows_of(StreamsRow)
-    return f"- {', '.join(label(rows[0], result.provenance) for label in LABELS.values())}: {streams_sentence(rows)}"
-
-
-def _ladder(results: Sequence[ResultFile]) -> str:
-    rung = Column("Rung", lambda row: row.rung)
-    rows = [(row, result.provenance) for result in results for pair in ladder_rows(result) for row in pair]
-    return labelled((rung, *STEPS), rows)
-
-
-def _ablations(ablations: dict[str, ResultFile]) -> str:
-    if not ablations:
+    if not any(map(_is_shown, rows)):
         return ""
-    rows, images = [], []
-    columns = [shown for name, shown in COMBINATION.items() if name != "name"]
-    for name, result in ablations.items():
-        compared = combinations(result)
-        cells = table("", columns, compared).rows
-        for each, right in zip(compared, cells, strict=True):
-            engine = engine_label(each.row, result.provenance, graph=False)
-            rows.append(
-                [model_label(each.row), each.precision, engine, where_label(each.row, result.provenance), *right]
-            )
-        images += [f"![{path.stem}]({path.name})" for path in plot_paths(Path(f"{name}.json"), result)]
-    shown = Table("", [*LABELS, *(each.title for each in columns)], rows)
-    return "\n\n".join([markdown(shown), *images])
+    labels = ", ".join(label.cell(Labelled(rows[0], result.provenance)) for label in LABELS)
+    return f"- {labels}: {streams_sentence(rows)}"
 
 
-def _left_out(found: dict[str, ResultFile]) -> str:
+def _ablations(ablations: dict[str, ResultFile]) -> list[str]:
+    compared = list(chain.from_iterable(map(combinations, ablations.values())))
+    plots = [f"{name}-{plot.name}" for name, result in ablations.items() for plot in ablation_plots(result)]
+    shown = markdown(table("", (*LABELS, *DECIDING, *COSTS, *TIMES), compared)) if compared else ""
+    return [shown, *(f"![{plot}]({plot}.svg)" for plot in plots)]
+
+
+def _left_out(name: str, result: ResultFile) -> str:
     """Return what a ladder or an ablation of whole data sets did not measure, and why."""
-    return "\n\n".join(
-        f"{name}:\n" + "\n".join(f"- {what}: {reason}" for what, reason in result.left_out.items())
-        for name, result in found.items()
-        if result.left_out and (is_ablation(result) or not combinations(result))
-    )
+    lines = [f"- {what}: {reason}" for what, reason in result.left_out.items()]
+    return "\n".join([f"{name}:", *lines]) if lines and (is_ablation(result) or not combinations(result)) else ""
 
 
-def _accuracy(report: AccuracyReport) -> str:
-    tables = [f"{shown.title}:\n\n{markdown(shown)}" for shown in accuracy_tables(report)]
-    return "\n\n".join([f"{report.model}, {report.lookahead_ms} ms, onnxruntime-cpu.", *tables])
+def _accuracy(report: AccuracyReport) -> list[str]:
+    return [f"{report.model}, {report.lookahead_ms} ms, onnxruntime-cpu.", *map(_titled, accuracy_tables(report))]
 
 
-def _bargein(result: BargeInFile) -> str:
-    token = ", a confirming token" if result.rules["confirming_token"] else ""
-    title = f"{result.model}, {result.lookahead_ms} ms, {result.precision} on {result.backend}{token}:"
-    everything, by_level = bargein_tables(result)
+def _bargein(result: BargeInFile) -> list[str]:
     note = (
         "Without the reference an alarm by the echo up to 200 ms before the onset passes for a detection. "
         "Stale: partials from before the cut. Leaks: transcripts that differ from a fresh stream's."
     )
-    scenes = f"Scenes: {result.definitions['scenes']}. {note}"
-    return "\n\n".join([title, markdown(everything), f"{by_level.title}:", markdown(by_level), scenes])
+    return [*map(_titled, bargein_tables(result)), f"Scenes: {result.definitions['scenes']}. {note}"]
+
+
+def _titled(shown: Table) -> str:
+    return f"{shown.title}:\n\n{markdown(shown)}"

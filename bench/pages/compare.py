@@ -1,7 +1,7 @@
 """`python -m bench compare`: two result files side by side, and what differs between them beyond noise."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
@@ -11,16 +11,7 @@ from rich.console import Console
 from bench.figures import CHECK, FIGURES, data_label, figure_name, graph_label
 from bench.pages.tables import Table
 from bench.pages.terminal import print_table
-from bench.results import (
-    ResultFile,
-    Row,
-    SpeechRow,
-    StepRow,
-    UtteranceRecord,
-    pairs_of,
-    read_result,
-    records_of,
-)
+from bench.results import ResultFile, Row, SpeechRow, UtteranceRecord, pairs_of, read_result, records_of
 from bench.score.bootstrap import RESAMPLES, Difference, Interval, label, paired_difference, percentile_interval
 from bench.summary import together
 from runtime.errors import InputError
@@ -64,11 +55,6 @@ class Change:
     interval: Interval | None
     """Of B less A; None: of a figure that is no percentile over clips, or of too few."""
 
-    @property
-    def beyond_noise(self) -> bool | None:
-        """Whether the interval leaves out no change; None without one."""
-        return None if self.interval is None else _leaves_out_zero(self.interval)
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -78,7 +64,7 @@ class Comparison:
     """What it is of, as the tables call it."""
     difference: Difference | None
     """Of B's WER from A's; None where one of them has none."""
-    figures: dict[str, Change] = field(default_factory=dict)
+    figures: dict[str, Change]
     """By key of COMPARED, those that both have."""
 
 
@@ -94,11 +80,10 @@ def compare(a: ResultFile, b: ResultFile) -> list[Comparison]:
         raise InputError("expected two result files of the same data sets and modes, found nothing that both measured")
     # The ablation has a row for all data sets together.
     spoken = [pair for pair in common if pair[0].mode == "utterance" and pair[0].combination is None]
-    sides = ([row for pair in spoken for row in pair[side : side + 1] if isinstance(row, SpeechRow)] for side in (0, 1))
-    both = (
-        together(rows, [record for row in rows for record in records_of(result.utterances, row)])
-        for rows, result in zip(sides, (a, b), strict=True)
-    )
+    both = []
+    for side, result in zip(zip(*spoken, strict=True), (a, b), strict=False):
+        rows = [row for row in side if isinstance(row, SpeechRow)]
+        both.append(together(rows, [record for row in rows for record in records_of(result.utterances, row)]))
     common += zip(*both, strict=True)
     return [
         _compared(row, other, records_of(a.utterances, row), records_of(b.utterances, other)) for row, other in common
@@ -106,17 +91,16 @@ def compare(a: ResultFile, b: ResultFile) -> list[Comparison]:
 
 
 def _compared(row: Row, other: Row, left: Sequence[UtteranceRecord], right: Sequence[UtteranceRecord]) -> Comparison:
-    scored = all(getattr(each, "wer", None) is not None for each in (row, other))
+    scored = None not in (getattr(row, "wer", None), getattr(other, "wer", None))
     pairs = pairs_of(left, right) if scored or (left and right) else []
     figures = {}
     for key in COMPARED:
         value, other_value = getattr(row, key, None), getattr(other, key, None)
-        of_a_clip = OF_A_CLIP.get(figure_name(key)) if pairs else None
-        interval = None
-        if of_a_clip:
-            clips, other_clips = ([of_a_clip(pair[side]) for pair in pairs] for side in (0, 1))
-            interval = percentile_interval(clips, other_clips, float(key.rpartition("_p")[2]))
         if value is not None and other_value is not None:
+            interval = None
+            if pairs and (of_a_clip := OF_A_CLIP.get(figure_name(key))):
+                clips, other_clips = (list(map(of_a_clip, side)) for side in zip(*pairs, strict=True))
+                interval = percentile_interval(clips, other_clips, float(key.rpartition("_p")[2]))
             figures[key] = Change(value, other_value, interval)
     return Comparison(_name(row), paired_difference(pairs) if scored else None, figures)
 
@@ -132,7 +116,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> None:  # noq
             print_table(shown, console)
     if any(change.interval for comparison in compared for change in comparison.figures.values()):
         console.print(NOISE, highlight=False)
-    if any(row.functional_check for row in (*a.rows, *b.rows)):
+    if a.functional_check or b.functional_check:
         console.print(CHECK, style="bold yellow")
 
 
@@ -165,21 +149,20 @@ def _answer(interval: Interval | None, better: str | None) -> str:
     """Return whether a change is beyond noise and, where one direction is better, which it is."""
     if interval is None:
         return "-"
-    if not _leaves_out_zero(interval):
+    if not beyond_noise(interval):
         return "no"
     lower = interval[1] < 0
-    return "yes" if better is None else "yes, better" if lower == (better == "lower") else "yes, worse"
+    return "yes" if not better else "yes, better" if lower == (better == "lower") else "yes, worse"
 
 
 def _by_kind(result: ResultFile) -> dict[tuple[object, ...], Row]:
     """Return the rows by what they have in common with those of another file, whose model, precision or machine may be another."""
     rows: dict[tuple[object, ...], Row] = {}
     for row in result.rows:
-        rung = getattr(row, "rung", None)
-        of_one_run = () if rung is None and row.combination is None else (row.precision, row.cuda_graph)
-        pace = row.pace if isinstance(row, StepRow) else None
-        limit, streams = getattr(row, "limit", None), getattr(row, "streams", None)
-        kind = (row.data, row.mode, limit, streams, pace, rung, row.combination, *of_one_run)
+        keys = ["data", "mode", "limit", "streams", "rung", "combination"]
+        keys += ["pace"] if row.mode == "steps" else []
+        keys += ["precision", "cuda_graph"] if getattr(row, "rung", None) or row.combination else []
+        kind = tuple(getattr(row, key, None) for key in keys)
         if kind in rows:
             raise InputError(
                 f"expected one row of {_name(row)} in a result file, found two; compare files of one run each"
@@ -188,9 +171,9 @@ def _by_kind(result: ResultFile) -> dict[tuple[object, ...], Row]:
     return rows
 
 
-def _leaves_out_zero(interval: Interval) -> bool:
-    low, high = interval
-    return low > 0 or high < 0
+def beyond_noise(interval: Interval | None) -> bool | None:
+    """Return whether a change's interval leaves out no change; None without one."""
+    return None if interval is None else interval[0] > 0 or interval[1] < 0
 
 
 def _name(row: Row) -> str:

@@ -1,9 +1,12 @@
-"""SVG of a plot, drawn by matplotlib: the same figures give the same bytes. And the parts that several plots have."""
+"""A plot as SVG, for a file or within an HTML page: the same figures give the same bytes. And the parts that several plots have."""
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from runtime.errors import InputError
 
@@ -11,69 +14,142 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+COLOURS = ("#5c6370", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6000")
+VARIABLES = {
+    "#1b2028": "--ink",
+    "#dfe3e8": "--line",
+    "#3f66b5": "--accent",
+    "#8f5400": "--substitution",
+    "#b3261e": "--deletion",
+    "#00695c": "--insertion",
+}
+"""Colour of a file -> its name in the style of an HTML page, where a reader may have chosen a dark one."""
+INK, LINE, ACCENT, *ERRORS = VARIABLES
 STYLE = {
-    "svg.hashsalt": "ablation",  # or ids in the file are random
+    "svg.hashsalt": "plot",  # or ids in the file are random
     "svg.fonttype": "none",  # text stays text: a fifth of the bytes, and it can be searched
-    "font.size": 11,
-    "axes.titlesize": 11,
+    "font.size": 10,
+    "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": True,
-    "grid.color": "#e4e4e4",
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "ytick.left": False,
+    "errorbar.capsize": 3,
+    "grid.color": LINE,
     "legend.frameon": False,
+    "legend.fontsize": 9,
     "figure.facecolor": "white",
+    "figure.titlesize": 10,
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # a data set's name may hold a dollar
 }
-COLOURS = ("#5c6370", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6000")
-DARK = "#303030"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+WIDTH_IN = 7.0
+"""Half as wide as an HTML page, in inches."""
+LINE_IN = 0.2
+"""Height of a line of the title, in inches."""
+NARROW = 0.05  # of the longest bar: a shorter part has no room for its figure
 
 
-def svg(draw: Callable[["Figure"], str]) -> str:
-    """What `draw` puts on an empty figure, below the title that it returns. Raises InputError where matplotlib is missing."""
-    text = drawn(lambda figure: figure.suptitle(draw(figure), fontsize=10), STYLE)
-    return "".join(f"{each.rstrip()}\n" for each in text.splitlines())
+@dataclass(frozen=True)
+class Plot:
+    """What is drawn, and what is said of it."""
 
+    name: str
+    """Of its file."""
+    title: str
+    note: str
+    """What its marks mean and what was measured, in lines."""
+    draw: Callable[["Figure"], object]
+    """Draws on an empty figure."""
+    height_in: float
+    """Without the title, in inches."""
+    width_in: float = WIDTH_IN
 
-def drawn(draw: Callable[["Figure"], object], style: Mapping[str, object]) -> str:
-    """The SVG of what `draw` puts on a figure of this style (matplotlib's keys). Raises InputError where matplotlib is missing."""
-    try:
-        import matplotlib as mpl  # heavy, and a machine that only measures may lack it
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("expected matplotlib for plots, found none; draw them where `make setup` was run") from error
-    with mpl.rc_context():
-        mpl.rcdefaults()  # whatever the user's own settings are
-        mpl.rcParams.update(style)
-        figure = Figure()
-        draw(figure)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return text.getvalue()
+    def svg(self) -> str:
+        """Return the text of its file, with title and note above. Raises InputError where matplotlib is missing."""
+        return re.sub(r"[ \t]+$", "", self._drawn(f"{self.title}\n{self.note}"), flags=re.MULTILINE)
+
+    def inline(self) -> str:
+        """Return an element of an HTML page: as wide as its place there, its ids in no other plot, its colours the page's."""
+        drawing = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", self._drawn(), flags=re.DOTALL)
+        opening = rf'<svg role="img" aria-label="{self.title}" \1>'
+        drawing = re.sub(r'.*?<svg[^>]*(viewBox="[^"]*")[^>]*>', opening, drawing, count=1, flags=re.DOTALL)
+        drawing = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{self.name}-", drawing)
+        for colour, variable in VARIABLES.items():
+            drawing = drawing.replace(colour, f"var({variable})")
+        return drawing
+
+    def _drawn(self, above: str = "") -> str:
+        try:
+            import matplotlib as mpl  # heavy, and a machine that only measures may lack it
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise InputError(
+                "expected matplotlib for plots, found none; draw them where `make setup` was run"
+            ) from error
+        with mpl.rc_context():
+            mpl.rcdefaults()  # whatever the user's own settings are
+            mpl.rcParams.update(STYLE | {"savefig.transparent": not above})
+            figure = Figure((self.width_in, self.height_in + LINE_IN * len(above.splitlines())))
+            self.draw(figure)
+            if above:
+                figure.suptitle(above)
+            text = io.StringIO()
+            figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        return text.getvalue()
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar to the median, with a whisker to a high percentile."""
+    """A bar to the median in ms, with a whisker to a high percentile."""
 
     name: str
     p50: float
     high: float
-    colour: str
+    colour: str = ACCENT
     opacity: float = 1.0
 
 
-def draw_bars(axes: "Axes", bars: Sequence[Bar], digits: int, ink: str = DARK) -> None:
-    """Draw bars from top to bottom in ms, each with its two figures beside it."""
-    for level, bar in enumerate(bars):
-        axes.barh(level, bar.p50, color=bar.colour, alpha=bar.opacity, height=0.7)
-        axes.errorbar([bar.p50], [level], xerr=[[0.0], [bar.high - bar.p50]], color=ink, capsize=3, linewidth=1)
-        write_beside(axes, bar.high, level, f"{bar.p50:.{digits}f} / {bar.high:.{digits}f}")
-    axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
+def bar_plot(name: str, title: str, note: str, bars: Sequence[Bar], *, digits: int) -> Plot:
+    """Return a plot of bars from top to bottom, each with its two figures beside it."""
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        for level, bar in enumerate(bars):
+            axes.barh(level, bar.p50, color=bar.colour, alpha=bar.opacity, height=0.7)
+            axes.errorbar([bar.p50], [level], xerr=[[0.0], [bar.high - bar.p50]], color=INK, linewidth=1)
+            write_beside(axes, bar.high, level, f"{bar.p50:.{digits}f} / {bar.high:.{digits}f}")
+        axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.25, y=0.03)
+        axes.set_xlabel("ms")
+
+    lines = max(bar.name.count("\n") + 1 for bar in bars)
+    return Plot(name, title, note, draw, 0.6 + (0.15 + LINE_IN * lines) * len(bars))
+
+
+def draw_stacks(figure: "Figure", names: Sequence[str], parts: Mapping[str, Sequence[float]]) -> "Axes":
+    """Draw a bar per name, from top to bottom, of parts one after the other."""
+    axes = figure.add_subplot()
+    left = np.zeros(len(names))
+    longest = float(np.sum(list(parts.values()), axis=0).max())
+    for colour, (part, values) in zip(COLOURS, parts.items(), strict=False):
+        bars = axes.barh(names, values, left=left, height=0.6, color=colour, label=part)
+        shown = [f"{value:.0f}" if value > NARROW * longest else "" for value in values]
+        axes.bar_label(bars, shown, label_type="center", color="white", fontsize=9)
+        left += values
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.margins(x=0.15, y=0.03)
+    axes.margins(x=0.15)
+    draw_legend(figure)
+    return axes
 
 
 def write_beside(axes: "Axes", x: float, y: float, text: str) -> None:
@@ -86,4 +162,4 @@ def draw_legend(figure: "Figure", columns: int = 3) -> None:
     named = {
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(named.values(), named, loc="outside lower center", ncols=columns, fontsize=9)
+    figure.legend(named.values(), named, loc="outside lower center", ncols=columns)

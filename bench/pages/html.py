@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import tyro
 from rich.console import Console
 
 from bench.figures import CHECK, data_label
-from bench.pages.html_plots import Plot, error_plot, latency_plot, step_plot, waterfall_plot
-from bench.pages.tables import result_tables
+from bench.pages.drawing import WIDTH_IN
+from bench.pages.plots import report_plots
+from bench.pages.result_tables import result_tables
 from bench.partials import changes
-from bench.results import AnyRow, ResultFile, UtteranceRecord, read_result, read_results
+from bench.results import ResultFile, UtteranceRecord, read_result, read_results
 from bench.score.words import Alignment, aligned
 from runtime.errors import InputError
 from runtime.files import written_whole
@@ -19,6 +21,8 @@ from runtime.files import written_whole
 FOLDERS = (Path("build/results"), Path("bench/results"))
 """Where the newest result is looked for."""
 TEMPLATE = Path(__file__).with_name("report.html")
+KIND = attrgetter("data", "mode", "combination")
+"""What an utterance and its row share."""
 STEP_S = 0.1
 """Step of the slider through a clip's partials, in seconds."""
 
@@ -96,34 +100,32 @@ def page(name: str, result: ResultFile) -> str:
     if not result.utterances:
         raise InputError(f"{name}: expected a result with transcripts, found none; `make results` shows its figures")
     groups = list(_groups(result))
+    clips = {group.title: [clip.alignment for clip in group.transcripts if clip.alignment] for group in groups}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         name=name,
         result=result,
-        check=CHECK if any(row.functional_check for row in result.rows) else None,
+        check=CHECK if result.functional_check else None,
         tables=list(result_tables(result)),
-        plots=_plots(result, groups),
+        plots=report_plots(result, clips),
+        half_in=WIDTH_IN,
         groups=groups,
         step_s=STEP_S,
     )
 
 
 def _groups(result: ResultFile) -> Iterator[Group]:
-    rows = {_kind(row): row for row in result.rows}
-    for kind in dict.fromkeys(map(_kind, result.utterances)):
-        records = [record for record in result.utterances if _kind(record) == kind]
+    rows = {KIND(row): row for row in result.rows}
+    for kind in dict.fromkeys(map(KIND, result.utterances)):
+        records = [record for record in result.utterances if KIND(record) == kind]
         if kind not in rows:
             raise InputError(f"expected a row of {records[0].data}, {records[0].mode}, found none; measure again")
         row = rows[kind]
         wer = getattr(row, "wer", None)
         transcripts = [_transcript(record, scored=wer is not None) for record in records]
-        transcripts.sort(key=lambda each: each.alignment.wer if each.alignment else 0.0, reverse=True)
+        transcripts.sort(key=lambda clip: clip.alignment.wer if clip.alignment else 0.0, reverse=True)
         title = data_label(row) if row.combination is None else f"{row.combination}: {data_label(row)}"
         yield Group(title, wer, transcripts)
-
-
-def _kind(of: AnyRow | UtteranceRecord) -> tuple[str, str, str | None]:
-    return of.data, of.mode, of.combination
 
 
 def _transcript(record: UtteranceRecord, *, scored: bool) -> Transcript:
@@ -131,11 +133,3 @@ def _transcript(record: UtteranceRecord, *, scored: bool) -> Transcript:
     texts = changes([*record.partials, (final_s, record.hypothesis)]) if record.partials else []
     end_s = round(STEP_S * (int(final_s / STEP_S) + 1), 1)
     return Transcript(record, aligned(record) if scored else None, texts, end_s)
-
-
-def _plots(result: ResultFile, groups: list[Group]) -> list[Plot]:
-    clips = {
-        group.title: [each.alignment for each in group.transcripts if each.alignment is not None] for group in groups
-    }
-    made = (waterfall_plot(result.rows), latency_plot(result.rows), step_plot(result.rows), error_plot(clips))
-    return [plot for plot in made if plot is not None]

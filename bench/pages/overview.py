@@ -1,13 +1,13 @@
 """RESULTS.md's main table: one row a configuration, its data sets side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from bench.figures import column, model_label, on_cpu, precision_label, shown
-from bench.pages.markdown import engine_label, markdown
-from bench.pages.tables import FINAL, FIRST_PARTIAL, Table
-from bench.results import SEVERAL, Provenance, ResultFile, SpeechRow, StepRow, records_of
+from bench.figures import Column, column, shown
+from bench.pages.result_tables import FINAL, FIRST_PARTIAL
+from bench.pages.tables import PRECISION, Labelled, markdown, table
+from bench.results import SEVERAL, ResultFile, Row, SpeechRow, StepRow, records_of
 from bench.summary import together
 
 NO_RESULT = "none: error rate only, on a CPU"
@@ -22,36 +22,60 @@ RUN = attrgetter("combination", "mode", "lm", "precision", "calibration", "decod
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """A model in one precision on one engine, as one result file has it."""
+class Configuration(Labelled[SpeechRow | StepRow]):
+    """A model in one precision on one engine, as one result file has it: all data sets together, or the steps at the pace of speech."""
 
     rows: Sequence[SpeechRow | StepRow]
     """Of its data sets, or of its paces."""
-    whole: SpeechRow | StepRow
-    """All data sets together, or the steps at the pace of speech."""
-    provenance: Provenance
 
     @property
-    def on_cpu(self) -> bool:
-        """Whether it is a functional reference."""
-        return on_cpu(self.whole, self.provenance)
+    def lm(self) -> str:
+        """The language model's name; empty without one."""
+        return getattr(self.row, "lm", None) or ""
 
     @property
-    def recognises(self) -> tuple[object, ...]:
+    def engine(self) -> str:
+        """What ran the model, and how it was fed."""
+        paced = ", real time" if self.row.pace == "realtime" else ""
+        return super().engine + {"offline": ", whole clips", "steps": ", steps"}.get(self.row.mode, paced)
+
+    @property
+    def timed(self) -> Row | None:
+        """The row whose times are shown."""
+        return None if self.on_cpu else self.row
+
+    @property
+    def recognises(self) -> tuple[str, int, str, str]:
         """What its error rate is of, whatever it ran on."""
-        row = self.whole
-        return row.model, row.lookahead_ms, row.decoder, getattr(row, "lm", None)
+        return self.row.model, self.row.lookahead_ms, self.lm, self.row.decoder
 
 
 def overview(results: Sequence[ResultFile]) -> str:
     """Return the table: all measured on a GPU; of a CPU NeMo's own error rates, and what no row of a GPU recognises with."""
     found = [configuration for result in results for configuration in configurations(result)]
-    by_gpu = {each.recognises for each in found if not each.on_cpu}
-    kept = sorted((each for each in found if _is_shown(each, by_gpu)), key=_place)
-    data = list(dict.fromkeys(row.data for each in kept for row in each.rows if isinstance(row, SpeechRow)))
-    wer = f"WER %{': ' if data else ''}{' / '.join(data)}"
-    titles = ["Model", "Precision", "Engine", wer, *(each.title for each in TIMED), "GPU"]
-    return markdown(Table("", titles, [_cells(each, data) for each in kept]))
+    by_gpu = {configuration.recognises for configuration in found if not configuration.on_cpu}
+    kept = sorted(
+        (configuration for configuration in found if _is_shown(configuration, by_gpu)),
+        # Trained weights first, a GPU's rows before a CPU's.
+        key=lambda shown: (shown.row.weights != "trained", shown.recognises[:2], shown.on_cpu, shown.recognises),
+    )
+    data = list(
+        dict.fromkeys(row.data for configuration in kept for row in configuration.rows if isinstance(row, SpeechRow))
+    )
+
+    def error_rates(configuration: Configuration) -> str:
+        rates = {row.data: getattr(row, "wer", None) for row in configuration.rows}
+        return shown([rates.get(name) for name in data], 2)
+
+    columns = (
+        Column("Model", lambda configuration: ", ".join(filter(None, (configuration.model, configuration.lm)))),
+        PRECISION,
+        Column("Engine", attrgetter("engine")),
+        Column(f"WER %{': ' if data else ''}{' / '.join(data)}", error_rates),
+        *(figure.of("timed") for figure in TIMED),
+        Column("GPU", lambda configuration: NO_RESULT if configuration.on_cpu else configuration.where),
+    )
+    return markdown(table("", columns, kept))
 
 
 def configurations(result: ResultFile) -> list[Configuration]:
@@ -65,37 +89,14 @@ def configurations(result: ResultFile) -> list[Configuration]:
     for run in dict.fromkeys(map(RUN, speech)):
         rows = [row for row in speech if RUN(row) == run]
         records = [record for row in rows for record in records_of(result.utterances, row)]
-        found.append(Configuration(rows, (together(rows, records) or rows)[0], result.provenance))
+        found.append(Configuration((together(rows, records) or rows)[0], result.provenance, rows))
     steps = [row for row in result.rows_of(StepRow) if (row.combination, row.rung) == (None, None)]
     if steps:
-        whole = next((row for row in steps if row.pace == "realtime"), steps[0])
-        found.append(Configuration(steps, whole, result.provenance))
+        paced = next((row for row in steps if row.pace == "realtime"), steps[0])
+        found.append(Configuration(paced, result.provenance, steps))
     return found
 
 
-def _is_shown(each: Configuration, by_gpu: set[tuple[object, ...]]) -> bool:
-    row = each.whole
-    return not each.on_cpu or (isinstance(row, SpeechRow) and (row.mode == "offline" or each.recognises not in by_gpu))
-
-
-def _place(each: Configuration) -> tuple[object, ...]:
-    """Return the sort key: trained weights first, a GPU's rows before a CPU's."""
-    row = each.whole
-    return row.weights != "trained", row.model, row.lookahead_ms, each.on_cpu, getattr(row, "lm", "") or "", row.decoder
-
-
-def _cells(each: Configuration, data: Sequence[str]) -> list[str]:
-    row = each.whole
-    lm = getattr(row, "lm", None)
-    how = {"offline": ", whole clips", "steps": ", steps"}.get(
-        row.mode, ", real time" if row.pace == "realtime" else ""
-    )
-    wer = {own.data: own.wer for own in each.rows if isinstance(own, SpeechRow)}
-    return [
-        f"{model_label(row)}{f', {lm}' if lm else ''}",
-        precision_label(row),
-        f"{engine_label(row, each.provenance)}{how}",
-        shown([wer.get(name) for name in data], 2),
-        *(["-"] * len(TIMED) if each.on_cpu else [timed.cell(row) for timed in TIMED]),
-        NO_RESULT if each.on_cpu else each.provenance.gpu or "",
-    ]
+def _is_shown(configuration: Configuration, by_gpu: Container[object]) -> bool:
+    mode, known = configuration.row.mode, configuration.recognises in by_gpu
+    return not configuration.on_cpu or mode == "offline" or (mode != "steps" and not known)

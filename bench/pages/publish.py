@@ -10,13 +10,11 @@ from rich.console import Console
 
 from bench.pages import results_page
 from bench.pages.plots import Inspection
+from bench.pages.report_tables import TABLES
 from bench.results import Report, ResultFile, read_result
-from bench.speech.bargein import BargeInFile
-from bench.step.int8_accuracy import AccuracyReport
-from bench.step.projection import Projection
 from runtime.files import written_whole
 
-KINDS: tuple[type[Report], ...] = (ResultFile, BargeInFile, AccuracyReport, Projection, Inspection)
+KINDS: list[type[Report]] = [*TABLES, Inspection]
 """Told apart by the folder that they lie in."""
 
 
@@ -30,9 +28,8 @@ class Options(results_page.Options):
 
 def run(options: Options, argv: Sequence[str], console: Console) -> None:
     """Copy the file into the folder of published results and refresh the pages. Raises InputError for a file that is no result."""
-    kind = next(
-        (each for each in KINDS if each.folder and each.folder == options.result.absolute().parent.name), ResultFile
-    )
+    folder = options.result.absolute().parent.name
+    kind = next((kind for kind in KINDS if kind.folder == folder), ResultFile)
     read_result(options.result, kind)
     published = options.results / kind.folder / options.result.name
     with written_whole(published) as temporary:

@@ -1,32 +1,36 @@
 """RESULTS.md's tables between two markers, the page of all figures, and the plots: made from the published result files."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from rich.console import Console
 
-from bench.figures import model_label, shown
-from bench.pages.ablation_plots import plots
+from bench.figures import shown
 from bench.pages.all_figures import all_figures
-from bench.pages.combinations import COMBINATION, combinations, is_ablation
-from bench.pages.markdown import engine_label, markdown, where_label
+from bench.pages.combinations import COSTS, DECIDING, combinations, is_ablation
+from bench.pages.drawing import Plot
 from bench.pages.overview import NOTE, overview
-from bench.pages.plots import page_plots
-from bench.pages.projection_tables import BOUNDS, projected
-from bench.pages.tables import Table, table
+from bench.pages.plots import ablation_plots, page_plots
+from bench.pages.report_tables import PROJECTED
+from bench.pages.tables import MODEL, PRECISION, Labelled, Table, joined, markdown, table
 from bench.results import ResultFile, read_results
+from bench.step.ladder import ladder_rows
 from bench.step.projection import LABEL, Projection
-from bench.step.variants import ladder_rows
 from runtime.errors import InputError
 from runtime.files import written_whole
 
 START = "<!-- results:start -->"
 END = "<!-- results:end -->"
+BOUNDS = (
+    "Low: the bytes at the best bandwidth. High: nothing fused or overlapped, the clock throttled, the measured cost of every "
+    "kernel on top. `bench/results/projections/*.json` list the assumptions and their sources."
+)
 ALL_FIGURES = "README.md"
 """The page of all figures, among the result files."""
-ABLATION = ("wer", "change", "graph", "plain", "memory", "plan", "build")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +70,12 @@ def texts(page: Path, folder: Path) -> dict[Path, str]:
     found = read_results(folder)
     results = list(found.values())
     drawn = page_plots(folder, results)
-    projections = list(read_results(folder, Projection).values())
     link = os.path.relpath(folder, page.parent)
-    tables = _tables(results, projections, [path.name for path in drawn], link)
-    made = {page: f"{before}{START}\n{tables}\n{END}{after}", folder / ALL_FIGURES: all_figures(folder)} | drawn
+    tables = _tables(results, list(read_results(folder, Projection).values()), drawn, link)
+    made = {page: f"{before}{START}\n{tables}\n{END}{after}", folder / ALL_FIGURES: all_figures(folder)}
+    made |= {folder / "plots" / f"{plot.name}.svg": plot.svg() for plot in drawn}
     for name, result in found.items():
-        made |= plots(folder / f"{name}.json", result)
+        made |= {folder / f"{name}-{plot.name}.svg": plot.svg() for plot in ablation_plots(result)}
     return made
 
 
@@ -86,9 +90,9 @@ def _around(page: Path) -> tuple[str, str]:
     return before, after
 
 
-def _tables(results: Sequence[ResultFile], projections: Sequence[Projection], drawn: Sequence[str], link: str) -> str:
+def _tables(results: Sequence[ResultFile], projections: Sequence[Projection], drawn: Sequence[Plot], link: str) -> str:
     """Return the page's tables in Markdown; `link`: the folder of the result files as the page sees it."""
-    images = [f"![{Path(name).stem}]({link}/plots/{name})" for name in drawn]
+    images = [f"![{plot.name}]({link}/plots/{plot.name}.svg)" for plot in drawn]
     pairs = [[*images[place : place + 2], ""][:2] for place in range(0, len(images), 2)]
     parts = [
         overview(results),
@@ -96,8 +100,8 @@ def _tables(results: Sequence[ResultFile], projections: Sequence[Projection], dr
         _ablation([result for result in results if is_ablation(result) and result.provenance.gpu]),
         _ladder([result for result in results if ladder_rows(result)]),
         *(
-            f"**{gpu} ({LABEL})**\n\n{markdown(projected([each for each in projections if each.gpu == gpu]))}\n\n{BOUNDS}"
-            for gpu in sorted({projection.gpu for projection in projections})
+            f"**{gpu} ({LABEL})**\n\n{markdown(table('', PROJECTED, of_gpu))}\n\n{BOUNDS}"
+            for gpu, of_gpu in groupby(sorted(projections, key=attrgetter("gpu")), attrgetter("gpu"))
         ),
         markdown(Table("", pairs[0], pairs[1:])) if pairs else "",
         f"All figures, with endpoints, barge-in and what was left out: [{link}/{ALL_FIGURES}]({link}/{ALL_FIGURES}).",
@@ -107,20 +111,15 @@ def _tables(results: Sequence[ResultFile], projections: Sequence[Projection], dr
 
 def _ablation(results: Sequence[ResultFile]) -> str:
     measured = sorted(
-        ((each, result.provenance) for result in results for each in combinations(result)),
-        key=lambda measured: measured[0].bundle,
+        (combination for result in results for combination in combinations(result)),
+        key=attrgetter("row.model", "row.lookahead_ms"),
     )
     if not measured:
         return ""
-    engines = _joined(
-        f"{engine_label(each.row, provenance, graph=False)} on {where_label(each.row, provenance)}"
-        for each, provenance in measured
-    )
-    data = _joined(each.speech.data for each, _ in measured if each.speech is not None)
-    compared = table("", [COMBINATION[name] for name in ABLATION], [each for each, _ in measured])
-    labels = [[model_label(each.row), each.precision] for each, _ in measured]
-    rows = [[*left, *right] for left, right in zip(labels, compared.rows, strict=True)]
-    return f"**Ablation**, {engines}; WER over {data}:\n\n{markdown(Table('', ['Model', 'Precision', *compared.columns], rows))}"
+    engines = joined(f"{combination.engine} on {combination.where}" for combination in measured)
+    data = joined(combination.speech.data for combination in measured if combination.speech is not None)
+    shown = markdown(table("", (MODEL, PRECISION, *DECIDING, *COSTS), measured))
+    return f"**Ablation**, {engines}; WER over {data}:\n\n{shown}"
 
 
 def _ladder(results: Sequence[ResultFile]) -> str:
@@ -132,19 +131,15 @@ def _ladder(results: Sequence[ResultFile]) -> str:
     for result in results:
         # A ladder's NeMo has random weights, whatever the bundle's are.
         fast = [row for row, _ in ladder_rows(result)]
-        own = min(fast, key=lambda row: row.backend == "torch")
-        wheres.append(where_label(own, result.provenance))
-        columns[f"{model_label(own)}: p50 (times the runtime's)"] = {
+        own = Labelled(min(fast, key=lambda row: row.backend == "torch"), result.provenance)
+        wheres.append(own.where)
+        columns[f"{own.model}: p50 (times the runtime's)"] = {
             (row.rung or "", row.precision): f"{shown([row.step_ms_p50], 2)} ({shown([row.times_runtime], 1)})"
             for row in fast
         }
     rungs = dict.fromkeys(rung for cells in columns.values() for rung in cells)
     rows = [[*rung, *(cells.get(rung, "-") for cells in columns.values())] for rung in rungs]
-    commits = _joined((result.provenance.commit or "no commit")[:7] for result in results)
+    commits = joined((result.provenance.commit or "no commit")[:7] for result in results)
     title = "**From NeMo's encoder to the runtime**, step ms back to back"
-    measured = f"{_joined(wheres)}, at commit {commits}; NeMo's has random weights"
+    measured = f"{joined(wheres)}, at commit {commits}; NeMo's has random weights"
     return f"{title}, {measured}:\n\n{markdown(Table('', ['Rung', 'Precision', *columns], rows))}"
-
-
-def _joined(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(names))

@@ -1,77 +1,14 @@
-"""The tables of result files as text: what stands in which column, whatever then prints them."""
+"""Tables as text, whatever then prints them, and what they say of each row: its model and precision, and what computed it where."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
 
-from bench.figures import Column, column, data_label, memory_label, shown
-from bench.pages.combinations import COMBINATION, combinations
-from bench.results import EndpointRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
+from bench.figures import Column, graph_label
+from bench.results import Provenance, ResultFile, Row
 
-PACES = {"fast": "back to back", "realtime": "real time", None: "-"}
-DATA = Column("Data", data_label)
-MEMORY = Column("Peak\nMB", memory_label)
-STEP = column("step_ms", "p50", "p95", "p99")
-DECODING = column("decode_ms", "p50", "p95")
-FIRST_PARTIAL = column("first_partial_onset_ms", "p50", "p95")
-FINAL = column("final_ms", "p50", "p95", title="Final")
-SPEECH_END = column("final_speech_end_ms", "p50", "p95")
-
-SPEECH = (
-    DATA,
-    column("wer"),
-    column("cer"),
-    column("rtf", "p50", "p95"),
-    STEP,
-    DECODING,
-    column("churn", title="Churn"),
-    MEMORY,
-)
-LATENCIES = (
-    DATA,
-    column("first_partial_ms", "p50", "p95"),
-    FIRST_PARTIAL,
-    column("final_ms", "p50", "p95"),
-    SPEECH_END,
-)
-ENDPOINTS = (
-    DATA,
-    Column("Ends found /\nlate / early / missed", lambda row: shown([row.found, row.late, row.early, row.missed], 0)),
-    column("wer"),
-    column("wer_clips"),
-    column("end_decision_ms", "p50", "p95"),
-    column("final_ms", "p50", "p95", title="Decision to final"),
-    SPEECH_END,
-    FIRST_PARTIAL,
-    column("first_correct_onset_ms", "p50", "p95", title="First correct word"),
-)
-STREAMS = (
-    Column("Streams", lambda row: str(row.streams)),
-    column("chunk_ms", "p50", "p95", "p99"),
-    STEP,
-    FINAL,
-    Column("Late chunks", lambda row: f"{row.late_chunks} of {row.chunks}"),
-    column("backlog_ms", "max"),
-    Column("Texts that differ", lambda row: f"{row.differing} of {row.clips}"),
-    column("cpu_cores"),
-    MEMORY,
-    Column(
-        "Bound", lambda row: f"{row.slo_ms:g} ms {'met' if row.slo_met else 'given up' if row.given_up else 'missed'}"
-    ),
-)
-STEPS = (
-    Column("Pace", lambda row: PACES[row.pace]),
-    STEP,
-    column("floor_ms"),
-    column("launches_per_step"),
-    column("further_turns_per_step"),
-    column("times_runtime"),
-    column("peak_gpu_memory_mb"),
-    column("plan_mb"),
-    column("first_result_s"),
-)
-WATERFALL = ("Stage", "Mean ms", "p50 ms", "p95 ms")
+_Row_co = TypeVar("_Row_co", bound=Row, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -89,6 +26,58 @@ class Table:
         return Table(self.title, [self.columns[place] for place in kept], rows)
 
 
+@dataclass(frozen=True)
+class Labelled(Generic[_Row_co]):
+    """A row, or several of which it has what they share, and where it was measured."""
+
+    row: _Row_co
+    provenance: Provenance
+
+    @property
+    def model(self) -> str:
+        """Model, look-ahead, what decodes it if not greedy CTC, and whether its weights are random."""
+        decoder = "" if self.row.decoder == "ctc" else ", RNN-T"
+        weights = "" if self.row.weights == "trained" else ", random weights"
+        return f"{self.row.model}, {self.row.lookahead_ms} ms{decoder}{weights}"
+
+    @property
+    def precision(self) -> str:
+        """Precision, and the method of INT8's thresholds."""
+        return f"{self.row.precision} {self.row.calibration or ''}".rstrip()
+
+    @property
+    def software(self) -> str:
+        """What ran the model."""
+        tensorrt = f"TensorRT {self.provenance.tensorrt}"
+        return {"tensorrt": tensorrt, "torch": "NeMo in PyTorch"}.get(self.row.backend, self.row.backend)
+
+    @property
+    def engine(self) -> str:
+        """What ran the model, and whether in a CUDA graph."""
+        return self.software + graph_label(self.row)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it was measured without a GPU: its error rate holds, its times and memory are no result."""
+        return self.row.functional_check or self.provenance.gpu is None
+
+    @property
+    def where(self) -> str:
+        """The GPU, or the CPU where none computed."""
+        return self.provenance.cpu if self.on_cpu else self.provenance.gpu or ""
+
+
+MODEL = Column("Model", attrgetter("model"))
+PRECISION = Column("Precision", attrgetter("precision"))
+LABELS = (MODEL, PRECISION, Column("Engine", attrgetter("engine")), Column("GPU or CPU", attrgetter("where")))
+"""Columns of what is labelled."""
+
+
+def rows_of(results: Iterable[ResultFile], kind: type[_Row_co]) -> list[Labelled[_Row_co]]:
+    """Return the rows of one kind in several files."""
+    return [Labelled(row, result.provenance) for result in results for row in result.rows_of(kind)]
+
+
 def table(title: str, columns: Sequence[Column], rows: Iterable[Any]) -> Table:
     """Return the table of these rows, each column with its cell."""
     return Table(
@@ -96,48 +85,18 @@ def table(title: str, columns: Sequence[Column], rows: Iterable[Any]) -> Table:
     )
 
 
-def result_tables(result: ResultFile) -> Iterator[Table]:
-    """Yield a result file's tables: rows of one model and engine together, less the columns that none of them has."""
-    if compared := combinations(result):
-        yield table("Combinations", tuple(COMBINATION.values()), compared).measured()
-        return
-    for kind, columns in ((SpeechRow, SPEECH), (EndpointRow, SPEECH), (StreamsRow, STREAMS), (StepRow, STEPS)):
-        for title, group in groupby(result.rows_of(kind), key=_title):
-            rows = list(group)
-            yield table(title, columns, rows).measured()
-            timed = [row for row in rows if isinstance(row, SpeechRow) and row.final_ms_p50 is not None]
-            if timed:
-                yield table("Latency", LATENCIES, timed).measured()
-    if ended := result.rows_of(EndpointRow):
-        yield table("Endpoints", ENDPOINTS, ended).measured()
-    for row in ended:
-        if row.waterfall:
-            yield Table(f"{row.data}: ms from onset to first text", list(WATERFALL), waterfall_cells(row))
+def markdown(shown: Table) -> str:
+    """Return a table in Markdown, without its title."""
+    titles = [" ".join(title.split()) for title in shown.columns]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *shown.rows))
 
 
-def waterfall_cells(row: EndpointRow) -> list[list[str]]:
-    """Return a row of text for each stage: its name, then mean, p50 and p95 in ms."""
-    return [
-        [stage.removesuffix("_ms"), *(f"{values[key]:.1f}" for key in ("mean", "p50", "p95"))]
-        for stage, values in (row.waterfall or {}).items()
-    ]
+def labelled(columns: Sequence[Column], measured: Sequence[Labelled[Row]]) -> str:
+    """Return a table in Markdown: labels, then their rows' columns but those that no row has a figure for; empty without rows."""
+    shown = table("", [*LABELS, *(column.of("row") for column in columns)], measured)
+    return markdown(shown.measured()) if measured else ""
 
 
-def streams_sentence(rows: Sequence[StreamsRow]) -> str:
-    """Return what the rows of one run say of the bound; they end with the first number of streams that misses it."""
-    most = max((row.streams for row in rows if row.slo_met), default=None)
-    bound = f"{rows[0].slo_ms:g} ms at p95"
-    if most is None:
-        return f"Not even {rows[0].streams} met {bound}."
-    if rows[-1].slo_met:
-        return f"{most} met {bound}: the most that were tried."
-    return f"{most} met {bound}, {rows[-1].streams} did not."
-
-
-def _title(row: Row) -> str:
-    model = f"{row.model} ({row.weights}), look-ahead {row.lookahead_ms} ms"
-    lm = getattr(row, "lm", None)
-    frames = getattr(row, "frame_ms", None)
-    what = f"{row.decoder}{f' with {lm}' if lm else ''}, {row.precision} on {row.backend}"
-    rung = getattr(row, "rung", None)
-    return f"{model}\n{what}{f', {frames} ms frames, pace {row.pace}' if frames else ''}{f', {rung}' if rung else ''}"
+def joined(names: Iterable[str]) -> str:
+    """Return these names, each once."""
+    return ", ".join(dict.fromkeys(names))

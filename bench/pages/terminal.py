@@ -6,21 +6,15 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from bench.figures import CHECK
-from bench.pages.ablation_plots import write_plots
-from bench.pages.bargein_tables import bargein_tables
-from bench.pages.combinations import COMBINATION, combinations
-from bench.pages.int8_tables import accuracy_tables
-from bench.pages.projection_tables import projection_notes, projection_table
-from bench.pages.tables import Table, result_tables, streams_sentence, table
-from bench.results import ResultFile, StreamsRow
+from bench.pages.plots import ablation_plots
+from bench.pages.report_tables import TABLES, projection_notes
+from bench.pages.result_tables import streams_sentence
+from bench.pages.tables import Table
+from bench.results import Report, ResultFile, StreamsRow
 from bench.session import Written
-from bench.speech.bargein import BargeInFile
-from bench.step.int8_accuracy import AccuracyReport
 from bench.step.projection import Projection
 from runtime.errors import InputError
-
-DECIDING = ("name", "wer", "change", "graph", "plain", "plan")
-"""Columns of combinations that there is room for."""
+from runtime.files import written_whole
 
 
 def print_written(written: Written, console: Console) -> None:
@@ -30,19 +24,12 @@ def print_written(written: Written, console: Console) -> None:
         SystemExit: code 1 with a line for each bound that was missed.
     """
     result, notes = written.result, list(written.notes)
+    print_result(result, console)
     if isinstance(result, ResultFile):
-        print_result(result, console)
         notes += [f"not measured: {what}: {reason}" for what, reason in result.left_out.items()]
         notes += _drawn(written.path, result)
     elif isinstance(result, Projection):
-        print_table(projection_table(result), console)
         notes += projection_notes(result)
-    elif isinstance(result, BargeInFile):
-        print_table(bargein_tables(result)[0], console)
-        notes += [CHECK] if result.functional_check else []
-    elif isinstance(result, AccuracyReport):
-        for shown in accuracy_tables(result):
-            print_table(shown, console)
     for note in notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     console.print(f"wrote {written.path}", highlight=False, soft_wrap=True)
@@ -50,16 +37,13 @@ def print_written(written: Written, console: Console) -> None:
         raise SystemExit("\n".join(written.missed))  # they go to stderr, with code 1
 
 
-def print_result(result: ResultFile, console: Console) -> None:
-    """Print a result file's tables; say where they are no result."""
-    if compared := combinations(result):
-        print_table(table("", [COMBINATION[name] for name in DECIDING], compared), console)
-    else:
-        for each in result_tables(result):
-            print_table(each, console)
-    if streams := result.rows_of(StreamsRow):
+def print_result(result: Report, console: Console) -> None:
+    """Print a file's tables; say where they are no result."""
+    for shown in TABLES[type(result)](result):
+        print_table(shown, console)
+    if isinstance(result, ResultFile) and (streams := result.rows_of(StreamsRow)):
         console.print(f"Streams: {streams_sentence(streams)}", highlight=False)
-    if any(row.functional_check for row in result.rows):
+    if getattr(result, "functional_check", False):
         console.print(CHECK, style="bold yellow")
 
 
@@ -74,7 +58,12 @@ def print_table(shown: Table, console: Console) -> None:
 
 
 def _drawn(path: Path, result: ResultFile) -> list[str]:
+    """Write an ablation's plots beside its result file at `path`; return what is said of them."""
     try:
-        return [f"wrote {plot}" for plot in write_plots(path, result)]
+        drawn = {path.with_name(f"{path.stem}-{plot.name}.svg"): plot.svg() for plot in ablation_plots(result)}
+        for plot, text in drawn.items():
+            with written_whole(plot) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     except InputError as error:  # the figures stand without them
         return [f"no plots: {error}"]
+    return [f"wrote {plot}" for plot in drawn]

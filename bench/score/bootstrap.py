@@ -46,7 +46,8 @@ def paired_difference(pairs: Sequence[tuple[Recognised, Recognised]]) -> Differe
     Raises:
         InputError: no pairs, or a reference without words, as no bench measures on.
     """
-    counts = np.array([(*_counted(left), _counted(right)[0]) for left, right in pairs], np.int64).reshape(-1, 3)
+    both = [(aligned(left), aligned(right)) for left, right in pairs]
+    counts = np.array([(left.errors, left.words, right.errors) for left, right in both], np.int64).reshape(-1, 3)
     errors_a, words, errors_b = counts.T
     if not len(pairs) or not words.all():
         silent = next((left.reference for (left, _), each in zip(pairs, words, strict=True) if not each), None)
@@ -80,12 +81,6 @@ def label(points: float | None, low: float | None, high: float | None) -> str:
 
 def _signed(points: float) -> str:
     return f"{round(points, 2) + 0.0:+.2f}"  # + 0.0: no negative zero
-
-
-def _counted(text: Recognised) -> tuple[int, int]:
-    """Word errors, and words of the reference."""
-    found = aligned(text)
-    return found.errors, found.words
 
 
 def _interval(more: npt.NDArray[np.int64], words: npt.NDArray[np.int64]) -> Interval:

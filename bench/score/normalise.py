@@ -11,7 +11,6 @@ References with digits have no single spoken form: they are left out, and counte
 """
 
 import unicodedata
-from dataclasses import dataclass, field
 
 from runtime.errors import InputError
 
@@ -23,20 +22,10 @@ DEFINITION = (
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u201b\u02bc\u02b9\u2032\u00b4\u0060\uff07", "'"))
 
 
-@dataclass(frozen=True)
-class Language:
-    """What the normaliser keeps and rewrites in one language."""
-
-    letters: frozenset[str]
-    words: dict[str, str] = field(default_factory=dict)  # abbreviation -> as spoken
-
-
-LANGUAGES = {
-    "en": Language(
-        frozenset("abcdefghijklmnopqrstuvwxyz"), {"mr": "mister", "mrs": "missus", "dr": "doctor", "st": "saint"}
-    ),
-    "de": Language(frozenset("abcdefghijklmnopqrstuvwxyzäöüß")),
-}
+LANGUAGES = {"en": frozenset("abcdefghijklmnopqrstuvwxyz"), "de": frozenset("abcdefghijklmnopqrstuvwxyzäöüß")}
+"""Language code -> letters that stay."""
+_SPOKEN = {"en": {"mr": "mister", "mrs": "missus", "dr": "doctor", "st": "saint"}}
+"""Language code -> abbreviation -> as spoken."""
 
 
 def check_language(lang: str) -> str:
@@ -48,11 +37,11 @@ def check_language(lang: str) -> str:
 
 def normalise(text: str, lang: str) -> str:
     """Normalise a transcript as the module says. `lang` is a key of LANGUAGES."""
-    language = LANGUAGES[lang]
+    letters, spoken = LANGUAGES[lang], _SPOKEN.get(lang, {})
     lowered = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower()
-    kept = "".join(_kept(character, language.letters) for character in lowered)
+    kept = "".join(_kept(character, letters) for character in lowered)
     words = (word.strip("'") for word in kept.split())
-    return " ".join(language.words.get(word, word) for word in words if word)
+    return " ".join(spoken.get(word, word) for word in words if word)
 
 
 def scorable(text: str, lang: str) -> bool:

@@ -1,7 +1,6 @@
 """Error rates over a corpus (all errors over all reference words or characters), churn, percentiles."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import jiwer
@@ -10,47 +9,29 @@ import numpy as np
 from bench.score.normalise import normalise
 
 
-@dataclass(frozen=True)
-class ErrorRates:
-    """Errors in percent; None where there is nothing to score."""
+def error_rates(references: Sequence[str], hypotheses: Sequence[str], lang: str) -> dict[str, float | None]:
+    """Return wer and cer, whose characters are spaces too, of transcripts in pairs, normalised here: in percent, None for no pairs.
 
-    wer: float | None
-    cer: float | None
-    """Spaces count as characters."""
-
-
-@dataclass(frozen=True)
-class Percentiles:
-    """Of a set of values, linear between ranks, in the values' unit; None where there are none."""
-
-    p50: float | None
-    p95: float | None
-    p99: float | None
-
-
-def error_rates(references: Sequence[str], hypotheses: Sequence[str], lang: str) -> ErrorRates:
-    """Return WER and CER of transcripts in pairs, both normalised here. An empty hypothesis is all deletions.
+    An empty hypothesis is all deletions.
 
     Raises:
         ValueError: the two differ in length, or a reference is empty once normalised (`normalise.scorable`).
     """
     if not references and not hypotheses:
-        return ErrorRates(None, None)
+        return {"wer": None, "cer": None}
     expected = [normalise(text, lang) for text in references]
     found = [normalise(text, lang) for text in hypotheses]
     if not all(expected):
         raise ValueError("a reference is empty once normalised")
-    return ErrorRates(
-        wer=100 * jiwer.process_words(expected, found).wer, cer=100 * jiwer.process_characters(expected, found).cer
-    )
+    wer, cer = jiwer.process_words(expected, found).wer, jiwer.process_characters(expected, found).cer
+    return {"wer": 100 * wer, "cer": 100 * cer}
 
 
-def percentiles(values: Iterable[float | None]) -> Percentiles:
-    """Return p50, p95 and p99 of the values that are there."""
+def percentiles(values: Iterable[float | None]) -> dict[str, float | None]:
+    """Return p50, p95 and p99 of the values that are there, linear between ranks; None where there are none."""
     present = [value for value in values if value is not None]
-    if not present:
-        return Percentiles(None, None, None)
-    return Percentiles(*(float(value) for value in np.percentile(present, [50, 95, 99])))
+    found = np.percentile(present, [50, 95, 99]).tolist() if present else [None] * 3
+    return dict(zip(("p50", "p95", "p99"), found, strict=True))
 
 
 def retracted(before: str, after: str) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import jiwer
@@ -58,12 +59,6 @@ class Options(FileOptions):
     """Of the scenes."""
     confirming_token: bool = False
     """Whether recognition must have found a token, too."""
-
-    def speech(self) -> SpeechOptions:
-        """Return how speech is recognised here: greedily."""
-        return SpeechOptions(
-            bundle=self.bundle, backend=self.backend, lm="none", eval=self.eval, lang=self.lang, out=self.out
-        )
 
 
 class Outcome(Record):
@@ -129,7 +124,10 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     """Measure and write the result file. Raises InputError for bad options, data or bundle; nothing is written then."""
     if options.each < 1:
         raise InputError(f"--each: expected at least 1 scene, found {options.each}")
-    with opened(options.speech(), argv, console) as session:
+    greedy = SpeechOptions(
+        bundle=options.bundle, backend=options.backend, lm="none", eval=options.eval, lang=options.lang
+    )
+    with opened(greedy, argv, console) as session:
         recognizer, bundle = session.recognizer, session.recognizer.bundle
         confirmed = "-token" if options.confirming_token else ""
         name = f"bargein-{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-{session.options.chosen_backend}{confirmed}"
@@ -249,13 +247,13 @@ def _lost(expected: str, found: str) -> tuple[int, int, bool]:
 def rows(outcomes: Sequence[Outcome]) -> list[BargeInRow]:
     """Return rows by reference and attenuation: of all levels, then of each."""
     found = []
-    for reference in (True, False):
-        for attenuation_db in drawn.ATTENUATIONS_DB:
-            of = [scene for scene in outcomes if (scene.reference, scene.attenuation_db) == (reference, attenuation_db)]
-            found.append(row_of(of, reference, attenuation_db, None))
-            for level_dbfs in drawn.LEVELS_DBFS:
-                users = [scene for scene in of if scene.kind == "user" and scene.level_dbfs == level_dbfs]
-                found.append(row_of(users, reference, attenuation_db, level_dbfs))
+    for reference, attenuation_db, level_dbfs in product(
+        (True, False), drawn.ATTENUATIONS_DB, (None, *drawn.LEVELS_DBFS)
+    ):
+        of = [scene for scene in outcomes if (scene.reference, scene.attenuation_db) == (reference, attenuation_db)]
+        if level_dbfs is not None:
+            of = [scene for scene in of if (scene.kind, scene.level_dbfs) == ("user", level_dbfs)]
+        found.append(row_of(of, reference, attenuation_db, level_dbfs))
     return found
 
 

@@ -42,7 +42,7 @@ class Clip:
     """Audio to feed and what is known of it."""
 
     name: str
-    """As DataSet.clip_name has it, or the data set's name for several of its clips as one stream."""
+    """As DataSet.names has it, or the data set's name for several of its clips as one stream."""
     samples: Audio
     sample_rate: int
     """In Hz."""
@@ -86,7 +86,7 @@ class DataSet:
         for utterance in self.utterances:
             samples = load_audio(utterance.audio, sample_rate)
             speech = find_speech(samples, sample_rate) if mark_speech else None
-            clips.append(Clip(self.clip_name(utterance), samples, sample_rate, utterance.text, speech))
+            clips.append(Clip(self.names[utterance.audio], samples, sample_rate, utterance.text, speech))
         return clips
 
     def record(self, clip: Clip, **recognised: Any) -> UtteranceRecord:
@@ -94,16 +94,13 @@ class DataSet:
         of: dict[str, Any] = {"data": self.name, "lang": self.lang, "audio": clip.name, "reference": clip.reference}
         return UtteranceRecord(**of, audio_s=clip.audio_s, **recognised)
 
-    def clip_name(self, utterance: Utterance) -> str:
-        """Return the audio's path relative to the manifest where it lies below it.
+    @cached_property
+    def names(self) -> dict[Path, str]:
+        """By audio file, its path relative to the manifest where it lies below it.
 
         Of audio elsewhere, as absolute paths may name, it is the path's last components: as many as tell the set's clips apart, and not
         the machine's folders above them.
         """
-        return self._names[utterance.audio]
-
-    @cached_property
-    def _names(self) -> dict[Path, str]:
         files = {utterance.audio: utterance.audio.resolve() for utterance in self.utterances}
         below = {audio: _below(self.manifest.parent, audio) for audio in files}
         names: dict[Path, str] = {}

@@ -58,14 +58,6 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Speakers:
-    """Clips that are spoken one after another, as one."""
-
-    stream: Clip
-    turns: tuple[Turn, ...]
-
-
-@dataclass(frozen=True)
 class _Utterance:
     """Events up to a final, and where in the stream its audio lies, in seconds."""
 
@@ -81,15 +73,10 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
         InputError: bad options, data or bundle; nothing is written then.
     """
     rules = EndpointRules(min_silence_ms=options.min_silence_ms)
-    rows: list[EndpointRow] = []
-    records: list[UtteranceRecord] = []
     with opened(options, argv, console) as session:
         path = session.path("endpoint")
-        for data_set, clips in session.clips():
-            row, answered = measure(session, options, rules, data_set, clips)
-            rows.append(row)
-            records += answered
-        return Written(path, session.data.write(path, rows, records, DEFINITIONS))
+        measured = (measure(session, options, rules, *spoken) for spoken in session.clips())
+        return session.data.write(path, measured, DEFINITIONS)
 
 
 def measure(
@@ -97,44 +84,54 @@ def measure(
 ) -> tuple[EndpointRow, list[UtteranceRecord]]:
     """Feed a data set's clips as one stream whose utterances end by rules; return the row and what it sums up."""
     recognizer, console = session.recognizer, session.console
-    speakers = one_after_another(data_set.name, clips, options.seed)
-    spoken = speakers.turns if session.trained else ()
-    alone = [events_of(recognizer.stream(), turn.clip.samples)[-1].text for turn in spoken]
+    spoken, turns = one_after_another(data_set.name, clips, options.seed)
+    alone = [events_of(recognizer.stream(), turn.clip.samples)[-1].text for turn in turns if session.trained]
     recognizer.forget_times()
-    with Bar(console, f"{data_set.name} endpoints", len(speakers.turns), speakers.stream.audio_s) as bar:
+    with Bar(console, f"{data_set.name} endpoints", len(turns), spoken.audio_s) as bar:
         listened = listen(
             recognizer.stream(rules),
-            speakers.stream,
+            spoken,
             options.frame_ms,
             clock_of(options.chosen_pace),
             step_s=recognizer.timed.step_s,
             on_frame=partial(bar.audio, 0.0),
         )
-    records = answers(recognizer.bundle, speakers.turns, listened.heard, data_set)
+    records = answers(recognizer.bundle, turns, listened.heard, data_set)
+    of_texts: dict[str, Any] = {}
+    if session.trained:
+        waterfalls = [record.waterfall for record in records if record.waterfall]
+        of_texts = {
+            **error_keys(records),
+            "wer_clips": error_rates([record.reference for record in records], alone, data_set.lang)["wer"],
+            "waterfall": summed_up(waterfalls),
+            "waterfalls": len(waterfalls),
+            "first_correct": sum(record.first_correct_onset_ms is not None for record in records),
+        }
     row = EndpointRow(
         **session.row_keys(data_set),
         mode="endpoint",
         pace=options.chosen_pace,
         clips=len(records),
-        audio_minutes=speakers.stream.audio_s / 60,
+        audio_minutes=spoken.audio_s / 60,
         backlog_ms_max=1e3 * listened.backlog_s,
         seed=options.seed,
         rules=asdict(rules),
         **{verdict: sum(record.verdict == verdict for record in records) for verdict in get_args(Verdict)},
         **latency_keys(EndpointRow, records, trained=session.trained),
-        **(_text_keys(records, alone) if session.trained else {}),
+        **of_texts,
     )
     return row, records
 
 
-def one_after_another(name: str, clips: Sequence[Clip], seed: int) -> Speakers:
-    """Put a data set's clips of one rate, their speech marked, into one stream; those without speech are left out.
+def one_after_another(name: str, clips: Sequence[Clip], seed: int) -> tuple[Clip, list[Turn]]:
+    """Return a data set's clips of one rate, their speech marked, as one stream, and each within it; those without speech are left out.
 
     Raises InputError where none has speech.
     """
     random = np.random.default_rng(seed)
     pieces: list[Audio] = []
-    turns, samples = [], 0
+    turns: list[Turn] = []
+    samples = 0
     for clip, speech in with_speech(name, clips):
         start_s = samples / clip.sample_rate
         turns.append(Turn(clip, start_s, start_s + speech.onset_s, start_s + speech.end_s))
@@ -142,7 +139,7 @@ def one_after_another(name: str, clips: Sequence[Clip], seed: int) -> Speakers:
         pieces += [clip.samples, silence]
         samples += len(clip.samples) + len(silence)
     reference = " ".join(turn.clip.reference for turn in turns)
-    return Speakers(Clip(name, np.concatenate(pieces), clips[0].sample_rate, reference, None), tuple(turns))
+    return Clip(name, np.concatenate(pieces), clips[0].sample_rate, reference, None), turns
 
 
 def verdicts(turns: Sequence[Turn], cuts: Sequence[float]) -> list[Verdict]:
@@ -170,7 +167,13 @@ def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_
     A final belongs to the last clip whose speech began before its audio ended. Latencies to text are those of the first utterance that
     ends after the clip's onset, and only where it began before that onset and after the end of the clip before.
     """
-    utterances = _utterances(heard)
+    utterances: list[_Utterance] = []
+    start_s, events = 0.0, []
+    for said in heard:
+        events.append(said)
+        if isinstance(said.event, Final):
+            utterances.append(_Utterance(start_s, start_s + said.event.audio_s, events))
+            start_s, events = utterances[-1].end_s, []
     onsets = np.array([turn.onset_s for turn in turns])
     belongs = [max(0, int(np.searchsorted(onsets, utterance.end_s)) - 1) for utterance in utterances]
     records = []
@@ -196,17 +199,6 @@ def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_
     return records
 
 
-def _utterances(heard: Sequence[Heard]) -> list[_Utterance]:
-    utterances: list[_Utterance] = []
-    start_s, events = 0.0, []
-    for said in heard:
-        events.append(said)
-        if isinstance(said.event, Final):
-            utterances.append(_Utterance(start_s, start_s + said.event.audio_s, events))
-            start_s, events = utterances[-1].end_s, []
-    return utterances
-
-
 def _first_texts(bundle: Bundle, turn: Turn, utterance: _Utterance, lang: str) -> dict[str, Any]:
     """Return a record's latencies of the first text, and of the first whose first word is the reference's; the first one's waterfall."""
     with_text = [said for said in utterance.events if said.event.text]
@@ -223,15 +215,3 @@ def _first_texts(bundle: Bundle, turn: Turn, utterance: _Utterance, lang: str) -
     if isinstance(first.event, Final):
         return times
     return times | {"waterfall": waterfall(bundle, turn.onset_s, utterance.start_s, first)}
-
-
-def _text_keys(records: Sequence[UtteranceRecord], alone: Sequence[str]) -> dict[str, Any]:
-    """Return keys of a row whose weights are trained; `alone`: each clip's text in a stream of its own."""
-    waterfalls = [record.waterfall for record in records if record.waterfall]
-    return {
-        **error_keys(records),
-        "wer_clips": error_rates([record.reference for record in records], alone, records[0].lang).wer,
-        "waterfall": summed_up(waterfalls),
-        "waterfalls": len(waterfalls),
-        "first_correct": sum(record.first_correct_onset_ms is not None for record in records),
-    }

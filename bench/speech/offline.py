@@ -49,13 +49,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     parts = [recognizer.name, f"{options.lookahead}ms", "fp32", "torch"]
     name = options.name or default_name(parts, data=data.folder, lang=options.lang, limit=options.limit)
     path = result_path(options.out, name)
-    rows: list[SpeechRow] = []
-    records: list[UtteranceRecord] = []
-    for data_set in data.sets:
-        row, recognised = measure(recognizer, options, data_set, console)
-        rows.append(row)
-        records += recognised
-    return Written(path, data.write(path, rows, records))
+    return data.write(path, (measure(recognizer, options, data_set, console) for data_set in data.sets))
 
 
 def load_recognizer(model: str, lookahead_ms: int) -> OfflineRecognizer:

@@ -1,10 +1,11 @@
 """`python -m bench run`: a bundle on the evaluation speech, every data set clip by clip and as one stream."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
+import numpy as np
 import tyro
 from rich.console import Console
 
@@ -24,18 +25,13 @@ RTF_WINDOW_S = 10.0
 """Length of the windows of one stream that its real-time factor is over."""
 
 Mode = Literal["utterance", "continuous"]
-MODES: dict[str, tuple[Mode, ...]] = {
-    "both": ("utterance", "continuous"),
-    "utterance": ("utterance",),
-    "continuous": ("continuous",),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(PacedOptions):
     """What to measure and how."""
 
-    mode: Literal["both", "utterance", "continuous"] = "both"
+    mode: Literal["both"] | Mode = "both"
     """Clip by clip, as one stream, or both."""
     slo: Annotated[str | None, tyro.conf.arg(metavar="KEY=LIMIT,...", help=HELP)] = None
 
@@ -47,19 +43,15 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
         InputError: bad options, data or bundle; nothing is written then.
     """
     bounds = read_bounds(options.slo)
-    rows: list[SpeechRow] = []
-    records: list[UtteranceRecord] = []
+    modes: tuple[Mode, ...] = get_args(Mode) if options.mode == "both" else (options.mode,)
     with opened(options, argv, console) as session:
         path = session.path()
-        for data_set, clips in session.clips():
-            for mode in MODES[options.mode]:
-                row, recognised = measure(session, options, data_set, clips, mode)
-                rows.append(row)
-                records += recognised
-        result = session.data.write(path, rows, records, {"partials": DEFINITION})
+        measured = [measure(session, options, *fed, mode) for fed in session.clips() for mode in modes]
+        written = session.data.write(path, measured, {"partials": DEFINITION})
+    rows = [row for row, _ in measured]
     missed = missed_lines(bounds, rows)
     check = f"; {CHECK}" if rows[0].functional_check else ""
-    return Written(path, result, [f"kept {options.slo}{check}"] if bounds and not missed else [], missed)
+    return replace(written, notes=[f"kept {options.slo}{check}"] if bounds and not missed else [], missed=missed)
 
 
 def measure(
@@ -133,9 +125,5 @@ def rtf_per_window(push_s: Sequence[float], audio_s: float, frame_ms: int) -> li
     windows = int(audio_s // RTF_WINDOW_S)
     if windows == 0:
         return [sum(push_s) / audio_s]
-    busy_s = [0.0] * windows
-    for frame, seconds in enumerate(push_s):
-        window = int(frame * frame_ms / 1000 // RTF_WINDOW_S)
-        if window < windows:
-            busy_s[window] += seconds
-    return [seconds / RTF_WINDOW_S for seconds in busy_s]
+    window = (np.arange(len(push_s)) * frame_ms / 1000 // RTF_WINDOW_S).astype(int)
+    return list(np.bincount(window, push_s, windows)[:windows] / RTF_WINDOW_S)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -68,37 +69,27 @@ class Scene:
 def scenes(agent: Sequence[Clip], user: Sequence[Clip], each: int, seed: int) -> Iterator[Scene]:
     """Yield `each` interruptions at every attenuation and level, and as many scenes of every other kind at every attenuation."""
     rng = np.random.default_rng(seed)
-    for attenuation_db in ATTENUATIONS_DB:
-        for level_dbfs in LEVELS_DBFS:
-            for _ in range(each):
-                yield _scene("user", agent, user, attenuation_db, level_dbfs, rng)
-        for kind in ("echo", "bursts", "silence"):
-            for _ in range(each):
-                yield _scene(kind, agent, user, attenuation_db, int(rng.choice(LEVELS_DBFS)), rng)
-
-
-def _scene(  # noqa: PLR0917
-    kind: Kind,
-    agent: Sequence[Clip],
-    user: Sequence[Clip],
-    attenuation_db: int,
-    level_dbfs: int,
-    rng: np.random.Generator,
-) -> Scene:
     rate = agent[0].sample_rate
-    clip = user[int(rng.integers(len(user)))] if kind == "user" else None
-    start = int(rng.uniform(*START_S) * rate)
-    length = int(ALONE_S * rate) if clip is None else start + len(clip.samples)
-    played = _levelled(_speech(agent, length, rng), AGENT_DBFS)
-    heard = _levelled(rng.standard_normal(length), NOISE_DBFS)
-    if clip is not None:
-        heard[start:] += _levelled(clip.samples, level_dbfs)
-    if kind == "bursts":
-        for begin in range(rate, length - rate, int(BURST_EVERY_S * rate)):
-            burst = _levelled(_burst(rate, rng), level_dbfs)
-            heard[begin : begin + len(burst)] += burst
-    room = np.zeros(1, np.float32) if kind == "silence" else _room(attenuation_db, rate, rng)
-    return Scene(kind, attenuation_db, level_dbfs, clip, start, played, heard, room)
+    others: tuple[Kind, ...] = ("echo", "bursts", "silence")
+    drawn: list[tuple[Kind, int | None]] = [
+        *(("user", level) for level in LEVELS_DBFS),
+        *((kind, None) for kind in others),
+    ]
+    for attenuation_db, (kind, level), _ in product(ATTENUATIONS_DB, drawn, range(each)):
+        level_dbfs = int(rng.choice(LEVELS_DBFS)) if level is None else level
+        clip = user[int(rng.integers(len(user)))] if kind == "user" else None
+        start = int(rng.uniform(*START_S) * rate)
+        length = int(ALONE_S * rate) if clip is None else start + len(clip.samples)
+        played = _levelled(_speech(agent, length, rng), AGENT_DBFS)
+        heard = _levelled(rng.standard_normal(length), NOISE_DBFS)
+        if clip is not None:
+            heard[start:] += _levelled(clip.samples, level_dbfs)
+        if kind == "bursts":
+            for begin in range(rate, length - rate, int(BURST_EVERY_S * rate)):
+                burst = _levelled(_burst(rate, rng), level_dbfs)
+                heard[begin : begin + len(burst)] += burst
+        room = np.zeros(1, np.float32) if kind == "silence" else _room(attenuation_db, rate, rng)
+        yield Scene(kind, attenuation_db, level_dbfs, clip, start, played, heard, room)
 
 
 def _speech(clips: Sequence[Clip], length: int, rng: np.random.Generator) -> Audio:

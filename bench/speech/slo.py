@@ -40,7 +40,12 @@ def read_bounds(text: str | None) -> dict[str, float]:
             raise InputError(f"--slo: expected KEY=LIMIT with a key of {', '.join(KEYS)}; found {part!r}")
         if key in bounds:
             raise InputError(f"--slo: expected one limit for {key}, found two; name each key once")
-        bounds[key] = _number(key, limit)
+        try:
+            bounds[key] = float(limit)
+        except ValueError:
+            bounds[key] = math.nan
+        if not 0 <= bounds[key] < math.inf:
+            raise InputError(f"--slo: expected {key}=LIMIT with a number from 0 on, found {limit!r}")
     return bounds
 
 
@@ -51,7 +56,8 @@ def missed_lines(bounds: Mapping[str, float], rows: Sequence[SpeechRow]) -> list
         name = KEYS[key]
         unit = FIGURES[figure_name(name)].unit
         limit = f"{bound:g} {unit}".strip()
-        for row in _judged(name, rows):
+        clips = [row for row in rows if row.mode == "utterance"]
+        for row in clips if clips and name.startswith(CLIP_BY_CLIP) else rows:
             value = getattr(row, name)
             if value is None:
                 found = f"not measured{_why(name, row)}"
@@ -61,22 +67,6 @@ def missed_lines(bounds: Mapping[str, float], rows: Sequence[SpeechRow]) -> list
                 continue
             lines.append(f"missed {key}: {data_label(row)}: {found}, bound {limit}")
     return lines
-
-
-def _number(key: str, text: str) -> float:
-    try:
-        limit = float(text)
-    except ValueError:
-        limit = math.nan
-    if not math.isfinite(limit) or limit < 0:
-        raise InputError(f"--slo: expected {key}=LIMIT with a number from 0 on, found {text!r}")
-    return limit
-
-
-def _judged(name: str, rows: Sequence[SpeechRow]) -> Sequence[SpeechRow]:
-    """Return the rows that ought to have a figure: those fed clip by clip, if any, where a stream has no such figure."""
-    clips = [row for row in rows if row.mode == "utterance"]
-    return clips if clips and name.startswith(CLIP_BY_CLIP) else rows
 
 
 def _why(name: str, row: SpeechRow) -> str:

@@ -1,7 +1,7 @@
 """What every bench on speech does first and last: open data and recogniser, warm up, sum up what all rows hold, write."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.figures import definitions
-from bench.machine import collect, plan_figures
+from bench.machine import plan_figures
 from bench.process import gpu_memory_mb, peak_host_memory_mb
-from bench.results import SEVERAL, DataProvenance, ResultFile, Row, UtteranceRecord, calibration_of, write_result
-from bench.session import DataOptions, SpeechOptions, on_gpu
+from bench.results import SEVERAL, DataProvenance, Row, UtteranceRecord, calibration_of, default_name, result_path
+from bench.session import DataOptions, SpeechOptions, Written, on_gpu, write_rows
 from bench.speech.arrivals import VirtualClock, check_frame_ms, listen
 from bench.speech.clips import SPEECH_DEFINITION, Clip, DataSet, data_sets, eval_folder
 from bench.stopwatch import TimedRecognizer
@@ -36,18 +35,14 @@ class SpeechData:
     def write(
         self,
         path: Path,
-        rows: Sequence[Row],
-        records: Sequence[UtteranceRecord] = (),
+        measured: Iterable[tuple[Row, Sequence[UtteranceRecord]]],
         more: Mapping[str, str] | None = None,
-    ) -> ResultFile:
-        """Write the result of what was measured just now: its rows and records, and `more` definitions than those of its figures."""
-        defined = {**definitions(rows), "speech": SPEECH_DEFINITION, **(more or {})}
-        provenance = collect(self.argv, self.described)
-        result = ResultFile.model_validate(
-            {"provenance": provenance, "rows": rows, "definitions": defined, "utterances": records}
-        )
-        write_result(path, result)
-        return result
+    ) -> Written:
+        """Write what was measured just now: rows, each with the records that it sums up; `more`: definitions beside its figures'."""
+        pairs = list(measured)
+        records = [record for _, summed_up in pairs for record in summed_up]
+        defined = {"speech": SPEECH_DEFINITION, **(more or {})}
+        return write_rows(path, self.argv, [row for row, _ in pairs], self.described, defined, utterances=records)
 
 
 def read_data(options: DataOptions, argv: Sequence[str], console: Console) -> SpeechData:
@@ -73,8 +68,14 @@ class SpeechSession:
         return self.recognizer.bundle.checkpoint.weights == "trained"
 
     def path(self, kind: str = "") -> Path:
-        """Return the result file's path; `kind` ends its default name. Raises InputError for a name that is none."""
-        return self.options.result_path(self.recognizer, self.data.folder, kind)
+        """Return the result file's path: named as asked, else after what is measured. Raises InputError for a name that is none."""
+        options, bundle = self.options, self.recognizer.bundle
+        parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.chosen_precision, options.chosen_backend]
+        parts += ["rnnt"] if self.recognizer.decoder == "rnnt" else []
+        parts += [] if self.recognizer.ngram is None else ["lm"]
+        parts += [kind] if kind else []
+        usual = default_name(parts, data=self.data.folder, lang=options.lang, limit=options.limit)
+        return result_path(options.out, options.name or usual)
 
     def clips(self) -> Iterator[tuple[DataSet, list[Clip]]]:
         """Yield each data set with its clips, their speech marked. The recogniser is warm from the first on."""
@@ -84,16 +85,12 @@ class SpeechSession:
             ):
                 clips = data_set.load(self.recognizer.bundle.sample_rate, mark_speech=True)
             if number == 0:
-                self._warm_up(clips[0])
+                begin, step_s = time.perf_counter(), self.recognizer.timed.step_s
+                while len(step_s) < WARM_UP_STEPS:
+                    listen(self.recognizer.stream(), clips[0], self.options.frame_ms, VirtualClock())
+                warm_up = f"warm-up: {len(step_s)} steps in {time.perf_counter() - begin:.2f} s, not in the figures"
+                self.console.print(warm_up, highlight=False)
             yield data_set, clips
-
-    def _warm_up(self, clip: Clip) -> None:
-        """Run steps that are in no figure, and say so."""
-        begin, step_s = time.perf_counter(), self.recognizer.timed.step_s
-        while len(step_s) < WARM_UP_STEPS:
-            listen(self.recognizer.stream(), clip, self.options.frame_ms, VirtualClock())
-        seconds = time.perf_counter() - begin
-        self.console.print(f"warm-up: {len(step_s)} steps in {seconds:.2f} s, not in the figures", highlight=False)
 
     def row_keys(self, *data_sets: DataSet) -> dict[str, Any]:
         """Return what every row holds: what ran, on what, and since times were forgotten its steps, decoding and memory."""

@@ -5,10 +5,11 @@ Each stream has a thread of its own, which takes audio at the pace of speech.
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import numpy as np
 from rich.console import Console
@@ -16,7 +17,7 @@ from rich.console import Console
 from bench.figures import shown
 from bench.results import StreamsRow
 from bench.session import SpeechOptions, Written
-from bench.speech.arrivals import Clock, Frame, arrivals, events_of
+from bench.speech.arrivals import Clock, arrivals, events_of
 from bench.speech.clips import Audio, Clip
 from bench.speech.speech_session import WARM_UP_STEPS, SpeechSession, opened
 from bench.summary import Keys, spread
@@ -83,18 +84,6 @@ class Answers:
     """Of the utterances that were ended."""
 
 
-@dataclass(frozen=True)
-class Played:
-    """What all streams said, and what it took."""
-
-    answers: list[Answers]
-    wall_s: float
-    cpu_s: float
-    """Of all the process's threads."""
-    given_up: bool
-    """Whether a frame waited for longer than GIVE_UP_S."""
-
-
 def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     """Measure and write the result file. Where the GPU has no room for a number of streams, the run ends with the number before.
 
@@ -106,7 +95,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     with opened(options, argv, console) as session:
         path, rate = session.path("streams"), session.recognizer.bundle.sample_rate
         clips = [clip for data_set in session.data.sets for clip in data_set.load(rate, mark_speech=False)]
-        alone = Alone(session.recognizer, clips)
+        expected = cache(partial(alone, session.recognizer, clips))
         for number in numbers:
             try:
                 streams = [session.recognizer.stream() for _ in range(number)]
@@ -115,57 +104,58 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
                     raise
                 console.print(f"no room for {number} streams: {error}", style="bold yellow", highlight=False)
                 break
-            rows.append(measure(session, options, alone, streams, Clock()))
-            console.print(line(rows[-1]), highlight=False)
-            if not rows[-1].slo_met:
+            row = measure(session, options, clips, expected, streams, clock=Clock())
+            rows.append(row)
+            bound = "met" if row.slo_met else "given up" if row.given_up else "missed"
+            console.print(
+                f"{row.streams} streams: chunk ms p50 / p95 / p99 {shown([row.chunk_ms_p50, row.chunk_ms_p95, row.chunk_ms_p99], 1)}, "
+                f"texts that differ {row.differing} of {row.clips}, bound {row.slo_ms:g} ms {bound}",
+                highlight=False,
+            )
+            if not row.slo_met:
                 break
-        return Written(path, session.data.write(path, rows))
+        return session.data.write(path, [(row, ()) for row in rows])
 
 
 def measure(
-    session: SpeechSession, options: Options, alone: "Alone", streams: Sequence[Stream], clock: Clock
+    session: SpeechSession,
+    options: Options,
+    clips: Sequence[Clip],
+    expected: Callable[[Piece], list[Event]],
+    streams: Sequence[Stream],
+    *,
+    clock: Clock,
 ) -> StreamsRow:
-    """Feed new streams of the recogniser at once and close them. Raises CudaError where the GPU fails."""
+    """Feed clips to new streams of the recogniser at once and close them; `expected`: each piece's events, see `alone`.
+
+    Raises CudaError where the GPU fails.
+    """
     recognizer, bundle = session.recognizer, session.recognizer.bundle
-    lengths = [len(clip.samples) for clip in alone.clips]
+    lengths = [len(clip.samples) for clip in clips]
     shares = pieces(lengths, len(streams), round(options.seconds * bundle.sample_rate))
     try:
         for stream in streams:  # warm-up, not in the figures
             stream.push(np.zeros(WARM_UP_STEPS * bundle.chunk_samples, np.float32))
             stream.reset()
         recognizer.forget_times()
-        audio = [[alone.audio(piece) for piece in share] for share in shares]
-        played = play(bundle, streams, audio, options.frame_ms, clock)
+        audio = [[clips[piece.clip].samples[: piece.samples] for piece in share] for share in shares]
+        answers, took = play(bundle, streams, audio, options.frame_ms, clock)
         keys = session.row_keys(*session.data.sets)
     finally:
         for stream in streams:
             stream.close()
     differing = sum(
-        events != alone.events(piece)
-        for share, answers in zip(shares, played.answers, strict=True)
-        for piece, events in zip(share, answers.events, strict=False)  # a run that was given up ended fewer
+        events != expected(piece)
+        for share, answer in zip(shares, answers, strict=True)
+        for piece, events in zip(share, answer.events, strict=False)  # a run that was given up ended fewer
     )
-    return StreamsRow(**keys, mode="streams", pace="realtime", **figures(played, options.slo_ms, differing))
+    return StreamsRow(**keys, mode="streams", pace="realtime", **figures(answers, took, options.slo_ms, differing))
 
 
-class Alone:
-    """The clips, and what their audio gives in a stream that has the recogniser to itself."""
-
-    def __init__(self, recognizer: Recognizer, clips: Sequence[Clip]) -> None:
-        self.clips = clips
-        self._recognizer = recognizer
-        self._events: dict[Piece, list[Event]] = {}
-
-    def audio(self, piece: Piece) -> Audio:
-        """Return an utterance's samples."""
-        return self.clips[piece.clip].samples[: piece.samples]
-
-    def events(self, piece: Piece) -> list[Event]:
-        """Return an utterance's events; each is recognised once."""
-        if piece not in self._events:
-            with closing(self._recognizer.stream()) as stream:
-                self._events[piece] = events_of(stream, self.audio(piece))
-        return self._events[piece]
+def alone(recognizer: Recognizer, clips: Sequence[Clip], piece: Piece) -> list[Event]:
+    """Return an utterance's events in a stream that has the recogniser to itself."""
+    with closing(recognizer.stream()) as stream:
+        return events_of(stream, clips[piece.clip].samples[: piece.samples])
 
 
 def pieces(lengths: Sequence[int], streams: int, samples: int) -> list[list[Piece]]:
@@ -187,7 +177,7 @@ def pieces(lengths: Sequence[int], streams: int, samples: int) -> list[list[Piec
 
 def play(
     bundle: Bundle, streams: Sequence[Stream], audio: Sequence[Sequence[Audio]], frame_ms: int, clock: Clock
-) -> Played:
+) -> tuple[list[Answers], Keys]:
     """Feed each stream its utterances, one after another without a gap, on a thread of its own.
 
     An utterance's frames arrive from where the one before ends. Streams start spread over a chunk. Once a frame has waited for GIVE_UP_S,
@@ -200,12 +190,16 @@ def play(
         frame_ms: frame length in ms.
         clock: of all threads; started once all of them are there.
 
+    Returns:
+        What each stream said, and keys of a row: whether a frame waited for so long, and the cores that it took.
+
     Raises:
         The first error of a stream, once all have stopped.
     """
     stop = threading.Event()
     ready = threading.Barrier(len(streams), clock.start)
-    chunk_s = bundle.chunk_samples / bundle.sample_rate
+    rate = bundle.sample_rate
+    chunk_s = bundle.chunk_samples / rate
     starts = [place * chunk_s / len(streams) for place in range(len(streams))]
 
     def play_one(stream: Stream, utterances: Sequence[Audio], start_s: float) -> Answers:
@@ -213,10 +207,22 @@ def play(
         try:
             ready.wait()
             for samples in utterances:
-                frames = arrivals(samples, bundle.sample_rate, frame_ms, clock, start_s + answers.audio_s)
-                if not _utter(bundle, stream, frames, clock, stop, answers):
-                    break
-                answers.audio_s += len(samples) / bundle.sample_rate
+                events: list[Event] = []
+                steps, arrival_s = 0, 0.0
+                for frame in arrivals(samples, rate, frame_ms, clock, start_s + answers.audio_s):
+                    answers.backlog_s = max(answers.backlog_s, frame.waited_s)
+                    if frame.waited_s > GIVE_UP_S:
+                        stop.set()
+                    if stop.is_set():
+                        return answers
+                    events += stream.push(frame.samples)
+                    before, steps, arrival_s = steps, steps_of(bundle, frame.end), frame.arrival_s
+                    if steps > before:
+                        answers.chunk_s.append(clock.now() - arrival_s)
+                events.append(stream.end_utterance())
+                answers.final_s.append(clock.now() - arrival_s)
+                answers.events.append(events)
+                answers.audio_s += len(samples) / rate
         except BaseException:
             stop.set()  # the other streams end with the frame that they are in
             raise
@@ -231,29 +237,8 @@ def play(
             raise
         finally:
             ready.abort()  # where a thread could not be started, the others would wait for it
-    return Played(answers, time.perf_counter() - begin, time.process_time() - cpu, stop.is_set())
-
-
-def _utter(  # noqa: PLR0917
-    bundle: Bundle, stream: Stream, frames: Iterable[Frame], clock: Clock, stop: threading.Event, answers: Answers
-) -> bool:
-    """Feed one utterance as it arrives; return whether it was ended, which it is not once all are to stop."""
-    events: list[Event] = []
-    steps, arrival_s = 0, 0.0
-    for frame in frames:
-        answers.backlog_s = max(answers.backlog_s, frame.waited_s)
-        if frame.waited_s > GIVE_UP_S:
-            stop.set()
-        if stop.is_set():
-            return False
-        events += stream.push(frame.samples)
-        before, steps, arrival_s = steps, steps_of(bundle, frame.end), frame.arrival_s
-        if steps > before:
-            answers.chunk_s.append(clock.now() - arrival_s)
-    events.append(stream.end_utterance())
-    answers.final_s.append(clock.now() - arrival_s)
-    answers.events.append(events)
-    return True
+    cpu_cores = (time.process_time() - cpu) / (time.perf_counter() - begin)  # of all the process's threads
+    return answers, {"given_up": stop.is_set(), "cpu_cores": cpu_cores}
 
 
 def steps_of(bundle: Bundle, samples: int) -> int:
@@ -261,34 +246,23 @@ def steps_of(bundle: Bundle, samples: int) -> int:
     return max(0, (samples - bundle.first_step_samples) // bundle.chunk_samples + 1)
 
 
-def figures(played: Played, slo_ms: float, differing: int) -> Keys:
+def figures(answers: Sequence[Answers], took: Keys, slo_ms: float, differing: int) -> Keys:
     """Return keys of a row: what the streams said, against a bound in ms; `differing`: utterances that differ from a single run's."""
-    chunk_ms = [1e3 * seconds for answers in played.answers for seconds in answers.chunk_s]
+    chunk_ms = [1e3 * seconds for answer in answers for seconds in answer.chunk_s]
     chunk = spread("chunk_ms", chunk_ms, p99=True)
-    final = spread("final_ms", (1e3 * seconds for answers in played.answers for seconds in answers.final_s))
+    final = spread("final_ms", (1e3 * seconds for answer in answers for seconds in answer.final_s))
     within = all(p95 is None or p95 <= slo_ms for p95 in (chunk["chunk_ms_p95"], final["final_ms_p95"]))
     return {
         **chunk,
         **final,
-        "streams": len(played.answers),
+        **took,
+        "streams": len(answers),
         "slo_ms": slo_ms,
-        "slo_met": within and not played.given_up and not differing,
-        "given_up": played.given_up,
+        "slo_met": within and not took["given_up"] and not differing,
         "chunks": len(chunk_ms),
         "late_chunks": sum(ms > slo_ms for ms in chunk_ms),
-        "backlog_ms_max": max(1e3 * answers.backlog_s for answers in played.answers),
-        "clips": sum(len(answers.events) for answers in played.answers),
+        "backlog_ms_max": max(1e3 * answer.backlog_s for answer in answers),
+        "clips": sum(len(answer.events) for answer in answers),
         "differing": differing,
-        "cpu_cores": played.cpu_s / played.wall_s,
-        "audio_minutes": sum(answers.audio_s for answers in played.answers) / 60,
+        "audio_minutes": sum(answer.audio_s for answer in answers) / 60,
     }
-
-
-def line(row: StreamsRow) -> str:
-    """Return a row for the terminal, as soon as it is there."""
-    chunk = shown([row.chunk_ms_p50, row.chunk_ms_p95, row.chunk_ms_p99], 1)
-    bound = "met" if row.slo_met else "given up" if row.given_up else "missed"
-    return (
-        f"{row.streams} streams: chunk ms p50 / p95 / p99 {chunk}, texts that differ {row.differing} of {row.clips}, "
-        f"bound {row.slo_ms:g} ms {bound}"
-    )

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from bench.score.rates import percentiles
+import numpy as np
+
 from bench.speech.arrivals import Heard
 from runtime.bundle import Bundle
 
@@ -70,7 +71,6 @@ def summed_up(waterfalls: Sequence[Mapping[str, float]]) -> dict[str, dict[str, 
     totalled = [with_totals(stages) for stages in waterfalls]
     for name in totalled[0] if totalled else ():
         values = [stages[name] for stages in totalled]
-        found = percentiles(values)
-        mean = sum(values) / len(values)
-        summary[name] = {"mean": round(mean, 3), "p50": round(found.p50 or 0.0, 3), "p95": round(found.p95 or 0.0, 3)}
+        figures = {"mean": np.mean(values), "p50": np.percentile(values, 50), "p95": np.percentile(values, 95)}
+        summary[name] = {figure: round(float(value), 3) for figure, value in figures.items()}
     return summary

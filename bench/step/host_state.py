@@ -36,7 +36,7 @@ class HostStateBackend(Backend):
             self._queue = queue = made.enter_context(Queue(device))
             self._outputs, (self._reads, self._writes) = engine.outputs, engine.sets
             self._base = queue.allocate(self._writes.end + engine.scratch_bytes)
-            host: Callable[[int], Bytes] = queue.pinned if pinned else _pageable
+            host: Callable[[int], Bytes] = queue.pinned if pinned else lambda size: np.zeros(size, np.uint8)
             staging = host(engine.outputs.end)
             self._sent, self._fetched = staging[: engine.inputs.end], staging[engine.outputs.start :]
             self._window, self._valid = engine.view(staging, "audio")[0], engine.view(staging, "valid")
@@ -86,7 +86,3 @@ class HostStateBackend(Backend):
     def _execute(self) -> None:
         if not self._context.execute_async_v3(self._queue.handle):
             raise CudaError("execute_async_v3: TensorRT did not run the step; its reason is logged above")
-
-
-def _pageable(size: int) -> Bytes:
-    return np.zeros(size, np.uint8)

@@ -1,7 +1,7 @@
 """`python -m bench int8`: how far INT8 is from FP32 on calibration speech, layer by layer and over a long stream."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,8 +16,8 @@ from rich.progress import track
 from bench.machine import collect
 from bench.results import Provenance, Report, result_path, write_result
 from bench.session import FileOptions, Written
-from calibration.compare import Heard, RecordingBackend, StepError, check_reference, cosines, hear, step_error
-from calibration.exposed import Floats, Samples
+from calibration.compare import StepError, check_reference, cosines, hear, step_error
+from calibration.exposed import ExposedStep, Floats, Samples
 from calibration.record import calibration_path, read_calibration
 from calibration.speech import default_folder, evaluation_folders, select
 from data import load_audio
@@ -31,6 +31,8 @@ from runtime.recognizer import ALL_VALID
 
 MARKS = (1, 10, 100, 1000)
 """Steps of one stream."""
+Streamed = tuple[dict[str, Floats], dict[int, State]]
+"""What a step made of one stream: log_probs and encoded [frames, features], and the state after each of MARKS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,27 +106,9 @@ def layer_outputs(step: onnx.ModelProto) -> dict[str, str]:
     return {match[1]: tensor for match, tensor in found.items() if match}
 
 
-def compare(found: Heard, expected: Heard, outputs: Mapping[str, str]) -> tuple[dict[str, Cosine], Cosine, StepError]:
-    """Return cosines by layer and of the encoded frames, and the log-probabilities' error."""
-    a, b = found.frames, expected.frames
-    layers = {layer: _cosine(a[tensor], b[tensor]) for layer, tensor in outputs.items()}
-    return layers, _cosine(a["encoded"], b["encoded"]), step_error(a["log_probs"], b["log_probs"])
-
-
-@dataclass(frozen=True)
-class LongStream:
-    """What a step made of one stream."""
-
-    encoded: Floats
-    """[frames, features]"""
-    log_probs: Floats
-    states: dict[int, State]
-    """After each of MARKS."""
-
-
-def stream_steps(model: onnx.ModelProto, bundle: Bundle, audio: Samples) -> LongStream:
+def stream_steps(model: onnx.ModelProto, bundle: Bundle, audio: Samples) -> Streamed:
     """Run the last of MARKS steps over audio [n], from its start again where it ends."""
-    backend = RecordingBackend(model, bundle)
+    backend = ExposedStep(model, bundle, ["log_probs", "encoded"])
     heard = np.resize(audio, (MARKS[-1] - 1) * bundle.chunk_samples + bundle.first_step_samples)
     padded = np.concatenate([np.zeros(bundle.window_samples - bundle.first_step_samples, np.float32), heard])
     state, states = backend.new_state(), {}
@@ -133,21 +117,20 @@ def stream_steps(model: onnx.ModelProto, bundle: Bundle, audio: Samples) -> Long
         state = backend.step(padded[start : start + bundle.window_samples], ALL_VALID, state).state
         if step + 1 in MARKS:
             states[step + 1] = state
-    kept = {name: np.concatenate(parts) for name, parts in backend.kept.items()}
-    return LongStream(kept["encoded"], kept["log_probs"], states)
+    return {name: np.concatenate(parts) for name, parts in backend.kept.items()}, states
 
 
-def drift(found: LongStream, expected: LongStream, frames: int) -> dict[int, Drift]:
+def drift(found: Streamed, expected: Streamed, frames: int) -> dict[int, Drift]:
     """Return the drift by steps; `frames`: encoder frames of a step."""
     result = {}
     for before, mark in zip((0, *MARKS), MARKS, strict=False):
         since = slice(before * frames, mark * frames)
-        a, b = found.states[mark], expected.states[mark]
+        (a, after), (b, wanted) = found, expected
         result[mark] = Drift(
-            _cosine(found.encoded[since], expected.encoded[since]),
-            step_error(found.log_probs[since], expected.log_probs[since]),
-            kv_cache=_relative(a["kv_cache"], b["kv_cache"]),
-            time_cache=_relative(a["time_cache"], b["time_cache"]),
+            _cosine(a["encoded"][since], b["encoded"][since]),
+            step_error(a["log_probs"][since], b["log_probs"][since]),
+            kv_cache=_relative(after[mark]["kv_cache"], wanted[mark]["kv_cache"]),
+            time_cache=_relative(after[mark]["time_cache"], wanted[mark]["time_cache"]),
         )
     return result
 
@@ -177,13 +160,21 @@ def report(folder: Path, clips: Sequence[Samples], argv: Sequence[str]) -> Accur
     settings: list[tuple[str, tuple[str, ...]]] = [(method, ()) for method in calibration.methods]
     if bundle.quantisation and bundle.quantisation.kept:
         settings.append((bundle.quantisation.method, tuple(bundle.quantisation.kept)))
-    expected, long = hear(folder, step, clips, list(outputs.values())), stream_steps(step, bundle, audio)
+    expected, long = hear(folder, step, clips, [*outputs.values()]).frames, stream_steps(step, bundle, audio)
     rows = []
     for method, kept in track(settings, "INT8 against FP32", console=progress_console(), transient=True):
         model = quantised(step, calibration.amax(method), kept)
-        measured = compare(hear(folder, model, clips, list(outputs.values())), expected, outputs)
-        drifted = drift(stream_steps(model, bundle, audio), long, bundle.chunk_frames)
-        rows.append(Accuracy(method, kept, *measured, drift=drifted))
+        found = hear(folder, model, clips, [*outputs.values()]).frames
+        rows.append(
+            Accuracy(
+                method,
+                kept,
+                layers={layer: _cosine(found[tensor], expected[tensor]) for layer, tensor in outputs.items()},
+                encoded=_cosine(found["encoded"], expected["encoded"]),
+                log_probs=step_error(found["log_probs"], expected["log_probs"]),
+                drift=drift(stream_steps(model, bundle, audio), long, bundle.chunk_frames),
+            )
+        )
     return AccuracyReport(
         provenance=collect(argv, []),
         model=bundle.checkpoint.name,

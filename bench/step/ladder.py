@@ -4,26 +4,52 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 from rich.console import Console
 
-from bench.child import run_child
-from bench.figures import definitions, shown
-from bench.machine import collect
-from bench.results import ResultFile, StepRow, result_path, write_result
-from bench.session import FileOptions, Written
+from bench.child import Survey
+from bench.results import ResultFile, StepRow, result_path
+from bench.session import FileOptions, Written, write_rows
 from bench.step.encoder_config import encoder_config
-from bench.step.step_times import check_steps, read_measurement, step_rows
-from bench.step.variants import RUNTIME, VARIANTS, Variant
+from bench.step.step_times import check_steps, rows_of_child
+from bench.step.timing import Variant
 from runtime.backends import default_backend
 from runtime.bundle import Bundle, read_bundle
 from runtime.errors import InputError
 
-LOAD_S = 300.0
-"""Seconds that a variant's process may take beside its steps."""
+BOTH = ("fp32", "fp16")
+
+ENCODER = "NeMo's cache_aware_stream_step alone, random weights, TF32 off: from log-mel to encoded frames and caches, all on the GPU"
+STEP = "the whole step: from samples on the host to tokens, log-probabilities and encoded frames there"
+TO_AND_FRO = f"{STEP}; the state goes to the host and back"
+ON_GPU = f"{STEP}; the state stays on the GPU"
+
+
+def _variants(label: str, what: str, *precisions: str, backend: str = "tensorrt", **how: Any) -> list[Variant]:
+    return [Variant(label=label, precision=name, backend=backend, what=what, **how) for name in precisions]
+
+
+_RUNTIME = f"{ON_GPU}; kernels and both copies in one graph"
+(RUNTIME,) = _variants("+ device-resident state: the runtime", _RUNTIME, "fp16", graph=True)
+_COPIED = "new caches copied over the old"
+_PAGEABLE, _GRAPH = f"{TO_AND_FRO}, pageable; no graph", f"{TO_AND_FRO}, pageable; kernels in a graph"
+_PINNED = f"{TO_AND_FRO}, pinned; kernels and four copies in one graph"
+VARIANTS = (
+    *_variants("NeMo in PyTorch, eager", f"{ENCODER}; new caches are the next step's", *BOTH, backend="torch"),
+    *_variants("NeMo in PyTorch, CUDA graph", f"{ENCODER}; {_COPIED}", *BOTH, backend="torch", graph=True),
+    *_variants("onnxruntime CUDA", f"{TO_AND_FRO}, as arrays", *BOTH, backend="onnxruntime-cuda"),
+    *_variants("TensorRT", _PAGEABLE, *BOTH, host_state=True),
+    *_variants("+ CUDA graph", _GRAPH, "fp16", graph=True, host_state=True),
+    *_variants("+ pinned copies", _PINNED, "fp16", graph=True, host_state=True, pinned=True),
+    RUNTIME,
+    # Beside the ladder: the runtime's other settings.
+    *_variants("the runtime", _RUNTIME, "fp32", graph=True),
+    *_variants("the runtime, CUDA_GRAPH=0", f"{ON_GPU}; no graph", *BOTH),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,56 +67,6 @@ class Options(FileOptions):
     """JSON of NeMo's encoder, made by `python -m bench.step.encoder_config` (default: read with NeMo)."""
 
 
-@dataclass(frozen=True)
-class Ladder:
-    """A bundle's ladder, and where its processes leave what they measured."""
-
-    options: Options
-    bundle: Bundle
-    folder: Path
-
-    @property
-    def chunk_s(self) -> float:
-        """Seconds of audio in a step."""
-        return self.bundle.chunk_samples / self.bundle.sample_rate
-
-    def command(self, variant: Variant, out: Path) -> list[str]:
-        """Return what runs a variant. Raises InputError where NeMo's encoder has no configuration."""
-        options, bundle = self.options, self.bundle
-        measure = ["--precision", variant.precision, "--steps", str(options.steps), "--out", str(out)]
-        measure += ["--graph"] if variant.graph else []
-        python = [sys.executable]
-        if options.peer_python is not None and variant.backend != "tensorrt":
-            python = shlex.split(options.peer_python)
-        if variant.backend == "torch":
-            shape = ["--lookahead-frames", str(bundle.lookahead_ms // bundle.encoder_frame_ms)]
-            shape += ["--chunk-s", str(self.chunk_s)]
-            return [*python, "-m", "bench.step.nemo_peer", "--config", str(self._encoder_config()), *shape, *measure]
-        measure += ["--host-state"] if variant.host_state else []
-        measure += ["--pinned"] if variant.pinned else []
-        opened = ["--bundle", str(options.bundle), "--backend", variant.backend]
-        return [*python, "-m", "bench.step.worker", *opened, *measure]
-
-    def measure(self, variant: Variant) -> list[StepRow]:
-        """Run a variant in its process. Raises InputError where that fails."""
-        out = self.folder / f"{VARIANTS.index(variant)}.json"
-        limit_s = LOAD_S + 2 * self.options.steps * self.chunk_s  # a step that takes longer than its chunk is of no use
-        run_child(self.command(variant, out), limit_s, graph=variant.graph)
-        measured = read_measurement(out)
-        rows = step_rows(self.options.bundle, self.bundle, variant.precision, variant.backend, measured)
-        labels = {"rung": variant.label, "what": variant.what}
-        labels |= {"weights": "random"} if variant.backend == "torch" else {}
-        return [row.with_(**labels) for row in rows]
-
-    def _encoder_config(self) -> Path:
-        if self.options.encoder_config is not None:
-            return self.options.encoder_config
-        path = self.folder / "encoder.json"
-        if not path.exists():
-            path.write_text(json.dumps(encoder_config(self.bundle.checkpoint.name)), encoding="utf-8")
-        return path
-
-
 def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     """Measure variant by variant and write the result file; a variant that fails is in its `left_out`.
 
@@ -101,33 +77,48 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     bundle = read_bundle(options.bundle)
     bundle.check_ctc("the ladder")
     path = result_path(options.out, options.name or f"{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-ladder")
-    if options.encoder_config is not None and not options.encoder_config.is_file():
-        raise InputError(f"--encoder-config: expected a JSON file, found none at {options.encoder_config}")
+    encoder = None
+    if options.encoder_config is not None:
+        try:
+            encoder = dict(json.loads(options.encoder_config.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"--encoder-config: expected a JSON file, found none at {options.encoder_config}"
+            ) from error
     if default_backend() != "tensorrt":
         raise InputError("expected an NVIDIA GPU that nvidia-smi lists, found none; the ladder is measured on one")
+    survey = Survey(console)
     rows: list[StepRow] = []
-    left_out: dict[str, str] = {}
-    with TemporaryDirectory() as folder:
-        ladder = Ladder(options, bundle, Path(folder))
-        for number, variant in enumerate(VARIANTS, 1):
-            place = f"{number}/{len(VARIANTS)} {variant.name}"
-            with console.status(place):
-                try:
-                    measured = ladder.measure(variant)
-                except InputError as error:
-                    measured, left_out[variant.name] = [], str(error)
-                    console.print(f"{place}: left out: {error}", highlight=False, markup=False)
-            rows += measured
-            for row in measured:
-                step = shown([row.step_ms_p50, row.step_ms_p95, row.step_ms_p99], 3)
-                console.print(f"{place}, {row.pace}: step {step} ms (p50 / p95 / p99)", highlight=False, markup=False)
-        provenance = collect(argv, [])
+    for number, variant in enumerate(VARIANTS, 1):
+        with console.status(f"{number}/{len(VARIANTS)} {variant.name}"):
+            measured = survey.tried(variant.name, partial(measure, options, bundle, encoder, variant)) or []
+        for row in measured:
+            survey.say_steps(f"{variant.name}, {row.pace}", row)
+        rows += measured
     if not rows:
-        raise InputError(f"no rung of the ladder ran; the last, {VARIANTS[-1].name}: {left_out[VARIANTS[-1].name]}")
-    rows = _compared(rows)
-    result = ResultFile(provenance=provenance, rows=[*rows], definitions=definitions(rows), left_out=left_out)
-    write_result(path, result)
-    return Written(path, result)
+        name, reason = survey.left_out.popitem()
+        raise InputError(f"no rung of the ladder ran; the last, {name}: {reason}")
+    return write_rows(path, argv, _compared(rows), left_out=survey.left_out)
+
+
+def measure(options: Options, bundle: Bundle, encoder: dict[str, Any] | None, variant: Variant) -> list[StepRow]:
+    """Run a variant in its process. `encoder`: the configuration of NeMo's encoder, None: to be read with NeMo.
+
+    Raises InputError where the process fails, or NeMo's encoder has no configuration.
+    """
+    on_torch = variant.backend == "torch"
+    in_other = options.peer_python is not None and variant.backend != "tensorrt"
+    told = replace(
+        variant,
+        bundle=str(options.bundle),
+        steps=options.steps,
+        encoder=(encoder or encoder_config(bundle.checkpoint.name)) if on_torch else None,
+        lookahead_frames=bundle.lookahead_ms // bundle.encoder_frame_ms,
+        chunk_s=bundle.chunk_samples / bundle.sample_rate,
+    )
+    rows = rows_of_child(told, shlex.split(options.peer_python or "") if in_other else [sys.executable])
+    labels = {"rung": variant.label, "what": variant.what} | ({"weights": "random"} if on_torch else {})
+    return [row.with_(**labels) for row in rows]
 
 
 def _compared(rows: list[StepRow]) -> list[StepRow]:
@@ -144,3 +135,16 @@ def _compared(rows: list[StepRow]) -> list[StepRow]:
         times = round(row.step_ms_p50 / reference, 3) if row.step_ms_p50 and reference else None
         compared.append(row.with_(launches_per_step=launches, times_runtime=times))
     return compared
+
+
+def ladder_rows(result: ResultFile) -> list[tuple[StepRow, StepRow]]:
+    """Return the rows of a ladder's variants, each back to back and at the pace of speech."""
+    rows = [row for row in result.rows_of(StepRow) if row.rung is not None]
+    paced = {(row.rung, row.precision): row for row in rows if row.pace == "realtime"}
+    return [(row, paced[row.rung, row.precision]) for row in rows if row.pace == "fast"]
+
+
+def is_runtime(row: StepRow) -> bool:
+    """Return whether a row of steps is of the runtime itself, not of a lower variant of the ladder."""
+    lower = [variant.label for variant in VARIANTS if variant.backend != "tensorrt" or variant.host_state]
+    return row.rung not in lower

@@ -4,17 +4,16 @@ Imports torch and NeMo's encoder alone, so that any interpreter with torch runs 
 Weights are random, which the time does not depend on. Mel, CTC head and the copies from and to the host are not in the step.
 """
 
-import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from nemo.collections.asr.modules.conformer_encoder import ConformerEncoder
 
-from bench.step.timing import COPY_BYTES, StepMeasurement, copy_bandwidth, time_steps
+from bench.step.timing import COPY_BYTES, StepMeasurement, Variant, copy_bandwidth, time_steps
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
@@ -94,43 +93,29 @@ def gpu_bandwidth() -> float:
     return copy_bandwidth(lambda: target.copy_(source), torch.cuda.synchronize)
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line that the ladder makes."""
-    parser = argparse.ArgumentParser(prog="python -m bench.step.nemo_peer", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="JSON of the encoder's configuration")
-    parser.add_argument("--lookahead-frames", type=int, required=True)
-    parser.add_argument("--precision", choices=tuple(DTYPES), required=True)
-    parser.add_argument("--graph", action="store_true", help="in one CUDA graph")
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--chunk-s", type=float, required=True, help="seconds of audio in a step")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a functional check, eager")
-    parser.add_argument("--out", type=Path, required=True, help="JSON of what was measured")
-    return parser.parse_args(argv)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Measure and write."""
-    on_gpu = args.device == "cuda"
+def run(variant: Variant) -> None:
+    """Measure and print it."""
+    on_gpu = variant.device == "cuda"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     with torch.inference_mode():
-        config = json.loads(args.config.read_text(encoding="utf-8"))
-        peer = Peer(config, args.lookahead_frames, DTYPES[args.precision], args.device)
-        work = captured(peer.fixed) if args.graph else peer.eager
+        peer = Peer(variant.encoder or {}, variant.lookahead_frames, DTYPES[variant.precision], variant.device)
+        work = captured(peer.fixed) if variant.graph else peer.eager
 
         def step(_index: int = 0) -> None:
             work()
             if on_gpu:
                 torch.cuda.synchronize()
 
-        timings = time_steps(step, args.steps, args.chunk_s)
-        StepMeasurement(
-            timings=timings,
+        timed = time_steps(step, variant.steps, variant.chunk_s)
+        measured = StepMeasurement(
+            **timed,
             engine=f"torch {torch.__version__}",
-            cuda_graph=args.graph if on_gpu else None,
+            cuda_graph=variant.graph if on_gpu else None,
             launches_per_step=kernels(step) if on_gpu else None,
             weights_bytes=sum(weight.nbytes for weight in peer.encoder.parameters()),
             copy_bandwidth=gpu_bandwidth() if on_gpu else None,
-        ).write(args.out)
+        )
+    print(json.dumps(asdict(measured)))
 
 
 def _steady(size: int | list[int]) -> int:
@@ -140,6 +125,6 @@ def _steady(size: int | list[int]) -> int:
 
 if __name__ == "__main__":
     try:
-        run(parse_args(sys.argv[1:]))
+        run(Variant(**json.loads(sys.argv[1])))
     except Exception as error:  # noqa: BLE001 -- whatever torch raises, often over several lines, is one line for the ladder
         sys.exit(f"error: {type(error).__name__}: {str(error).partition(chr(10))[0]}")

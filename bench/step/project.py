@@ -3,22 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from operator import itemgetter
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
 from bench.machine import command, commit
-from bench.results import Provenance, ResultFile, StepRow, read_result, result_path, write_result
+from bench.results import Provenance, StepRow, read_result, result_path, write_result
 from bench.session import FileOptions, Written
 from bench.step.projection import GPUS, Gpu, GroupRange, Projection, Source, StepRange
 from bench.step.workload import GroupWork, step_work
+from bench.summary import Keys
 from runtime.bundle import Bundle, read_bundle, step_file
 from runtime.errors import InputError
 
 TILE_ROWS = 16
 """Rows of a matrix product on Turing's tensor cores."""
+NEEDED = ("cuda_graph", "pace", "step_ms_p50", "floor_ms", "step_sm_clock_mhz")
+"""Keys of a row of steps that a projection needs values of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,30 +37,6 @@ class Options(FileOptions):
     """fp32, fp16 or int8."""
 
 
-class MeasuredRow(BaseModel):
-    """A row of steps in which all was measured that a projection needs."""
-
-    model_config = ConfigDict(from_attributes=True, frozen=True)
-
-    cuda_graph: bool
-    pace: Literal["realtime", "fast"]
-    step_ms_p50: float
-    floor_ms: float
-    step_sm_clock_mhz: float
-    peak_gpu_memory_mb: float | None
-
-
-@dataclass(frozen=True)
-class MeasuredRun:
-    """Steps of one model and precision through TensorRT on one GPU."""
-
-    steps: list[MeasuredRow]
-    """The captured graph first."""
-    kernels: int
-    """In a step."""
-    provenance: Provenance
-
-
 def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # noqa: ARG001 -- a command's arguments
     """Project and write the projection's file. Raises InputError for bad input."""
     gpu = GPUS.get(options.gpu)
@@ -66,10 +44,21 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # 
         raise InputError(f"--gpu: expected one of {', '.join(GPUS)}, found {options.gpu!r}")
     bundle = read_bundle(options.bundle)
     file, entry = step_file(options.bundle, bundle, options.precision)
-    measured = read_measured(options.measured, bundle, options.precision)
+    measured, kernels, provenance = read_measured(options.measured, bundle, options.precision)
     groups = [group_range(group, gpu, bundle.chunk_frames) for group in step_work(file)]
     chunk_ms = 1e3 * bundle.chunk_samples / bundle.sample_rate
-    steps = [step_range(step, measured.kernels, groups, gpu, chunk_ms) for step in measured.steps]
+    steps = [step_range(step, kernels, groups, gpu, chunk_ms) for step in measured]
+    source = Source(
+        bundle=options.bundle.name,
+        step_sha256=entry.sha256,
+        measured=[path.name for path in options.measured],
+        gpu=str(provenance.gpu),
+        tensorrt=provenance.tensorrt,
+        kernels=kernels,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        commit=commit(),
+        command=command(argv),
+    )
     projection = Projection(
         projection=True,
         gpu=gpu.name,
@@ -78,21 +67,11 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # 
         precision=options.precision,
         lookahead_ms=bundle.lookahead_ms,
         chunk_ms=chunk_ms,
-        gpu_memory_mb=measured.steps[0].peak_gpu_memory_mb,
+        gpu_memory_mb=measured[0]["peak_gpu_memory_mb"],
         groups=groups,
         steps=steps,
-        assumptions=assumptions(gpu, bundle, measured, steps, chunk_ms),
-        source=Source(
-            bundle=options.bundle.name,
-            step_sha256=entry.sha256,
-            measured=[path.name for path in options.measured],
-            gpu=str(measured.provenance.gpu),
-            tensorrt=measured.provenance.tensorrt,
-            kernels=measured.kernels,
-            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            commit=commit(),
-            command=command(argv),
-        ),
+        assumptions=assumptions(gpu, bundle, source, steps, chunk_ms),
+        source=source,
     )
     usual = f"projection-{options.gpu}-{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-{options.precision}"
     path = result_path(options.out, options.name or usual, Projection)
@@ -100,18 +79,33 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # 
     return Written(path, projection)
 
 
-def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> MeasuredRun:
-    """Read the steps of these result files: with a captured graph and, where there, without; of each the slower pace.
+def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> tuple[list[Keys], int, Provenance]:
+    """Read steps of these result files: with a captured graph and, where there, without; of each the slower pace, a live stream's.
 
-    Raises InputError for a file without steps of that model, look-ahead and precision, for files of several GPUs, and where
-    what the projection needs was not measured.
+    Returns:
+        Keys of the steps' rows, the captured graph first; the kernels in a step; what it was measured on.
+
+    Raises:
+        InputError: a file without steps of that model, look-ahead and precision, files of several GPUs, or a figure that the
+            projection needs was not measured.
     """
     if not paths:
         raise InputError("--measured: expected result files of `python -m bench steps`, found none")
     wanted = f"{bundle.checkpoint.name}, {bundle.lookahead_ms} ms, {precision}"
-    results = [read_result(path) for path in paths]
-    rows = [row for path, result in zip(paths, results, strict=True) for row in _rows(path, result, wanted)]
-    gpus = {str(result.provenance.gpu) for result in results}
+    results = {path: read_result(path) for path in paths}
+    rows: list[StepRow] = []
+    for path, result in results.items():
+        by_kind: dict[str, list[StepRow]] = {}
+        for row in result.rows_of(StepRow):
+            if row.backend == "tensorrt":
+                by_kind.setdefault(f"{row.model}, {row.lookahead_ms} ms, {row.precision}", []).append(row)
+        if wanted not in by_kind:
+            raise InputError(
+                f"{path}: expected TensorRT's steps of {wanted}, found {' and '.join(sorted(by_kind)) or 'none'}; "
+                "measure with `python -m bench steps`"
+            )
+        rows += by_kind[wanted]
+    gpus = {str(result.provenance.gpu) for result in results.values()}
     if len(gpus) > 1:
         raise InputError(
             f"--measured: expected files of one GPU, found {' and '.join(sorted(gpus))}; leave out the others"
@@ -121,44 +115,16 @@ def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> Meas
         raise InputError(
             f"{paths[0]}: expected launches_per_step, found none; add a file that was measured with a captured graph"
         )
-    steps = [step for row in rows if (step := _measured(row))]
+    p50 = itemgetter("step_ms_p50")
+    steps = sorted((row.model_dump() for row in rows if all(getattr(row, key) is not None for key in NEEDED)), key=p50)
     if not steps:
         raise InputError(
             f"{paths[0]}: expected cuda_graph, pace, step_ms_p50, floor_ms and step_sm_clock_mhz, found no row with all of them; "
             "measure again on a GPU"
         )
-    by_launch = [[step for step in steps if step.cuda_graph is graph] for graph in (True, False)]
-    return MeasuredRun([_slower_pace(alike) for alike in by_launch if alike], kernels, results[0].provenance)
-
-
-def _rows(path: Path, result: ResultFile, wanted: str) -> list[StepRow]:
-    steps = [
-        (f"{row.model}, {row.lookahead_ms} ms, {row.precision}", row)
-        for row in result.rows_of(StepRow)
-        if row.backend == "tensorrt"
-    ]
-    kinds = {kind for kind, _ in steps}
-    if wanted not in kinds:
-        found = " and ".join(sorted(kinds)) or "none"
-        raise InputError(
-            f"{path}: expected TensorRT's steps of {wanted}, found {found}; measure with `python -m bench steps`"
-        )
-    return [row for kind, row in steps if kind == wanted]
-
-
-def _measured(row: StepRow) -> MeasuredRow | None:
-    try:
-        return MeasuredRow.model_validate(row)
-    except ValidationError:
-        return None
-
-
-def _slower_pace(steps: Sequence[MeasuredRow]) -> MeasuredRow:
-    """Return the best of several at each pace, and of the two paces the slower: a live stream is paced."""
-    best: dict[str, MeasuredRow] = {}
-    for step in sorted(steps, key=lambda step: step.step_ms_p50):
-        best.setdefault(step.pace, step)
-    return max(best.values(), key=lambda step: step.step_ms_p50)
+    best = {(step["cuda_graph"], step["pace"]): step for step in reversed(steps)}
+    slower = {step["cuda_graph"]: step for step in sorted(best.values(), key=p50)}
+    return [slower[graph] for graph in (True, False) if graph in slower], kernels, results[paths[0]].provenance
 
 
 def group_range(work: GroupWork, gpu: Gpu, rows: int) -> GroupRange:
@@ -174,33 +140,27 @@ def group_range(work: GroupWork, gpu: Gpu, rows: int) -> GroupRange:
     clock = gpu.throttled_mhz / gpu.boost_mhz
     filled = min(1.0, rows / TILE_ROWS)
     rates = {kind: rate * clock * (1 if kind == "fp32" else filled) for kind, rate in gpu.tera_ops.items()}
-    return GroupRange(
-        **vars(work),
-        ms_low=max(_bytes_ms(low_bytes, gpu, gpu.low_share), _products_ms(work, gpu.tera_ops)),
-        ms_high=max(_bytes_ms(high_bytes, gpu, gpu.high_share), _products_ms(work, rates)),
-    )
+
+    def ms(count: int, share: float, tera_ops: dict[str, float]) -> float:
+        operations = sum(2 * number / (tera_ops[kind] * 1e9) for kind, number in work.multiply_adds.items())
+        return max(count / (gpu.bandwidth_gb_s * share * 1e6), operations)
+
+    low, high = ms(low_bytes, gpu.low_share, gpu.tera_ops), ms(high_bytes, gpu.high_share, rates)
+    return GroupRange(**vars(work), ms_low=low, ms_high=high)
 
 
-def _bytes_ms(count: int, gpu: Gpu, share: float) -> float:
-    return count / (gpu.bandwidth_gb_s * share * 1e6)
-
-
-def _products_ms(work: GroupWork, tera_ops: dict[str, float]) -> float:
-    return sum(2 * number / (tera_ops[kind] * 1e9) for kind, number in work.multiply_adds.items())
-
-
-def step_range(step: MeasuredRow, kernels: int, groups: Sequence[GroupRange], gpu: Gpu, chunk_ms: float) -> StepRange:
+def step_range(step: Keys, kernels: int, groups: Sequence[GroupRange], gpu: Gpu, chunk_ms: float) -> StepRange:
     """Return the range of the step's time: that of its groups, and above it what the measured step's kernels cost beyond its floor."""
-    cost = (step.step_ms_p50 - step.floor_ms) / kernels
-    high_cost = cost * step.step_sm_clock_mhz / gpu.throttled_mhz
+    cost = (step["step_ms_p50"] - step["floor_ms"]) / kernels
+    high_cost = cost * step["step_sm_clock_mhz"] / gpu.throttled_mhz
     low = sum(group.ms_low for group in groups)
     high = sum(group.ms_high for group in groups) + kernels * high_cost
     return StepRange(
-        cuda_graph=step.cuda_graph,
-        measured_ms_p50=step.step_ms_p50,
-        measured_pace=step.pace,
-        measured_floor_ms=step.floor_ms,
-        measured_sm_clock_mhz=step.step_sm_clock_mhz,
+        cuda_graph=step["cuda_graph"],
+        measured_ms_p50=step["step_ms_p50"],
+        measured_pace=step["pace"],
+        measured_floor_ms=step["floor_ms"],
+        measured_sm_clock_mhz=step["step_sm_clock_mhz"],
         measured_kernel_us=1e3 * cost,
         kernel_us_high=1e3 * high_cost,
         kernels_ms_high=kernels * high_cost,
@@ -211,12 +171,10 @@ def step_range(step: MeasuredRow, kernels: int, groups: Sequence[GroupRange], gp
     )
 
 
-def assumptions(
-    gpu: Gpu, bundle: Bundle, measured: MeasuredRun, steps: Sequence[StepRange], chunk_ms: float
-) -> list[str]:
+def assumptions(gpu: Gpu, bundle: Bundle, source: Source, steps: Sequence[StepRange], chunk_ms: float) -> list[str]:
     """Return what the range holds under, a line each."""
     rates = ", ".join(f"{rate:g} T{'OP' if kind == 'int8' else 'FLOP'}/s {kind}" for kind, rate in gpu.tera_ops.items())
-    other = measured.provenance.gpu
+    other = source.gpu
     return [
         f"{gpu.name} by its datasheet: {gpu.bandwidth_gb_s:g} GB/s, {rates}, {gpu.multiprocessors} SMs, {gpu.l2_mb:g} MB L2",
         "both: constants, state, samples and results cross the memory bus once a step; L2 keeps none of them to the next",
@@ -225,19 +183,16 @@ def assumptions(
         f"high: {gpu.high_share:g} of the bandwidth; no two nodes fused: all that they read and write crosses the bus",
         f"high: SM clock throttled to {gpu.throttled_mhz:g} of {gpu.boost_mhz:g} MHz",
         f"high: {bundle.chunk_frames} of the {TILE_ROWS} rows of a tensor core's tile are used",
-        *(_kernel_cost(step, measured) for step in steps),
+        *(
+            f"high: {source.kernels} kernels {'in a graph' if step.cuda_graph else 'launched one by one'} cost "
+            f"{step.kernel_us_high:.1f} us each beside their bytes: {step.measured_kernel_us:.1f} us beyond the floor on {other} at "
+            f"{step.measured_sm_clock_mhz:.0f} MHz"
+            for step in steps
+        ),
         "high: launch gaps and latencies are clock cycles, so they grow by the ratio of the SM clocks; none overlaps with bytes",
-        f"kernels as TensorRT {measured.provenance.tensorrt} made them for {other}; another version or GPU fuses otherwise",
+        f"kernels as TensorRT {source.tensorrt} made them for {other}; another version or GPU fuses otherwise",
         f"a kernel that fills more than {gpu.multiprocessors} SMs of {other} may take longer here than its bytes",
         f"RTF: the step over its chunk's {chunk_ms:g} ms, one stream; medians, nothing is said of p95 and p99",
         f"memory: the process's on {other}; another GPU's CUDA context and kernels take another amount",
         *gpu.sources,
     ]
-
-
-def _kernel_cost(step: StepRange, measured: MeasuredRun) -> str:
-    graph = "in a graph" if step.cuda_graph else "launched one by one"
-    return (
-        f"high: {measured.kernels} kernels {graph} cost {step.kernel_us_high:.1f} us each beside their bytes: "
-        f"{step.measured_kernel_us:.1f} us beyond the floor on {measured.provenance.gpu} at {step.measured_sm_clock_mhz:.0f} MHz"
-    )

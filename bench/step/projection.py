@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from bench.results import Measured, Record, Report, Rounded
+from bench.step.workload import GroupWork
 
 LABEL = "projection, not measured"
 
@@ -51,14 +52,9 @@ GPUS = {
 }
 
 
-class GroupRange(Record):
-    """A group of nodes: what was counted (bench/step/workload.py), and the range of its time."""
+class GroupRange(GroupWork):
+    """A group of nodes, and the range of its time."""
 
-    name: str
-    constant_bytes: int
-    io_bytes: int
-    node_bytes: int
-    multiply_adds: dict[str, int]
     ms_low: Rounded
     ms_high: Rounded
 

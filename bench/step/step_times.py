@@ -1,23 +1,27 @@
 """The step alone: its time back to back and at the pace of speech, beside the floor that the weights' bytes set."""
 
+import json
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from bench.figures import definitions
-from bench.machine import collect, plan_figures
-from bench.results import ResultFile, StepRow, calibration_of, result_path, write_result
-from bench.session import FileOptions, Written, on_gpu
-from bench.step.timing import PaceTimes, StepMeasurement
+from bench.child import run_child
+from bench.machine import plan_figures
+from bench.results import StepRow, calibration_of, result_path
+from bench.session import FileOptions, Written, on_gpu, write_rows
+from bench.step.timing import StepMeasurement, Variant
 from bench.step.worker import measure_backend
 from bench.summary import Keys, spread
 from runtime import InputError, Recognizer
 from runtime.bundle import Bundle, Decoding, read_bundle
 
+LOAD_S = 300.0
+"""Seconds that a measuring process may take beside its steps or speech."""
 PERCENTS = (0, 5, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.9, 100)
 """Of a step's distribution."""
 
@@ -51,11 +55,8 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # 
         parts += ["nograph", "steps"] if backend.cuda_graph is False else ["steps"]
         path = result_path(options.out, options.name or "-".join(parts))
         measured = measure_backend(backend, bundle, options.precision, options.steps)
-        provenance = collect(argv, [])
-    rows = step_rows(options.bundle, bundle, options.precision, backend.name, measured, decoder)
-    result = ResultFile(provenance=provenance, rows=[*rows], definitions=definitions(rows))
-    write_result(path, result)
-    return Written(path, result)
+        rows = step_rows(options.bundle, bundle, options.precision, backend.name, measured, decoder)
+        return write_rows(path, argv, rows)
 
 
 def check_steps(steps: int) -> None:
@@ -64,16 +65,23 @@ def check_steps(steps: int) -> None:
         raise InputError(f"--steps: expected at least 100 for a 99th percentile, found {steps}")
 
 
-def read_measurement(path: Path) -> StepMeasurement:
-    """Read what a process measured and left at `path`."""
-    return TypeAdapter(StepMeasurement).validate_json(path.read_bytes())
+def rows_of_child(variant: Variant, python: Sequence[str] = (sys.executable,)) -> list[StepRow]:
+    """Measure in a process of its own; return its rows. Raises InputError where it fails, or takes longer than its steps' chunks twice."""
+    folder = Path(variant.bundle)
+    bundle = read_bundle(folder)
+    limit_s = LOAD_S + 2 * variant.steps * bundle.chunk_samples / bundle.sample_rate  # a slower step is of no use
+    module = "bench.step.nemo_peer" if variant.backend == "torch" else "bench.step.worker"
+    told = json.dumps(asdict(variant))
+    printed = run_child([*python, "-m", module, told], limit_s, graph=variant.graph)
+    measured = TypeAdapter(StepMeasurement).validate_json(printed.splitlines()[-1])
+    return step_rows(folder, bundle, variant.precision, variant.backend, measured)
 
 
 def step_rows(  # noqa: PLR0917
     folder: Path, bundle: Bundle, precision: str, backend: str, measured: StepMeasurement, decoder: Decoding = "ctc"
 ) -> list[StepRow]:
     """Return a row back to back and one at the pace of speech; `folder` is the bundle's."""
-    timings, bandwidth = measured.timings, measured.copy_bandwidth
+    bandwidth = measured.copy_bandwidth
     shared: Keys = {
         "model": bundle.checkpoint.name,
         "weights": bundle.checkpoint.weights,
@@ -90,23 +98,22 @@ def step_rows(  # noqa: PLR0917
         "further_turns_per_step": measured.further_turns_per_step,
         "floor_ms": None if bandwidth is None else 1e3 * measured.weights_bytes / bandwidth,
         "copy_gb_s": None if bandwidth is None else bandwidth / 1e9,
-        "peak_gpu_memory_mb": timings.peak_gpu_memory_mb,
-        "first_result_s": timings.first_result_s,
+        "peak_gpu_memory_mb": measured.peak_gpu_memory_mb,
+        "first_result_s": measured.first_result_s,
         "engine_version": measured.engine,
         **plan_figures(folder, precision, backend),
     }
-    chunk_s = bundle.chunk_samples / bundle.sample_rate
-    paces = {"fast": timings.fast, "realtime": timings.realtime}
-    return [StepRow.model_validate({**shared, "pace": pace, **_times(paces[pace], chunk_s)}) for pace in paces]
-
-
-def _times(times: PaceTimes, chunk_s: float) -> Keys:
-    percentiles = np.percentile(times.seconds, PERCENTS)
-    return {
-        "steps": len(times.seconds),
-        **spread("rtf", (seconds / chunk_s for seconds in times.seconds)),
-        **spread("step_ms", (1e3 * seconds for seconds in times.seconds), p99=True),
-        "step_ms_percentiles": {f"{at:g}": 1e3 * float(s) for at, s in zip(PERCENTS, percentiles, strict=True)},
-        "step_sm_clock_mhz": times.sm_clock_mhz,
-        "step_power_draw_w": times.power_draw_w,
-    }
+    rows = []
+    for pace, times in (("fast", measured.fast), ("realtime", measured.realtime)):
+        percentiles = np.percentile(times.seconds, PERCENTS)
+        keys = {
+            "pace": pace,
+            "steps": len(times.seconds),
+            **spread("rtf", (s * bundle.sample_rate / bundle.chunk_samples for s in times.seconds)),
+            **spread("step_ms", (1e3 * seconds for seconds in times.seconds), p99=True),
+            "step_ms_percentiles": {f"{at:g}": 1e3 * float(s) for at, s in zip(PERCENTS, percentiles, strict=True)},
+            "step_sm_clock_mhz": times.sm_clock_mhz,
+            "step_power_draw_w": times.power_draw_w,
+        }
+        rows.append(StepRow.model_validate(shared | keys))
+    return rows

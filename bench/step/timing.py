@@ -3,15 +3,14 @@
 The standard library alone: NeMo's encoder is timed in an interpreter that has torch and little else.
 """
 
-import json
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from statistics import median
+from tempfile import TemporaryFile
+from typing import Any
 
 from bench.process import gpu_memory_mb, process_age_s
 
@@ -21,6 +20,43 @@ COPY_BYTES, COPIES = 1 << 30, 10  # of the bandwidth's measurement
 
 Step = Callable[[int], object]
 """Runs the step of that number to its end: what it computed is there when it returns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way to run the step; in JSON, the argument of the process that measures it."""
+
+    backend: str
+    """As `bench steps` has them, or torch."""
+    precision: str
+    graph: bool = False
+    """Whether it runs in a CUDA graph."""
+    host_state: bool = False
+    """Of TensorRT: whether the state is on the host. Else it stays on the GPU."""
+    pinned: bool = False
+    """Whether the host's memory is pinned, with host_state."""
+    label: str = ""
+    """Of the ladder: its rung."""
+    what: str = ""
+    """Of the ladder: what its step computes and copies."""
+    bundle: str = ""
+    """Folder."""
+    steps: int = 0
+    """Back to back."""
+    paced: int | None = None
+    """Steps at the pace of speech; None: a fifth of the steps."""
+    encoder: dict[str, Any] | None = None
+    """Of torch: the encoder's part of a NeMo model's configuration."""
+    lookahead_frames: int = 0
+    chunk_s: float = 0.0
+    """Seconds of audio in a step."""
+    device: str = "cuda"
+    """Of torch; cpu: a functional check, eager."""
+
+    @property
+    def name(self) -> str:
+        """Label and precision, which no other variant has."""
+        return f"{self.label}, {self.precision}"
 
 
 @dataclass(frozen=True)
@@ -34,8 +70,8 @@ class PaceTimes:
 
 
 @dataclass(frozen=True)
-class Timings:
-    """What every process can say of its steps."""
+class StepMeasurement:
+    """One way to run the step, measured; in JSON, the last line that a process of its own prints."""
 
     first_result_s: float
     """From the process's start."""
@@ -44,13 +80,6 @@ class Timings:
     realtime: PaceTimes
     """One step a chunk."""
     peak_gpu_memory_mb: float | None
-
-
-@dataclass(frozen=True)
-class StepMeasurement:
-    """One way to run the step, measured in a process of its own."""
-
-    timings: Timings
     engine: str
     """What ran the steps, with its version."""
     cuda_graph: bool | None
@@ -62,18 +91,18 @@ class StepMeasurement:
     further_turns_per_step: float | None = None
     """Launches of RNN-T evaluations after those in the step."""
 
-    def write(self, path: Path) -> None:
-        """Write it as JSON, for the process that started this one."""
-        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
+def time_steps(step: Step, steps: int, chunk_s: float, paced: int | None = None) -> dict[str, Any]:
+    """Time `steps` steps back to back and `paced` of them (None: a fifth) one every `chunk_s` seconds, each after a warm-up of its own.
 
-def time_steps(step: Step, steps: int, chunk_s: float, paced: int | None = None) -> Timings:
-    """Time `steps` steps back to back and `paced` of them (None: a fifth) one every `chunk_s` seconds, each after a warm-up of its own."""
+    Returns the keys of a StepMeasurement that every process can tell.
+    """
     step(0)
     first_result_s = process_age_s()
     fast = _timed(step, steps, 0.0)
     realtime = _timed(step, steps // PACED_SHARE if paced is None else paced, chunk_s)
-    return Timings(first_result_s, fast, realtime, gpu_memory_mb())
+    timed = {"first_result_s": first_result_s, "fast": fast, "realtime": realtime}
+    return timed | {"peak_gpu_memory_mb": gpu_memory_mb()}
 
 
 def copy_bandwidth(copy: Callable[[], object], wait: Callable[[], object]) -> float:
@@ -106,26 +135,22 @@ def _timed(step: Step, steps: int, interval_s: float) -> PaceTimes:
 
 @contextmanager
 def _sampled() -> Iterator[list[tuple[float, float]]]:
-    """Samples of SM clock in MHz and power draw in W while the block runs; none where nvidia-smi is missing."""
+    """Samples of SM clock in MHz and power draw in W while the block ran, there once it has; none where nvidia-smi is missing."""
     samples: list[tuple[float, float]] = []
     query = ["nvidia-smi", "--query-gpu=clocks.sm,power.draw", "--format=csv,noheader,nounits", "-lms", "100"]
-    try:
-        process = subprocess.Popen(query, stdout=subprocess.PIPE, text=True)
-    except OSError:
-        yield samples
-        return
-
-    def read() -> None:
-        for line in process.stdout or ():
-            fields = line.split(",")
-            if len(fields) == 2 and all(field.strip().replace(".", "").isdigit() for field in fields):
-                samples.append((float(fields[0]), float(fields[1])))
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    try:
-        yield samples
-    finally:
-        process.terminate()
-        process.wait()
-        reader.join()
+    with TemporaryFile("w+", encoding="ascii") as log:
+        try:
+            process = subprocess.Popen(query, stdout=log)
+        except OSError:
+            yield samples
+            return
+        try:
+            yield samples
+        finally:
+            process.terminate()
+            process.wait()
+            log.seek(0)
+            for line in log:
+                with suppress(ValueError):  # of a line cut short, or a figure that the GPU does not tell
+                    clock, power = line.split(",")
+                    samples.append((float(clock), float(power)))

@@ -3,16 +3,17 @@
 Lean imports: a process's start-up is a figure.
 """
 
-import argparse
+import json
 import sys
-from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from bench.step.host_state import HostStateBackend
-from bench.step.timing import COPY_BYTES, StepMeasurement, copy_bandwidth, time_steps
+from bench.step.timing import COPY_BYTES, StepMeasurement, Variant, copy_bandwidth, time_steps
 from runtime.backends import Backend, open_backend
 from runtime.bundle import Bundle, read_bundle
 from runtime.cuda import Device, Queue
@@ -34,11 +35,11 @@ def measure_backend(
         taken += 1
         state = backend.step(windows[index % WINDOWS], ALL_VALID, state).state
 
-    timings = time_steps(step, steps, bundle.chunk_samples / bundle.sample_rate, paced)
+    timed = time_steps(step, steps, bundle.chunk_samples / bundle.sample_rate, paced)
     turns = backend.further_turns
     engine = backend.name.partition("-")[0]
     return StepMeasurement(
-        timings=timings,
+        **timed,
         engine=f"{engine} {import_module(engine).__version__}",
         cuda_graph=backend.cuda_graph,
         launches_per_step=backend.kernels_per_step,
@@ -60,37 +61,20 @@ def gpu_bandwidth(device: Device) -> float:
         return copy_bandwidth(copy, queue.wait)
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line that the ladder and the ablation make."""
-    parser = argparse.ArgumentParser(prog="python -m bench.step.worker", description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--backend", required=True, help="as `bench steps` has them")
-    parser.add_argument("--precision", required=True)
-    parser.add_argument("--host-state", action="store_true", help="TensorRT with its state on the host")
-    parser.add_argument("--graph", action="store_true", help="in a CUDA graph")
-    parser.add_argument("--pinned", action="store_true", help="copies from and to pinned memory, with --host-state")
-    parser.add_argument("--steps", type=int, required=True, help="back to back")
-    parser.add_argument("--paced", type=int, help="at the pace of speech (default: a fifth of the steps)")
-    parser.add_argument("--out", type=Path, required=True, help="JSON of what was measured")
-    return parser.parse_args(argv)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Measure and write. Raises InputError and CudaError as the backends do, and CudaError for a graph that fell back to none."""
-    bundle = read_bundle(args.bundle)
+def run(variant: Variant) -> None:
+    """Measure and print it. Raises InputError and CudaError as the backends do, and CudaError for a graph that fell back to none."""
+    folder, bundle, precision = Path(variant.bundle), read_bundle(Path(variant.bundle)), variant.precision
     backend: Backend
-    if args.host_state:
-        backend = HostStateBackend(args.bundle, bundle, args.precision, cuda_graph=args.graph, pinned=args.pinned)
+    if variant.host_state:
+        backend = HostStateBackend(folder, bundle, precision, cuda_graph=variant.graph, pinned=variant.pinned)
     else:
-        backend = open_backend(args.bundle, bundle, args.backend, args.precision)
-    try:
-        measured = measure_backend(backend, bundle, args.precision, args.steps, args.paced)
-    finally:
-        backend.close()
-    if args.graph and not measured.cuda_graph:
+        backend = open_backend(folder, bundle, variant.backend, precision)
+    with closing(backend):
+        measured = measure_backend(backend, bundle, precision, variant.steps, variant.paced)
+    if variant.graph and not measured.cuda_graph:
         raise CudaError("expected the step in a CUDA graph, found that the capture failed; its warning is above")
-    measured.write(args.out)
+    print(json.dumps(asdict(measured)))
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))
+    sys.exit(exit_code(lambda: run(Variant(**json.loads(sys.argv[1])))))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ..bundle import Bundle, Graph
 from ..cuda import Bytes, Device
 from ..entries import GraphEntry, TensorSpec
-from ..errors import CudaError, InputError, install
+from ..errors import CudaError, InputError, imported, install
 from ..stamp import Platform, check_stamp, plan_path, read_stamp
 
 ALIGNMENT = 512  # bytes; what TensorRT 8.6 asks of its scratch memory, 256 elsewhere; cudaMalloc gives as much
@@ -134,8 +134,4 @@ def activation_bytes(engine: Any) -> int:  # noqa: ANN401 -- TensorRT's
 
 def import_tensorrt() -> Any:  # noqa: ANN401 -- a module without types
     """The module; raises InputError, one line, where it is missing or its libraries do not load."""
-    try:
-        import tensorrt
-    except (ImportError, OSError) as error:
-        raise InputError(f"expected TensorRT, found {error!r}; {install('gpu')}, or choose another backend") from error
-    return tensorrt
+    return imported("tensorrt", "TensorRT", f"{install('gpu')}, or choose another backend")

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from bench.pages.results_page import END, START
 from bench.pages.terminal import print_written
 from bench.results import OnSpeech, ResultFile, SpeechRow, StepRow, UtteranceRecord, read_result, write_result
 from bench.speech.recognise import Options as SpeechBench
-from bench.step import worker
-from bench.step.timing import PaceTimes, StepMeasurement, Timings
+from bench.step import step_times
+from bench.step.timing import PaceTimes, StepMeasurement, Variant
 from calibration.record import calibration_path
 from engines.__main__ import parse_args as parse_engines
 from runtime.bundle import read_bundle
@@ -42,16 +42,19 @@ class Children:
     provenance: ResultFile
     fails: set[str] = field(default_factory=set)
     told: list[str] = field(default_factory=list)
+    printed: str = ""
 
-    def __call__(self, command: Sequence[str], limit_s: float, *, graph: bool = True) -> None:
+    def __call__(self, command: Sequence[str], limit_s: float, *, graph: bool = True) -> str:
         assert limit_s > 60
         module, words = command[2], command[3:]
+        self.printed = ""
         made = {"engines": self._build, "bench.step.worker": self._steps, "bench": self._speech}[module](
             list(words), graph
         )
         self.told.append(made)
         if made in self.fails:
             raise InputError("no room for it")
+        return self.printed
 
     def _build(self, words: list[str], _: bool) -> str:
         args = parse_engines(words)
@@ -65,14 +68,14 @@ class Children:
         return f"build {args.bundle.name} {args.precision}{' no cublas' if args.no_cublas else ''}"
 
     def _steps(self, words: list[str], graph: bool) -> str:
-        args = worker.parse_args(words)
+        args = Variant(**json.loads(words[0]))
         assert args.graph is graph
         pace = PaceTimes([1e-3 if graph else 2e-3] * args.steps, None, None)
-        timings = Timings(1.0, pace, PaceTimes(pace.seconds[: args.paced], None, None), 500.0)
+        timed = (1.0, pace, PaceTimes(pace.seconds[: args.paced], None, None), 500.0)
         on_gpu = args.backend == "tensorrt"
-        measured = StepMeasurement(timings, "engine 1", graph if on_gpu else None, None, 1000, 1e9 if on_gpu else None)
-        measured.write(args.out)
-        return f"steps {args.bundle.name} {args.precision}{' graph' if graph else ''}"
+        measured = StepMeasurement(*timed, "engine 1", graph if on_gpu else None, None, 1000, 1e9 if on_gpu else None)
+        self.printed = f"TensorRT says hello\n{json.dumps(asdict(measured))}\n"
+        return f"steps {Path(args.bundle).name} {args.precision}{' graph' if graph else ''}"
 
     def _speech(self, words: list[str], graph: bool) -> str:
         command, args = parse_args(words)
@@ -112,7 +115,8 @@ class Children:
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch, a_result: ResultFile, tmp_path: Path) -> Children:
     children = Children(a_result)
-    monkeypatch.setattr(ablation, "run_child", children)
+    for module in (ablation, step_times):
+        monkeypatch.setattr(module, "run_child", children)
     monkeypatch.setattr(ablation, "default_backend", lambda: "tensorrt")
     monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation")
     return children
@@ -226,10 +230,10 @@ def test_without_calibration_int8_is_left_out(toys: tuple[Path, Path], tmp_path:
 def test_a_run_that_is_ended_leaves_what_it_has(
     toys: tuple[Path, Path], tmp_path: Path, children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def until_the_third(command: Sequence[str], limit_s: float, *, graph: bool = True) -> None:
+    def until_the_third(command: Sequence[str], limit_s: float, *, graph: bool = True) -> str:
         if "near-entropy" in " ".join(command):
             raise KeyboardInterrupt
-        children(command, limit_s, graph=graph)
+        return children(command, limit_s, graph=graph)
 
     monkeypatch.setattr(ablation, "run_child", until_the_third)
     with pytest.raises(KeyboardInterrupt):
@@ -278,7 +282,8 @@ def test_bad_input(
     def refuse(*_: object, **__: object) -> None:
         raise InputError("cannot")
 
-    monkeypatch.setattr(ablation, "run_child", refuse)
+    for module in (ablation, step_times):
+        monkeypatch.setattr(module, "run_child", refuse)
     if "tensorrt" not in words:
         words = ["--backend", "onnxruntime-cpu", *words]
     monkeypatch.setattr(ablation, "default_backend", lambda: "onnxruntime-cpu")
@@ -305,8 +310,8 @@ def test_the_page_has_its_table_and_plots(toys: tuple[Path, Path], tmp_path: Pat
     refresh(page, results, check=False)
     text, full = page.read_text(), (results / "README.md").read_text()
     change = "30.00 | +0.00 (+0.00 to +0.00)"
-    assert f"| {change} | 1.00 / 1.00 / 1.00 | - | - | 2 | 30 |" in text
-    assert f"| {change} | 0.0500 / 0.0950 | 1.00 / 1.00 / 1.00 | - | - | 10.0 / 10.0 | - | 2 | 30 |" in full
+    assert f"| {change} | 1.00 / 1.00 / 1.00 | - | 2 | - | 30 |" in text
+    assert f"| {change} | 1.00 / 1.00 / 1.00 | - | 2 | - | 30 | 0.0500 / 0.0950 | - | 10.0 / 10.0 |" in full
     for each in (text, full):
         assert "| toy, 480 ms, random weights | int8 max |" in each
     assert text.count("| toy, 80 ms |") == 2 * 3  # in the main table too

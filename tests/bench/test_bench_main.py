@@ -171,7 +171,7 @@ def test_clips_names_hold_no_folder_of_the_machine(
     monkeypatch.chdir(tmp_path)
     utterances = tuple(Utterance(Path(each.format(root=tmp_path)), "a", 1.0) for each in paths)
     data_set = clips.DataSet("set_en", "en", Path("set/manifest_en.jsonl"), utterances, 0)
-    assert [data_set.clip_name(each) for each in utterances] == names
+    assert [data_set.names[each.audio] for each in utterances] == names
 
 
 def test_a_manifest_of_absolute_paths(bundle: Path, out: Path, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench import session
 from bench.__main__ import parse_args
+from bench.speech.speech_session import SpeechData, SpeechSession
 
 
 @pytest.mark.parametrize(
@@ -35,5 +37,6 @@ def test_precision_is_the_backend_s_usual(
     recognizer: Any = SimpleNamespace(bundle=bundle, decoder="ctc", ngram=None)
     assert name == command
     assert opened["precision"] == asked.chosen_precision == expected
-    path = asked.result_path(recognizer, Path("data/sample"))
+    data = SpeechData(Path("data/sample"), [], [], [])
+    path = SpeechSession(asked, data, recognizer, Console()).path()
     assert path == Path("build/results") / f"m-80ms-{expected}-{opened['backend']}-sample-en.json"

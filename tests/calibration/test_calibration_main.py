@@ -142,7 +142,7 @@ def test_a_step_of_another_hash_is_refused(toy: Path, speech: Path) -> None:
 
 def test_imports_neither_torch_nor_nemo() -> None:
     modules = (
-        "calibration.__main__, calibration.calibrate, calibration.collect, calibration.speech, calibration.thresholds"
+        "calibration.__main__, calibration.calibrate, calibration.exposed, calibration.speech, calibration.thresholds"
     )
     code = f"import sys; import {modules}; print({{'torch', 'nemo'}} & sys.modules.keys() or 'neither')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from calibration import collect
-from calibration.collect import PAUSES_S, ObservedBackend, stream_speech
+from calibration import calibrate
+from calibration.calibrate import PAUSES_S, ObservedBackend, stream_speech
 from calibration.histogram import BINS
 from calibration.thresholds import thresholds
 from export.placement import QUANTISED
@@ -56,7 +56,7 @@ def utterance(samples: np.ndarray, weights: dict[str, np.ndarray]) -> Iterator[d
 def test_counts_are_those_of_a_numpy_stream(
     toy: Path, weights: dict[str, np.ndarray], buffered: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collect, "BUFFERED_STEPS", buffered)
+    monkeypatch.setattr(calibrate, "BUFFERED_STEPS", buffered)
     alone, stream = noise(ALONE), noise(STREAM)
     backend = ObservedBackend(toy, read_bundle(toy))
     stream_speech(Recognizer(toy, backend=backend), iter([*alone, *stream]), len(alone))

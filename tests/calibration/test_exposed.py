@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from calibration.collect import ObservedBackend
-from calibration.compare import RecordingBackend
+from calibration.calibrate import ObservedBackend
+from calibration.exposed import ExposedStep
 from runtime.bundle import read_bundle
 from runtime.recognizer import ALL_VALID
 
@@ -26,10 +26,13 @@ def test_frames_of_a_flush_in_either_order(
     toy: Path, model: onnx.ModelProto, window: np.ndarray, valid: int, frames: int
 ) -> None:
     model.graph.node.append(helper.make_node("Transpose", ["start"], ["turned"], name="turned", perm=[1, 0]))
-    step = RecordingBackend(model, read_bundle(toy), ["start", "turned"], threads=1)
-    result, shown = step.run(window, valid, step.new_state())
+    before = model.SerializeToString()
+    step = ExposedStep(model, read_bundle(toy), ["encoded", "start", "turned"], threads=1)
+    assert model.SerializeToString() == before
+    result = step.step(window, valid, step.new_state())
+    shown = {tensor: kept for tensor, (kept,) in step.kept.items()}
     assert result.encoded.shape == (2, 4)
-    assert np.array_equal(shown["encoded"][0], result.encoded[:frames])
+    assert np.array_equal(shown["encoded"], result.encoded[:frames])
     assert shown["start"].shape == (frames, 4)
     assert np.array_equal(shown["turned"], shown["start"].T)
 
@@ -39,7 +42,7 @@ def test_who_counts_and_who_compares_see_the_same_frames(
     toy: Path, model: onnx.ModelProto, window: np.ndarray, valid: int, frames: int
 ) -> None:
     counted = ObservedBackend(toy, read_bundle(toy))
-    compared = RecordingBackend(model, read_bundle(toy), [*counted.histograms], threads=1)
+    compared = ExposedStep(model, read_bundle(toy), [*counted.histograms], threads=1)
     for backend in (counted, compared):
         backend.step(window, valid, backend.new_state())
     counted.flush()

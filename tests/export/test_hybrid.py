@@ -20,7 +20,7 @@ from bench.speech.offline import load_recognizer
 from bench.step import ladder, step_times
 from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as calibrate
-from calibration.collect import ObservedBackend, stream_speech
+from calibration.calibrate import ObservedBackend, stream_speech
 from calibration.compare import hear
 from export.bundle import write_bundle
 from export.checkpoint import EMBEDDED, RANDOM_CONFIG, load_checkpoint

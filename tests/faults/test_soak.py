@@ -129,7 +129,7 @@ def test_speech_at_the_end_is_heard_as_at_the_start(
 ) -> None:
     samples, said = speech(block_s)
     heard = listen(recognizer, [samples] * blocks)
-    first, last = (error_rates([said], [each.text], "en").wer for each in (heard[0], heard[-1]))
+    first, last = (error_rates([said], [each.text], "en")["wer"] for each in (heard[0], heard[-1]))
     print(f"WER of the first {block_s} s {first:.2f} %, of the last {last:.2f} %, {len(said.split())} words each")
     assert [each.text == heard[1].text for each in heard[1:]] == [True] * (blocks - 1), (
         "it depends on what was long ago"

@@ -20,7 +20,7 @@ from runtime import (
     Recognizer,
     Stream,
 )
-from runtime.echo import Cleaned, EchoCanceller, EchoGate
+from runtime.echo import EchoCanceller, EchoGate
 
 FRAME = 320
 NO_REFERENCE = BargeInRules(echo_reference=False)
@@ -164,17 +164,17 @@ def test_the_canceller_subtracts_and_the_gate_follows(agent: np.ndarray) -> None
     canceller, gate = EchoCanceller(16_000), EchoGate(margin_db=6)
     canceller.play(agent)
     cleaned = canceller.push(echo_of(agent))
-    late = cleaned[len(agent) // 2 : len(agent) // 2 + 32_000]
-    left, played = (float(np.mean(each.astype(np.float64) ** 2)) for each in (late.samples, late.reference))
+    late = cleaned[:, len(agent) // 2 : len(agent) // 2 + 32_000]
+    left, played = np.mean(late.astype(np.float64) ** 2, axis=1)
     assert left < 0.002 * played  # the echo alone has 0.01
     steady = np.full(512, 0.1, np.float32)
     for _ in range(100):  # 40 dB below what is played: learned at 0.3 dB a window
-        assert gate.explains(Cleaned(0.01 * steady, steady), voiced=True)
-    assert gate.explains(Cleaned(0.05 * steady, steady), voiced=True)
+        assert gate.explains(np.stack([0.01 * steady, steady]), voiced=True)
+    assert gate.explains(np.stack([0.05 * steady, steady]), voiced=True)
     for _ in range(20):  # a user, who is not learned
-        assert not gate.explains(Cleaned(0.5 * steady, steady), voiced=True)
+        assert not gate.explains(np.stack([0.5 * steady, steady]), voiced=True)
     for _ in range(10):
-        found = gate.explains(Cleaned(0.01 * steady, 0 * steady), voiced=True)
+        found = gate.explains(np.stack([0.01 * steady, 0 * steady]), voiced=True)
     assert not found  # nothing was played for so long: nothing is explained
 
 

@@ -1,15 +1,19 @@
 """The ablation's plots: the same bytes from the same file, small, with every combination named; no matplotlib, no plots."""
 
+import io
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from rich.console import Console
 
-from bench.pages.ablation_plots import plot_paths, plots, write_plots
+from bench.pages.plots import ablation_plots
+from bench.pages.terminal import print_written
 from bench.results import ResultFile, Row
-from runtime.errors import InputError
+from bench.session import Written
 from tests.bench.rows import changed
 
 
@@ -33,13 +37,22 @@ def ablation(a_row: Row, a_result: ResultFile) -> ResultFile:
     return a_result.model_copy(update={"rows": rows})
 
 
+def drawn(result: ResultFile) -> dict[str, str]:
+    return {plot.name: plot.svg() for plot in ablation_plots(result)}
+
+
+def written(result: ResultFile, path: Path) -> str:
+    """What is said of the plots beside the result file at `path`."""
+    console = Console(file=io.StringIO(), width=300)
+    print_written(Written(path, result), console)
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
 def test_the_same_bytes_whatever_the_settings(ablation: ResultFile) -> None:
-    path = Path("results/ablation-a-99.99.json")
-    first = plots(path, ablation)
-    assert [each.name for each in first] == ["ablation-a-99.99-wer.svg", "ablation-a-99.99-steps.svg"]
-    assert plot_paths(path, ablation) == list(first)
+    first = drawn(ablation)
+    assert list(first) == ["wer", "steps"]
     with mpl.rc_context({"font.size": 30, "svg.hashsalt": None, "axes.facecolor": "black"}):
-        assert plots(path, ablation) == first
+        assert drawn(ablation) == first
         assert mpl.rcParams["font.size"] == 30  # the user's own are as they were
     for text in first.values():
         assert len(text) < 100_000
@@ -47,28 +60,27 @@ def test_the_same_bytes_whatever_the_settings(ablation: ResultFile) -> None:
 
 
 def test_every_combination_is_named(ablation: ResultFile) -> None:
-    wer, steps = (re.findall(r"<text [^>]*>([^<]*)<", text) for text in plots(Path("a.json"), ablation).values())
-    assert {"look-ahead 80 ms", "look-ahead 480 ms", "fp32", "int8 entropy", "WER, %"} <= set(wer)
-    assert {
-        f"look-ahead {ms} ms, int8 entropy, {how}" for ms in (80, 480) for how in ("CUDA graph", "no graph")
-    } <= set(steps)
+    wer, steps = (re.findall(r"<text [^>]*>([^<]*)<", text) for text in drawn(ablation).values())
+    assert {"m, 80 ms", "m, 480 ms", "fp32", "int8 entropy", "WER, %"} <= set(wer)
+    assert {(f"m, {ms} ms", f"int8 entropy, {how}") for ms in (80, 480) for how in ("CUDA graph", "no graph")} <= set(
+        pairwise(steps)
+    )
     assert steps.count("1.25 / 1.50") == 8
 
 
 def test_without_error_rates_there_are_steps_only(ablation: ResultFile, tmp_path: Path) -> None:
     rows = [changed(row, {"wer": None}) for row in ablation.rows]
-    written = write_plots(tmp_path / "a.json", ablation.model_copy(update={"rows": rows}))
-    assert written == [tmp_path / "a-steps.svg"] == list(tmp_path.iterdir())
+    said = written(ablation.model_copy(update={"rows": rows}), tmp_path / "a-99.99.json")
+    assert [tmp_path / "a-99.99-steps.svg"] == list(tmp_path.iterdir())
+    assert f"wrote {tmp_path / 'a-99.99-steps.svg'}" in said
 
 
 def test_other_files_have_none(a_result: ResultFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # nor is it needed
-    assert plots(Path("a.json"), a_result) == {}
+    assert ablation_plots(a_result) == []
 
 
 def test_without_matplotlib(ablation: ResultFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match="expected matplotlib for plots, found none") as caught:
-        write_plots(tmp_path / "a.json", ablation)
-    assert "\n" not in str(caught.value)
+    assert "\nno plots: expected matplotlib for plots, found none" in written(ablation, tmp_path / "a.json")
     assert not list(tmp_path.iterdir())

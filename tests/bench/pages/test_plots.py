@@ -20,6 +20,10 @@ def texts(svg: str) -> list[str]:
     return re.findall(r"<text [^>]*>([^<]*)<", svg)
 
 
+def page(folder: Path, *results: ResultFile) -> dict[str, str]:
+    return {plot.name: plot.svg() for plot in page_plots(folder, results)}
+
+
 @pytest.fixture
 def on_gpu(a_row: Row, a_result: ResultFile) -> ResultFile:
     """Steps with a graph and without, first texts by stage, and an ablation with an error rate."""
@@ -48,13 +52,11 @@ def inspection(folder: Path, plan: object) -> Path:
 
 def test_a_plot_of_each_kind_and_the_same_bytes_again(on_gpu: ResultFile, tmp_path: Path) -> None:
     inspection(tmp_path, {"gpu": "NVIDIA Y", "memory_mb": MEMORY, "layers": []})
-    drawn = page_plots(tmp_path, [on_gpu])
-    assert [str(path.relative_to(tmp_path)) for path in drawn] == [
-        f"plots/{name}.svg" for name in ("waterfall", "wer", "steps", "memory")
-    ]
-    assert page_plots(tmp_path, [on_gpu]) == drawn
+    drawn = page(tmp_path, on_gpu)
+    assert list(drawn) == ["waterfall", "wer", "steps", "memory"]
+    assert page(tmp_path, on_gpu) == drawn
     waterfall, wer, steps, memory = map(texts, drawn.values())
-    assert {"set_en, greedy", "p95 321", "evidence", "30", "NVIDIA X"} <= set(waterfall)
+    assert {"set_en, greedy", "p95 321", "evidence", "30", "m, 80 ms", "TensorRT 8.6.0, NVIDIA X"} <= set(waterfall)
     assert {"int8 mse", "WER, %"} <= set(wer)
     assert {"fp32", "fp32, no graph", "int8 mse", "99.9"} <= set(steps)
     assert "fp16" not in steps  # a lower rung of the ladder
@@ -66,10 +68,7 @@ def test_a_plot_of_each_kind_and_the_same_bytes_again(on_gpu: ResultFile, tmp_pa
 
 def test_rows_without_a_distribution_have_no_line(on_gpu: ResultFile, tmp_path: Path) -> None:
     rows = [row if row.cuda_graph else changed(row, {"step_ms_percentiles": None}) for row in on_gpu.rows]
-    both, one = (
-        page_plots(tmp_path, [each])[tmp_path / "plots" / "steps.svg"]
-        for each in (on_gpu, on_gpu.model_copy(update={"rows": rows}))
-    )
+    both, one = (page(tmp_path, result)["steps"] for result in (on_gpu, on_gpu.model_copy(update={"rows": rows})))
     assert "fp32, no graph" in texts(both)
     assert "fp32, no graph" not in texts(one)
     assert len(re.findall("<use ", both)) > len(re.findall("<use ", one))
@@ -77,7 +76,7 @@ def test_rows_without_a_distribution_have_no_line(on_gpu: ResultFile, tmp_path: 
 
 def test_a_panel_for_each_model_look_ahead_and_decoder(on_gpu: ResultFile, tmp_path: Path) -> None:
     rows = [changed(row, update) for update in ({"lookahead_ms": 480}, {}, {"decoder": "rnnt"}) for row in on_gpu.rows]
-    steps = page_plots(tmp_path, [on_gpu.model_copy(update={"rows": rows})])[tmp_path / "plots" / "steps.svg"]
+    steps = page(tmp_path, on_gpu.model_copy(update={"rows": rows}))["steps"]
     titles = [each for each in texts(steps) if each.startswith("m, ")]
     assert titles == ["m, 80 ms", "m, 80 ms, RNN-T", "m, 480 ms"]
 
@@ -85,15 +84,15 @@ def test_a_panel_for_each_model_look_ahead_and_decoder(on_gpu: ResultFile, tmp_p
 def test_a_cpu_s_first_texts_say_so_and_give_way(on_gpu: ResultFile, a_result: ResultFile, tmp_path: Path) -> None:
     rows = [changed(row, {"functional_check": True}) for row in on_gpu.rows]
     on_cpu = a_result.model_copy(update={"rows": rows})
-    (path, alone), *others = page_plots(tmp_path, [on_cpu]).items()
-    assert (path.name, others) == ("waterfall.svg", [])
-    assert "A CPU, 2 cores: times are no result" in texts(alone)
-    assert not any("A CPU" in each for each in texts(page_plots(tmp_path, [on_cpu, on_gpu])[path]))
+    (alone,) = page(tmp_path, on_cpu).items()
+    assert alone[0] == "waterfall"
+    assert "TensorRT None, A CPU, 2 cores: times are no result" in texts(alone[1])
+    assert not any("A CPU" in text for text in texts(page(tmp_path, on_cpu, on_gpu)["waterfall"]))
 
 
 def test_nothing_measured_nothing_drawn(a_result: ResultFile, tmp_path: Path) -> None:
     inspection(tmp_path, None)  # of a machine without a GPU
-    assert page_plots(tmp_path, [a_result]) == {}
+    assert page(tmp_path, a_result) == {}
 
 
 @pytest.mark.parametrize("plan", [{}, {"gpu": "NVIDIA Y", "memory_mb": {"cuda": 1}}, 3])

@@ -83,7 +83,7 @@ def test_interval_is_scipy_s(clips: int, seed: int) -> None:
     rates = [
         error_rates([each.reference for each in side], [each.hypothesis for each in side], "en") for side in (a, b)
     ]
-    assert (found.wer_a, found.wer_b) == pytest.approx((rates[0].wer, rates[1].wer))
+    assert (found.wer_a, found.wer_b) == pytest.approx((rates[0]["wer"], rates[1]["wer"]))
 
 
 def test_interval_is_a_slow_loop_s_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

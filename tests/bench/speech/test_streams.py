@@ -1,6 +1,7 @@
 """Streams at once: when frames are pushed, no cross-talk on the fake GPU and on onnxruntime, what the report says, and bad options."""
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from bench.__main__ import run
 from bench.pages.all_figures import all_figures
-from bench.pages.tables import STREAMS
+from bench.pages.result_tables import STREAMS
 from bench.pages.terminal import print_written
 from bench.results import ResultFile, StreamsRow, read_result, write_result
 from bench.session import Written
@@ -19,11 +20,10 @@ from bench.speech.clips import Clip
 from bench.speech.speech_session import SpeechData, SpeechSession
 from bench.speech.streams import (
     GIVE_UP_S,
-    Alone,
     Answers,
     Options,
     Piece,
-    Played,
+    alone,
     figures,
     measure,
     pieces,
@@ -117,8 +117,8 @@ def test_frames_come_on_absolute_deadlines_spread_over_a_chunk(toy: Bundle) -> N
     clock = ThreadClock()
     streams = [ToyStream(clock, 0.012) for _ in range(4)]
     audio = [[np.zeros(25, np.float32), np.zeros(40, np.float32)] for _ in streams]
-    played = play(toy, streams, audio, 10, clock)
-    for place, (stream, answers) in enumerate(zip(streams, played.answers, strict=True)):
+    answered, took = play(toy, streams, audio, 10, clock)
+    for place, (stream, answers) in enumerate(zip(streams, answered, strict=True)):
         start = place * 0.005  # a chunk is 20 ms, for four streams
         assert [length for _, length in stream.pushed] == [10, 10, 5, 10, 10, 10, 10]
         # Arrivals 10, 20, 25 ms and, from 25 on, 35, 45, 55, 65; a push takes 12 ms, so that they queue.
@@ -130,21 +130,22 @@ def test_frames_come_on_absolute_deadlines_spread_over_a_chunk(toy: Bundle) -> N
         assert [1e3 * each for each in answers.final_s] == pytest.approx([46 - 25, 94 - 65])
         assert (1e3 * answers.backlog_s, answers.audio_s) == pytest.approx((82 - 65, 0.065))
         assert [len(each) for each in answers.events] == [4, 5]
-    assert not played.given_up
+    assert not took["given_up"]
+    assert took["cpu_cores"] > 0
 
 
 def test_a_run_that_falls_behind_is_given_up(toy: Bundle) -> None:
     clock = ThreadClock()
     streams = [ToyStream(clock, 0.2), ToyStream(clock)]
     audio = [[np.zeros(500_000, np.float32)] for _ in streams]
-    played = play(toy, streams, audio, 20, clock)
-    assert played.given_up
-    slow, other = played.answers
+    answered, took = play(toy, streams, audio, 20, clock)
+    assert took["given_up"]
+    slow, other = answered
     assert GIVE_UP_S < slow.backlog_s < GIVE_UP_S + 0.2
     assert len(streams[0].pushed) == 6
     assert len(streams[1].pushed) < 25_000
     assert slow.events == other.events == []
-    found = figures(played, 150.0, differing=0)
+    found = figures(answered, took, 150.0, differing=0)
     assert (found["given_up"], found["slo_met"]) == (True, False)
 
 
@@ -169,7 +170,7 @@ def measured(recognizer: TimedRecognizer, folder: Path, clips: list[Clip], strea
     options = Options(bundle=folder, backend="onnxruntime-cpu", precision="fp32", seconds=seconds)
     session = SpeechSession(options, SpeechData(folder, [], [], []), recognizer, Console())
     made = [recognizer.stream() for _ in range(streams)]
-    return measure(session, options, Alone(recognizer, clips), made, ThreadClock())
+    return measure(session, options, clips, partial(alone, recognizer, clips), made, clock=ThreadClock())
 
 
 def on_a_backend(folder: Path, backend: Backend, clips: list[Clip], streams: int) -> StreamsRow:
@@ -231,13 +232,14 @@ SYNTHETIC = [
     Answers(chunk_s=[0.010] * 50, final_s=[0.1], events=[[]], backlog_s=0.05, audio_s=6.0),
     Answers(chunk_s=[0.020] * 48 + [0.2, 0.3], final_s=[0.2, 0.12], events=[[], []], backlog_s=0.25, audio_s=6.0),
 ]
+TOOK = {"given_up": False, "cpu_cores": 2.0}
 
 
 @pytest.mark.parametrize(
     ("slo_ms", "differing", "met"), [(250, 0, True), (250, 1, False), (150, 0, False), (15, 0, False)]
 )
 def test_figures(slo_ms: int, differing: int, met: bool) -> None:
-    found = figures(Played(SYNTHETIC, wall_s=6.5, cpu_s=13.0, given_up=False), slo_ms, differing)
+    found = figures(SYNTHETIC, TOOK, slo_ms, differing)
     assert found.pop("late_chunks") == {250: 1, 150: 2, 15: 50}[slo_ms]
     assert found.pop("slo_met") is met
     assert found == pytest.approx(
@@ -261,7 +263,6 @@ def test_figures(slo_ms: int, differing: int, met: bool) -> None:
 
 
 def rows_of(*met: bool) -> list[StreamsRow]:
-    played = Played(SYNTHETIC, 6.5, 13.0, given_up=False)
     named: dict[str, Any] = {
         "model": "m",
         "weights": "trained",
@@ -272,7 +273,9 @@ def rows_of(*met: bool) -> list[StreamsRow]:
         "step_ms_p50": 1.0,
     }
     named |= {"data": "set_en", "lang": "en", "mode": "streams", "functional_check": True}
-    measured = [figures(played, 250.0, 0) | {"streams": 2**place, "slo_met": each} for place, each in enumerate(met)]
+    measured = [
+        figures(SYNTHETIC, TOOK, 250.0, 0) | {"streams": 2**place, "slo_met": each} for place, each in enumerate(met)
+    ]
     return [StreamsRow(**named, **keys) for keys in measured]
 
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 from rich.console import Console
 
-from bench.pages.int8_tables import accuracy_tables
+from bench.pages.report_tables import accuracy_tables
 from bench.results import read_results
 from bench.step.int8_accuracy import MARKS, AccuracyReport, Options, drift, layer_outputs, report, run, stream_steps
 from calibration.compare import StepError
@@ -106,7 +106,7 @@ def test_drift_of_states_against_numpy(toy: Path, model: onnx.ModelProto, clips:
     for step in range(MARKS[-1]):
         state = (heard[step].reshape(2, -1) @ front).sum(0) - state
         if step + 1 in MARKS:
-            assert np.array_equal(plain.states[step + 1]["kv_cache"][0], state), f"after {step + 1} steps"
+            assert np.array_equal(plain[1][step + 1]["kv_cache"][0], state), f"after {step + 1} steps"
     found = drift(moved, plain, bundle.chunk_frames)
     for steps, at in found.items():
         assert at.encoded.least == pytest.approx(1.0)

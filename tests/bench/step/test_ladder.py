@@ -5,23 +5,26 @@ import json
 import shutil
 import sys
 import tarfile
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from bench.__main__ import run as run_command
+from bench.child import run_child
 from bench.pages import results_page
 from bench.pages.results_page import END, START
 from bench.results import ResultFile, StepRow, read_result
 from bench.step import encoder_config as encoder
-from bench.step import ladder, timing, worker
+from bench.step import ladder, step_times, timing
 from bench.step import nemo_peer as peer
 from bench.step.encoder_config import encoder_config
-from bench.step.ladder import Ladder, Options, run
-from bench.step.step_times import read_measurement
-from bench.step.variants import RUNTIME, VARIANTS, Variant
+from bench.step.ladder import RUNTIME, VARIANTS, Options, measure, run
+from bench.step.timing import StepMeasurement, Variant
 from export.checkpoint import EMBEDDED, RANDOM_CONFIG
 from runtime.bundle import read_bundle, write_manifest
 from runtime.entries import StepEntry
@@ -30,10 +33,10 @@ from runtime.stamp import plan_path, stamp_path
 
 pytestmark = pytest.mark.nemo
 
-# What a variant's process does here: it is given its place, output and label's fate, and measures nothing.
+# What a variant's process does here: it is given its place and its label's fate, and measures nothing.
 CHILD = """
 import json, os, sys
-place, fate, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+place, fate = int(sys.argv[1]), sys.argv[2]
 if fate == "fails":
     sys.exit("first line\\nerror: no room for it")
 if fate == "dies":
@@ -43,8 +46,9 @@ if fate == "hangs":
 graph = os.environ["CUDA_GRAPH"] == "1"
 pace = lambda factor: {"seconds": [factor * 1e-3 * (14 - place)] * 4, "sm_clock_mhz": 1980.0, "power_draw_w": None}
 timings = {"first_result_s": 1.5, "fast": pace(1), "realtime": pace(2), "peak_gpu_memory_mb": 100.0 + place}
-json.dump({"timings": timings, "engine": "engine 1", "cuda_graph": graph, "launches_per_step": 400 if graph else None,
-           "weights_bytes": 2000, "copy_bandwidth": 1e6}, open(out, "w"))
+print("engine 1 says hello")
+print(json.dumps({**timings, "engine": "engine 1", "cuda_graph": graph, "launches_per_step": 400 if graph else None,
+           "weights_bytes": 2000, "copy_bandwidth": 1e6}))
 """
 
 
@@ -64,13 +68,16 @@ def fates(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What becomes of each variant's process, by its name; the others measure. A GPU seems to be there."""
     fates: dict[str, str] = {}
 
-    def command(_: Ladder, variant: Variant, out: Path) -> list[str]:
-        fate = fates.get(variant.name, "measures")
-        if fate == "missing":
-            return ["no-such-python"]
-        return [sys.executable, "-I", "-S", "-c", CHILD, str(VARIANTS.index(variant)), fate, str(out)]
+    def child(command: Sequence[str], limit_s: float, *, graph: bool) -> str:
+        told = Variant(**json.loads(command[-1]))
+        assert told.graph is graph
+        fate = fates.get(told.name, "measures")
+        place = [variant.name for variant in VARIANTS].index(told.name)
+        words = ["no-such-python"] if fate == "missing" else [sys.executable, "-I", "-S", "-c", CHILD, str(place), fate]
+        return run_child(words, limit_s, graph=graph)
 
-    monkeypatch.setattr(Ladder, "command", command)
+    monkeypatch.setattr(step_times, "run_child", child)
+    monkeypatch.setattr(ladder, "encoder_config", lambda _: {"n_layers": 2})
     monkeypatch.setattr(ladder, "default_backend", lambda: "tensorrt")
     return fates
 
@@ -118,7 +125,7 @@ def test_a_variant_that_fails_is_left_out_with_its_reason(
     both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fates: dict[str, str], fate: str, reason: str
 ) -> None:
     monkeypatch.setattr(ladder, "VARIANTS", VARIANTS[:3])
-    monkeypatch.setattr(ladder, "LOAD_S", -3.0)  # to 2 x 100 steps of 20 ms
+    monkeypatch.setattr(step_times, "LOAD_S", -3.0)  # to 2 x 100 steps of 20 ms
     fates[VARIANTS[1].name] = fate
     result, said = climbed(both, tmp_path)
     rows = result.rows_of(StepRow)
@@ -134,6 +141,7 @@ def test_a_variant_that_fails_is_left_out_with_its_reason(
     [
         ("at least 100", ["--steps", "99"]),
         ("expected a JSON file, found none at none.json", ["--encoder-config", "none.json"]),
+        ("expected a JSON file, found none at README.md", ["--encoder-config", "README.md"]),
         ("--name", ["--name", "../elsewhere"]),
         ("no-such-bundle", ["--bundle", "no-such-bundle"]),
         ("no rung of the ladder ran; the last", []),
@@ -163,41 +171,60 @@ def test_without_a_gpu(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         climbed(both, tmp_path)
 
 
+def told_by(
+    monkeypatch: pytest.MonkeyPatch,
+    both: Path,
+    variant: Variant,
+    encoder: dict[str, object] | None = None,
+    peer_python: str | None = None,
+) -> list[str]:
+    """The command of a variant's process."""
+    commands: list[list[str]] = []
+
+    def child(command: list[str], *_: object, **__: object) -> str:
+        commands.append(command)
+        raise InputError("not run")
+
+    monkeypatch.setattr(step_times, "run_child", child)
+    options = Options(bundle=both, steps=100, peer_python=peer_python)
+    with pytest.raises(InputError) as error:
+        measure(options, read_bundle(both), encoder, variant)
+    if not commands:
+        raise error.value
+    return commands[0]
+
+
 @pytest.mark.parametrize("peer_python", [None, "env -u PYTHONHOME python3"])
 @pytest.mark.parametrize("each", VARIANTS, ids=lambda each: each.name)
-def test_a_variant_s_command_is_what_its_process_parses(
-    both: Path, tmp_path: Path, each: Variant, peer_python: str | None
+def test_a_variant_s_process_and_what_it_is_told(
+    both: Path, monkeypatch: pytest.MonkeyPatch, each: Variant, peer_python: str | None
 ) -> None:
-    options = Options(bundle=both, encoder_config=Path("e.json"), peer_python=peer_python, steps=100)
-    words = Ladder(options, read_bundle(both), tmp_path).command(each, tmp_path / "out.json")
+    words = told_by(monkeypatch, both, each, {"n_layers": 3}, peer_python)
     module = words.index("-m") + 1
+    told = Variant(**json.loads(words[module + 1]))
+    assert len(words) == module + 2
     in_other = peer_python is not None and each.backend != "tensorrt"
     assert words[: module - 1] == (["env", "-u", "PYTHONHOME", "python3"] if in_other else [sys.executable])
     if each.backend == "torch":
         assert words[module] == "bench.step.nemo_peer"
-        args = peer.parse_args(words[module + 1 :])
-        assert (args.config, args.lookahead_frames, args.chunk_s) == (Path("e.json"), 0, 0.02)
-        assert args.device == "cuda"
+        assert (told.encoder, told.lookahead_frames, told.chunk_s) == ({"n_layers": 3}, 0, 0.02)
+        assert told.device == "cuda"
     else:
         assert words[module] == "bench.step.worker"
-        args = worker.parse_args(words[module + 1 :])
-        assert (args.bundle, args.backend) == (both, each.backend)
-        assert (args.host_state, args.pinned) == (each.host_state, each.pinned)
-    assert (args.graph, args.precision, args.steps, args.out.name) == (each.graph, each.precision, 100, "out.json")
+        assert (told.bundle, told.backend) == (str(both), each.backend)
+        assert (told.host_state, told.pinned) == (each.host_state, each.pinned)
+    assert (told.graph, told.precision, told.steps, told.paced) == (each.graph, each.precision, 100, None)
 
 
-def test_without_nemo_only_its_variants_are_left_out(
-    both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_nemo_only_its_variants_are_left_out(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "omegaconf", None)
-    unmeasured = Ladder(Options(bundle=both, steps=100), read_bundle(both), tmp_path)
     for each in VARIANTS:
         if each.backend == "torch":
             with pytest.raises(InputError, match="--encoder-config") as error:
-                unmeasured.command(each, tmp_path)
+                told_by(monkeypatch, both, each)
             assert "\n" not in str(error.value)
         else:
-            unmeasured.command(each, tmp_path)
+            told_by(monkeypatch, both, each)
 
 
 def test_the_page_has_a_table_of_rungs(both: Path, tmp_path: Path, fates: dict[str, str]) -> None:
@@ -235,14 +262,15 @@ def test_the_peer_streams_the_same_at_fixed_addresses() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_the_peer_s_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+def test_the_peer_s_process(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
     monkeypatch.setattr(timing, "WARM_UP", 1)
-    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
-    argv = ["--config", str(tmp_path / "tiny.json"), "--lookahead-frames", "1", "--precision", precision]
-    argv += ["--steps", "10", "--chunk-s", "0.01", "--device", "cpu", "--out", str(tmp_path / "out.json")]
-    peer.run(peer.parse_args(argv))
-    measured = read_measurement(tmp_path / "out.json")
-    assert (len(measured.timings.fast.seconds), len(measured.timings.realtime.seconds)) == (10, 2)
+    variant = Variant(backend="torch", precision=precision, steps=10, encoder=TINY, lookahead_frames=1, chunk_s=0.01)
+    told = asdict(variant) | {"device": "cpu"}
+    peer.run(Variant(**json.loads(json.dumps(told))))
+    measured = TypeAdapter(StepMeasurement).validate_json(capsys.readouterr().out.splitlines()[-1])
+    assert (len(measured.fast.seconds), len(measured.realtime.seconds)) == (10, 2)
     assert measured.engine == f"torch {torch.__version__}"
     parameters = sum(each.numel() for each in peer.Peer(TINY, 1, torch.float32, "cpu").encoder.parameters())
     assert measured.weights_bytes == parameters * (4 if precision == "fp32" else 2)

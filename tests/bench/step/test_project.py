@@ -12,10 +12,10 @@ from rich.console import Console
 
 from bench.__main__ import run as run_command
 from bench.pages import results_page
-from bench.pages.projection_tables import projection_notes, projection_table
+from bench.pages.report_tables import projection_notes, projection_tables
 from bench.pages.results_page import END, START
 from bench.results import ResultFile, read_result, read_results, write_result
-from bench.step.project import MeasuredRow, Options, group_range, run, step_range
+from bench.step.project import Options, group_range, run, step_range
 from bench.step.projection import GPUS, LABEL, Gpu, GroupRange, Projection
 from bench.step.workload import GroupWork
 from runtime.bundle import read_bundle
@@ -41,12 +41,12 @@ SIMPLE = Gpu(
 @pytest.mark.parametrize(
     ("count", "low", "high"),
     [
-        (GroupWork("bytes", 80_000_000, 20_000_000, 120_000_000), 1.0, 4.0),
-        (GroupWork("state through a view", 0, 50_000_000, 0), 0.5, 1.0),
-        (GroupWork("fp32, half the clock", 0, 0, 0, Counter(fp32=500_000_000)), 1.0, 2.0),
-        (GroupWork("fp16, 4 of 16 rows at half the clock", 0, 0, 0, Counter(fp16=4_000_000_000)), 1.0, 8.0),
-        (GroupWork("both types", 0, 0, 0, Counter(fp32=500_000_000, fp16=4_000_000_000)), 2.0, 10.0),
-        (GroupWork("the longer", 100_000_000, 0, 0, Counter(fp32=750_000_000)), 1.5, 3.0),
+        (GroupWork(name="bytes", constant_bytes=80_000_000, io_bytes=20_000_000, node_bytes=120_000_000), 1.0, 4.0),
+        (GroupWork(name="state through a view", io_bytes=50_000_000), 0.5, 1.0),
+        (GroupWork(name="fp32, half the clock", multiply_adds=Counter(fp32=500_000_000)), 1.0, 2.0),
+        (GroupWork(name="fp16, 4 of 16 rows at half the clock", multiply_adds=Counter(fp16=4_000_000_000)), 1.0, 8.0),
+        (GroupWork(name="both types", multiply_adds=Counter(fp32=500_000_000, fp16=4_000_000_000)), 2.0, 10.0),
+        (GroupWork(name="the longer", constant_bytes=100_000_000, multiply_adds=Counter(fp32=750_000_000)), 1.5, 3.0),
     ],
     ids=lambda value: value.name if isinstance(value, GroupWork) else "",
 )
@@ -56,9 +56,9 @@ def test_group_by_hand(count: GroupWork, low: float, high: float) -> None:
 
 
 def test_step_by_hand() -> None:
-    groups = [GroupRange(**vars(GroupWork(name)), ms_low=0.25, ms_high=0.5) for name in "ab"]
+    groups = [GroupRange(**vars(GroupWork(name=name)), ms_low=0.25, ms_high=0.5) for name in "ab"]
     figures = {"step_ms_p50": 1.5, "floor_ms": 0.5, "step_sm_clock_mhz": 1500, "peak_gpu_memory_mb": None}
-    step = MeasuredRow.model_validate({"cuda_graph": True, "pace": "realtime", **figures})
+    step = {"cuda_graph": True, "pace": "realtime", **figures}
     found = step_range(step, 100, groups, SIMPLE, 160)
     assert (found.measured_kernel_us, found.kernel_us_high, found.kernels_ms_high) == pytest.approx((10, 15, 1.5))
     assert (found.ms_low, found.ms_high) == pytest.approx((0.5, 2.5))
@@ -125,7 +125,7 @@ def test_projected(bundle: Path, a_result: ResultFile, tmp_path: Path) -> None:
 def test_tables_say_in_every_row_that_it_is_a_projection(bundle: Path, a_result: ResultFile, tmp_path: Path) -> None:
     files = [measured(a_result, tmp_path / "graph.json"), measured(a_result, tmp_path / "none.json", cuda_graph=False)]
     _, projection = projected(bundle, files, tmp_path)
-    table = projection_table(projection)
+    (table,) = projection_tables(projection)
     assert len(table.rows) == len(projection.groups) + 6
     assert {len(cells) for cells in table.rows} == {len(table.columns)}
     assert LABEL in table.title

@@ -3,21 +3,27 @@
 import ctypes
 import gc
 import io
+import json
+import os
 import subprocess
 import sys
+import time
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from bench.results import ResultFile, StepRow, read_result
 from bench.step import timing, worker
 from bench.step.host_state import HostStateBackend
-from bench.step.step_times import Options, read_measurement, run
-from bench.step.variants import VARIANTS, Variant
+from bench.step.ladder import VARIANTS
+from bench.step.step_times import Options, run
+from bench.step.timing import StepMeasurement, Variant
 from runtime.backends import Backend
 from runtime.backends.engine import Region
 from runtime.bundle import read_bundle
@@ -129,28 +135,28 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "WARM_UP", 1)
 
 
-def arguments(rig: Rig, each: Variant, out: Path) -> list[str]:
-    switches = {"--graph": each.graph, "--host-state": each.host_state, "--pinned": each.pinned}
-    chosen = [switch for switch, on in switches.items() if on]
-    given = ["--bundle", str(rig.folder), "--backend", "tensorrt", "--precision", "fp32", "--steps", "10"]
-    return [*given, "--out", str(out), *chosen]
+def told(rig: Rig, variant: Variant) -> Variant:
+    """What the process of a variant reads, sent as JSON and back."""
+    sent = json.dumps(asdict(replace(variant, bundle=str(rig.folder), precision="fp32", steps=10)))
+    return Variant(**json.loads(sent))
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("each", ON_TENSORRT, ids=lambda each: each.label)
-def test_a_variant_in_its_process(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: Variant) -> None:
+def test_a_variant_in_its_process(
+    rig: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, each: Variant
+) -> None:
     rig.install(pageable=each.host_state and not each.pinned)
     monkeypatch.setenv("CUDA_GRAPH", "1" if each.graph else "0")
-    worker.run(worker.parse_args(arguments(rig, each, tmp_path / "out.json")))
-    measured = read_measurement(tmp_path / "out.json")
+    worker.run(told(rig, each))
+    measured = TypeAdapter(StepMeasurement).validate_json(capsys.readouterr().out.splitlines()[-1])
     assert rig.gpu.calls.count("create_execution_context") == (1 if each.host_state else 2)
     assert ("cudaHostAlloc" in rig.gpu.calls) == (each.pinned or not each.host_state)
     assert measured.cuda_graph == each.graph
     assert measured.launches_per_step == (1 if each.graph else None)
     assert (measured.engine, measured.weights_bytes, measured.copy_bandwidth) == ("tensorrt 10.16.1.11", 4, 2e12)
-    timings = measured.timings
-    assert (len(timings.fast.seconds), len(timings.realtime.seconds)) == (10, 2)
-    assert timings.first_result_s > 0
+    assert (len(measured.fast.seconds), len(measured.realtime.seconds)) == (10, 2)
+    assert measured.first_result_s > 0
     assert rig.gpu.live == {}
 
 
@@ -164,14 +170,12 @@ def test_the_packages_that_another_python_needs_for_a_variant() -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("each", [each for each in ON_TENSORRT if each.graph], ids=lambda each: each.label)
-def test_a_graph_that_fails_is_no_figure(
-    rig: Rig, tmp_path: Path, capsys: pytest.CaptureFixture[str], each: Variant
-) -> None:
+def test_a_graph_that_fails_is_no_figure(rig: Rig, capsys: pytest.CaptureFixture[str], each: Variant) -> None:
     rig.install(pageable=True, capturable=False)
-    argv = arguments(rig, each, tmp_path / "out.json")
-    assert exit_code(lambda: worker.run(worker.parse_args(argv))) == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
-    assert not (tmp_path / "out.json").exists()
+    assert exit_code(lambda: worker.run(told(rig, each))) == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith("error: ")
+    assert not said.out
     assert rig.gpu.live == {}
 
 
@@ -213,3 +217,16 @@ def test_bench_steps(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert fast.rtf_p50 == pytest.approx(fast.step_ms_p50 / 20, abs=1e-4)
     assert fast.launches_per_step == (1 if graph else None)
     assert rig.gpu.live == {}
+
+
+def test_the_gpu_s_clock_and_power_are_sampled_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "WARM_UP", 1)
+    script = tmp_path / "nvidia-smi"
+    script.write_text("#!/bin/sh\nwhile :; do echo '1980, 70.5'; echo '[N/A], 80.0'; sleep 0.01; done\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    times = timing._timed(lambda _: time.sleep(0.01), 50, 0.0)
+    assert (len(times.seconds), times.sm_clock_mhz, times.power_draw_w) == (50, 1980.0, 70.5)
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    times = timing._timed(lambda _: None, 2, 0.0)
+    assert (times.sm_clock_mhz, times.power_draw_w) == (None, None)

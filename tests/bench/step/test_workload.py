@@ -35,7 +35,13 @@ class Case:
     @property
     def expected(self) -> GroupWork:
         ends = (2 if self.dtype == HALF else 4) * (math.prod(self.x) + math.prod(self.y))
-        return GroupWork("ffn", self.constant_bytes, ends, self.node_bytes or ends, self.products)
+        return GroupWork(
+            name="ffn",
+            constant_bytes=self.constant_bytes,
+            io_bytes=ends,
+            node_bytes=self.node_bytes or ends,
+            multiply_adds=self.products,
+        )
 
 
 def node(kind: str, inputs: Sequence[str], output: str = "y", **attributes: Any) -> onnx.NodeProto:

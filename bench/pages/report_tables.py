@@ -1,0 +1,135 @@
+"""Each kind of report with its tables; here those of barge-in, of INT8's accuracy and of projections."""
+
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Any
+
+from bench.figures import Column, shown
+from bench.pages.result_tables import result_tables
+from bench.pages.tables import Table, table
+from bench.results import Report, ResultFile
+from bench.speech.bargein import BargeInFile, row_of
+from bench.step.int8_accuracy import Accuracy, AccuracyReport
+from bench.step.projection import LABEL, Projection, StepRange
+
+DETECT = Column("Detect ms\np50 / p95", lambda row: shown([row.detect_ms_p50, row.detect_ms_p95], 0))
+MISSED = Column("Missed", lambda row: f"{row.missed} of {row.interruptions}")
+LOST = Column("Words lost", lambda row: f"{row.words_lost} of {row.words}")
+FIRST_LOST = Column("First words lost", lambda row: str(row.first_words_lost))
+BARGEIN = (
+    Column("Reference", lambda row: "yes" if row.reference else "no"),
+    Column("Echo dB", lambda row: f"-{row.attenuation_db}"),
+    DETECT,
+    MISSED,
+    Column("False alarms / h", lambda row: shown([row.false_alarms_per_hour], 0)),
+    LOST,
+    FIRST_LOST,
+    Column("Stale", lambda row: str(row.stale)),
+    Column("Leaks", lambda row: str(row.leaks)),
+)
+BY_LEVEL = (Column("User dBFS", lambda row: str(row.level_dbfs)), DETECT, MISSED, LOST, FIRST_LOST)
+GROUPS = ["", "constants\nMB", "in, out\nMB", "unfused\nMB", "multiply-adds\nM", "low - high\nms, RTF", "times are"]
+
+
+def bargein_tables(result: BargeInFile) -> list[Table]:
+    """Return the rows of all levels together, and the interruptions with the reference by the level of the user's speech."""
+    token = ", a confirming token" if result.rules["confirming_token"] else ""
+    title = f"{result.model}, {result.lookahead_ms} ms, {result.precision} on {result.backend}{token}"
+    everything = [row for row in result.rows if row.level_dbfs is None]
+    users = [scene for scene in result.scenes if scene.reference and scene.kind == "user"]
+    levels = [
+        row_of([scene for scene in users if scene.level_dbfs == level], True, None, level)
+        for level in sorted({scene.level_dbfs for scene in users})
+    ]
+    by_level = "With the reference, at all echoes, by the level of the user's speech"
+    return [table(title, BARGEIN, everything), table(by_level, BY_LEVEL, levels)]
+
+
+def accuracy_tables(report: AccuracyReport) -> list[Table]:
+    """Return cosines by layer with the error of what comes out, a column per method, and one stream's drift through each method's step."""
+    layers = f"Cosine of INT8's frames with FP32's, mean, and error of the log-probabilities, over {report.minutes:.1f} minutes"
+    settings = report.rows
+    rows = [[layer, *(f"{setting.layers[layer].mean:.4f}" for setting in settings)] for layer in settings[0].layers]
+    rows += [
+        ["encoded", *(f"{setting.encoded.mean:.4f}" for setting in settings)],
+        ["encoded, least", *(f"{setting.encoded.least:.4f}" for setting in settings)],
+        ["rms error", *(f"{setting.log_probs.rms:.3f}" for setting in settings)],
+        ["frames changed", *(f"{setting.log_probs.changed:.2%}" for setting in settings)],
+    ]
+    drift = "One stream: frames since the mark before, relative error of the state"
+    columns = (
+        Column("steps", lambda at: f"{at[0]:,}"),
+        Column("method", lambda at: _method(at[1])),
+        Column("cosine, encoded", lambda at: f"{at[2].encoded.mean:.4f}"),
+        Column("rms / changed", lambda at: f"{at[2].log_probs.rms:.3f} / {at[2].log_probs.changed:.2%}"),
+        Column("kv_cache", lambda at: f"{at[2].kv_cache:.3f}"),
+        Column("time_cache", lambda at: f"{at[2].time_cache:.3f}"),
+    )
+    drifts = [(steps, setting, setting.drift[steps]) for steps in settings[0].drift for setting in settings]
+    return [Table(layers, ["frames", *map(_method, settings)], rows), table(drift, columns, drifts)]
+
+
+def _method(setting: Accuracy) -> str:
+    return f"{setting.method}, {len(setting.kept)} in FP16" if setting.kept else setting.method
+
+
+def projection_tables(projection: Projection) -> list[Table]:
+    """Return the table of a projection's groups, kernels and step, each with its range."""
+    rows = []
+    for group in projection.groups:
+        counted = (f"{size / 1e6:.2f}" for size in (group.constant_bytes, group.io_bytes, group.node_bytes))
+        products = "\n".join(f"{number / 1e6:.1f} {kind}" for kind, number in group.multiply_adds.items())
+        rows.append([group.name, *counted, products, f"{group.ms_low:.3f} - {group.ms_high:.3f}", LABEL])
+    for step in projection.steps:
+        graph = "graph" if step.cuda_graph else "no graph"
+        spans = {
+            f"{projection.source.kernels} kernels, {graph}": f"0.000 - {step.kernels_ms_high:.3f}",
+            f"step, {graph}": _ms(step),
+            f"RTF, {graph}": _rtf(step),
+        }
+        rows += [[what, "", "", "", "", span, LABEL] for what, span in spans.items()]
+    model = f"{projection.model}, look-ahead {projection.lookahead_ms} ms, {projection.precision}"
+    return [Table(f"{projection.gpu}: {LABEL}\n{model}", GROUPS, rows)]
+
+
+def projection_notes(projection: Projection) -> list[str]:
+    """Return what is said below a projection's table: GPU memory and the assumptions."""
+    memory = f"GPU memory, {LABEL}: {_memory(projection)} MB"
+    return [memory, f"Assumptions of the {LABEL}:", *(f"- {line}" for line in projection.assumptions)]
+
+
+def _model(projection: Projection) -> str:
+    weights = "" if projection.weights == "trained" else ", random weights"
+    return f"{projection.model}, {projection.lookahead_ms} ms{weights}"
+
+
+def _ms(step: StepRange) -> str:
+    return f"{step.ms_low:.2f} - {step.ms_high:.2f}"
+
+
+def _rtf(step: StepRange) -> str:
+    return f"{step.rtf_low:.4f} - {step.rtf_high:.4f}"
+
+
+def _memory(projection: Projection) -> str:
+    return "-" if projection.gpu_memory_mb is None else f"about {projection.gpu_memory_mb:.0f}"
+
+
+PROJECTED = (
+    Column("Model", _model),
+    Column("Precision", attrgetter("precision")),
+    Column("Figures of the row", lambda _: LABEL),
+    Column("Step ms, low - high (projection)", lambda projection: _ms(projection.steps[0])),
+    Column("RTF, low - high (projection)", lambda projection: _rtf(projection.steps[0])),
+    Column("GPU memory MB (projection)", _memory),
+    Column("From", lambda made: f"{made.kernels} kernels of TensorRT {made.tensorrt} on {made.gpu}").of("source"),
+)
+"""Of a projection, in a table of several: its step with a CUDA graph where there is one."""
+
+TABLES: dict[type[Report], Callable[[Any], Iterable[Table]]] = {
+    ResultFile: result_tables,
+    BargeInFile: bargein_tables,
+    AccuracyReport: accuracy_tables,
+    Projection: projection_tables,
+}
+"""Kind of file that a bench writes -> its tables."""

@@ -1,0 +1,115 @@
+"""The tables of a result file: what stands in which column."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from bench.figures import Column, column, data_label, memory_label, shown
+from bench.pages.combinations import COSTS, DECIDING, NAME, TIMES, combinations
+from bench.pages.tables import Table, table
+from bench.results import EndpointRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
+
+PACE = Column("Pace", lambda row: {"fast": "back to back", "realtime": "real time", None: "-"}[row.pace])
+DATA = Column("Data", data_label)
+MEMORY = Column("Peak\nMB", memory_label)
+STEP = column("step_ms", "p50", "p95", "p99")
+FIRST_PARTIAL = column("first_partial_onset_ms", "p50", "p95")
+FINAL = column("final_ms", "p50", "p95", title="Final")
+SPEECH_END = column("final_speech_end_ms", "p50", "p95")
+
+SPEECH = (
+    DATA,
+    column("wer"),
+    column("cer"),
+    column("rtf", "p50", "p95"),
+    STEP,
+    column("decode_ms", "p50", "p95"),
+    column("churn", title="Churn"),
+    MEMORY,
+)
+LATENCIES = (
+    DATA,
+    column("first_partial_ms", "p50", "p95"),
+    FIRST_PARTIAL,
+    column("final_ms", "p50", "p95"),
+    SPEECH_END,
+)
+ENDPOINTS = (
+    DATA,
+    Column("Ends found /\nlate / early / missed", lambda row: shown([row.found, row.late, row.early, row.missed], 0)),
+    column("wer"),
+    column("wer_clips"),
+    column("end_decision_ms", "p50", "p95"),
+    column("final_ms", "p50", "p95", title="Decision to final"),
+    SPEECH_END,
+    FIRST_PARTIAL,
+    column("first_correct_onset_ms", "p50", "p95", title="First correct word"),
+)
+STREAMS = (
+    Column("Streams", lambda row: str(row.streams)),
+    column("chunk_ms", "p50", "p95", "p99"),
+    STEP,
+    FINAL,
+    Column("Late chunks", lambda row: f"{row.late_chunks} of {row.chunks}"),
+    column("backlog_ms", "max"),
+    Column("Texts that differ", lambda row: f"{row.differing} of {row.clips}"),
+    column("cpu_cores"),
+    MEMORY,
+    Column(
+        "Bound", lambda row: f"{row.slo_ms:g} ms {'met' if row.slo_met else 'given up' if row.given_up else 'missed'}"
+    ),
+)
+STEPS = (
+    PACE,
+    STEP,
+    *map(column, ("floor_ms", "launches_per_step", "further_turns_per_step", "times_runtime")),
+    *map(column, ("peak_gpu_memory_mb", "plan_mb", "first_result_s")),
+)
+WATERFALL = ("Stage", "Mean ms", "p50 ms", "p95 ms")
+
+
+def result_tables(result: ResultFile) -> Iterator[Table]:
+    """Yield a result file's tables: rows of one model and engine together, less the columns that none of them has."""
+    if compared := combinations(result):
+        yield table("Combinations", (NAME, *DECIDING), compared).measured()
+        yield table("Latency and costs", (NAME, *TIMES, *COSTS), compared).measured()
+        return
+    for kind, columns in ((SpeechRow, SPEECH), (EndpointRow, SPEECH), (StreamsRow, STREAMS), (StepRow, STEPS)):
+        for title, group in groupby(result.rows_of(kind), key=_title):
+            rows = list(group)
+            yield table(title, columns, rows).measured()
+            timed = [row for row in rows if isinstance(row, SpeechRow) and row.final_ms_p50 is not None]
+            if timed:
+                yield table("Latency", LATENCIES, timed).measured()
+    if ended := result.rows_of(EndpointRow):
+        yield table("Endpoints", ENDPOINTS, ended).measured()
+    for row in ended:
+        if row.waterfall:
+            yield Table(f"{row.data}: ms from onset to first text", list(WATERFALL), waterfall_cells(row))
+
+
+def waterfall_cells(row: EndpointRow) -> list[list[str]]:
+    """Return a row of text for each stage: its name, then mean, p50 and p95 in ms."""
+    return [
+        [stage.removesuffix("_ms"), *(f"{values[key]:.1f}" for key in ("mean", "p50", "p95"))]
+        for stage, values in (row.waterfall or {}).items()
+    ]
+
+
+def streams_sentence(rows: Sequence[StreamsRow]) -> str:
+    """Return what the rows of one run say of the bound; they end with the first number of streams that misses it."""
+    most = max((row.streams for row in rows if row.slo_met), default=None)
+    bound = f"{rows[0].slo_ms:g} ms at p95"
+    if most is None:
+        return f"Not even {rows[0].streams} met {bound}."
+    if rows[-1].slo_met:
+        return f"{most} met {bound}: the most that were tried."
+    return f"{most} met {bound}, {rows[-1].streams} did not."
+
+
+def _title(row: Row) -> str:
+    model = f"{row.model} ({row.weights}), look-ahead {row.lookahead_ms} ms"
+    lm = getattr(row, "lm", None)
+    frames = getattr(row, "frame_ms", None)
+    what = f"{row.decoder}{f' with {lm}' if lm else ''}, {row.precision} on {row.backend}"
+    rung = getattr(row, "rung", None)
+    return f"{model}\n{what}{f', {frames} ms frames, pace {row.pace}' if frames else ''}{f', {rung}' if rung else ''}"
