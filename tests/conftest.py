@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -22,6 +23,12 @@ pytest_plugins = ["tests.own_process", "tests.quick"]
 os.environ["OMP_NUM_THREADS"] = "1"
 
 BUNDLES = Path("build/bundles")
+
+
+def pytest_unconfigure() -> None:
+    """Free what only a collection frees: soxr prints a list of resamplers that are left when the interpreter ends."""
+    gc.unfreeze()
+    gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)
