@@ -66,7 +66,7 @@ STEP := $(if $(filter int8,$(PRECISION)),calibrate,export)
 option = $(if $(2),$(1) "$(2)")
 # What verbs do at a look-ahead: $(call bundle,80) and so on.
 bundle = build/bundles/$(patsubst %.nemo,%,$(notdir $(MODEL)))-$(1)ms
-exported = $(RUN) export --model "$(MODEL)" --lookahead $(1) $(call option,--lm,$(filter-out none,$(LM))) --out build/bundles
+exported = $(RUN) export --model "$(MODEL)" --lookahead $(1) $(if $(filter export,$(MAKECMDGOALS)),$(call option,--lm,$(LM))) --out build/bundles
 calibrated = $(RUN) calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) \
 	--eval "$(EVAL)" --method $(METHOD) --keep $(KEEP)
 # $(call install,groups,options): pip at the pinned versions, one line a package.

@@ -19,9 +19,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--lm",
-        default="default",
-        metavar="FILE|none",
-        help="KenLM file that the bundle carries (default: CHECKPOINT.NAME.kenlm beside the checkpoint, if any)",
+        metavar="FILE|default|none",
+        help="KenLM file that the bundle carries from now on; default: CHECKPOINT.NAME.kenlm beside the checkpoint, if any, which a new "
+        "bundle gets unasked",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("build/bundles"), help="folder of bundles (default: build/bundles)"

@@ -6,13 +6,22 @@ import numpy as np
 
 from export.architecture import ENCODER_FRAME_MS
 from export.checkpoint import Checkpoint, checkpoint_hash, checkpoint_name, load_checkpoint
-from export.companions import NO_COMPANIONS, Companions, companions
+from export.companions import LANGUAGE_MODEL_FILES, NO_COMPANIONS, Companions, companions
 from export.geometry import Geometry
 from export.graph import Floating, GraphSizeError, write_graph
 from export.parity import measure_parity
 from export.rnnt import build_evaluation
 from export.step import build_step
-from runtime.bundle import ADDED, Bundle, CheckpointEntry, Precision, checked_file, read_bundle, write_manifest
+from runtime.bundle import (
+    ADDED,
+    MANIFEST,
+    Bundle,
+    CheckpointEntry,
+    Precision,
+    checked_file,
+    read_bundle,
+    write_manifest,
+)
 from runtime.decoders.ngram import LmChoice, open_language_model
 from runtime.entries import FileEntry, RnntEntry, StepEntry
 from runtime.errors import InputError
@@ -33,9 +42,9 @@ def exporter_hash() -> str:
     return sources_hash(Path(__file__).parent.glob("*.py"))
 
 
-def is_current(folder: Path, model: str, lm: LmChoice = "default") -> bool:
-    """Whether `folder` holds a whole bundle that this exporter made from this checkpoint, with this language model."""
-    wanted, carried = checkpoint_hash(model), companions(model, checkpoint_name(model), lm)
+def is_current(folder: Path, model: str, lm: LmChoice | None = None) -> bool:
+    """Whether `folder` holds a whole bundle that this exporter made from this checkpoint, with this language model; None: with any."""
+    wanted, carried = checkpoint_hash(model), companions(model, checkpoint_name(model), "default" if lm is None else lm)
     try:
         bundle = read_bundle(folder)
         for each in bundle.files:
@@ -43,18 +52,25 @@ def is_current(folder: Path, model: str, lm: LmChoice = "default") -> bool:
                 checked_file(folder, each)
     except InputError:
         return False
-    made_of = (bundle.exporter, bundle.language_model, bundle.voice_activity)
-    same = made_of == (exporter_hash(), carried.language_model, carried.voice_activity)
-    return same and wanted in (None, bundle.checkpoint.sha256)
+    same = (bundle.exporter, bundle.voice_activity) == (exporter_hash(), carried.voice_activity)
+    asked = lm is None or bundle.language_model == carried.language_model
+    return same and asked and wanted in (None, bundle.checkpoint.sha256)
 
 
-def export_bundle(model: str, lookahead_ms: int, out: Path, lm: LmChoice = "default") -> Path:
-    """Export `model` for one look-ahead in ms; return the bundle's folder. `lm`: see `companions`.
+def export_bundle(model: str, lookahead_ms: int, out: Path, lm: LmChoice | None = None) -> Path:
+    """Export `model` for one look-ahead in ms; return the bundle's folder.
+
+    `lm`: see `companions`; None leaves a bundle its own, and is the default for a new one. Where only the language model is another, it
+    alone is replaced.
 
     Raises InputError for a checkpoint that is missing, corrupt, no streaming Conformer or not trained for that look-ahead.
     """
     folder = bundle_folder(out, model, lookahead_ms)
-    carried = companions(model, checkpoint_name(model), lm)
+    carried = companions(model, checkpoint_name(model), "default" if lm is None else lm)
+    if lm is None:
+        carried = carried.with_language_model_of(folder, checkpoint_hash(model))
+    elif is_current(folder, model):
+        return _with_companions(folder, carried)
     if not carried.voice_activity:
         print("export: silero-vad is not installed: the bundle will know neither endpoints nor barge-in")
     print(f"export: loading {model} through NeMo")
@@ -80,10 +96,7 @@ def write_bundle(
     with written_whole(folder) as partial:
         partial.mkdir()
         bundle = _describe(checkpoint, geometry, lookahead_ms, carried)
-        carried.copy_to(partial)
-        if carried.language_model:
-            bundle.check_ctc(f"the language model {carried.language_model.name}")
-            open_language_model("default", partial, bundle)
+        _copy_companions(carried, partial, bundle)
         for name in ADDED:
             carry(folder / name, partial / name)
         if checkpoint.tokenizer:
@@ -132,6 +145,28 @@ def write_bundle(
             )
         write_manifest(partial, bundle)
     return bundle
+
+
+def _with_companions(folder: Path, carried: Companions) -> Path:
+    """Give a bundle other companions; all else stays as it is. Raises InputError for a language model that does not go with it."""
+    bundle = read_bundle(folder).model_copy(
+        update={"language_model": carried.language_model, "voice_activity": carried.voice_activity}
+    )
+    with written_whole(folder) as partial:
+        partial.mkdir()
+        for path in folder.iterdir():
+            if path.name not in (MANIFEST, *LANGUAGE_MODEL_FILES, *carried.sources):
+                carry(path, partial / path.name)
+        _copy_companions(carried, partial, bundle)
+        write_manifest(partial, bundle)
+    return folder
+
+
+def _copy_companions(carried: Companions, folder: Path, bundle: Bundle) -> None:
+    carried.copy_to(folder)
+    if carried.language_model:
+        bundle.check_ctc(f"the language model {carried.language_model.name}")
+        open_language_model("default", folder, bundle)
 
 
 def _describe(checkpoint: Checkpoint, geometry: Geometry, lookahead_ms: int, carried: Companions) -> Bundle:

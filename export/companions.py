@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from runtime.bundle import read_bundle
 from runtime.decoders.ngram import LmChoice, language_model_file, language_model_name, word_list
 from runtime.entries import FileEntry, LanguageModelEntry
 from runtime.errors import InputError
 from runtime.files import sha256
 
+LANGUAGE_MODEL_FILES = ("lm_words.txt", "lm.kenlm")
+"""Names in a bundle."""
 PACKAGE, SILERO = "silero_vad", Path("data/silero_vad_16k_op15.onnx")
 
 
@@ -33,6 +36,18 @@ class Companions:
             ):  # on a full disk copyfile names the source
                 shutil.copyfileobj(read, written)
 
+    def with_language_model_of(self, folder: Path, checkpoint_sha256: str | None) -> "Companions":
+        """Return these with the language model, or none, that the bundle in `folder` carries, where it is of this checkpoint."""
+        try:
+            bundle = read_bundle(folder)
+        except InputError:
+            return self
+        if checkpoint_sha256 not in (None, bundle.checkpoint.sha256):
+            return self
+        sources = {name: path for name, path in self.sources.items() if name not in LANGUAGE_MODEL_FILES}
+        sources |= {name: folder / name for name in LANGUAGE_MODEL_FILES if bundle.language_model}
+        return Companions(bundle.language_model, self.voice_activity, sources)
+
 
 NO_COMPANIONS = Companions()
 
@@ -45,7 +60,7 @@ def companions(model: str, checkpoint: str, lm: LmChoice) -> Companions:
     sources = {}
     file = beside(Path(model)) if lm == "default" else language_model_file(lm)
     if file:
-        sources = {"lm_words.txt": word_list(file), "lm.kenlm": file}
+        sources = dict(zip(LANGUAGE_MODEL_FILES, (word_list(file), file), strict=True))
     with suppress(InputError):
         sources[SILERO.name] = silero_file()
     entries = {name: FileEntry(file=name, sha256=sha256(source)) for name, source in sources.items()}

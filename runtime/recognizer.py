@@ -47,12 +47,14 @@ class Recognizer:
 
         Raises InputError for a bundle that is missing, broken or not for this backend, and for a language model that is so.
         """
-        self._folder = Path(bundle)
-        self.bundle = read_bundle(self._folder)
+        folder = Path(bundle)
+        self.bundle = read_bundle(folder)
+        self._folder = folder.absolute()  # the working folder may change
+        self._detector: Path | None = None
         name, opened = (backend, None) if isinstance(backend, str) else (None, backend)
         self.decoder = choose_decoder(self.bundle, decoder, lm, best=opened is None)
-        self.ngram = None if self.decoder == "rnnt" else open_language_model(lm, self._folder, self.bundle)
-        self.backend = opened or open_backend(self._folder, self.bundle, name, precision, self.decoder)
+        self.ngram = None if self.decoder == "rnnt" else open_language_model(lm, folder, self.bundle)
+        self.backend = opened or open_backend(folder, self.bundle, name, precision, self.decoder)
         self._opening = threading.Lock()  # no stream is made while the streams are closed
         self._closed = False
         self._streams: WeakSet[Stream] = WeakSet()
@@ -92,7 +94,8 @@ class Recognizer:
                 f"expected a bundle at {SAMPLE_RATE} Hz for endpoints and barge-in, found one at {self.bundle.sample_rate} Hz; end its "
                 f"utterances yourself"
             )
-        return Vad(checked_file(self._folder, self.bundle.voice_activity))
+        self._detector = self._detector or checked_file(self._folder, self.bundle.voice_activity)
+        return Vad(self._detector)
 
     def close(self) -> None:
         """Close the streams, each after the step that it is in, and free the backend; safe to call twice."""

@@ -35,7 +35,6 @@ every figure and each utterance's transcript. What was not measured is a dash. R
 error rates hold, their times and memory are no result. [RESULTS.md](../../RESULTS.md) has what matters of it."""
 
 LM = Column("Language model", lambda row: row.lm or "none")
-LM = Column("Language model", lambda row: row.lm or "none")
 
 
 def all_figures(folder: Path) -> str:

@@ -75,6 +75,9 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     rules = EndpointRules(min_silence_ms=options.min_silence_ms)
     with opened(options, argv, console) as session:
         path = session.path("endpoint")
+        session.recognizer.stream(
+            rules
+        ).close()  # a bundle that knows no endpoints says so before anything is recognised
         measured = (measure(session, options, rules, *spoken) for spoken in session.clips())
         return session.data.write(path, measured, DEFINITIONS)
 

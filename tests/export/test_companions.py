@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle import is_current, write_bundle
+from export.bundle import export_bundle, is_current, write_bundle
 from export.checkpoint import EMBEDDED, Checkpoint
-from export.companions import beside, companions
+from export.companions import Companions, beside, companions
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256
@@ -96,3 +96,34 @@ def test_a_language_model_that_does_not_go_with_it_is_one_line(checkpoint: Check
     with pytest.raises(InputError, match=r"can spell, found 0% of those of lm_en_4gram; take one of its language"):
         write_bundle(shouting, 80, tmp_path / "bundle", companions(EMBEDDED, NAME, "default"))
     assert not list(tmp_path.iterdir())
+
+
+def test_another_language_model_alone_is_replaced_and_unasked_none_is(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.bundle.load_checkpoint", None)  # nothing is exported again
+    folder = Path(shutil.copytree(bundle, tmp_path / f"{NAME}-80ms"))
+    (folder / "plans").mkdir(exist_ok=True)
+    (folder / "plans" / "step.fp16.plan").write_text("a plan")
+    before = {path.name: sha256(path) for path in folder.iterdir() if path.is_file()}
+    export_bundle(EMBEDDED, 80, tmp_path, "none")
+    assert read_bundle(folder).language_model is None
+    assert not (folder / "lm.kenlm").exists()
+    assert (folder / "plans" / "step.fp16.plan").read_text() == "a plan"
+    assert is_current(folder, EMBEDDED), "without a word of a language model it stays as it is"
+    export_bundle(EMBEDDED, 80, tmp_path, "default")
+    assert {path.name: sha256(path) for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_an_export_anew_keeps_the_language_model_that_was_chosen(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(bundle, tmp_path / f"{NAME}-80ms"))
+    export_bundle(EMBEDDED, 80, tmp_path, "none")
+    written: list[Companions] = []
+    monkeypatch.setattr("export.bundle.load_checkpoint", lambda model: model)
+    monkeypatch.setattr("export.bundle.write_bundle", lambda *given: written.append(given[-1]))
+    export_bundle(EMBEDDED, 80, tmp_path)
+    shutil.rmtree(folder)
+    export_bundle(EMBEDDED, 80, tmp_path)
+    assert [each.language_model is None for each in written] == [True, False], "a new bundle has the checkpoint's own"
