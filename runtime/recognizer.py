@@ -242,7 +242,8 @@ class Stream:
     def _silence(self, samples: int) -> Samples:
         # x[n] = a x[n-1] is what the pre-emphasis y[n] = x[n] - a x[n-1] turns into exact silence: no click at the end.
         decay = self._bundle.preemphasis ** np.arange(1, samples + 1, dtype=np.float32)
-        silence: Samples = decay * self._audio[-1]
+        last = self._audio[-1] if len(self._audio) else 0.0  # windows that do not overlap keep nothing
+        silence: Samples = decay * np.float32(last)
         return silence
 
     def _hear(self, samples: Samples, to_the_end: bool = False) -> list[Event]:
