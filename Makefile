@@ -118,10 +118,10 @@ results: $(STAMP) ## make RESULTS.md and its plots from bench/results
 report: $(STAMP) ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, partials over time
 	$(RUN) bench report $(if $(RESULT),"$(RESULT)")
 
-test: $(STAMP)-dev ## the tests: 6 minutes of two cores
+test: $(STAMP)-dev ## the tests
 	$(RUN) pytest
 
-test-quick: $(STAMP)-dev ## those that need neither torch nor NeMo: under a minute
+test-quick: $(STAMP)-dev ## those that need neither torch nor NeMo
 	$(RUN) pytest --quick
 
 lint: $(STAMP)-dev ## ruff and mypy
