@@ -1,7 +1,11 @@
-"""`pytest --quick`: what needs neither torch nor NeMo, whose modules are not even imported; the run fails if something imports them."""
+"""`pytest --quick`: what needs neither torch nor NeMo, whose modules are not even imported; the run fails if something imports them.
+
+It may be run by several processes (pytest-xdist), each of which says what imported them there.
+"""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,9 +53,16 @@ def _watch(nodeid: str) -> None:
         importers.append(nodeid)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.option.quick and importers:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    getattr(session.config, "workeroutput", {})["importers"] = importers
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    importers.extend(node.workeroutput["importers"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -1,6 +1,7 @@
 """TensorRT over the fake CUDA runtime, by its own names, with a tiny stateful step and an evaluation behind it that really run."""
 
 import ctypes
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -100,7 +101,7 @@ class Kernel(FakeKernel):
 
 
 def _at(address: int, dtype: str, shape: list[int]) -> np.ndarray:
-    size = np.dtype(dtype).itemsize * int(np.prod(shape))
+    size = np.dtype(dtype).itemsize * math.prod(shape)
     return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address)).view(dtype).reshape(shape)
 
 

@@ -21,6 +21,7 @@ from runtime import (
     Stream,
 )
 from runtime.echo import EchoCanceller, EchoGate
+from tests.remembering import Remembering
 
 FRAME = 320
 NO_REFERENCE = BargeInRules(echo_reference=False)
@@ -28,7 +29,7 @@ NO_REFERENCE = BargeInRules(echo_reference=False)
 
 @pytest.fixture(scope="module")
 def recognizer(bundle: Path) -> Iterator[Recognizer]:
-    with Recognizer(bundle, backend="onnxruntime-cpu", lm=None) as opened:
+    with Recognizer(bundle, backend=Remembering(bundle, "fp32"), lm=None) as opened:
         yield opened
 
 

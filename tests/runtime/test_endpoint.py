@@ -1,5 +1,6 @@
 """Endpoints: the rules on given windows, then the stream on clips put end to end: nothing lost, nothing left of the utterance before."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from runtime import EndpointRules, Event, Final, InputError, Recognizer
 from runtime.__main__ import parse_args, run
 from runtime.endpoint import Endpointer
 from runtime.vad import WINDOW_SAMPLES
+from tests.remembering import Remembering
 
 RULES = EndpointRules(
     min_silence_ms=320, min_tokenless_ms=160, alone_ms=960, max_utterance_ms=3200, max_leading_silence_ms=1600
@@ -62,8 +64,9 @@ def talk(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def recognizers(bundle_at: object) -> dict[int, Recognizer]:
-    return {ms: Recognizer(bundle_at(ms), backend="onnxruntime-cpu") for ms in (0, 80, 480, 1040)}  # type: ignore[operator]
+def recognizers(bundle_at: Callable[[int], Path]) -> dict[int, Recognizer]:
+    folders = {ms: bundle_at(ms) for ms in (0, 80, 480, 1040)}
+    return {ms: Recognizer(folder, backend=Remembering(folder, "fp32")) for ms, folder in folders.items()}
 
 
 def events(recognizer: Recognizer, audio: np.ndarray, frame: int, rules: EndpointRules | None = None) -> list[Event]:

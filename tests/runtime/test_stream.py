@@ -14,11 +14,12 @@ from runtime import Event, Final, InputError, Recognizer
 from runtime.__main__ import parse_args, run
 from runtime.backends import StepResult
 from runtime.errors import CudaError, exit_code
+from tests.remembering import Remembering
 
 
 @pytest.fixture(scope="module")
 def recognizer(bundle: Path) -> Recognizer:
-    return Recognizer(bundle, backend="onnxruntime-cpu", lm=None)
+    return Recognizer(bundle, backend=Remembering(bundle, "fp32"), lm=None)
 
 
 @pytest.fixture(scope="module")
