@@ -72,7 +72,8 @@ class Plot:
 
     def half(self) -> "Plot":
         """Return it for half of an A4 page, as large as it is read there, without its note."""
-        return replace(self, note="", width_in=HALF_IN, font_size=8.5)
+        font_size, height_in = 0.85 * self.font_size, 0.85 * self.height_in
+        return replace(self, note="", font_size=font_size, height_in=height_in, width_in=HALF_IN)
 
     def svg(self) -> str:
         """Return the text of its file, with title and note above. Raises InputError where matplotlib is missing."""

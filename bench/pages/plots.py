@@ -109,7 +109,7 @@ def waterfall_plot(result: ResultFile) -> Plot:
         axes.set_xlabel(f"ms from speech onset, mean of {len(clips)} clips")
 
     note = _measured([text for text in rows_of([result], EndpointRow) if text.row.waterfall])
-    return Plot("waterfall", "Where the first text's time goes", note, draw, 0.45 + 0.135 * (len(STAGES) + 1))
+    return Plot("waterfall", "Where the first text's time goes", note, draw, 0.55 + 0.16 * (len(STAGES) + 1))
 
 
 def ladder_plot(ladders: Sequence[Sequence[Labelled[StepRow]]]) -> Plot:
@@ -132,7 +132,7 @@ def ladder_plot(ladders: Sequence[Sequence[Labelled[StepRow]]]) -> Plot:
 
     note = _measured(rungs[-1:])
     title = f"From NeMo's encoder to the runtime, {rungs[-1].precision}"
-    return Plot("ladder", title, note, draw, 0.45 + 0.17 * len(rungs))
+    return Plot("ladder", title, note, draw, 0.55 + 0.2 * len(rungs))
 
 
 def _ladder(result: ResultFile) -> list[Labelled[StepRow]]:

@@ -118,7 +118,7 @@ def _ablation(published: Published) -> Iterator[str]:
     yield _titled("Errors and costs", sheets(labels, (wer, change, plan, *COSTS), compared, 3))
     yield _titled("Times", sheets(labels, (graph, plain, *TIMES), compared, 3))
     for name, result in ablations.items():
-        yield from (_image(f"{name}-{plot.name}") for plot in ablation_plots(result))
+        yield from (f"![{plot.title}]({name}-{plot.name}.svg)" for plot in ablation_plots(result))
     yield from _left_out(ablations)
 
 
@@ -200,10 +200,6 @@ def _titled(title: str, text: str) -> str:
 
 def _captioned(shown: Table) -> str:
     return f"{shown.title}:\n\n{markdown(shown)}"
-
-
-def _image(name: str) -> str:
-    return f"![{name}]({name}.svg)"
 
 
 PAGES: dict[str, Callable[[Published], Iterable[str]]] = {

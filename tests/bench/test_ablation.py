@@ -315,8 +315,8 @@ def test_the_page_has_its_table_and_plots(toys: tuple[Path, Path], tmp_path: Pat
     assert text.count("toy, 80 ms, NVIDIA X, TensorRT 8.6.0:\n\n| Precision |") == 2
     assert text.count("toy, 480 ms, random weights, NVIDIA X, TensorRT 8.6.0:\n\n| Precision |") == 2
     assert text.count("| int8 max |") == 2 * 2
-    assert "![ablation-toys-wer](ablation-toys-wer.svg)" in text
-    assert "![ablation-toys-steps](ablation-toys-steps.svg)" in text
+    assert "](ablation-toys-wer.svg)" in text
+    assert "](ablation-toys-steps.svg)" in text
     assert "- near fp16, steps without a graph: no room for it" in text
     refresh(page, results, check=True)
     (results / "ablation-toys-wer.svg").write_text("<svg/>")

@@ -77,7 +77,7 @@ def too_wide(page: Page) -> list[str]:
 def test_a_document_is_as_short_as_promised(document: str, pages: int, most: int, opens: Opens) -> None:
     text = Path(document).read_text(encoding="utf-8")
     assert words(text) <= most
-    assert sheets(opens(text, Path(document).parent)) == pages
+    assert sheets(opens(text, Path(document).parent)) <= pages
 
 
 @pytest.mark.parametrize("document", PAGES)

@@ -59,7 +59,7 @@ def test_a_missing_folder(page: Path) -> None:
 
 
 DOUBLED = [
-    ("first_partial_onset_ms", r"at p50 with (\d+), and \w+ at p95 with (\d+)"),
+    ("first_partial_onset_ms", r"at p50 \((\d+) ms\), \w+ at p95 \((\d+) ms\)"),
     ("final_ms", r"met with ([\d.]+) ms at p95"),
     ("ms_high", r"to ([\d.]+) ms a step"),
     ("wer", r"FP32 makes ([\d.]+) / ([\d.]+) % errors in a stream. NeMo makes ([\d.]+) / ([\d.]+) % offline"),
@@ -103,7 +103,7 @@ def test_every_sentence_of_the_published_page_has_its_figures() -> None:
 
 def test_a_page_of_nothing_has_dashes(page: Path) -> None:
     text = front_page.front_page(read_published(page.parent / "results"), Path("r"))
-    assert "is not measured at p50 with -, and not measured at p95 with -." in text
+    assert "is not measured at p50 (- ms), not measured at p95 (- ms)." in text
     assert text.count("![") == 0
 
 
