@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from bench.figures import Column, column, shown
-from bench.pages.result_tables import FINAL, FIRST_PARTIAL
+from bench.pages.result_tables import FINAL, FIRST_PARTIAL, PACE
 from bench.pages.tables import ENGINE, MODEL, PRECISION, WHERE, Labelled
 from bench.results import SEVERAL, ResultFile, SpeechRow, StepRow, records_of
 from bench.summary import together
@@ -34,10 +34,7 @@ class Configuration(Labelled[SpeechRow | StepRow]):
     @property
     def fed(self) -> str:
         """How audio came."""
-        paces = {"fast": "back to back", "realtime": "real time"}
-        return {"offline": "whole clips", "steps": "steps alone"}.get(
-            self.row.mode, paces.get(self.row.pace or "", "-")
-        )
+        return {"offline": "whole clips", "steps": "steps alone"}.get(self.row.mode) or PACE.cell(self.row)
 
 
 CONDITIONS = (
