@@ -112,7 +112,7 @@ ablation: $(STAMP) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms 
 publish: $(STAMP) ## put a run's result (RESULT) among the published ones, bench/results, and make RESULTS.md anew
 	$(RUN) bench publish "$(or $(RESULT),$(error Name the result, as in `make publish RESULT=build/results/NAME.json`))"
 
-results: $(STAMP) ## make RESULTS.md and its plots from bench/results
+results: $(STAMP) ## make RESULTS.md, the pages of bench/results and their plots from its files
 	$(RUN) bench results
 
 report: $(STAMP) ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, partials over time

@@ -29,7 +29,7 @@ COMMANDS = {
     "compare": ("bench.pages.compare", "two result files: what differs between them beyond noise"),
     "report": ("bench.pages.html", "one HTML page of a run: tables, plots, transcripts, partials"),
     "publish": ("bench.pages.publish", "put a run's result among the published ones, bench/results"),
-    "results": ("bench.pages.results_page", "write RESULTS.md's tables and plots from bench/results"),
+    "results": ("bench.pages.results_page", "write RESULTS.md, the pages of bench/results and their plots"),
 }
 """Name -> module and what it does."""
 

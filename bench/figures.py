@@ -28,13 +28,16 @@ class Figure:
     definition: str
 
 
-def _read_figures() -> dict[str, Figure]:
-    lines = Path(__file__).with_suffix(".md").read_text(encoding="utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    return {key: Figure(title, unit, int(digits), better, what) for key, title, unit, digits, better, what in rows[2:]}
+def read_table(path: Path) -> list[list[str]]:
+    """Return the rows of a Markdown file's table."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")][2:]
 
 
-FIGURES = _read_figures()
+FIGURES = {
+    key: Figure(title, unit, int(digits), better, what)
+    for key, title, unit, digits, better, what in read_table(Path(__file__).with_suffix(".md"))
+}
 """A row's key without its percentile -> the figure."""
 
 

@@ -18,7 +18,13 @@ import pytest
 
 from runtime.audio import load_audio
 
-DOCUMENTS = ["README.md", "DESIGN.md", "RESULTS.md", "bench/results/README.md", "data/sample/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "DESIGN.md",
+    "RESULTS.md",
+    "data/sample/README.md",
+    *map(str, Path("bench/results").glob("*.md")),
+]
 README = Path("README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PROSE = re.sub(r"```(?:python|text)\n.*?```\n", "", README, flags=re.DOTALL)

@@ -2,11 +2,9 @@
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from runtime.errors import InputError
 
@@ -28,8 +26,7 @@ INK, LINE, ACCENT, *ERRORS = VARIABLES
 STYLE = {
     "svg.hashsalt": "plot",  # or ids in the file are random
     "svg.fonttype": "none",  # text stays text: a fifth of the bytes, and it can be searched
-    "font.size": 10,
-    "axes.titlesize": 9,
+    "axes.titlesize": "small",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -43,17 +40,17 @@ STYLE = {
     "errorbar.capsize": 3,
     "grid.color": LINE,
     "legend.frameon": False,
-    "legend.fontsize": 9,
     "figure.facecolor": "white",
-    "figure.titlesize": 10,
+    "figure.titlesize": "medium",
     "figure.constrained_layout.use": True,
     "text.parse_math": False,  # a data set's name may hold a dollar
 }
 WIDTH_IN = 7.0
 """Half as wide as an HTML page, in inches."""
+HALF_IN = 3.2
+"""Half as wide as the text of an A4 page, in inches."""
 LINE_IN = 0.2
 """Height of a line of the title, in inches."""
-NARROW = 0.05  # of the longest bar: a shorter part has no room for its figure
 
 
 @dataclass(frozen=True)
@@ -70,10 +67,17 @@ class Plot:
     height_in: float
     """Without the title, in inches."""
     width_in: float = WIDTH_IN
+    font_size: float = 10
+    """In points."""
+
+    def half(self) -> "Plot":
+        """Return it for half of an A4 page, as large as it is read there, without its note."""
+        font_size, height_in = 0.85 * self.font_size, 0.85 * self.height_in
+        return replace(self, note="", font_size=font_size, height_in=height_in, width_in=HALF_IN)
 
     def svg(self) -> str:
         """Return the text of its file, with title and note above. Raises InputError where matplotlib is missing."""
-        return re.sub(r"[ \t]+$", "", self._drawn(f"{self.title}\n{self.note}"), flags=re.MULTILINE)
+        return re.sub(r"[ \t]+$", "", self._drawn(f"{self.title}\n{self.note}".strip()), flags=re.MULTILINE)
 
     def inline(self) -> str:
         """Return an element of an HTML page: as wide as its place there, its ids in no other plot, its colours the page's."""
@@ -95,7 +99,7 @@ class Plot:
             ) from error
         with mpl.rc_context():
             mpl.rcdefaults()  # whatever the user's own settings are
-            mpl.rcParams.update(STYLE | {"savefig.transparent": not above})
+            mpl.rcParams.update(STYLE | {"font.size": self.font_size, "savefig.transparent": not above})
             figure = Figure((self.width_in, self.height_in + LINE_IN * len(above.splitlines())))
             self.draw(figure)
             if above:
@@ -135,26 +139,9 @@ def bar_plot(name: str, title: str, note: str, bars: Sequence[Bar], *, digits: i
     return Plot(name, title, note, draw, 0.6 + (0.15 + LINE_IN * lines) * len(bars))
 
 
-def draw_stacks(figure: "Figure", names: Sequence[str], parts: Mapping[str, Sequence[float]]) -> "Axes":
-    """Draw a bar per name, from top to bottom, of parts one after the other."""
-    axes = figure.add_subplot()
-    left = np.zeros(len(names))
-    longest = float(np.sum(list(parts.values()), axis=0).max())
-    for colour, (part, values) in zip(COLOURS, parts.items(), strict=False):
-        bars = axes.barh(names, values, left=left, height=0.6, color=colour, label=part)
-        shown = [f"{value:.0f}" if value > NARROW * longest else "" for value in values]
-        axes.bar_label(bars, shown, label_type="center", color="white", fontsize=9)
-        left += values
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    axes.margins(x=0.15)
-    draw_legend(figure)
-    return axes
-
-
 def write_beside(axes: "Axes", x: float, y: float, text: str) -> None:
     """Write to the right of a point."""
-    axes.annotate(text, (x, y), (5, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.annotate(text, (x, y), (5, 0), textcoords="offset points", va="center")
 
 
 def draw_legend(figure: "Figure", columns: int = 3) -> None:

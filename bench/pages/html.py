@@ -12,6 +12,7 @@ from bench.figures import CHECK, data_label
 from bench.pages.drawing import WIDTH_IN
 from bench.pages.plots import report_plots
 from bench.pages.result_tables import result_tables
+from bench.pages.template import rendered
 from bench.partials import changes
 from bench.results import ResultFile, UtteranceRecord, read_result, read_results
 from bench.score.words import Alignment, aligned
@@ -91,18 +92,13 @@ def run(options: Options, argv: Sequence[str], console: Console) -> None:  # noq
 
 def page(name: str, result: ResultFile) -> str:
     """The page of a result, in HTML. Raises InputError for a result without transcripts, and where Jinja2 or matplotlib is missing."""
-    try:
-        from jinja2 import Environment, StrictUndefined  # a machine that only measures may lack it
-    except ImportError as error:
-        raise InputError(
-            "expected Jinja2 for the page, found none; `make report` where `make setup` was run"
-        ) from error
     if not result.utterances:
         raise InputError(f"{name}: expected a result with transcripts, found none; `make results` shows its figures")
     groups = list(_groups(result))
     clips = {group.title: [clip.alignment for clip in group.transcripts if clip.alignment] for group in groups}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return rendered(
+        TEMPLATE,
+        escape=True,
         name=name,
         result=result,
         check=CHECK if result.functional_check else None,

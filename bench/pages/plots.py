@@ -1,36 +1,33 @@
-"""What is plotted: on RESULTS.md of all result files together, beside an ablation's result file, and on the HTML page of a run."""
+"""What is plotted: on the pages of all published files together, beside an ablation's result file, and on the HTML page of a run."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain, cycle, groupby
+from itertools import cycle, groupby
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from bench.figures import data_label, graph_label
-from bench.pages.combinations import Combination, combinations, is_ablation
+from bench.pages.combinations import Combination, combinations
 from bench.pages.drawing import (
+    ACCENT,
     COLOURS,
     ERRORS,
-    INK,
     WIDTH_IN,
     Bar,
     Plot,
     bar_plot,
     draw_legend,
-    draw_stacks,
     write_beside,
 )
+from bench.pages.published import Published, first_texts
 from bench.pages.tables import Labelled, joined, rows_of
-from bench.results import EndpointRow, Report, ResultFile, Row, StepRow, read_results
+from bench.results import EndpointRow, ResultFile, Row, StepRow
 from bench.score.words import Alignment
-from bench.speech.waterfall import STAGES
-from bench.step.ladder import is_runtime
-from engines.memory import MemoryByOwner
+from bench.speech.waterfall import STAGES, summed_up
+from bench.step.ladder import RUNTIME, is_runtime, ladder_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,36 +46,14 @@ LATENCIES = {
 _Labelled = TypeVar("_Labelled", bound=Labelled[Row])
 
 
-class _Plan(BaseModel):
-    gpu: str
-    memory_mb: MemoryByOwner
-
-
-class Inspection(Report):
-    """What `python -m engines.inspect --json` writes, as far as it is drawn."""
-
-    model_config = ConfigDict(extra="ignore")
-    what = "inspection"
-    advice = "inspect again with `python -m engines.inspect --json`"
-    folder = "inspect"
-
-    bundle: str
-    precision: str
-    plan: _Plan | None = None
-
-
-def page_plots(folder: Path, results: Sequence[ResultFile]) -> list[Plot]:
-    """Return RESULTS.md's plots, none of what was not measured. Raises InputError for a broken inspection in the results' folder."""
-    texts = [text for text in rows_of(results, EndpointRow) if text.row.waterfall and text.row.limit is None]
-    ablations = [result for result in results if is_ablation(result) and result.provenance.gpu]
+def page_plots(published: Published) -> list[Plot]:
+    """Return the plots of all published files together, none of what was not measured: RESULTS.md's two, then that of the steps."""
+    results = list(published.results.values())
     steps = [step for step in rows_of(results, StepRow) if step.row.pace == "fast" and is_runtime(step.row)]
-    held = [found for found in read_results(folder, Inspection).values() if found.plan is not None]
-    return _of_what_is_there(
-        (waterfall_plot, [text for text in texts if not text.on_cpu] or texts),
-        (wer_plot, _with_wer(chain.from_iterable(map(combinations, ablations)))),
-        (distribution_plot, [step for step in steps if step.row.step_ms_percentiles and not step.on_cpu]),
-        (memory_plot, held),
-    )
+    timed = [step for step in steps if step.row.step_ms_percentiles and not step.on_cpu]
+    ladders = list(filter(None, map(_ladder, results)))
+    halves = _of_what_is_there((waterfall_plot, published.ends), (ladder_plot, ladders))
+    return [*(plot.half() for plot in halves), *_of_what_is_there((distribution_plot, timed))]
 
 
 def ablation_plots(result: ResultFile) -> list[Plot]:
@@ -97,14 +72,14 @@ def report_plots(result: ResultFile, clips: Mapping[str, Sequence[Alignment]]) -
         step_bars += _bars(row, "step_ms", "p99", f"{name}{graph_label(row)}")
     several = {title: alignments for title, alignments in clips.items() if len(alignments) > 1}
     return _of_what_is_there(
-        (waterfall_plot, [text for text in rows_of([result], EndpointRow) if text.row.waterfall]),
+        (waterfall_plot, result if first_texts(result) else None),
         (partial(bar_plot, "latency", "Latency", "Bar to p50, whisker to p95, in ms.", digits=0), latency_bars),
         (partial(bar_plot, "steps", "Step time", "Bar to p50, whisker to p99, in ms.", digits=2), step_bars),
         (error_plot, several),
     )
 
 
-def _of_what_is_there(*plots: tuple[Callable[[Any], Plot], Collection[object]]) -> list[Plot]:
+def _of_what_is_there(*plots: tuple[Callable[[Any], Plot], object]) -> list[Plot]:
     return [plot(shown) for plot, shown in plots if shown]
 
 
@@ -113,22 +88,59 @@ def _with_wer(compared: Iterable[Combination]) -> list[Combination]:
     return [found for found in compared if found.steps and found.speech and found.speech.wer is not None]
 
 
-def waterfall_plot(texts: Sequence[Labelled[EndpointRow]]) -> Plot:
-    """Return the plot of where the time to the first text goes, a bar for each row."""
-    names = [f"{text.row.data}, {text.row.lm or 'greedy'}\n{text.row.precision}, {text.engine}" for text in texts]
-    waterfalls = [text.row.waterfall or {} for text in texts]
+def waterfall_plot(result: ResultFile) -> Plot:
+    """Return the plot of where the time to the first text goes, over a file's clips."""
+    clips = first_texts(result)
+    stages = summed_up(clips)
 
     def draw(figure: "Figure") -> None:
-        parts = {stage.removesuffix("_ms"): [stages[stage]["mean"] for stages in waterfalls] for stage in STAGES}
-        axes = draw_stacks(figure, names, parts)
-        for level, stages in enumerate(waterfalls):
-            high = stages["total_ms"]["p95"]
-            axes.plot([high], [level], marker="|", markersize=16, color=INK)
-            write_beside(axes, high, level, f"p95 {high:.0f}")
-        axes.set_xlabel("ms from speech onset, mean of each stage")
+        axes, end = figure.add_subplot(), 0.0
+        for level, stage in enumerate(STAGES):
+            mean = stages[stage]["mean"]
+            axes.barh(level, mean, left=end, color=ACCENT)
+            end += mean
+            write_beside(axes, end, level, f"{mean:.{0 if mean >= 1 else 1}f}")
+        axes.barh(len(STAGES), end, color=COLOURS[0])
+        write_beside(axes, end, len(STAGES), f"{end:.0f}")
+        axes.set_yticks(range(len(STAGES) + 1), [*(stage.removesuffix("_ms") for stage in STAGES), "first text"])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.35, y=0.02)
+        axes.set_xlabel(f"ms from speech onset, mean of {len(clips)} clips")
 
-    note = f"{joined(text.model for text in texts)}\n{_measured(texts)}"
-    return Plot("waterfall", "Where the first text's time goes", note, draw, 1.4 + 0.6 * len(names))
+    note = _measured([text for text in rows_of([result], EndpointRow) if text.row.waterfall])
+    return Plot("waterfall", "Where the first text's time goes", note, draw, 0.55 + 0.16 * (len(STAGES) + 1))
+
+
+def ladder_plot(ladders: Sequence[Sequence[Labelled[StepRow]]]) -> Plot:
+    """Return the plot of the slowest model's ladder, a bar for each rung."""
+    rungs = max(ladders, key=lambda ladder: ladder[-1].row.step_ms_p50 or 0.0)
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        times = [rung.row.step_ms_p50 or math.nan for rung in rungs]
+        axes.barh(range(len(rungs)), times, color=COLOURS[6], height=0.9)
+        for level, (rung, ms) in enumerate(zip(rungs, times, strict=True)):
+            axes.annotate(f" {ms:.2f}  {rung.row.rung}", (0.01, level), xycoords=("axes fraction", "data"), va="center")
+        axes.set_xscale("log")
+        axes.set_xlim(left=min(times) / 2)
+        axes.set_xticks([1, 10], ["1", "10"])
+        axes.set_yticks([])
+        axes.invert_yaxis()
+        axes.margins(y=0.02)
+        axes.set_xlabel("step ms, p50 back to back, one stream")
+
+    note = _measured(rungs[-1:])
+    title = f"From NeMo's encoder to the runtime, {rungs[-1].precision}"
+    return Plot("ladder", title, note, draw, 0.55 + 0.2 * len(rungs))
+
+
+def _ladder(result: ResultFile) -> list[Labelled[StepRow]]:
+    """Return a ladder's rungs back to back, up to the runtime and in its precision; none where that was not measured."""
+    rows = [row for row, _ in ladder_rows(result) if row.precision == RUNTIME.precision]
+    names = [row.rung for row in rows]
+    end = names.index(RUNTIME.label) + 1 if RUNTIME.label in names else 0
+    return [Labelled(row, result.provenance) for row in rows[:end]]
 
 
 def wer_plot(compared: Sequence[Combination]) -> Plot:
@@ -212,22 +224,6 @@ def distribution_plot(steps: Sequence[Labelled[StepRow]]) -> Plot:
         draw_legend(figure)
 
     return Plot("steps", "Step time's distribution, back to back", _measured(steps), draw, 1.2 + 2.6 * below)
-
-
-def memory_plot(inspections: Sequence[Inspection]) -> Plot:
-    """Return the plot of GPU memory by owner, a bar for each plan."""
-    names = [f"{found.bundle}\n{found.precision}" for found in inspections]
-    plans = [found.plan for found in inspections if found.plan is not None]
-
-    def draw(figure: "Figure") -> None:
-        owners = [field.name for field in fields(MemoryByOwner)]
-        parts = {owner.replace("_", ", "): [getattr(plan.memory_mb, owner) for plan in plans] for owner in owners}
-        axes = draw_stacks(figure, names, parts)
-        for level, plan in enumerate(plans):
-            write_beside(axes, plan.memory_mb.total, level, f"{plan.memory_mb.total:.0f}")
-        axes.set_xlabel("MB on the GPU, one stream")
-
-    return Plot("memory", "GPU memory by owner", joined(plan.gpu for plan in plans), draw, 1.4 + 0.6 * len(plans))
 
 
 def error_plot(clips: Mapping[str, Sequence[Alignment]]) -> Plot:

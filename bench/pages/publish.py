@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from bench.pages import results_page
-from bench.pages.plots import Inspection
+from bench.pages.published import Inspection
 from bench.pages.report_tables import TABLES
 from bench.results import Report, ResultFile, read_result
 from runtime.errors import InputError
@@ -28,7 +28,7 @@ class Options:
     results: Path = Path("bench/results")
     """Folder of the published result files."""
     page: Path = Path("RESULTS.md")
-    """Page whose tables stand between two markers."""
+    """The page of what matters of them."""
 
 
 def run(options: Options, argv: Sequence[str], console: Console) -> None:

@@ -115,16 +115,20 @@ def _memory(projection: Projection) -> str:
     return "-" if projection.gpu_memory_mb is None else f"about {projection.gpu_memory_mb:.0f}"
 
 
-PROJECTED = (
+PROJECTED_FROM = (
+    Column("GPU", attrgetter("gpu")),
+    Column("", lambda _: LABEL),
+    Column("Measured on", lambda made: f"from kernels of TensorRT {made.tensorrt} on {made.gpu}").of("source"),
     Column("Model", _model),
     Column("Precision", attrgetter("precision")),
-    Column("Figures of the row", lambda _: LABEL),
-    Column("Step ms, low - high (projection)", lambda projection: _ms(projection.steps[0])),
-    Column("RTF, low - high (projection)", lambda projection: _rtf(projection.steps[0])),
-    Column("GPU memory MB (projection)", _memory),
-    Column("From", lambda made: f"{made.kernels} kernels of TensorRT {made.tensorrt} on {made.gpu}").of("source"),
 )
-"""Of a projection, in a table of several: its step with a CUDA graph where there is one."""
+PROJECTED = (
+    Column("Step ms, low - high (projection)", lambda projection: _ms(projection.step)),
+    Column("RTF, low - high (projection)", lambda projection: _rtf(projection.step)),
+    Column("GPU memory MB (projection)", _memory),
+    Column("Kernels a step, measured", lambda projection: str(projection.source.kernels)),
+)
+"""Of a projection, in a table of several: what it is of, and its step with a CUDA graph where there is one."""
 
 TABLES: dict[type[Report], Callable[[Any], Iterable[Table]]] = {
     ResultFile: result_tables,

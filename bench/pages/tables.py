@@ -69,8 +69,8 @@ class Labelled(Generic[_Row_co]):
 
 MODEL = Column("Model", attrgetter("model"))
 PRECISION = Column("Precision", attrgetter("precision"))
-LABELS = (MODEL, PRECISION, Column("Engine", attrgetter("engine")), Column("GPU or CPU", attrgetter("where")))
-"""Columns of what is labelled."""
+ENGINE = Column("Engine", attrgetter("engine"))
+WHERE = Column("GPU or CPU", attrgetter("where"))
 
 
 def rows_of(results: Iterable[ResultFile], kind: type[_Row_co]) -> list[Labelled[_Row_co]]:
@@ -91,12 +91,24 @@ def markdown(shown: Table) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *shown.rows))
 
 
-def labelled(columns: Sequence[Column], measured: Sequence[Labelled[Row]]) -> str:
-    """Return a table in Markdown: labels, then their rows' columns but those that no row has a figure for; empty without rows."""
-    shown = table("", [*LABELS, *(column.of("row") for column in columns)], measured)
-    return markdown(shown.measured()) if measured else ""
+def sheets(labels: Sequence[Column], figures: Sequence[Column], rows: Iterable[Any], apart: int = 1) -> str:
+    """Return tables in Markdown, one for each value of the first `apart` labels.
+
+    A label that is the same in all rows of a table is in its caption. A column without a figure is left out, and a table without one.
+    """
+    groups: dict[tuple[str, ...], list[Any]] = {}
+    for row in rows:
+        groups.setdefault(tuple(label.cell(row) for label in labels[:apart]), []).append(row)
+    written = []
+    for group in groups.values():
+        differ = [label for label in labels if len({label.cell(row) for row in group}) > 1]
+        caption = joined(label.cell(group[0]) for label in labels if label not in differ)
+        shown = table("", [*differ, *figures], group).measured()
+        if len(shown.columns) > len(differ):
+            written.append(f"{caption}:\n\n{markdown(shown)}")
+    return "\n\n".join(written)
 
 
 def joined(names: Iterable[str]) -> str:
-    """Return these names, each once."""
-    return ", ".join(dict.fromkeys(names))
+    """Return these names, each once, without dashes."""
+    return ", ".join(dict.fromkeys(name for name in names if name != "-"))

@@ -117,3 +117,8 @@ class Projection(Report):
     """The captured graph first."""
     assumptions: list[str] = Field(min_length=1)
     source: Source
+
+    @property
+    def step(self) -> StepRange:
+        """With a CUDA graph, where one was measured."""
+        return self.steps[0]

@@ -127,9 +127,9 @@ def test_no_text_becomes_markup(a_result: ResultFile) -> None:
 
 
 def test_nothing_comes_from_elsewhere(a_result: ResultFile) -> None:
-    waterfall = {stage: {"mean": 2.0, "p50": 2.0, "p95": 2.0} for stage in (*STAGES, "total_ms")}
-    measured = {"waterfall": waterfall, "step_ms_p50": 1.0, "step_ms_p99": 2.0, "data": "a$b$_en"}
-    result = of(a_result, *[said("a b", "a", data="a$b$_en", mode="endpoint")] * 2, mode="endpoint", **measured)
+    measured = {"step_ms_p50": 1.0, "step_ms_p99": 2.0, "data": "a$b$_en"}
+    clip = said("a b", "a", data="a$b$_en", mode="endpoint", waterfall=dict.fromkeys(STAGES, 2.0))
+    result = of(a_result, clip, clip, mode="endpoint", **measured)
     text = page("a", result)
     found = Page(text)
     assert found.tags.count("figure") == found.tags.count("svg") == 4

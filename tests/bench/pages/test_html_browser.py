@@ -1,7 +1,6 @@
 """The page of a run in a browser: it draws itself in both colour schemes, fetches nothing, and its slider shows what stood there when."""
 
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -9,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page
 
 from bench.pages.html import page
 from bench.results import ResultFile, UtteranceRecord
@@ -17,17 +16,6 @@ from tests.bench.rows import changed
 
 PARTIALS = ((0.9, "the ca"), (1.06, "the cat"), (1.24, "a cart 👍"), (1.38, "a cart 👍 goes"))
 FINAL = "a cart 👍 goes <b>on</b>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("no Chromium to draw the report's page: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])  # CI runs as root
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""RESULTS.md's plots: of whatever the files hold, the same bytes each time, a GPU's figures before a CPU's."""
+"""The pages' plots: of whatever the files hold, the same bytes each time, a GPU's figures before a CPU's."""
 
 import json
 import re
@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from bench.pages.plots import page_plots
-from bench.results import ResultFile, Row
+from bench.pages.published import read_published
+from bench.results import ResultFile, Row, UtteranceRecord, write_result
 from bench.speech.waterfall import STAGES
+from bench.step.ladder import RUNTIME
 from runtime.errors import InputError
 from tests.bench.rows import changed
-
-OWNERS = "cuda weights contexts graphs activations states inputs_outputs"
-MEMORY = {owner: 10.0 * (place + 1) for place, owner in enumerate(OWNERS.split())}
 
 
 def texts(svg: str) -> list[str]:
@@ -21,46 +20,53 @@ def texts(svg: str) -> list[str]:
 
 
 def page(folder: Path, *results: ResultFile) -> dict[str, str]:
-    return {plot.name: plot.svg() for plot in page_plots(folder, results)}
+    for number, result in enumerate(results):
+        write_result(folder / f"{number}.json", result)
+    return {plot.name: plot.svg() for plot in page_plots(read_published(folder))}
 
 
 @pytest.fixture
 def on_gpu(a_row: Row, a_result: ResultFile) -> ResultFile:
-    """Steps with a graph and without, first texts by stage, and an ablation with an error rate."""
+    """Steps with a graph and without, a ladder of two rungs and one beside it, and first texts by stage."""
     base = changed(a_row, {"backend": "tensorrt", "functional_check": False})
     times = {"mode": "steps", "step_ms_p50": 1.0, "step_ms_p95": 1.2, "step_ms_p99": 1.5, "pace": "fast"}
     times["step_ms_percentiles"] = {"0": 0.9, "50": 1.0, "75": 1.1, "99.9": 1.9, "100": 5.0}
     steps = [changed(base, times | {"cuda_graph": graph}) for graph in (True, False)]
-    ladder = changed(base, times | {"rung": "NeMo in PyTorch, eager", "backend": "torch", "precision": "fp16"})
-    stages = {name: {"mean": 30.0, "p50": 2.0, "p95": 3.0} for name in STAGES}
-    stages["total_ms"] = {"mean": 240.0, "p50": 240.0, "p95": 321.0}
-    text = changed(base, {"mode": "endpoint", "waterfall": stages})
-    ablation = [
-        each.model_copy(update={"combination": "c", "precision": "int8", "calibration": "mse"})
-        for each in (base, steps[0])
+    rungs = [
+        changed(base, times | {"precision": "fp16", "pace": pace, "rung": rung, "backend": backend, "step_ms_p50": ms})
+        for rung, backend, ms in (("NeMo", "torch", 34.5), (RUNTIME.label, "tensorrt", 0.75), ("beside", "torch", 9.0))
+        for pace in ("fast", "realtime")
     ]
+    clips = [
+        UtteranceRecord(
+            data="set_en",
+            lang="en",
+            mode="endpoint",
+            audio="a.wav",
+            reference="a",
+            hypothesis="a",
+            audio_s=1.0,
+            waterfall=dict.fromkeys(STAGES, ms),
+        )
+        for ms in (20.0, 40.0)
+    ]
+    update = {"mode": "endpoint", "waterfall": {"total_ms": {"mean": 240.0, "p50": 240.0, "p95": 321.0}}}
     provenance = a_result.provenance.model_copy(update={"gpu": "NVIDIA X", "tensorrt": "8.6.0"})
-    return a_result.model_copy(update={"provenance": provenance, "rows": [*steps, ladder, text, *ablation]})
-
-
-def inspection(folder: Path, plan: object) -> Path:
-    path = folder / "inspect" / "toy.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps({"schema": 1, "bundle": "toy-80ms", "precision": "fp16", "onnx": {}, "plan": plan}))
-    return path
+    rows = [*steps, *rungs, changed(base, update)]
+    return a_result.model_copy(update={"provenance": provenance, "rows": rows, "utterances": clips})
 
 
 def test_a_plot_of_each_kind_and_the_same_bytes_again(on_gpu: ResultFile, tmp_path: Path) -> None:
-    inspection(tmp_path, {"gpu": "NVIDIA Y", "memory_mb": MEMORY, "layers": []})
     drawn = page(tmp_path, on_gpu)
-    assert list(drawn) == ["waterfall", "wer", "steps", "memory"]
+    assert list(drawn) == ["waterfall", "ladder", "steps"]
     assert page(tmp_path, on_gpu) == drawn
-    waterfall, wer, steps, memory = map(texts, drawn.values())
-    assert {"set_en, greedy", "p95 321", "evidence", "30", "m, 80 ms", "TensorRT 8.6.0, NVIDIA X"} <= set(waterfall)
-    assert {"int8 mse", "WER, %"} <= set(wer)
-    assert {"fp32", "fp32, no graph", "int8 mse", "99.9"} <= set(steps)
-    assert "fp16" not in steps  # a lower rung of the ladder
-    assert {"toy-80ms", "280", "weights", "inputs, outputs", "NVIDIA Y"} <= set(memory)
+    waterfall, ladder, steps = map(texts, drawn.values())
+    assert {"evidence", "30", "first text", str(30 * len(STAGES)), "ms from speech onset, mean of 2 clips"} <= set(
+        waterfall
+    )
+    assert {" 34.50  NeMo", f" 0.75  {RUNTIME.label}"} <= set(ladder)
+    assert not any("beside" in text for text in ladder)
+    assert {"fp32", "fp32, no graph", "99.9"} <= set(steps)
     for text in drawn.values():
         assert len(text) < 100_000
         assert "<dc:date>" not in text
@@ -81,23 +87,32 @@ def test_a_panel_for_each_model_look_ahead_and_decoder(on_gpu: ResultFile, tmp_p
     assert titles == ["m, 80 ms", "m, 80 ms, RNN-T", "m, 480 ms"]
 
 
-def test_a_cpu_s_first_texts_say_so_and_give_way(on_gpu: ResultFile, a_result: ResultFile, tmp_path: Path) -> None:
-    rows = [changed(row, {"functional_check": True}) for row in on_gpu.rows]
-    on_cpu = a_result.model_copy(update={"rows": rows})
-    (alone,) = page(tmp_path, on_cpu).items()
-    assert alone[0] == "waterfall"
-    assert "TensorRT None, A CPU, 2 cores: times are no result" in texts(alone[1])
-    assert not any("A CPU" in text for text in texts(page(tmp_path, on_cpu, on_gpu)["waterfall"]))
+def test_the_slowest_model_s_ladder_is_drawn(on_gpu: ResultFile, tmp_path: Path) -> None:
+    slower = [changed(row, {"step_ms_p50": 5.5}) if row.mode == "steps" else row for row in on_gpu.rows]
+    ladder = page(tmp_path, on_gpu.model_copy(update={"rows": slower}), on_gpu)["ladder"]
+    assert f" 5.50  {RUNTIME.label}" in texts(ladder)
+
+
+def test_a_cpu_s_first_texts_give_way(on_gpu: ResultFile, a_result: ResultFile, tmp_path: Path) -> None:
+    clips = [on_gpu.utterances[0]]
+    rows = [changed(row, {"functional_check": True}) for row in on_gpu.rows if row.mode == "endpoint"]
+    later = a_result.provenance.with_(date="2027-01-01T00:00:00+00:00")
+    on_cpu = a_result.model_copy(update={"rows": rows, "utterances": clips, "provenance": later})
+    alone = page(tmp_path, on_cpu)
+    assert list(alone) == ["waterfall"]
+    assert any("mean of 1 clips" in text for text in texts(alone["waterfall"]))
+    assert any("mean of 2 clips" in text for text in texts(page(tmp_path, on_cpu, on_gpu)["waterfall"]))
 
 
 def test_nothing_measured_nothing_drawn(a_result: ResultFile, tmp_path: Path) -> None:
-    inspection(tmp_path, None)  # of a machine without a GPU
     assert page(tmp_path, a_result) == {}
 
 
 @pytest.mark.parametrize("plan", [{}, {"gpu": "NVIDIA Y", "memory_mb": {"cuda": 1}}, 3])
 def test_a_broken_inspection(plan: object, tmp_path: Path) -> None:
-    path = inspection(tmp_path, plan)
+    path = tmp_path / "inspect" / "toy.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"schema": 1, "bundle": "toy-80ms", "precision": "fp16", "onnx": {}, "plan": plan}))
     with pytest.raises(InputError, match=f"{path}: no inspection of schema 1: plan") as caught:
-        page_plots(tmp_path, [])
+        read_published(tmp_path)
     assert "\n" not in str(caught.value)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import run
-from bench.pages.results_page import END, START
 from bench.results import ResultFile, write_result
 from runtime.errors import exit_code
 
@@ -18,7 +17,6 @@ KINDS = ["", "bargein", "int8", "projections", "inspect"]
 def places(tmp_path: Path) -> list[str]:
     """An empty folder of results and its page, as arguments."""
     (tmp_path / "published").mkdir()
-    (tmp_path / "RESULTS.md").write_text(f"{START}\n{END}\n")
     return ["--results", str(tmp_path / "published"), "--page", str(tmp_path / "RESULTS.md")]
 
 

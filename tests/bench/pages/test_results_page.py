@@ -1,17 +1,24 @@
-"""RESULTS.md: made from the files between its markers, noticed when stale, like the page of all figures; the terminal's tables."""
+"""RESULTS.md and its figures: looked up in the files, a dash for what they lack, noticed when stale; the terminal's tables."""
 
 import io
+import json
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from bench.figures import CHECK
-from bench.pages.results_page import END, START, Options, run
+from bench.pages import front_page
+from bench.pages.published import read_published
+from bench.pages.results_page import Options, run
+from bench.pages.tables import Labelled
 from bench.pages.terminal import print_result
 from bench.results import ResultFile, Row, write_result
 from runtime.errors import InputError
 from tests.bench.rows import changed
+
+RESULTS = Path("bench/results")
 
 
 def refresh(page: Path, results: Path, *, check: bool) -> None:
@@ -21,31 +28,22 @@ def refresh(page: Path, results: Path, *, check: bool) -> None:
 @pytest.fixture
 def page(tmp_path: Path, a_result: ResultFile) -> Path:
     write_result(tmp_path / "results" / "a.json", a_result)
-    (tmp_path / "RESULTS.md").write_text(f"# Results\n\n{START}\nformer\n{END}\n\nAfter.\n")
     return tmp_path / "RESULTS.md"
 
 
-def test_the_tables_go_between_the_markers(page: Path) -> None:
-    refresh(page, page.parent / "results", check=False)
-    text = page.read_text()
-    assert text.startswith(f"# Results\n\n{START}\n| Model |")
-    assert text.endswith(f"{END}\n\nAfter.\n")
-    assert "former" not in text
-    assert "[results/README.md](results/README.md)" in text
-
-
 def test_stale_and_fresh(page: Path, a_result: ResultFile, capsys: pytest.CaptureFixture[str]) -> None:
-    results, before = page.parent / "results", page.read_text()
+    results = page.parent / "results"
     with pytest.raises(SystemExit) as stale:
         refresh(page, results, check=True)
     assert stale.value.code not in (None, 0)  # a text: the interpreter prints it and exits with 1
-    assert page.read_text() == before
+    assert not page.exists()
     refresh(page, results, check=False)
     refresh(page, results, check=True)
     assert "up to date" in capsys.readouterr().out
-    for made in (page, results / "README.md"):
+    assert "(results/README.md)" in page.read_text()
+    for made in (page, results / "README.md", results / "recognition.md"):
         good = made.read_text()
-        made.write_text(good.replace("12.35", "12.34"))
+        made.write_text(good.replace("a", "b", 1))
         with pytest.raises(SystemExit, match=f"{made.name} is stale"):
             refresh(page, results, check=True)
         made.write_text(good)
@@ -55,19 +53,70 @@ def test_stale_and_fresh(page: Path, a_result: ResultFile, capsys: pytest.Captur
         refresh(page, results, check=True)
 
 
-@pytest.mark.parametrize("text", ["", START, END, f"{END}\n{START}"])
-def test_a_page_without_markers(page: Path, text: str) -> None:
-    page.write_text(text)
-    with pytest.raises(InputError, match="expected the lines"):
-        refresh(page, page.parent / "results", check=False)
-    assert page.read_text() == text
-
-
-def test_missing_page_and_folder(page: Path) -> None:
-    with pytest.raises(InputError, match="no such page"):
-        refresh(page.with_name("NONE.md"), page.parent / "results", check=False)
+def test_a_missing_folder(page: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         refresh(page, page.parent / "none", check=False)
+
+
+DOUBLED = [
+    ("first_partial_onset_ms", r"at p50 \((\d+) ms\), \w+ at p95 \((\d+) ms\)"),
+    ("final_ms", r"met with ([\d.]+) ms at p95"),
+    ("ms_high", r"to ([\d.]+) ms a step"),
+    ("wer", r"FP32 makes ([\d.]+) / ([\d.]+) % errors in a stream. NeMo makes ([\d.]+) / ([\d.]+) % offline"),
+    ("plan_mb", r"plan has (\d+) MB instead of (\d+)"),
+    ("floor_ms", r"bytes alone take ([\d.]+) ms"),
+]
+"""Key of rows, steps or records -> figures of a sentence that are made of it."""
+
+
+@pytest.mark.parametrize(("key", "sentence"), DOUBLED)
+def test_a_sentence_follows_the_files(key: str, sentence: str, tmp_path: Path) -> None:
+    for path in RESULTS.rglob("*.json"):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for each in [*found.get("rows", []), *found.get("utterances", []), *found.get("steps", [])]:
+            if each.get(key) is not None:
+                each[key] *= 2
+        (tmp_path / path.parent.relative_to(RESULTS)).mkdir(exist_ok=True)
+        (tmp_path / path.relative_to(RESULTS)).write_text(json.dumps(found), encoding="utf-8")
+    texts = [front_page.front_page(read_published(folder), Path("r")) for folder in (RESULTS, tmp_path)]
+    before, after = (re.findall(sentence, text) for text in texts)
+    figures = [list(map(float, re.findall(r"[\d.]+", str(found)))) for found in (before, after)]
+    assert figures[0]
+    assert figures[1] == pytest.approx([2 * figure for figure in figures[0]], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(4.0, "met"), (5.0, "met"), (5.1, "missed"), (None, "not measured"), (0.0, "met")]
+)
+def test_a_target_is_met_or_missed(value: float | None, said: str, a_row: Row) -> None:
+    assert front_page.met(a_row.with_(step_ms_p50=value), "step_ms_p50", 5) == said
+
+
+def test_every_sentence_of_the_published_page_has_its_figures() -> None:
+    text = front_page.front_page(read_published(RESULTS), Path("r"))
+    prose = [line for line in text.splitlines() if line and not line.startswith("|")]
+    assert not [line for line in prose if re.search(r"(?<!\w) - |not measured at|None", line)]
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("| ")]
+    assert [len(table) - 2 for table in tables] == [8, 4, 0]
+    assert {line.count(" | ") for table in tables[:2] for line in table} == {6}
+
+
+def test_a_page_of_nothing_has_dashes(page: Path) -> None:
+    text = front_page.front_page(read_published(page.parent / "results"), Path("r"))
+    assert "is not measured at p50 (- ms), not measured at p95 (- ms)." in text
+    assert text.count("![") == 0
+
+
+def test_the_last_measured_counts(a_result: ResultFile) -> None:
+    provenances = [a_result.provenance.with_(date=f"2026-01-0{day}T00:00:00+00:00") for day in (2, 3, 1)]
+    found = [Labelled(a_result.rows[0], provenance) for provenance in provenances]
+    assert front_page.one(found, model="m", cpu="A CPU, 2 cores") is found[1]
+    assert front_page.one(found, model="n") is None
+
+
+def test_a_figure_that_is_none_is_refused(a_row: Row) -> None:
+    with pytest.raises(KeyError):
+        front_page.figure(a_row, "step_p50_ms")
 
 
 def test_the_terminal_table_fits_120_columns(a_row: Row, a_result: ResultFile) -> None:

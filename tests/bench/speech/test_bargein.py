@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.pages.all_figures import all_figures
+from bench.pages.published import read_published
+from bench.pages.question_pages import question_pages
 from bench.pages.terminal import print_written
 from bench.results import ResultFile, read_results, write_result
 from bench.speech import bargein
@@ -112,7 +113,7 @@ def test_the_page_has_users_with_the_reference_by_their_level(a_result: ResultFi
         scenes=outcomes,
     )
     write_result(tmp_path / "bargein" / "b.json", result)
-    lines = all_figures(tmp_path).splitlines()
+    lines = question_pages(read_published(tmp_path))["bargein.md"].splitlines()
     start = lines.index("| User dBFS | Detect ms p50 / p95 | Missed | Words lost | First words lost |")
     assert lines[start + 2 : start + 5] == [
         "| -32 | 250 / 295 | 1 of 3 | 3 of 12 | 3 |",

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from bench.__main__ import run
-from bench.pages.all_figures import all_figures
+from bench.pages.published import read_published
+from bench.pages.question_pages import question_pages
 from bench.pages.result_tables import STREAMS
 from bench.pages.terminal import print_written
 from bench.results import ResultFile, StreamsRow, read_result, write_result
@@ -312,11 +313,12 @@ def test_the_largest_number_within_the_bound(met: list[bool], said: str, a_resul
 def test_the_page(a_result: ResultFile, tmp_path: Path) -> None:
     part = [row.with_(limit=2) for row in rows_of(True)]
     write_result(tmp_path / "part.json", a_result.with_(rows=part))
-    assert "Streams" not in all_figures(tmp_path)
+    assert "streams.md" not in question_pages(read_published(tmp_path))
     write_result(tmp_path / "whole.json", a_result.with_(rows=rows_of(True, False)))
-    page = all_figures(tmp_path)
-    assert page.count("| m, 80 ms | fp32 | onnxruntime-cpu |") == 2
-    assert "- m, 80 ms, fp32, onnxruntime-cpu, A CPU, 2 cores: 1 met 250 ms at p95, 2 did not." in page
+    page = question_pages(read_published(tmp_path))["streams.md"]
+    assert page.count("m, 80 ms, A CPU, 2 cores, onnxruntime-cpu, fp32:\n\n| Streams | ") == 2
+    assert page.count("\n| 2 | ") == 2
+    assert "m, 80 ms: 1 met 250 ms at p95, 2 did not." in page
 
 
 def test_a_run_ends_with_the_first_number_that_misses_the_bound(bundle: Path, tmp_path: Path) -> None:

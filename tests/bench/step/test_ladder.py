@@ -17,7 +17,6 @@ from rich.console import Console
 from bench.__main__ import run as run_command
 from bench.child import run_child
 from bench.pages import results_page
-from bench.pages.results_page import END, START
 from bench.results import ResultFile, StepRow, read_result
 from bench.step import encoder_config as encoder
 from bench.step import ladder, step_times, timing
@@ -231,15 +230,14 @@ def test_the_page_has_a_table_of_rungs(both: Path, tmp_path: Path, fates: dict[s
     fates[VARIANTS[4].name] = "fails"
     climbed(both, tmp_path / "results")
     page = tmp_path / "RESULTS.md"
-    page.write_text(f"{START}\n{END}\n")
     results_page.run(results_page.Options(page=page, results=tmp_path / "results"), [], Console(file=io.StringIO()))
-    text = (tmp_path / "results" / "README.md").read_text()
-    for cells in ("back to back | 6.00 / 6.00 / 6.00", "real time | 12.00 / 12.00 / 12.00"):
-        assert f"| + CUDA graph | {cells} | 2.000 | 400 | 1.5 | 108 | 0 | 1.5 |" in text
-    assert text.count("| NeMo in PyTorch, eager |") == 4
-    assert "## The step alone" not in text  # the table of `bench steps`, which has none of these rows
+    text = (tmp_path / "results" / "ladder.md").read_text()
+    assert "| + CUDA graph | fp16 | 6.00 / 6.00 / 6.00 | 1.5 | 12.00 / 12.00 / 12.00 | 1.5 |" in text
+    assert "| + CUDA graph | fp16 | 2.000 | 400 | 108 | 0 | 1.5 |" in text
+    assert text.count("| NeMo in PyTorch, eager |") == 2 * 2
+    assert not (tmp_path / "results" / "step.md").exists()  # of `bench steps`, which has none of these rows
     assert f"- {VARIANTS[4].name}: no room for it" in text
-    assert "| + CUDA graph | fp16 | 6.00 (1.5) |" in page.read_text()
+    assert "plots/ladder.svg" in text
 
 
 TINY = RANDOM_CONFIG["encoder"] | {"n_layers": 2, "d_model": 16, "n_heads": 2, "subsampling_conv_channels": 8}

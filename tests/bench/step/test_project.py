@@ -13,7 +13,6 @@ from rich.console import Console
 from bench.__main__ import run as run_command
 from bench.pages import results_page
 from bench.pages.report_tables import projection_notes, projection_tables
-from bench.pages.results_page import END, START
 from bench.results import ResultFile, read_result, read_results, write_result
 from bench.step.project import Options, group_range, run, step_range
 from bench.step.projection import GPUS, LABEL, Gpu, GroupRange, Projection
@@ -186,10 +185,9 @@ def test_the_t4_is_that_of_its_datasheet() -> None:
 
 def test_the_page_has_a_table_of_projections(bundle: Path, a_result: ResultFile, tmp_path: Path) -> None:
     page, results = tmp_path / "RESULTS.md", tmp_path / "results"
-    page.write_text(f"{START}\n{END}\n")
     write_result(results / "a.json", a_result)
     refresh(page, results, check=False)
-    assert "projection" not in page.read_text()
+    assert not (results / "projection.md").exists()
     file = measured(a_result, tmp_path / "m.json")
     path, projection = projected(bundle, [file], results)
     with pytest.raises(SystemExit):
@@ -197,11 +195,10 @@ def test_the_page_has_a_table_of_projections(bundle: Path, a_result: ResultFile,
     refresh(page, results, check=False)
     refresh(page, results, check=True)
     step = projection.steps[0]
-    _, _, table = page.read_text().partition(f"**NVIDIA T4 ({LABEL})**")
-    assert (
-        f"| {MODEL}, 80 ms | fp16 | {LABEL} | {step.ms_low:.2f} - {step.ms_high:.2f} | {step.rtf_low:.4f} - {step.rtf_high:.4f} "
-        "| about 600 | 400 kernels of TensorRT 8.6.0 on NVIDIA X |"
-    ) in table
+    text = (results / "projection.md").read_text()
+    assert f"NVIDIA T4, {LABEL}, from kernels of TensorRT 8.6.0 on NVIDIA X, {MODEL}, 80 ms, fp16:\n" in text
+    spans = f"{step.ms_low:.2f} - {step.ms_high:.2f} | {step.rtf_low:.4f} - {step.rtf_high:.4f}"
+    assert f"| {spans} | about 600 | 400 |" in text
     write_result(path, projection.with_(gpu_memory_mb=None))
     with pytest.raises(SystemExit):
         refresh(page, results, check=True)

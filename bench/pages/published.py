@@ -1,0 +1,80 @@
+"""What is published: the files of a folder of results, by their kind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.results import Report, ResultFile, read_results
+from bench.speech.bargein import BargeInFile
+from bench.step.int8_accuracy import AccuracyReport
+from bench.step.projection import Projection
+from engines.memory import MemoryByOwner
+
+
+class _Kernel(BaseModel):
+    kind: str
+    microseconds: float | None
+
+
+class _Profile(BaseModel):
+    kernels: list[_Kernel]
+
+
+class _Plan(BaseModel):
+    gpu: str
+    memory_mb: MemoryByOwner
+    profile: _Profile | str | None = None
+
+
+class Inspection(Report):
+    """What `python -m engines.inspect --json` writes, as far as it is shown."""
+
+    model_config = ConfigDict(extra="ignore")
+    what = "inspection"
+    advice = "inspect again with `python -m engines.inspect --json`"
+    folder = "inspect"
+
+    bundle: str
+    precision: str
+    plan: _Plan | None = None
+
+    def kernels(self, *kinds: str) -> list[float]:
+        """Return the microseconds of the captured step's kernels of these kinds; none where they were not measured."""
+        profile = self.plan and self.plan.profile
+        kernels = profile.kernels if isinstance(profile, _Profile) else []
+        return [kernel.microseconds for kernel in kernels if kernel.kind in kinds and kernel.microseconds is not None]
+
+
+@dataclass(frozen=True)
+class Published:
+    """The files of a folder, each kind's by name."""
+
+    results: dict[str, ResultFile]
+    bargein: Sequence[BargeInFile]
+    accuracy: Sequence[AccuracyReport]
+    projections: Sequence[Projection]
+    inspections: Sequence[Inspection]
+
+    @property
+    def ends(self) -> ResultFile | None:
+        """The file with times to first texts by stage that was measured last, if any on a GPU."""
+        found = [result for result in self.results.values() if first_texts(result)]
+        return max(found, key=lambda result: (result.provenance.gpu is not None, result.provenance.date), default=None)
+
+
+def read_published(folder: Path) -> Published:
+    """Read a folder of results. Raises InputError for a missing folder or a broken file in it."""
+    return Published(
+        read_results(folder),
+        list(read_results(folder, BargeInFile).values()),
+        list(read_results(folder, AccuracyReport).values()),
+        list(read_results(folder, Projection).values()),
+        list(read_results(folder, Inspection).values()),
+    )
+
+
+def first_texts(result: ResultFile) -> list[dict[str, float]]:
+    """Return the stages of the time to each clip's first text."""
+    return [record.waterfall for record in result.utterances if record.waterfall]
