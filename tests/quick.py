@@ -5,7 +5,6 @@ It may be run by several processes (pytest-xdist), each of which says what impor
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -61,8 +60,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    importers.extend(node.workeroutput["importers"])
+def pytest_testnodedown(node: object) -> None:
+    importers.extend(vars(node)["workeroutput"]["importers"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

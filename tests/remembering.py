@@ -31,7 +31,7 @@ class Remembering(Wrapped):
         """See Backend."""
         return KnownState(super().new_state(), b"")
 
-    def step(self, window: np.ndarray, valid: int, state: Any) -> StepResult:
+    def step(self, window: np.ndarray, valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend."""
         key = sha256(state.streamed + f"{valid} ".encode() + window.tobytes()).digest()
         if key not in self._results:

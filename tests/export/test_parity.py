@@ -53,15 +53,15 @@ def test_every_frame_from_the_first_to_the_flushed_last(
     print(f"look-ahead {lookahead_ms} ms: encoded frames within {worst:.1e}")
 
 
-def test_a_thousand_steps(checkpoint: Checkpoint, bundle: Path) -> None:
+def test_hundreds_of_steps(checkpoint: Checkpoint, bundle: Path) -> None:
     recognizer, recorder = recorded(bundle, "fp32")
-    audio = noise(1_000 * recognizer.bundle.chunk_samples + 777, 1)
+    audio = noise(300 * recognizer.bundle.chunk_samples + 777, 1)
     found = stream_frames(recognizer, recorder, audio, 320)
     parity = compare(nemo_offline(checkpoint, 1, audio), found)
     print(
         f"{parity.frames} frames: encoded within {parity.encoded:.1e}, log-probabilities within {parity.log_probs:.1e}"
     )
-    assert parity.frames >= 2_000
+    assert parity.frames >= 600
     assert parity.encoded <= ENCODED
     assert parity.tokens_identical
 
