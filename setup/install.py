@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-PROGRESS = re.compile(r"Collecting [^ ]+|Installing collected packages")
+PROGRESS = re.compile(r"Collecting \S+|Installing collected packages")
 """Of what pip prints, what a user is shown."""
 WRAPPER = """#!/bin/sh
 exec "$(dirname "$0")/{environment}/bin/python" "$@"
@@ -78,11 +78,12 @@ def point_at(part: Part) -> None:
 
 def _make_environment(part: Part) -> None:
     """Make the environment where there is none; one that was only begun is completed."""
-    if part.python.exists() and _succeeds([str(part.python), "-m", "pip", "--version"]):
-        return
-    if not _succeeds([sys.executable, "-m", "venv", str(part.folder)]) or not _succeeds([str(part.python), "-c", ""]):
+    has_pip = (str(part.python), "-m", "pip", "--version")
+    if not _succeeds(*has_pip) and not (
+        _succeeds(sys.executable, "-m", "venv", str(part.folder)) and _succeeds(*has_pip)
+    ):
         raise InstallError(
-            f"expected `{sys.executable} -m venv {part.folder}` to make an environment, found that it fails; remove the folder"
+            f"expected an environment with pip at {part.folder}, found that `{sys.executable} -m venv` makes none; remove it"
         )
 
 
@@ -116,8 +117,11 @@ def _pip(part: Part, *arguments: str) -> None:
         )
 
 
-def _succeeds(command: Sequence[str]) -> bool:
-    return not subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+def _succeeds(*command: str) -> bool:
+    """Return whether a command starts and exits with 0; what it prints is not shown."""
+    with contextlib.suppress(OSError):
+        return not subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+    return False
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:

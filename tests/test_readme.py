@@ -85,7 +85,7 @@ def indented() -> list[str]:
 
 def inline() -> list[str]:
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", PROSE)]
-    return [span for span in spans if span.split()[0] in ("make", *PYTHON)]
+    return [span for span in spans if span.split()[0] in ("make", *PYTHON) and span not in PYTHON]
 
 
 def parse(program: Program) -> None:
