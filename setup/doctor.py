@@ -58,9 +58,7 @@ def problems(parts: Sequence[Part], gpu: Gpu | None) -> list[str]:
         if folder.is_symlink()
     ]
     if free_gb() < needed_gb(parts):
-        found.append(
-            f"expected {needed_gb(parts):.1f} GB of free disk, found {free_gb():.1f}; make room, or set FOR=runtime"
-        )
+        found.append(f"expected {needed_gb(parts):.1f} GB of free disk, found {free_gb():.1f}; make room")
     return found
 
 
