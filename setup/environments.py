@@ -33,7 +33,7 @@ class Size:
 TENSORRT = ", of which TensorRT's 3 and 5 are estimated"
 SIZES = {
     (CPU, RUNTIME): Size(0.1, 0.4),
-    (CPU, EXPORT): Size(0.5, 2.0, "; with a CUDA build of torch 2.5 and 5.0 more"),
+    (CPU, EXPORT): Size(0.5, 2.0, "; with a CUDA build of torch 2.5 and 3.8 more"),
     (CPU, DEV): Size(0.2, 0.6),
     (CUDA12, RUNTIME): Size(5.1, 8.5, TENSORRT),
     (CUDA13, RUNTIME): Size(4.6, 7.7, TENSORRT),

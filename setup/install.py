@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from setup.doctor import problems
+from setup.doctor import problems, state
 from setup.environments import BUILD, FILES, Part
 from setup.machine import find_gpu
 
@@ -56,7 +56,7 @@ def install(part: Part) -> None:
         if part.is_current:
             return
         started = time.monotonic()
-        print(f"setup: {part.folder}, {part.name}: {part.size}", flush=True)
+        print(f"setup: {part.folder}, {part.name}: {state(part)}", flush=True)
         _make_environment(part)
         _forget_unfinished(part.folder)
         requirements = [word for file in part.files for word in ("-r", str(file))]
