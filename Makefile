@@ -7,6 +7,10 @@ SHELL := bash
 
 # Knobs, as in `make bench LOOKAHEAD=480 PACE=fast`; a blank one leaves the choice to the stage.
 PYTHON ?= python3
+# cpu, cuda12 (drivers 535 to 579) or cuda13 (580 and later): whose environment recognises; by default this machine's.
+HARDWARE ?=
+# runtime: recognise, and build plans, from a bundle made elsewhere, without torch and NeMo.
+FOR ?=
 # A .nemo file, a published checkpoint's name, or large-random.
 MODEL ?= data/checkpoint/streaming_fastconformer_ctc_en_small.nemo
 # Milliseconds of audio to come that the encoder sees.
@@ -47,101 +51,122 @@ LANGUAGE = en
 NAME =
 
 # A variable that no verb knows is a typing error, never ignored.
-KNOBS := PYTHON MODEL LOOKAHEAD PRECISION PRODUCTS DECODER FRAME_MS LM PACE LIMIT SLO EVAL CALIB METHOD KEEP METHODS ABLATED RESULT \
+KNOBS := PYTHON HARDWARE FOR MODEL LOOKAHEAD PRECISION PRODUCTS DECODER FRAME_MS LM PACE LIMIT SLO EVAL CALIB METHOD KEEP METHODS ABLATED RESULT \
 	COMMON_VOICE LANGUAGE NAME
 UNKNOWN := $(firstword $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(filter-out $(KNOBS),$(name)))))
 NEAREST = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(*sys.argv[1:2], sys.argv[2:], 1, 0))' $(UNKNOWN) $(KNOBS))
 $(if $(UNKNOWN),$(error Expected variables out of $(KNOBS), found $(UNKNOWN): did you mean $(NEAREST)?))
 
-HARDWARE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+$(foreach word,$(filter-out cpu cuda12 cuda13,$(HARDWARE)),$(error Expected cpu, cuda12 or cuda13 as HARDWARE, found $(word)))
+$(foreach word,$(filter-out runtime,$(FOR)),$(error Expected runtime or nothing as FOR, found $(word)))
+
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-GROUPS := runtime bench export calibration $(HARDWARE)
-STAMP := build/venv/.stamp-$(VERSION)-$(HARDWARE)
-BUNDLE = $(call bundle,$(LOOKAHEAD))
-RUN := build/venv/bin/python -m
-# The verb that makes the step of PRECISION.
-STEP := $(if $(filter int8,$(PRECISION)),calibrate,export)
+# What needs no GPU does not ask for one.
+FITTING := $(if $(and $(VERSION),$(filter-out help export calibrate test-quick lint clean,$(MAKECMDGOALS))),$(shell $(PYTHON) -m setup.machine))
+KIND := $(or $(HARDWARE),$(FITTING),cpu)
+# Bundles are made in the CPU's environment, which alone has torch and NeMo; all else is done in that of the hardware. Without a GPU they
+# are one. A set of packages is there where its stamp is; setup/environments.py calls folders and stamps by the same names.
+CPU := build/venv-$(VERSION)-cpu
+HERE := build/venv-$(VERSION)-$(KIND)
+REQUIREMENTS := $(wildcard requirements/*.txt)
 
 # $(call option,--name,value): nothing where the value is blank.
 option = $(if $(2),$(1) "$(2)")
-# What verbs do at a look-ahead: $(call bundle,80) and so on.
-bundle = build/bundles/$(patsubst %.nemo,%,$(notdir $(MODEL)))-$(1)ms
-exported = $(RUN) export --model "$(MODEL)" --lookahead $(1) $(if $(filter export,$(MAKECMDGOALS)),$(call option,--lm,$(LM))) --out build/bundles
-calibrated = $(RUN) calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) \
+space := $() $()
+# What verbs do at a look-ahead: $(call bundle,80) and so on. A name's spaces are | while make takes it apart by words.
+bundle = build/bundles/$(subst |, ,$(patsubst %.nemo,%,$(notdir $(subst $(space),|,$(MODEL)))))-$(1)ms
+exported = $(CPU)/bin/python -m export --model "$(MODEL)" --lookahead $(1) \
+	$(if $(filter export,$(MAKECMDGOALS)),$(call option,--lm,$(LM))) --out build/bundles
+calibrated = $(CPU)/bin/python -m calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) \
 	--eval "$(EVAL)" --method $(METHOD) --keep $(KEEP)
-# $(call install,groups,options): pip at the pinned versions, one line a package.
-install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c requirements/constraints.txt $(2) \
-	$(1:%=-r requirements/%.txt) | sed -u -n -E 's/^Collecting ([^ ]+).*/  \1/p; s/^(Installing collected packages):.*/  \1/p'
-supported = $(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is \
-	$(or $(VERSION),not there): name one, as in `make setup PYTHON=python3.12`))
+# Whether to export: where torch and NeMo are, always, as `export` knows what is current; elsewhere a bundle that is there will do.
+EXPORTER := $(if $(FOR),,$(wildcard $(CPU)/.export))
+exports = $(or $(EXPORTER),$(shell test -f "$(call bundle,$(1))/bundle.json" || echo absent))
 
-.PHONY: help setup data export calibrate engines triton inspect bench ablation publish results report test test-quick lint clean
+there = $(if $(VERSION),,$(error Expected Python 3.10, 3.11 or 3.12, found no $(PYTHON): name one, as in `make setup PYTHON=python3.12`))
+doctor = $(there)$(PYTHON) -m setup.doctor $(call option,--hardware,$(HARDWARE)) $(call option,--for,$(FOR))
+RUN := $(HERE)/bin/python -m
+# Where the CPU is asked for, a GPU is left alone.
+BACKEND := $(if $(filter cpu,$(HARDWARE)),--backend onnxruntime-cpu)
+BUNDLE := $(call bundle,$(LOOKAHEAD))
+BUNDLED := $(if $(call exports,$(LOOKAHEAD)),$(if $(FOR),absent,export),taken)
+# The verb that makes the step of PRECISION.
+STEP := $(if $(filter int8,$(PRECISION)),calibrate,$(BUNDLED))
+PLAN := $(if $(filter-out cpu,$(KIND)),engines)
+
+.NOTPARALLEL:
+.PHONY: help doctor verdict setup data export absent taken calibrate engines triton inspect bench ablation publish results report test \
+	test-quick lint clean
 
 help:
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
 
-setup: $(STAMP) ## the virtual environment build/venv with the pinned packages
+doctor: ## what this machine is, what set-up installs on it (HARDWARE, FOR), how large that is, and whether it can
+	@$(doctor)
 
-data: $(STAMP) ## check the data, or COMMON_VOICE=DIR: make manifests from an unpacked release
+setup: verdict $(HERE)/.runtime $(if $(FOR),,$(CPU)/.export) ## environments in build/ at pinned versions, updated in place; build/python runs this machine's (HARDWARE, FOR)
+	@$(PYTHON) -m setup.install $(KIND) runtime --default
+
+verdict:
+	@$(doctor) --short
+
+data: $(HERE)/.runtime ## check the data, or COMMON_VOICE=DIR: make manifests from an unpacked release
 	$(RUN) data $(call option,--common-voice,$(COMMON_VOICE))
 
-export: $(STAMP) ## a checkpoint (MODEL, LOOKAHEAD, LM) to a bundle in build/bundles
+export: $(CPU)/.export ## a checkpoint (MODEL, LOOKAHEAD, LM) to a bundle in build/bundles
 	$(call exported,$(LOOKAHEAD))
 
-calibrate: export ## calibration speech (CALIB, none of it in EVAL) to the bundle's INT8 thresholds and its INT8 step (METHOD, KEEP)
+taken:
+	@echo "$(BUNDLE) is taken as it is: no environment here has torch and NeMo, which make bundles"
+
+absent:
+	@$(error Expected a bundle in build/bundles for each look-ahead, found $(BUNDLE) or another missing: copy it there, or leave FOR out)
+
+calibrate: $(CPU)/.runtime $(BUNDLED) ## calibration speech (CALIB, none of it in EVAL) to the bundle's INT8 thresholds and its INT8 step (METHOD, KEEP)
 	$(call calibrated,$(LOOKAHEAD))
 
-engines: $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans in the bundle (PRECISION, PRODUCTS), where an NVIDIA GPU is
+engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans in the bundle (PRECISION, PRODUCTS), where an NVIDIA GPU is
 	$(RUN) engines --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--products,$(PRODUCTS))
 
 triton: engines ## the plan and the decoder to a Triton model repository in build/triton (PRECISION)
 	$(RUN) serving --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) --out build/triton
 
-inspect: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
+inspect: $(HERE)/.runtime $(STEP) $(PLAN) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
 	$(RUN) engines.inspect --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION))
 
-bench: $(STEP) $(if $(filter gpu,$(HARDWARE)),engines) ## recognise the evaluation speech (EVAL, PRECISION, DECODER, LM, FRAME_MS, PACE, LIMIT) and print the figures; fail on those over SLO
+bench: $(HERE)/.runtime $(STEP) $(PLAN) ## recognise the evaluation speech (EVAL, PRECISION, DECODER, LM, FRAME_MS, PACE, LIMIT) and print the figures; fail on those over SLO
 	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) $(call option,--precision,$(PRECISION)) \
-		--frame-ms $(FRAME_MS) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--slo,$(SLO)) $(call option,--name,$(NAME))
+		--frame-ms $(FRAME_MS) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--slo,$(SLO)) $(call option,--name,$(NAME)) $(BACKEND)
 
-ablation: $(STAMP) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms (ABLATED), CUDA graph on and off: table and plots in build/results
-	$(foreach each,$(ABLATED),$(call exported,$(each)) && $(call calibrated,$(each)) && ) \
+ablation: $(HERE)/.runtime $(CPU)/.runtime $(if $(foreach each,$(ABLATED),$(call exports,$(each))),$(if $(FOR),absent,$(CPU)/.export)) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms (ABLATED), CUDA graph on and off: table and plots in build/results
+	$(foreach each,$(ABLATED),$(if $(call exports,$(each)),$(call exported,$(each)) && )$(call calibrated,$(each)) && ) \
 		$(RUN) bench ablation --bundle $(foreach each,$(ABLATED),"$(call bundle,$(each))") --eval "$(EVAL)" --lang $(LANGUAGE) \
-		$(call option,--methods,$(METHODS)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
+		$(call option,--methods,$(METHODS)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME)) $(BACKEND)
 
-publish: $(STAMP) ## put a run's result (RESULT) among the published ones, bench/results, and make RESULTS.md anew
+publish: $(HERE)/.runtime ## put a run's result (RESULT) among the published ones, bench/results, and make RESULTS.md anew
 	$(RUN) bench publish "$(or $(RESULT),$(error Name the result, as in `make publish RESULT=build/results/NAME.json`))"
 
-results: $(STAMP) ## make RESULTS.md, the pages of bench/results and their plots from its files
+results: $(HERE)/.runtime ## make RESULTS.md, the pages of bench/results and their plots from its files
 	$(RUN) bench results
 
-report: $(STAMP) ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, partials over time
+report: $(HERE)/.runtime ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, partials over time
 	$(RUN) bench report $(if $(RESULT),"$(RESULT)")
 
-test: $(STAMP)-dev ## the tests
-	$(RUN) pytest
+test: $(CPU)/.export $(CPU)/.dev $(if $(PLAN),$(HERE)/.runtime) ## the tests; those that need a GPU where there is one
+	$(CPU)/bin/python -m pytest
+	$(if $(PLAN),$(RUN) pytest --noconftest tests/*/test_*_gpu.py)
 
-test-quick: $(STAMP)-dev ## those that need neither torch nor NeMo
-	$(RUN) pytest --quick
+test-quick: $(CPU)/.dev ## those that need neither torch nor NeMo
+	$(CPU)/bin/python -m pytest --quick --numprocesses auto --dist worksteal
 
-lint: $(STAMP)-dev ## ruff and mypy
-	$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy
+lint: $(CPU)/.export $(CPU)/.dev ## ruff and mypy
+	$(CPU)/bin/python -m ruff check . && $(CPU)/bin/python -m ruff format --check . && $(CPU)/bin/python -m mypy
 
 clean: ## remove everything that was made: build/
 	rm -rf build
 
-$(STAMP): requirements/constraints.txt requirements/vad.txt $(GROUPS:%=requirements/%.txt)
-	@$(supported)
-	echo "Setting up build/venv (Python $(VERSION), $(HARDWARE)): about 3 minutes and 2 GB, more with a CUDA build of torch"
-	$(PYTHON) -m venv build/venv
-	$(call install,$(GROUPS))
-	$(call install,vad,--no-deps)
-	touch $@
-	echo "Set up in $$SECONDS s"
+$(addsuffix /.runtime,$(sort $(CPU) $(HERE))): build/venv-$(VERSION)-%/.runtime: $(REQUIREMENTS)
+	@$(there)$(PYTHON) -m setup.install $* runtime $(if $(filter $(HERE),$(@D)),--default)
 
-$(STAMP)-dev: $(STAMP) requirements/dev.txt requirements/triton.txt
-	@echo "Adding what the tests need: about a minute"
-	$(call install,$(GROUPS) dev)
-	$(call install,triton,--no-deps)
-	touch $@
-	echo "Added in $$SECONDS s"
+$(CPU)/.export $(CPU)/.dev: $(REQUIREMENTS) | $(CPU)/.runtime
+	@$(PYTHON) -m setup.install cpu $(@F:.%=%)

@@ -26,8 +26,10 @@ def install(extra: str = "") -> str:
     if __package__ == "runtime":
         if extra == "mic":
             return "`pip install -r requirements/mic.txt`"
+        if extra == "cpu":
+            return "run `make setup HARDWARE=cpu`"
         return f"run `make setup`{' on a machine with an NVIDIA GPU' if extra == 'gpu' else ''}"
-    return f"install streaming-conformer[{extra}]" if extra else "install streaming-conformer again"
+    return f"install streaming-conformer[{extra}]" if extra in {"gpu", "mic"} else "install streaming-conformer again"
 
 
 def imported(module: str, what: str, remedy: str) -> Any:  # noqa: ANN401 -- a module without types

@@ -29,7 +29,9 @@ README = Path("README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PROSE = re.sub(r"```(?:python|text)\n.*?```\n", "", README, flags=re.DOTALL)
 
-PYTHON = ("build/venv/bin/python", "python")
+PYTHON = ("build/python", "python")
+ENVIRONMENTS = re.compile(r"build/venv-[^/]+/bin/python ")
+"""What make runs: build/python or, on a machine with a GPU, the CPU's environment."""
 FOREIGN = ("pip", "pytest", "ruff", "mypy")  # modules whose parsers are not ours
 NOT_HERE = {
     "engines": "TensorRT",
@@ -89,7 +91,7 @@ def indented() -> list[str]:
 
 def inline() -> list[str]:
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", PROSE)]
-    return [span for span in spans if span.split()[0] in ("make", *PYTHON)]
+    return [span for span in spans if span.split()[0] in ("make", *PYTHON) and span not in PYTHON]
 
 
 def parse(program: Program) -> None:
@@ -122,8 +124,8 @@ def made(words: tuple[str, ...]) -> list[Program]:
     return [
         program
         for line in lines
-        if line.startswith(f"{PYTHON[0]} -m ")
-        for program in programs(line.partition(" | sed ")[0])
+        if ENVIRONMENTS.match(line)
+        for program in programs(ENVIRONMENTS.sub(f"{PYTHON[0]} ", line))
     ]
 
 
@@ -200,10 +202,10 @@ def test_commands_run(bundle: Path, tmp_path: Path, line: str) -> None:
         "make bnech",
         "make bench LIMITS=3",
         "make bench METHOD='",
-        "build/venv/bin/python -m runtime --bundel B FILE.wav",
-        "build/venv/bin/python -m bench compare A.json",
-        "build/venv/bin/python -m bench.nothing",
-        "build/venv/bin/python -m runtime --bundle B data/sample/clips/none.mp3",
+        "build/python -m runtime --bundel B FILE.wav",
+        "build/python -m bench compare A.json",
+        "build/python -m bench.nothing",
+        "build/python -m runtime --bundle B data/sample/clips/none.mp3",
         "python -m bench run --bundle B --pace slow | tee log",
         "triton --serve",
     ],

@@ -15,7 +15,7 @@ from bench.speech.clips import Audio, DataSet
 from bench.speech.speech_session import read_data
 from bench.summary import error_keys
 from runtime.audio import SAMPLE_RATE
-from runtime.errors import InputError
+from runtime.errors import InputError, imported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,9 @@ def load_recognizer(model: str, lookahead_ms: int) -> OfflineRecognizer:
     Raises:
         InputError: a checkpoint that is missing, corrupt, without a CTC head or a tokenizer, or not trained for the look-ahead.
     """
+    remedy = "`make setup` without FOR=runtime installs them: run it with build/venv-VERSION-cpu/bin/python"
+    torch = imported("torch", "torch and NeMo, which compute the reference", remedy)
     import sentencepiece
-    import torch
 
     from export.checkpoint import load_checkpoint
     from export.parity import nemo_offline

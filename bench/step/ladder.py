@@ -11,15 +11,17 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.child import Survey
+from bench.child import Survey, run_child
 from bench.results import ResultFile, StepRow, result_path
 from bench.session import FileOptions, Written, write_rows
 from bench.step.encoder_config import encoder_config
-from bench.step.step_times import check_steps, rows_of_child
+from bench.step.step_times import LOAD_S, check_steps, rows_of_child
 from bench.step.timing import Variant
 from runtime.backends import default_backend
 from runtime.bundle import Bundle, read_bundle
 from runtime.errors import InputError
+from setup.environments import EXPORT, Part
+from setup.machine import CPU
 
 BOTH = ("fp32", "fp16")
 
@@ -62,7 +64,7 @@ class Options(FileOptions):
     """Steps back to back; a fifth of them at the pace of speech."""
     peer_python: str | None = None
     """Command of an interpreter with torch, NeMo's encoder and onnxruntime-gpu, such as python3.11 or
-    env -u PYTHONHOME python3 (default: this one)."""
+    env -u PYTHONHOME python3 (default: this one, and for NeMo the CPU environment's, where torch is)."""
     encoder_config: Path | None = None
     """JSON of NeMo's encoder, made by `python -m bench.step.encoder_config` (default: read with NeMo)."""
 
@@ -107,18 +109,36 @@ def measure(options: Options, bundle: Bundle, encoder: dict[str, Any] | None, va
     Raises InputError where the process fails, or NeMo's encoder has no configuration.
     """
     on_torch = variant.backend == "torch"
-    in_other = options.peer_python is not None and variant.backend != "tensorrt"
+    python = [sys.executable]
+    if options.peer_python is not None and variant.backend != "tensorrt":
+        python = shlex.split(options.peer_python)
+    elif on_torch:
+        python = nemo_python()
     told = replace(
         variant,
         bundle=str(options.bundle),
         steps=options.steps,
-        encoder=(encoder or encoder_config(bundle.checkpoint.name)) if on_torch else None,
+        encoder=(encoder or _encoder_config(options, bundle)) if on_torch else None,
         lookahead_frames=bundle.lookahead_ms // bundle.encoder_frame_ms,
         chunk_s=bundle.chunk_samples / bundle.sample_rate,
     )
-    rows = rows_of_child(told, shlex.split(options.peer_python or "") if in_other else [sys.executable])
+    rows = rows_of_child(told, python)
     labels = {"rung": variant.label, "what": variant.what} | ({"weights": "random"} if on_torch else {})
     return [row.with_(**labels) for row in rows]
+
+
+def nemo_python() -> list[str]:
+    """Return the command of the interpreter with torch and NeMo: the CPU environment's where they are set up, otherwise this one."""
+    export = Part(CPU, EXPORT)
+    return [str(export.python.absolute())] if export.stamp.exists() else [sys.executable]
+
+
+def _encoder_config(options: Options, bundle: Bundle) -> dict[str, Any]:
+    """Read the configuration of NeMo's encoder where NeMo is. Raises InputError where it cannot be read."""
+    name, python = bundle.checkpoint.name, nemo_python()
+    if options.peer_python is not None or python == [sys.executable]:
+        return encoder_config(name)
+    return dict(json.loads(run_child([*python, "-m", "bench.step.encoder_config", name], LOAD_S)))
 
 
 def _compared(rows: list[StepRow]) -> list[StepRow]:

@@ -70,7 +70,7 @@ def check_rounding() -> None:
     if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < ROUNDS_SINCE:  # 1.31.0rc1 too
         raise InputError(
             f"expected onnxruntime {'.'.join(map(str, ROUNDS_SINCE))} or later for INT8, found {found}, which rounds its FP16 inputs "
-            f"towards zero; {install()} with Python 3.11 or later, or use --precision fp16"
+            f"towards zero; {install('cpu')} with Python 3.11 or later, or use --precision fp16"
         )
 
 

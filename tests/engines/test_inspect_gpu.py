@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ print(gpu_memory_mb())
 
 pytestmark = [
     pytest.mark.skipif(default_backend() != "tensorrt", reason="no NVIDIA GPU answers nvidia-smi on this machine"),
+    pytest.mark.skipif(
+        find_spec("tensorrt") is None, reason="`make test` runs it in the GPU's environment, which has TensorRT"
+    ),
     pytest.mark.skipif(not BUNDLES, reason="no bundle in build/bundles: run `make export`"),
 ]
 

@@ -5,6 +5,7 @@ A GPU host without NeMo runs it with `python -m pytest --noconftest -s tests/run
 
 import ctypes
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ Bits = dict[str, bytes]
 
 pytestmark = [
     pytest.mark.skipif(default_backend() != "tensorrt", reason="no NVIDIA GPU answers nvidia-smi on this machine"),
+    pytest.mark.skipif(
+        find_spec("tensorrt") is None, reason="`make test` runs it in the GPU's environment, which has TensorRT"
+    ),
     pytest.mark.skipif(not BUNDLES, reason="no bundle in build/bundles: run `make export`"),
 ]
 on_every_bundle = pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: folder.name)

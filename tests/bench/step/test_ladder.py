@@ -29,6 +29,8 @@ from runtime.bundle import read_bundle, write_manifest
 from runtime.entries import StepEntry
 from runtime.errors import InputError, exit_code
 from runtime.stamp import plan_path, stamp_path
+from setup.environments import EXPORT, Part
+from setup.machine import CPU
 
 pytestmark = pytest.mark.nemo
 
@@ -215,8 +217,26 @@ def test_a_variant_s_process_and_what_it_is_told(
     assert (told.graph, told.precision, told.steps, told.paced) == (each.graph, each.precision, 100, None)
 
 
+def test_nemo_s_variants_run_where_nemo_is(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default: a GPU's environment has neither torch nor NeMo, the CPU's has where `make setup` made it."""
+    monkeypatch.chdir(tmp_path)
+    assert ladder.nemo_python() == [sys.executable]
+    export = Part(CPU, EXPORT)
+    export.folder.mkdir(parents=True)
+    export.stamp.touch()
+    python = str(tmp_path / export.python)
+    read = [python, "-m", "bench.step.encoder_config", read_bundle(both).checkpoint.name]
+    monkeypatch.setattr(ladder, "run_child", lambda command, _: json.dumps({"n_layers": 4, "read": command == read}))
+    for each in VARIANTS:
+        words = told_by(monkeypatch, both, each)
+        on_torch = each.backend == "torch"
+        assert words[0] == (python if on_torch else sys.executable)
+        assert json.loads(words[-1])["encoder"] == ({"n_layers": 4, "read": True} if on_torch else None)
+
+
 def test_without_nemo_only_its_variants_are_left_out(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "omegaconf", None)
+    monkeypatch.setattr(ladder, "nemo_python", lambda: [sys.executable])
     for each in VARIANTS:
         if each.backend == "torch":
             with pytest.raises(InputError, match="--encoder-config") as error:
