@@ -75,10 +75,10 @@ install = $(RUN) pip install --disable-pip-version-check --progress-bar off -c r
 supported = $(if $(filter 3.10 3.11 3.12,$(VERSION)),,$(error Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is \
 	$(or $(VERSION),not there): name one, as in `make setup PYTHON=python3.12`))
 
-.PHONY: help setup data export calibrate engines triton inspect bench ablation publish results report test test-quick lint clean
+.PHONY: help setup data export calibrate engines triton inspect bench ablation t4 publish results report test test-quick lint clean
 
 help:
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 12
 
 setup: $(STAMP) ## the virtual environment build/venv with the pinned packages
 
@@ -108,6 +108,10 @@ ablation: $(STAMP) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms 
 	$(foreach each,$(ABLATED),$(call exported,$(each)) && $(call calibrated,$(each)) && ) \
 		$(RUN) bench ablation --bundle $(foreach each,$(ABLATED),"$(call bundle,$(each))") --eval "$(EVAL)" --lang $(LANGUAGE) \
 		$(call option,--methods,$(METHODS)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
+
+t4: export ## all that RESULTS.md shows, measured on this GPU, in one file of build/results/packs to send (MODEL, LOOKAHEAD, EVAL, NAME)
+	$(call calibrated,$(LOOKAHEAD)) || echo "without calibration there will be no INT8"
+	$(RUN) bench suite --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
 
 publish: $(STAMP) ## put a run's result (RESULT) among the published ones, bench/results, and make RESULTS.md anew
 	$(RUN) bench publish "$(or $(RESULT),$(error Name the result, as in `make publish RESULT=build/results/NAME.json`))"
