@@ -332,6 +332,14 @@ def test_a_quick_look_is_not_to_be_sent(fast: Options) -> None:
     assert "first 1" in said
 
 
+def test_a_stage_that_fails_does_not_take_an_earlier_run_s_result(fast: Options, children: Children) -> None:
+    measured(fast)
+    (fast.out / "packs" / "small-tesla-t4.json").unlink()
+    children.raises["bench run"] = InputError("no room")
+    measured(fast)
+    assert list(packed(fast).results) == NAMES[-1:]
+
+
 def test_where_nothing_can_be_measured(fast: Options, children: Children) -> None:
     children.raises |= {f"engines {name}": InputError("no room") for name in ("small", "large")}
     with pytest.raises(InputError, match="nothing could be measured; realtime: no room"):
