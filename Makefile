@@ -95,11 +95,11 @@ STEP := $(if $(filter int8,$(PRECISION)),calibrate,$(BUNDLED))
 PLAN := $(if $(filter-out cpu,$(KIND)),engines)
 
 .NOTPARALLEL:
-.PHONY: help doctor verdict setup data export absent taken calibrate engines triton inspect bench ablation publish results report test \
+.PHONY: help doctor verdict setup data export absent taken calibrate engines triton inspect bench ablation t4 publish results report test \
 	test-quick lint clean
 
 help:
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 12
 
 doctor: ## what this machine is, what set-up installs on it (HARDWARE, FOR), how large that is, and whether it can
 	@$(doctor)
@@ -142,6 +142,10 @@ ablation: $(HERE)/.runtime $(CPU)/.runtime $(if $(foreach each,$(ABLATED),$(call
 	$(foreach each,$(ABLATED),$(if $(call exports,$(each)),$(call exported,$(each)) && )$(call calibrated,$(each)) && ) \
 		$(RUN) bench ablation --bundle $(foreach each,$(ABLATED),"$(call bundle,$(each))") --eval "$(EVAL)" --lang $(LANGUAGE) \
 		$(call option,--methods,$(METHODS)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME)) $(BACKEND)
+
+t4: $(HERE)/.runtime $(CPU)/.runtime $(BUNDLED) ## all that RESULTS.md shows, measured on this GPU, in one file of build/results/packs to send (MODEL, LOOKAHEAD, EVAL, NAME)
+	$(call calibrated,$(LOOKAHEAD)) || echo "without calibration there will be no INT8"
+	$(RUN) bench suite --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
 
 publish: $(HERE)/.runtime ## put a run's result (RESULT) among the published ones, bench/results, and make RESULTS.md anew
 	$(RUN) bench publish "$(or $(RESULT),$(error Name the result, as in `make publish RESULT=build/results/NAME.json`))"

@@ -9,6 +9,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from bench.figures import shown
+from bench.machine import without_folders
 from bench.results import StepRow
 from runtime.errors import InputError
 
@@ -27,7 +28,7 @@ class Survey:
         try:
             return work()
         except InputError as error:
-            self.left_out[what] = str(error)
+            self.left_out[what] = without_folders(str(error))
             self.say(f"{what}: left out: {error}")
             return None
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from typing import Any
 from bench.process import number, output, smi
 from bench.results import DataProvenance, Provenance
 from runtime.stamp import plan_path, read_stamp
+
+OUTSIDE = re.compile(r"(?<![\w./-])(?:~|\.\.)?/(?:[^\s/'\":,;]+/)+")
+"""The folders of an absolute path, or of one that leaves the checkout."""
 
 
 def collect(argv: Sequence[str], data: list[DataProvenance]) -> Provenance:
@@ -62,9 +66,15 @@ def commit() -> str | None:
 
 
 def command(argv: Sequence[str]) -> str:
-    """Return the command line, absolute paths made relative: where a checkout lies says nothing about a figure."""
-    relative = [os.path.relpath(word) if Path(word).is_absolute() else word for word in argv]
-    return shlex.join(["python", "-m", "bench", *relative])
+    """Return the command line, without folders outside the checkout: where a checkout lies says nothing about a figure."""
+    return shlex.join(["python", "-m", "bench", *map(without_folders, argv)])
+
+
+def without_folders(text: str) -> str:
+    """Return a text whose paths are relative to the checkout, and of files elsewhere the name alone: folders may name a user."""
+    home = os.path.expanduser("~")  # noqa: PTH111 -- Path.home fails where a container's user has none
+    text = text.replace(f"{Path.cwd()}/", "")
+    return OUTSIDE.sub("", text if home == "/" else text.replace(home, "~"))
 
 
 def cpu() -> str:

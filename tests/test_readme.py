@@ -232,6 +232,6 @@ def test_links_and_verbs_exist(document: str) -> None:
     text = Path(document).read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert (Path(document).parent / target).exists(), target
-    verbs = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE))
-    for verb in re.findall(r"`make ([a-z-]+)|^    make ([a-z-]+)", text, re.MULTILINE):
+    verbs = set(re.findall(r"^([a-z0-9-]+):", Path("Makefile").read_text(), re.MULTILINE))
+    for verb in re.findall(r"`make ([a-z0-9-]+)|^    make ([a-z0-9-]+)", text, re.MULTILINE):
         assert "".join(verb) in verbs, verb

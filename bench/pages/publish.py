@@ -9,10 +9,11 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from bench.pack import Pack
 from bench.pages import results_page
 from bench.pages.published import Inspection
 from bench.pages.report_tables import TABLES
-from bench.results import Report, ResultFile, read_result
+from bench.results import Report, read_result, result_path, write_result
 from runtime.errors import InputError
 from runtime.files import written_whole
 
@@ -24,7 +25,7 @@ class Options:
     """Which result, and where to."""
 
     result: tyro.conf.Positional[Path]
-    """Result file that a bench wrote, as build/results/NAME.json."""
+    """Result file that a bench wrote, as build/results/NAME.json, or a pack of them, as build/results/packs/NAME.json."""
     results: Path = Path("bench/results")
     """Folder of the published result files."""
     page: Path = Path("RESULTS.md")
@@ -32,25 +33,35 @@ class Options:
 
 
 def run(options: Options, argv: Sequence[str], console: Console) -> None:
-    """Copy the file into the folder of published results and refresh the pages. Raises InputError for a file that is no result."""
-    kind = _kind(options.result)
-    published = options.results / kind.folder / options.result.name
-    with written_whole(published) as temporary:
-        shutil.copyfile(options.result, temporary)
-    console.print(f"wrote {published}", highlight=False, soft_wrap=True)
+    """Copy the file, or write each result of a pack, into the folder of published results and refresh the pages.
+
+    Raises InputError for a file that is no result; nothing is published then.
+    """
+    found = _read(options.result)
+    if isinstance(found, Pack):
+        results = {result_path(options.results, name): result for name, result in found.results.items()}
+        for published, result in results.items():
+            write_result(published, result)
+            console.print(f"wrote {published}", highlight=False, soft_wrap=True)
+    else:
+        published = options.results / found.folder / options.result.name
+        with written_whole(published) as temporary:
+            shutil.copyfile(options.result, temporary)
+        console.print(f"wrote {published}", highlight=False, soft_wrap=True)
     results_page.run(results_page.Options(results=options.results, page=options.page), argv, console)
 
 
-def _kind(path: Path) -> type[Report]:
-    """Return what a file is, by what it holds. Raises InputError, as of a result file, for one that is nothing of all that."""
+def _read(path: Path) -> Report:
+    """Return a file, of whichever kind it is. Raises InputError, as of a result file, for one that is of none."""
     found: Report | None = None
     for kind in KINDS:
         with suppress(InputError):
             found = read_result(path, kind)
             break
     found = found or read_result(path)
-    if isinstance(found, ResultFile) and any(getattr(row, "limit", None) for row in found.rows):
+    results = found.results.values() if isinstance(found, Pack) else [found]
+    if any(getattr(row, "limit", None) for result in results for row in getattr(result, "rows", [])):
         raise InputError(
             f"{path}: expected a result of whole data sets, found one with --limit; pages show none of those"
         )
-    return type(found)
+    return found

@@ -1,10 +1,12 @@
 """Each kind of report with its tables; here those of barge-in, of INT8's accuracy and of projections."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
 from bench.figures import Column, shown
+from bench.pack import Pack
 from bench.pages.result_tables import result_tables
 from bench.pages.tables import Table, table
 from bench.results import Report, ResultFile
@@ -135,5 +137,6 @@ TABLES: dict[type[Report], Callable[[Any], Iterable[Table]]] = {
     BargeInFile: bargein_tables,
     AccuracyReport: accuracy_tables,
     Projection: projection_tables,
+    Pack: lambda pack: chain.from_iterable(map(result_tables, pack.results.values())),
 }
 """Kind of file that a bench writes -> its tables."""

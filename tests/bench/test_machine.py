@@ -55,6 +55,32 @@ def test_the_command_names_no_place_of_this_machine(tmp_path: Path, monkeypatch:
     assert command == "python -m bench run --eval 'my data' --limit 3"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{here}/build/bundles/small/bundle.json: broken", "build/bundles/small/bundle.json: broken"),
+        ("build/a.json and data/b.json", "build/a.json and data/b.json"),
+        ("cannot start /opt/alice/venv/bin/python", "cannot start python"),
+        ("expected to write /home/alice/out/a.json, found: none", "expected to write a.json, found: none"),
+        ("{home}/speech/manifest_en.jsonl:3: no", "manifest_en.jsonl:3: no"),
+        ("no room in {home}", "no room in ~"),
+        ("../../alice/speech", "speech"),
+        ("--eval=/home/alice/speech", "--eval=speech"),
+        ("'/home/alice/a', \"/b/c\"", "'a', \"c\""),
+        ("p50 / p95 of 3/4 from https://example.org/a/b", "p50 / p95 of 3/4 from https://example.org/a/b"),
+    ],
+)
+def test_no_folder_outside_the_checkout_is_told(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checkout").mkdir()
+    monkeypatch.chdir(tmp_path / "checkout")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert provenance.without_folders(text.format(here=Path.cwd(), home=tmp_path)) == said
+    monkeypatch.setenv("HOME", "/")
+    assert provenance.without_folders("no room in build/a") == "no room in build/a"
+
+
 def fake_smi(answers: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (process, provenance):
         monkeypatch.setattr(

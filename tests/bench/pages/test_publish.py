@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import run
-from bench.results import ResultFile, write_result
+from bench.pack import Pack
+from bench.results import ResultFile, read_result, write_result
 from runtime.errors import exit_code
 
 RESULTS = Path("bench/results")
@@ -54,3 +55,43 @@ def test_a_quick_look_is_on_no_page_and_it_is_said(
     write_result(tmp_path / "quick.json", a_result.model_copy(update={"rows": rows}))
     assert exit_code(lambda: run(["publish", str(tmp_path / "quick.json"), *places])) == 2
     assert "expected a result of whole data sets, found one with --limit" in capsys.readouterr().err
+
+
+def pack_of(a_result: ResultFile, path: Path, **results: ResultFile) -> str:
+    write_result(path, Pack(provenance=a_result.provenance, bundle_sha256="0", results=results))
+    return str(path)
+
+
+def test_each_result_of_a_pack_is_published(a_result: ResultFile, tmp_path: Path, places: list[str]) -> None:
+    other = a_result.with_(rows=[row.with_(precision="fp16") for row in a_result.rows])
+    run(["publish", pack_of(a_result, tmp_path / "t4.json", one=a_result, other=other), *places])
+    published = tmp_path / "published"
+    assert {path.name for path in published.glob("*.json")} == {"one.json", "other.json"}
+    assert [read_result(published / f"{name}.json") for name in ("one", "other")] == [a_result, other]
+    assert (published / "README.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "message"),
+    [
+        ("quick", 1, "expected a result of whole data sets, found one with --limit"),
+        ("../../elsewhere", None, "expected a file name without a folder, found '../../elsewhere'"),
+    ],
+)
+def test_a_pack_that_is_refused_publishes_none_of_its_results(
+    a_result: ResultFile,
+    tmp_path: Path,
+    places: list[str],
+    capsys: pytest.CaptureFixture[str],
+    *,
+    name: str,
+    limit: int | None,
+    message: str,
+) -> None:
+    refused = a_result.with_(rows=[row.with_(limit=limit) for row in a_result.rows])
+    sent = pack_of(a_result, tmp_path / "t4.json", one=a_result, **{name: refused})
+    assert exit_code(lambda: run(["publish", sent, *places])) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not list((tmp_path / "published").iterdir())
