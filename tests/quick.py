@@ -1,5 +1,6 @@
 """`pytest --quick`: what needs neither torch nor NeMo, whose modules are not even imported; the run fails if something imports them.
 
+What makes environments of packages is left out, too.
 It may be run by several processes (pytest-xdist), each of which says what imported them there.
 """
 
@@ -21,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "nemo: needs torch or NeMo; left out by --quick")
+    config.addinivalue_line("markers", "environments: makes or resolves environments of packages; left out by --quick")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -34,9 +36,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("nemo")
     if config.option.quick:
-        left = [item for item in items if item.get_closest_marker("nemo")]
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if not item.get_closest_marker("nemo")]
+        left = {item for item in items if any(map(item.get_closest_marker, ("nemo", "environments")))}
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = [item for item in items if item not in left]
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

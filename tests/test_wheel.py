@@ -14,6 +14,8 @@ import pytest
 
 from runtime import Recognizer, load_audio
 
+pytestmark = pytest.mark.environments
+
 CLIP = Path("data/sample/clips/01.mp3").absolute()
 PUBLIC = {
     *("Recognizer", "Stream", "Conversation", "EndpointRules", "BargeInRules"),

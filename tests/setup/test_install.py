@@ -13,6 +13,8 @@ from setup.environments import RUNTIME, Part
 from setup.install import InstallError, install, main
 from setup.machine import CPU
 
+pytestmark = pytest.mark.environments
+
 PART = Part(CPU, RUNTIME)
 
 

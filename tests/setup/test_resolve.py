@@ -9,6 +9,8 @@ import pytest
 from setup.environments import DEV, EXPORT, RUNTIME, Part
 from setup.machine import CPU, CUDA12, CUDA13
 
+pytestmark = pytest.mark.environments
+
 PYTHONS = ("3.10", "3.11", "3.12")
 SETS = {CPU: (RUNTIME, EXPORT, DEV), CUDA12: (RUNTIME,), CUDA13: (RUNTIME,)}
 NEWER = {

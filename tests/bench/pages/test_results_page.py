@@ -69,18 +69,23 @@ DOUBLED = [
 """Key of rows, steps or records -> figures of a sentence that are made of it."""
 
 
-@pytest.mark.parametrize(("key", "sentence"), DOUBLED)
-def test_a_sentence_follows_the_files(key: str, sentence: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The published page, and the page of files with these figures doubled."""
+    folder = tmp_path_factory.mktemp("doubled")
     for path in RESULTS.rglob("*.json"):
         found = json.loads(path.read_text(encoding="utf-8"))
         for each in [*found.get("rows", []), *found.get("utterances", []), *found.get("steps", [])]:
-            if each.get(key) is not None:
-                each[key] *= 2
-        (tmp_path / path.parent.relative_to(RESULTS)).mkdir(exist_ok=True)
-        (tmp_path / path.relative_to(RESULTS)).write_text(json.dumps(found), encoding="utf-8")
-    texts = [front_page.front_page(read_published(folder), Path("r")) for folder in (RESULTS, tmp_path)]
-    before, after = (re.findall(sentence, text) for text in texts)
-    figures = [list(map(float, re.findall(r"[\d.]+", str(found)))) for found in (before, after)]
+            each |= {key: 2 * each[key] for key, _ in DOUBLED if each.get(key) is not None}
+        (folder / path.parent.relative_to(RESULTS)).mkdir(exist_ok=True)
+        (folder / path.relative_to(RESULTS)).write_text(json.dumps(found), encoding="utf-8")
+    before, after = (front_page.front_page(read_published(results), Path("r")) for results in (RESULTS, folder))
+    return before, after
+
+
+@pytest.mark.parametrize("sentence", [sentence for _, sentence in DOUBLED])
+def test_a_sentence_follows_the_files(sentence: str, pages: tuple[str, str]) -> None:
+    figures = [list(map(float, re.findall(r"[\d.]+", str(re.findall(sentence, text))))) for text in pages]
     assert figures[0]
     assert figures[1] == pytest.approx([2 * figure for figure in figures[0]], rel=0.02)
 
@@ -92,8 +97,8 @@ def test_a_target_is_met_or_missed(value: float | None, said: str, a_row: Row) -
     assert front_page.met(a_row.with_(step_ms_p50=value), "step_ms_p50", 5) == said
 
 
-def test_every_sentence_of_the_published_page_has_its_figures() -> None:
-    text = front_page.front_page(read_published(RESULTS), Path("r"))
+def test_every_sentence_of_the_published_page_has_its_figures(pages: tuple[str, str]) -> None:
+    text, _ = pages
     prose = [line for line in text.splitlines() if line and not line.startswith("|")]
     assert not [line for line in prose if re.search(r"(?<!\w) - |not measured at|None", line)]
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("| ")]
