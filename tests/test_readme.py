@@ -1,4 +1,4 @@
-"""The README works as it stands: its Python runs, its commands run or are parsed, its links and verbs are there.
+"""The README and docs/ work as they stand: their Python runs, their commands run or are parsed, their links and verbs are there.
 
 An indented block is commands and nothing else. Each is parsed by the parser that it is for, make's by a dry run whose own commands are
 parsed in turn; what needs neither a GPU, a server, a microphone nor a download is run, on the sample.
@@ -18,16 +18,11 @@ import pytest
 
 from runtime.audio import load_audio
 
-DOCUMENTS = [
-    "README.md",
-    "DESIGN.md",
-    "RESULTS.md",
-    "data/sample/README.md",
-    *map(str, Path("bench/results").glob("*.md")),
-]
-README = Path("README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-PROSE = re.sub(r"```(?:python|text)\n.*?```\n", "", README, flags=re.DOTALL)
+GUIDES = ["README.md", "CONTRIBUTING.md", *map(str, sorted(Path("docs").glob("*.md")))]
+DOCUMENTS = [*GUIDES, "DESIGN.md", "RESULTS.md", "data/sample/README.md", *map(str, Path("bench/results").glob("*.md"))]
+TEXT = "\n".join(Path(guide).read_text(encoding="utf-8") for guide in GUIDES)
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+PROSE = re.sub(r"```\w*\n.*?```\n", "", TEXT, flags=re.DOTALL)
 
 PYTHON = ("build/python", "python")
 ENVIRONMENTS = re.compile(r"build/venv-[^/]+/bin/python ")

@@ -223,7 +223,9 @@ def test_all_stages_on_the_fake_gpu_then_sent_and_published(
     for name, each in pack.results.items():
         assert read_result(tmp_path / "published" / f"{name}.json") == each
     page = (tmp_path / "published" / "recognition.md").read_text()
-    assert page.count("Tesla T4, TensorRT None, CUDA graph") == 5  # at real time twice, ablation, steps; no TensorRT is here
+    assert (
+        page.count("Tesla T4, TensorRT None, CUDA graph") == 5
+    )  # at real time twice, ablation, steps; no TensorRT is here
 
 
 @pytest.fixture

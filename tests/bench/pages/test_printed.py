@@ -8,9 +8,9 @@ import pytest
 from markdown_it import MarkdownIt
 from playwright.sync_api import Browser, Page, PdfMargins
 
-DOCUMENTS = [("RESULTS.md", 1, 700), ("DESIGN.md", 3, 1500)]
+DOCUMENTS = [("RESULTS.md", 1, 700), ("DESIGN.md", 3, 1500), ("README.md", 3, 950), ("CONTRIBUTING.md", 1, 500)]
 """Document, A4 pages, words at most."""
-PAGES = ["RESULTS.md", "DESIGN.md", *map(str, sorted(Path("bench/results").glob("*.md")))]
+PAGES = [str(page) for folder in (".", "docs", "bench", "bench/results") for page in sorted(Path(folder).glob("*.md"))]
 WIDTH = 960
 """Of a page on GitHub, in pixels."""
 FONT_PT = 8
