@@ -166,13 +166,27 @@ def _counts_frames(file: BinaryIO) -> bool:
     return any(tag in head for tag in (b"Xing", b"Info", b"VBRI"))
 
 
+class _Bytes:
+    """A file for PyAV, which prints what a seek raises: a seek to before the beginning, as damage asks for, is refused with -1 instead."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
 @contextmanager
 def _ffmpeg(file: BinaryIO, name: str, fault: str) -> Iterator[Source]:
     other = f"PyAV for {name}, not audio that libsndfile reads"
     av = imported("av", other, f"{install('formats')}, or convert it to WAV, FLAC, OGG or MP3")
     file.seek(0)
     try:
-        container = av.open(file, options={"format_whitelist": DEMUXERS, "protocol_whitelist": "none"})
+        container = av.open(_Bytes(file), options={"format_whitelist": DEMUXERS, "protocol_whitelist": "none"})
     except (av.FFmpegError, ValueError) as error:
         raise InputError(
             f"{name}: not audio that libsndfile or FFmpeg reads; convert it to WAV, FLAC, OGG or MP3"
