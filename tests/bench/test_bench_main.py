@@ -110,9 +110,9 @@ def test_no_speech_in_a_data_set(
         str(out),
     ]
     assert exit_code(lambda: run(argv)) == 2
-    error = capsys.readouterr().err
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: silent_en: 1 recordings may be spoilt, such as a.wav: it is silent")
     assert error.startswith("error: silent_en: expected speech, found none in its 1 clips")
-    assert error.count("\n") == 1
     assert not out.exists()
 
 
@@ -169,8 +169,9 @@ def test_parts_of_one_recording_have_the_errors_of_separate_files(bundle: Path, 
     ]
     soundfile.write(tmp_path / "long.wav", np.concatenate(samples), 16_000, subtype="FLOAT")
     rows = []
-    for name, made in {"parts": [*lines, {"audio_filepath": "no.wav"}], "separate": separate}.items():
-        (tmp_path / "manifest_en.jsonl").write_text("\n".join(map(json.dumps, made)))
+    manifests: dict[str, list[Any]] = {"parts": [*lines, {"audio_filepath": "no.wav"}], "separate": separate}
+    for name, made in manifests.items():
+        (tmp_path / "manifest_en.jsonl").write_text("\n".join(json.dumps(line) for line in made))
         argv = ["--bundle", str(bundle), "--eval", str(tmp_path), "--backend", "onnxruntime-cpu", "--mode", "utterance"]
         run([*argv, "--allow", "25", "--out", str(out), "--name", name])
         result = read_result(out / f"{name}.json")
