@@ -17,11 +17,6 @@ import unicodedata
 
 from runtime.errors import InputError
 
-DEFINITION = (
-    "bench/score/normalise.py: NFKC, lower case, letters of the language and apostrophes inside words, all else a space, "
-    "English Mr, Mrs, Dr, St and other titles written out; references with digits left out"
-)
-
 _APOSTROPHES = str.maketrans(
     dict.fromkeys(
         "\u2018\u2019\u201a\u201b\u2032\u2035\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u02ca\u02cb\u055a\u05f3\ua78b\ua78c\u00b4\u0060\uff07",

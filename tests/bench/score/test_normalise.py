@@ -78,22 +78,13 @@ def test_a_language_without_a_normaliser() -> None:
 
 
 DECIDED = {
-    "ĸ": "q",
-    "ǝ": "e",
-    "ə": "a",
-    "ɯ": "m",
-    "ƣ": "gh",
-    "ʊ": "u",
-    "ʒ": "z",
-    "ɂ": "'",
-    "ʌ": "v",
-    "ỻ": "ll",
-    "ỽ": "v",
-    "ỿ": "y",
-    "ǯ": "z",
-    "ẚ": "a'",
-    "ŀ": "l",
-    "ʀ": "r",
+    **dict(
+        zip(
+            "ĸǝəɯƣɂʌỻỽỿǯẚʃⱥⱦ",
+            ["q", "e", "a", "m", "gh", "'", "v", "ll", "v", "y", "z", "a'", "sh", "a", "t"],
+            strict=True,
+        )
+    ),
     **dict.fromkeys("ƅƨƽǀǁǂǃ", ""),  # tones and clicks
     **dict.fromkeys("ƍƛƪƹƺƻƾȸȹẟ", " "),  # letters of phoneticians
 }
