@@ -53,7 +53,11 @@ class _Line(BaseModel):
 
 
 def read_manifest(
-    path: Path, check_audio: bool = True, *, allow: float = 0.0, say: Callable[[str], object] = lambda _: None
+    path: str | os.PathLike[str],
+    check_audio: bool = True,
+    *,
+    allow: float = 0.0,
+    say: Callable[[str], object] = lambda _: None,
 ) -> list[Utterance]:
     """Read a JSONL manifest, as docs/manifests.md describes it.
 
@@ -67,6 +71,7 @@ def read_manifest(
         InputError: the manifest is missing or empty, or more lines are broken than allowed: the message names file and line number
             of the first.
     """
+    path = Path(path)
     try:
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:

@@ -123,7 +123,7 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> 
     """
     recording = read_audio(path, sample_rate)
     if recording.fault:
-        raise InputError(f"{path}: {recording.fault}; re-record or drop it")
+        raise InputError(f"{_name(path)}: {recording.fault}; re-record or drop it")
     return recording.samples
 
 
@@ -203,8 +203,14 @@ def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[Source,
         with opened(source, "standard input") as audio:
             yield audio, "standard input"
         return
-    path = Path(source)
+    path, name = Path(source), _name(source)
     if not os.path.isfile(path):  # noqa: PTH113 -- Path.is_file raises for a name that is too long
-        raise InputError(f"{path}: no such audio file")
-    with path.open("rb") as file, opened(file, str(path)) as audio:
-        yield audio, str(path)
+        raise InputError(f"{name}: no such audio file")
+    with path.open("rb") as file, opened(file, name) as audio:
+        yield audio, name
+
+
+def _name(path: str | os.PathLike[str]) -> str:
+    """What messages call a file: one line of what a terminal shows."""
+    name = os.fspath(path)
+    return name if name.isprintable() else ascii(name)

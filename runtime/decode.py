@@ -65,6 +65,25 @@ def is_audio_file(head: bytes) -> bool:
     return MAGIC.match(head) is not None
 
 
+def is_live(head: bytes) -> bool:
+    """Return whether bytes, the first MAGIC_BYTES, begin a WAV whose length its program does not know."""
+    return head[:4] == b"RIFF" and int.from_bytes(head[4:8], "little") >= _PIPE_BYTES
+
+
+class _Bytes:
+    """A file for decoders: without a name to guess by, and -1 for a seek to before its beginning, as damage asks for and PyAV prints."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
 @contextmanager
 def opened(file: BinaryIO, name: str) -> Iterator[Source]:
     """Open the audio of a file that can be sought in; `name` is what messages call it.
@@ -73,9 +92,10 @@ def opened(file: BinaryIO, name: str) -> Iterator[Source]:
         InputError: it is not audio, has no samples or states more than it can hold; its rate is out of `RATES`, or it states more
             than `MAX_HOURS`.
     """
-    size = file.seek(0, os.SEEK_END)
-    sound, fault = _sound_file(file, size)
-    with _libsndfile(sound, file, size) if sound else _ffmpeg(file, name, fault) as source:
+    held = _Bytes(file)
+    size = held.seek(0, os.SEEK_END)
+    sound, fault = _sound_file(held, size)
+    with _libsndfile(sound, held, size) if sound else _ffmpeg(held, name, fault) as source:
         low, high = RATES
         if source.stated == 0:
             raise InputError(f"{name}: audio of zero length; drop the file")
@@ -91,7 +111,7 @@ def opened(file: BinaryIO, name: str) -> Iterator[Source]:
         yield source
 
 
-def _sound_file(file: BinaryIO, size: int) -> tuple["SoundFile | None", str]:
+def _sound_file(file: _Bytes, size: int) -> tuple["SoundFile | None", str]:
     """Open the file with libsndfile; None and its fault for what FFmpeg shall read, also a recording whose header was never completed."""
     import soundfile
 
@@ -100,8 +120,6 @@ def _sound_file(file: BinaryIO, size: int) -> tuple["SoundFile | None", str]:
         sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError as error:
         return None, "its header does not fit what it holds" if error.code == MALFORMED else ""
-    except TypeError:  # a name ending in .raw, which has no header
-        return None, ""
     if sound.format in LIBSNDFILE and (sound.frames or size <= HEADER_BYTES):
         return sound, ""
     sound.close()
@@ -109,7 +127,7 @@ def _sound_file(file: BinaryIO, size: int) -> tuple["SoundFile | None", str]:
 
 
 @contextmanager
-def _libsndfile(sound: "SoundFile", file: BinaryIO, size: int) -> Iterator[Source]:
+def _libsndfile(sound: "SoundFile", file: _Bytes, size: int) -> Iterator[Source]:
     import soundfile
 
     unknown = sound.frames == np.iinfo(np.int64).max or (sound.format == "MP3" and not _counts_frames(file))
@@ -134,30 +152,35 @@ def _libsndfile(sound: "SoundFile", file: BinaryIO, size: int) -> Iterator[Sourc
         yield source
 
 
-def _fault(sound: "SoundFile", stated: int | None, held: int, file: BinaryIO, size: int) -> str:
+def _fault(sound: "SoundFile", stated: int | None, held: int, file: _Bytes, size: int) -> str:
     """What says that the samples held are not all: the header, libsndfile's log, the place it stopped at, Ogg's last page."""
-    log, short = sound.extra_info, MAX_SHORT_S * sound.samplerate
+    log, rate = sound.extra_info, sound.samplerate
+    short = MAX_SHORT_S * rate
     if stated and stated - held > short:
-        return f"its header states {stated} samples, it holds {held}"
+        return _cut_off(stated, held, rate)
     for found in _STATED.finditer(log):
         promised, there = (int(found[1]), int(found[2])) if found[1] else (int(found[4]), int(found[3]))
         if promised < _PIPE_BYTES and (promised / max(1, there) - 1) * held > short:
-            return f"its header states {promised / max(1, there):.2f} times what the file holds"
+            return _cut_off(held * promised / max(1, there), held, rate)
     read = file.tell()
     more = (size / max(1, read) - 1) * held > short
     if more and (sound.format not in CHUNKED or "Unknown chunk marker" in log):
-        return f"its header states {held} samples, and {size - read} of its {size} bytes follow them"
+        return f"its header states {held / rate:.2f} s, and {size - read} of its {size} bytes follow them"
     return "its last page is missing" if sound.format == "OGG" and not _ogg_ends(file, size) else ""
 
 
-def _ogg_ends(file: BinaryIO, size: int) -> bool:
+def _cut_off(stated: float, held: int, rate: int) -> str:
+    return f"it is cut off: its header states {stated / rate:.2f} s, it holds {held / rate:.2f} s"
+
+
+def _ogg_ends(file: _Bytes, size: int) -> bool:
     """Whether an Ogg file's last page is whole and marked as the last."""
     file.seek(max(0, size - OGG_PAGE_BYTES))
     page = (tail := file.read())[tail.rfind(b"OggS") :]
     return len(page) > 26 and bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
-def _counts_frames(file: BinaryIO) -> bool:
+def _counts_frames(file: _Bytes) -> bool:
     """Whether an MP3 states its length, in a first frame by one of these names; else it is a guess from the size."""
     at = file.tell()
     file.seek(0)
@@ -166,27 +189,13 @@ def _counts_frames(file: BinaryIO) -> bool:
     return any(tag in head for tag in (b"Xing", b"Info", b"VBRI"))
 
 
-class _Bytes:
-    """A file for PyAV, which prints what a seek raises: a seek to before the beginning, as damage asks for, is refused with -1 instead."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.read, self.tell = file.read, file.tell
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except (OSError, ValueError):
-            return -1
-
-
 @contextmanager
-def _ffmpeg(file: BinaryIO, name: str, fault: str) -> Iterator[Source]:
+def _ffmpeg(file: _Bytes, name: str, fault: str) -> Iterator[Source]:
     other = f"PyAV for {name}, not audio that libsndfile reads"
     av = imported("av", other, f"{install('formats')}, or convert it to WAV, FLAC, OGG or MP3")
     file.seek(0)
     try:
-        container = av.open(_Bytes(file), options={"format_whitelist": DEMUXERS, "protocol_whitelist": "none"})
+        container = av.open(file, options={"format_whitelist": DEMUXERS, "protocol_whitelist": "none"})
     except (av.FFmpegError, ValueError) as error:
         raise InputError(
             f"{name}: not audio that libsndfile or FFmpeg reads; convert it to WAV, FLAC, OGG or MP3"
@@ -208,7 +217,7 @@ def _ffmpeg(file: BinaryIO, name: str, fault: str) -> Iterator[Source]:
             except (av.FFmpegError, ValueError) as error:
                 source.fault = f"damaged audio, FFmpeg stopped: {' '.join(str(error).split())}"
             if source.stated and source.stated - held > MAX_SHORT_S * rate:
-                source.fault = f"its header states {source.stated} samples, it holds {held}"
+                source.fault = _cut_off(source.stated, held, rate)
 
         seconds = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
         source = Source(rate, round(seconds * rate) or None, blocks(), fault)

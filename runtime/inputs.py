@@ -1,7 +1,6 @@
 """Frames to push from a file or from standard input, which is raw PCM as it comes, or an audio file to its end."""
 
 import io
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -11,10 +10,12 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from .audio import Pcm, Samples, read_audio
-from .decode import MAGIC_BYTES, RATES, is_audio_file
+from .decode import MAGIC_BYTES, RATES, is_audio_file, is_live
 from .errors import InputError
 from .live import paced
 
+MAX_PIPED_BYTES = 4 << 30  # 4 hours of stereo at 48 kHz are 2.8
+COPIED_BYTES = 1 << 20  # at once
 Warn = Callable[[str], None]
 """Takes a line of what is wrong with a recording."""
 
@@ -52,15 +53,22 @@ def file_frames(source: str | BinaryIO, framing: Framing, warn: Warn) -> Iterato
 def stdin_frames(stdin: io.BufferedReader, rate: int | None, framing: Framing, warn: Warn) -> Iterator[Samples | Pcm]:
     """Yield the frames [n] of standard input; `rate` in Hz: it is raw mono PCM, s16le; None: that at the bundle's rate, or an audio file.
 
-    Raises InputError as `read_audio` does, for a rate out of `RATES`, and for an odd number of bytes.
+    Raises InputError as `read_audio` does, for a rate out of `RATES`, for an odd number of bytes, and for more than `MAX_PIPED_BYTES`.
     """
     head = b"" if rate else stdin.read(MAGIC_BYTES)
     if not is_audio_file(head):
         yield from _pcm_frames(stdin, head, rate or framing.sample_rate, framing)
         return
+    if is_live(head):
+        warn("standard input is a WAV of unknown length, recognised once it ends; raw PCM is recognised as it comes")
     with TemporaryFile() as file:  # decoders seek
         file.write(head)
-        shutil.copyfileobj(stdin, file)
+        while piece := stdin.read(COPIED_BYTES):
+            file.write(piece)
+            if file.tell() > MAX_PIPED_BYTES:
+                raise InputError(
+                    f"expected at most {MAX_PIPED_BYTES >> 30} GB on standard input, found more; name the file"
+                )
         try:
             yield from file_frames(cast("BinaryIO", file), framing, warn)
         except InputError as error:

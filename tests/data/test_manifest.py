@@ -98,7 +98,7 @@ def test_broken_line_is_named_in_one_line(folder: Path, line: str | bytes, says:
 
 def test_byte_order_mark_and_carriage_returns(folder: Path) -> None:
     path = manifest(folder, b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r")
-    assert [utterance.text for utterance in read_manifest(path)] == ["hello there"]
+    assert [utterance.text for utterance in read_manifest(str(path))] == ["hello there"]
 
 
 @pytest.mark.parametrize("written", ["clips/b.wav", "{folder}/clips/b.wav", "~/set/clips/b.wav", "../set/clips/b.wav"])
@@ -178,7 +178,9 @@ def test_a_recording_that_is_cut_off_is_refused_with_its_line(tmp_path: Path) ->
     soundfile.write(tmp_path / "a.wav", np.full(160_000, 0.1), 16_000)
     (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:60_000])
     utterances = read_manifest(manifest(tmp_path, json.dumps({"audio_filepath": "a.wav", "text": "a", "duration": 10})))
-    with pytest.raises(InputError, match=r"manifest_en.jsonl:1: a.wav: its header states .* times what the file holds"):
+    with pytest.raises(
+        InputError, match=r"manifest_en.jsonl:1: a.wav: it is cut off: its header states 10.00 s, it holds 1.87 s"
+    ):
         list(load_speech(utterances, 16_000))
 
 

@@ -190,9 +190,7 @@ def tone_with(value: float) -> npt.NDArray[np.float64]:
         ),
         pytest.param(lambda path: soundfile.write(path, np.ones(1), 192_000, format="WAV"), "none at", id="one sample"),
         pytest.param(damaged, "damaged", id="damaged"),
-        pytest.param(
-            lambda path: flac(path, 2 * RATE), "states 32000 samples, it holds 16000", id="twice as long as it is"
-        ),
+        pytest.param(lambda path: flac(path, 2 * RATE), "states 2.00 s, it holds 1.00 s", id="twice as long as it is"),
         pytest.param(long, "expected at most 4 hours of audio, found 4.01", id="long"),
         *HEADERS,
         *(
@@ -224,7 +222,7 @@ def test_bad_audio_is_one_line(tmp_path: Path, make: object, says: str, name: st
         load_audio(tmp_path / name)
     assert "\n" not in str(error.value)
     assert str(tmp_path / name) in str(error.value)
-    assert says in str(error.value) or name.endswith(".raw")  # which FFmpeg reads, with words of its own
+    assert says in str(error.value)
 
 
 @pytest.mark.parametrize("read", [load_audio, audio_seconds, audio_rate])
@@ -240,7 +238,7 @@ def test_what_no_file_holds_is_refused_from_the_header(tmp_path: Path, make: obj
 def test_memory_follows_from_what_a_file_holds(tmp_path: Path) -> None:
     flac(tmp_path / "clip", 3 * HOUR)
     tracemalloc.start()
-    with pytest.raises(InputError, match="it holds 16000"):
+    with pytest.raises(InputError, match=r"it holds 1.00 s"):
         load_audio(tmp_path / "clip")
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
