@@ -96,11 +96,15 @@ def make_manifests(
 
 def _seconds(folder: Path, clip: _Clip, broken: dict[str, str]) -> float:
     """Return a clip's length in seconds; 0 for one that cannot be opened, whose message is added."""
+    audio = folder / "clips" / clip.file
     try:
-        return round(audio_seconds(folder / "clips" / clip.file), 3)
+        seconds = round(audio_seconds(audio), 3)
     except InputError as error:
         broken[clip.file] = str(error)
         return 0.0
+    if not seconds:
+        broken[clip.file] = f"{audio}: expected speech, found less than a millisecond; drop it"
+    return seconds
 
 
 def _language_folder(release: Path, lang: str, table: str) -> Path:

@@ -165,17 +165,19 @@ def test_a_quote_is_a_quote_and_a_newline_breaks_its_row_alone(tmp_path: Path, m
 def test_missing_and_empty_clips_are_named_and_others_are_taken(tmp_path: Path, make_release: Make) -> None:
     release = make_release(tmp_path / "en", [1] * 300, sentences=10**6)
     first = make_manifests(release, "en", tmp_path / "out", Selection(150, 50))
-    missing, empty = read_manifest(first[0])[7].audio, read_manifest(first[1])[3].audio
+    (_, missing, instant, *_), (empty, *_) = ([each.audio for each in read_manifest(path)] for path in first)
     missing.unlink()
     empty.write_bytes(b"")
+    soundfile.write(instant, [0.1] * 3, 16_000, format="WAV")
     named: list[str] = []
-    again = make_manifests(release, "en", tmp_path / "out", Selection(150, 50), named.append)
-    assert len(named) == 2
+    again = make_manifests(release, "en", tmp_path / "out", Selection(150, 50, allow=0.015), named.append)
+    assert len(named) == 3
+    assert any(f"{instant.name}: expected speech, found less than a millisecond" in line for line in named)
     assert any(f"{missing.name}: no such audio file" in line for line in named)
     assert any(empty.name in line and "not audio" in line for line in named)
     chosen = [utterance.audio.name for path in again for utterance in read_manifest(path)]
     assert len(chosen) == len(set(chosen)) == 200
-    assert not {missing.name, empty.name} & set(chosen)
+    assert not {missing.name, empty.name, instant.name} & set(chosen)
     with pytest.raises(InputError, match=r"at most 0.10% may be left out"):
         make_manifests(release, "en", tmp_path / "out", Selection(150, 50, allow=0.001))
 
