@@ -44,7 +44,7 @@ DECISIONS = {
     "title": (
         "`gen`, `sen`, `rep`, `pres`, `rev`, `hon`, `col`, `ald` are written out",
         "stay",
-        "These are words or names too (a rep, Col, Gen Z). Titles that are not are written out by both.",
+        "These are words or names too: a rep, a col, Gen Z. Other titles are written out by both.",
     ),
     "spelling": (
         "British becomes American, by a list",
@@ -60,13 +60,13 @@ DECISIONS = {
     "invisible": (
         "stays within the word",
         "goes",
-        "A soft hyphen made two words unequal that look and sound the same.",
+        "With a soft hyphen a word looks and sounds the same, and must be equal.",
     ),
-    "symbol": ("becomes letters, or a dot", "becomes a space", "`Coca-Cola™` was heard as no `colatm`, `℃` as no `c`."),
+    "symbol": ("becomes letters, or a dot", "becomes a space", "Nobody says `colatm` for `Cola™`, or `c` for `℃`."),
     "brackets": (
         "go with what they hold",
         "go alone",
-        "References have words in brackets that were said. Notes such as [laughs] belong out of them.",
+        "Words in brackets were said, as a rule. Take notes such as [laughs] out of references.",
     ),
     "script": ("stays", "goes", "A model of Latin letters cannot write it."),
 }
