@@ -10,6 +10,7 @@ from bench.figures import definitions
 from bench.machine import collect
 from bench.results import DataProvenance, Report, ResultFile, Row, write_result
 from bench.stopwatch import TimedRecognizer
+from data.manifest import ALLOWED
 from runtime.backends import default_backend, default_precision
 from runtime.bundle import read_bundle
 
@@ -38,6 +39,8 @@ class DataOptions(FileOptions):
     """Language code of the manifests."""
     limit: int | None = None
     """A quick look at the first clips of each data set, so many."""
+    allow: float = 100 * ALLOWED
+    """Percent of a manifest's lines that may be broken, or without their audio; they are named and left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from calibration.histogram import BINS, Histogram
 from calibration.record import Activation, Calibration, read_calibration
 from calibration.speech import Selection
 from calibration.thresholds import METHODS, thresholds
-from data import load_audio
+from data import load_speech
 from export.placement import quantised_products
 from runtime.backends import StepResult, default_backend
 from runtime.backends.onnxruntime import PROVIDERS, State
@@ -98,7 +98,7 @@ def calibrate(folder: Path, selection: Selection) -> Calibration:
     title = f"calibrating on {backend.name}"
     utterances = track(selection.utterances, title, console=progress_console(), transient=True)
     with Recognizer(folder, backend=backend, lm=None) as recognizer:
-        clips = (load_audio(utterance.audio, bundle.sample_rate) for utterance in utterances)
+        clips = load_speech(utterances, bundle.sample_rate)
         stream_speech(recognizer, clips, len(selection.utterances) // 2)
         backend.flush()
     products = {}

@@ -16,7 +16,7 @@ from calibration.compare import StepError
 from calibration.record import Calibration, calibration_path, read_calibration
 from calibration.sensitivity import CHANGED, Kept, Probe, fall_back, harm, kinds, layers, weights_by_product
 from calibration.speech import Selection
-from data import Utterance, load_audio
+from data import Utterance, load_speech
 from runtime.bundle import read_bundle, step_file
 from runtime.console import progress_console
 from runtime.entries import Hash, Strict
@@ -106,7 +106,7 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
     calibration.amax(method)
     step = onnx.load(step_file(folder, bundle, "fp32")[0])
     utterances, short = first_minutes(selection.utterances, MINUTES), first_minutes(selection.utterances, GROUP_MINUTES)
-    clips = [load_audio(clip.audio, bundle.sample_rate) for clip in utterances]
+    clips = list(load_speech(utterances, bundle.sample_rate))
     probe = Probe(folder, step, clips[: len(short)])
     groups = _measure_groups(probe, calibration, method)
     methods = {name: errors.pop("all") for name, errors in groups.items()}

@@ -14,20 +14,18 @@ from data import (
     audio_seconds,
     dataset_sha256,
     find_manifests,
-    load_audio,
+    load_speech,
     places,
     read_manifest,
     words,
 )
+from runtime.audio import CLIPPED_SHARE, FULL_SCALE, SILENT_DBFS
 from runtime.console import progress_console
 from runtime.errors import InputError
 from runtime.files import sha256
 
 MINIMUM_MINUTES = 2.0
-SILENT_DBFS = -60.0  # root mean square of a clip
 SILENT_SHARE = 0.5  # of the set's length
-FULL_SCALE = 0.999  # magnitude
-CLIPPED_SHARE = 1e-3  # of the set's samples
 UNKNOWN = "unknown"  # a manifest's speaker where it names none
 
 
@@ -90,7 +88,8 @@ def select(folder: Path, lang: str, minutes: float | None, evaluation: Sequence[
         for utterance in read_manifest(manifest):
             if minutes is None or total_s < 60 * minutes:
                 chosen.append(utterance)
-                total_s += audio_seconds(utterance.audio)  # what the manifest says may be rounded, or wrong
+                part = utterance.offset is not None  # else what the manifest says may be rounded
+                total_s += utterance.duration if part else audio_seconds(utterance.audio)
         if clips := len(chosen) - before:
             streamed = round((total_s - before_s) / 60, 3)
             data.append(DataEntry(name=name, sha256=dataset_sha256(manifest), clips=clips, minutes=streamed))
@@ -111,8 +110,8 @@ def select(folder: Path, lang: str, minutes: float | None, evaluation: Sequence[
 def check_levels(selection: Selection, sample_rate: int) -> None:
     """Decode every clip once. Raises InputError for broken audio, and where most is silent or too much is clipped."""
     lengths, quiet, at_full_scale = [], [], []
-    for utterance in track(selection.utterances, "checking levels", console=progress_console(), transient=True):
-        samples = load_audio(utterance.audio, sample_rate)
+    utterances = track(selection.utterances, "checking levels", console=progress_console(), transient=True)
+    for samples in load_speech(utterances, sample_rate):
         lengths.append(len(samples))
         quiet.append(np.sqrt(np.mean(np.square(samples, dtype=np.float64))) < 10 ** (SILENT_DBFS / 20))
         at_full_scale.append(np.count_nonzero(np.abs(samples) >= FULL_SCALE))

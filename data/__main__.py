@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from data import places
 from data.common_voice import Selection, make_manifests
-from data.manifest import read_manifest
+from data.manifest import ALLOWED, read_manifest
 from runtime.errors import exit_code
 
 USES = {"asr_eval": "evaluation", "asr_calib": "calibration", "sample": "sample"}
@@ -30,6 +30,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--calib-clips", type=int, default=Selection.calib_clips, metavar="N")
     parser.add_argument("--seed", type=int, default=Selection.seed, help="another seed takes other clips")
     parser.add_argument("--table", default=Selection.table, help="the release's table to choose from (%(default)s)")
+    allowed = "percent of a table's rows or a manifest's lines that may be broken, and are left out (%(default)g)"
+    parser.add_argument("--allow", type=float, default=100 * ALLOWED, metavar="PERCENT", help=allowed)
     where = "where the data sets lie (default: {}, and {} is listed too)".format(*places.PLACES)
     parser.add_argument("--out", type=Path, metavar="DIR", help=where)
     return parser.parse_args(argv)
@@ -40,24 +42,29 @@ def run(args: argparse.Namespace) -> None:
     console = Console()
     roots = [args.out] if args.out else [places.PLACES[0], *(folder for folder in places.PLACES[1:] if folder.is_dir())]
     if args.common_voice:
-        selection = Selection(args.eval_clips, args.calib_clips, args.seed, args.table)
-        for manifest in make_manifests(args.common_voice, args.lang, roots[0], selection):
+        selection = Selection(args.eval_clips, args.calib_clips, args.seed, args.table, args.allow / 100)
+        for manifest in make_manifests(args.common_voice, args.lang, roots[0], selection, left_out):
             console.print(f"wrote {manifest}", highlight=False, soft_wrap=True)
     for root in roots:
-        console.print(table(root))
+        console.print(table(root, args.allow / 100))
     if not args.common_voice:
         console.print(HOW_TO.format(root=roots[0]), highlight=False, soft_wrap=True)
 
 
-def table(root: Path) -> Table:
-    """The data sets in the folders USES of `root`, a row per manifest. Raises InputError for a broken manifest."""
+def left_out(message: str) -> None:
+    """Name what is left out, on standard error."""
+    print(f"left out: {message}", file=sys.stderr)
+
+
+def table(root: Path, allow: float) -> Table:
+    """Return the data sets in the folders USES of `root`, a row a manifest. Raises InputError where more than a share is broken."""
     figures = [Column(heading, justify="right") for heading in ("clips", "minutes", "speakers")]
     listed = Table("use", "name", "language", *figures, title=f"Data sets in {root}")
     for folder, use in USES.items():
         for manifest in sorted(
             [*(root / folder).glob("manifest_*.jsonl"), *(root / folder).glob("*/manifest_*.jsonl")]
         ):
-            utterances = read_manifest(manifest)
+            utterances = read_manifest(manifest, allow=allow, say=left_out)
             listed.add_row(
                 use,
                 manifest.parent.resolve().name,

@@ -1,10 +1,11 @@
 """NeMo-style JSONL manifests: one utterance a line, audio paths relative to the manifest or absolute."""
 
+import codecs
 import hashlib
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
+
+ALLOWED = 0.01  # share of broken lines that are left out, and named, where a caller does not ask for all
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,17 @@ class Utterance:
     lang: str = "en"
     """Language code."""
     speaker: str = "unknown"
+    offset: float | None = None
+    """Where it begins in the file, in seconds; None: it is the whole file."""
+    line: str = field(default="", compare=False)
+    """Where it is written, as `manifest:line`, for messages."""
 
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class _Line(BaseModel):
-    """A manifest line. Keys beyond these are ignored: NeMo's manifests carry many (offset, pnc, source, license)."""
+    """A manifest line. Keys beyond these are ignored: NeMo's manifests carry many (pnc, source, license)."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -42,29 +49,55 @@ class _Line(BaseModel):
     duration: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     lang: _Text = "en"
     speaker: _Text = "unknown"
+    offset: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
-def read_manifest(path: Path, check_audio: bool = True) -> list[Utterance]:
-    """Read a JSONL manifest: `audio_filepath` (relative to the manifest, or absolute), `text`, `duration`, `lang`, `speaker`.
-
-    `lang` defaults to "en" and `speaker` to "unknown". Other keys and blank lines are ignored.
+def read_manifest(
+    path: str | os.PathLike[str],
+    check_audio: bool = True,
+    *,
+    allow: float = 0.0,
+    say: Callable[[str], object] = lambda _: None,
+) -> list[Utterance]:
+    """Read a JSONL manifest, as docs/manifests.md describes it.
 
     Args:
-        path: the manifest, UTF-8.
-        check_audio: also require every audio file to exist.
+        path: the manifest, UTF-8, with or without a byte order mark.
+        check_audio: also require every audio file to exist and to hold something.
+        allow: share of the lines that may be broken, 0..1; they are left out.
+        say: takes a message for each line that is left out.
 
     Raises:
-        InputError: the manifest is missing or empty, or a line is broken: the message names file and line number.
+        InputError: the manifest is missing or empty, or more lines are broken than allowed: the message names file and line number
+            of the first.
     """
+    path = Path(path)
     try:
-        content = path.read_bytes()
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise InputError(f"{path}: cannot read the manifest: {error.strerror}") from error
     # Split on \n alone: a transcript may hold other characters that Python counts as line ends, such as U+2028.
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), start=1) if line.strip()]
     if not lines:
         raise InputError(f"{path}: the manifest is empty; expected one JSON object a line")
-    return [_utterance(path, number, line, check_audio) for number, line in lines]
+    utterances, broken = dict[tuple[Path, float | None], Utterance](), list[str]()
+    for number, line in lines:
+        utterance = _utterance(path, number, line, check_audio)
+        if isinstance(utterance, str):
+            broken.append(utterance)
+        elif (first := utterances.setdefault((utterance.audio, utterance.offset), utterance)) is not utterance:
+            broken.append(f"{utterance.line}: the recording of {first.line} again; drop one of them")
+    check_broken(broken, len(lines), allow)
+    for message in broken:
+        say(message)
+    return list(utterances.values())
+
+
+def check_broken(broken: Sequence[str], total: int, allow: float) -> None:
+    """Raise InputError, with the first message, where more than a share `allow` of `total` is broken."""
+    if len(broken) > allow * total:
+        counted = f"; {len(broken)} of {total} are broken so, at most {allow:.2%} may be left out: see --allow"
+        raise InputError(broken[0] + (counted if allow else ""))
 
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
@@ -73,6 +106,9 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     content = ""
     for utterance in utterances:
         entry = asdict(utterance)
+        del entry["line"]
+        if utterance.offset is None:
+            del entry["offset"]
         audio = os.path.relpath(entry.pop("audio").resolve(), folder)
         content += json.dumps({"audio_filepath": audio, **entry}, ensure_ascii=False) + "\n"
     try:
@@ -123,22 +159,26 @@ def dataset_sha256(manifest: Path) -> str:
         InputError: as `read_manifest` does.
     """
     digest = hashlib.sha256()
-    for path in [manifest, *(utterance.audio for utterance in read_manifest(manifest))]:
-        digest.update(bytes.fromhex(sha256(path)))
+    files = [manifest, *(utterance.audio for utterance in read_manifest(manifest, allow=1.0))]
+    hashes = {path: bytes.fromhex(sha256(path)) for path in dict.fromkeys(files)}
+    for path in files:
+        digest.update(hashes[path])
     return digest.hexdigest()
 
 
-def _utterance(manifest: Path, number: int, line: bytes, check_audio: bool) -> Utterance:
+def _utterance(manifest: Path, number: int, line: bytes, check_audio: bool) -> Utterance | str:
+    """Return a line's utterance, or what is wrong with the line."""
+    place = f"{manifest}:{number}"
     try:
         entry = _Line.model_validate_json(line)
     except ValidationError as error:
-        raise InputError(f"{manifest}:{number}: {_explain(error)}") from error
-    audio = manifest.parent / entry.audio_filepath
+        return f"{place}: {_explain(error)}"
+    audio = manifest.parent / os.path.expanduser(entry.audio_filepath)  # noqa: PTH111 -- it leaves an unknown user's ~ as it is
     if check_audio and not os.path.isfile(audio):  # noqa: PTH113 -- Path.is_file raises for a name that is too long
-        raise InputError(
-            f"{manifest}:{number}: no audio file {str(audio)!r:.300}; audio_filepath is relative to the manifest"
-        )
-    return Utterance(audio, entry.text, entry.duration, entry.lang, entry.speaker)
+        return f"{place}: no audio file {str(audio)!r:.300}; audio_filepath is relative to the manifest"
+    if check_audio and not audio.stat().st_size:
+        return f"{place}: expected audio, found the empty file {str(audio)!r:.300}; copy it again, or drop it"
+    return Utterance(audio, entry.text, entry.duration, entry.lang, entry.speaker, entry.offset, place)
 
 
 def _explain(error: ValidationError) -> str:

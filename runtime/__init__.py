@@ -18,7 +18,7 @@ Whatever fails says so in one line:
         ClosedError   a recogniser or a stream was used after it was closed
 """
 
-from .audio import load_audio
+from .audio import Recording, load_audio, read_audio
 from .conversation import BargeIn, BargeInRules, Conversation
 from .endpoint import EndpointRules
 from .errors import ClosedError, CudaError, InputError
@@ -37,6 +37,8 @@ __all__ = [
     "InputError",
     "Partial",
     "Recognizer",
+    "Recording",
     "Stream",
     "load_audio",
+    "read_audio",
 ]

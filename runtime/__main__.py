@@ -1,22 +1,22 @@
 """`python -m runtime FILE...`, or `streaming-conformer FILE...` where it is installed: partials as they come and the final text.
 
-`-` reads raw 16-bit PCM from standard input, `--mic` listens.
+`-` reads standard input: raw 16-bit PCM as it comes, or an audio file to its end. `--mic` listens.
 """
 
 import argparse
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 from rich.console import Console
 
-from .audio import Pcm, Samples, load_audio
+from .audio import Pcm, Samples
 from .endpoint import EndpointRules
 from .errors import InputError, exit_code
-from .live import UntilInterrupted, display, loaded_spared, microphone, paced
+from .inputs import Framing, file_frames, stdin_frames
+from .live import UntilInterrupted, display, loaded_spared, microphone
 from .recognizer import Recognizer
 
 PROGRAM = "python -m runtime" if __package__ == "runtime" else "streaming-conformer"
@@ -29,7 +29,13 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         "files",
         nargs="*",
         metavar="FILE",
-        help="audio file of any format at 8 to 192 kHz; - for raw mono 16-bit PCM on stdin",
+        help="audio file of any format at 8 to 192 kHz; - for standard input: raw mono 16-bit PCM as it comes, or such a file",
+    )
+    parser.add_argument(
+        "--rate",
+        type=int,
+        metavar="HZ",
+        help="standard input is raw PCM at this rate (default: at the bundle's, or a file)",
     )
     parser.add_argument("--mic", action="store_true", help="listen to the microphone until Ctrl-C; needs sounddevice")
     parser.add_argument(
@@ -60,6 +66,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"expected --frame-ms in 1..1000, found {args.frame_ms}; 20 is usual")
     if bool(args.files) == args.mic:
         raise InputError(f"expected files or --mic, found {'both' if args.mic else 'neither'}; give one of them")
+    if args.rate is not None and "-" not in args.files:
+        raise InputError(f"expected - among the files with --rate, found {args.files}; files state their rate")
     with (
         Recognizer(
             args.bundle, precision=args.precision, backend=args.backend, lm=args.lm, decoder=args.decoder
@@ -67,8 +75,9 @@ def run(args: argparse.Namespace) -> None:
         loaded_spared(),
         display(Console()) as show,
     ):
+        framing = Framing(recognizer.bundle.sample_rate, args.frame_ms, args.realtime)
         for source in ["--mic"] if args.mic else args.files:
-            frames = UntilInterrupted(_frames(source, recognizer.bundle.sample_rate, args.frame_ms, args.realtime))
+            frames = UntilInterrupted(_frames(source, args.rate, framing))
             stream = recognizer.stream(EndpointRules() if args.endpoints else None)
             for samples in frames:
                 for event in stream.push(samples):
@@ -78,36 +87,18 @@ def run(args: argparse.Namespace) -> None:
                 break
 
 
-def _frames(source: str, sample_rate: int, frame_ms: int, realtime: bool) -> Iterable[Samples | Pcm]:
-    frame = sample_rate * frame_ms // 1000
+def _frames(source: str, rate: int | None, framing: Framing) -> Iterable[Samples | Pcm]:
     if source == "--mic":
-        return microphone(sample_rate, frame, lambda line: print(line, file=sys.stderr))
-    if source == "-":
-        return _pcm_frames(frame)
-    frames = _file_frames(Path(source), sample_rate, frame)
-    return paced(frames, frame_ms / 1e3) if realtime else frames
-
-
-def _file_frames(path: Path, sample_rate: int, frame: int) -> Iterator[Samples]:
-    samples = load_audio(path, sample_rate)
-    for start in range(0, len(samples), frame):
-        yield samples[start : start + frame]
-
-
-def _pcm_frames(frame: int) -> Iterator[Pcm]:
+        return microphone(framing.sample_rate, framing.samples, _warn)
+    if source != "-":
+        return file_frames(source, framing, _warn)
     if sys.stdin is None:
         raise InputError("expected samples on standard input, found it closed; send raw mono PCM, s16le, 16 kHz")
-    rest = b""
-    source = cast("io.BufferedReader", sys.stdin.buffer)
-    while read := source.read1(2 * frame):  # as it comes: a live source is not held back until a frame is full
-        piece = rest + read
-        whole = len(piece) // 2 * 2
-        rest = piece[whole:]
-        yield np.frombuffer(piece[:whole], "<i2").astype(np.int16)
-    if rest:
-        raise InputError(
-            "expected 16-bit samples on standard input, found an odd number of bytes; send raw mono PCM, s16le, 16 kHz"
-        )
+    return stdin_frames(cast("io.BufferedReader", sys.stdin.buffer), rate, framing, _warn)
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def main() -> int:

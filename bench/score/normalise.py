@@ -1,31 +1,77 @@
 """The one text normaliser: WER and CER compare references and hypotheses after it.
 
-1. Typographic apostrophes become `'`; Unicode NFKC; lower case.
-2. Letters of the language stay (en: a-z, de: a-z and äöüß), and apostrophes. Another letter with a mark loses the mark
-   (`café` -> `cafe`). Everything else, hyphens and dashes included, becomes a space.
+1. Symbols become spaces; every kind of apostrophe becomes `'`; Unicode NFKC; lower case.
+2. Letters of the language stay (en: a-z, de: a-z and äöüß), and apostrophes. Another Latin letter becomes the letters that English
+   writes for it: without its mark (`café` -> `cafe`, `Łukasz` -> `lukasz`) or as two (`œ` -> `oe`, `ß` -> `ss`). Invisible characters
+   go. Everything else, hyphens and dashes included, becomes a space.
 3. Apostrophes at the edge of a word go: there they are quotation marks.
-4. English titles are written out: mr, mrs, dr, st -> mister, missus, doctor, saint.
+4. English titles are written out: mr, mrs, dr, st -> mister, missus, doctor, saint, and so on.
 5. Spaces collapse.
 
-References with digits have no single spoken form: they are left out, and counted (`scorable`).
+References with digits have no single spoken form: they are left out, and counted (`scorable`). docs/normaliser.md compares all of this
+with Whisper's.
 """
 
+import re
 import unicodedata
 
 from runtime.errors import InputError
 
-DEFINITION = (
-    "bench/score/normalise.py: NFKC, lower case, letters of the language and apostrophes inside words, all else a space, "
-    "English Mr, Mrs, Dr and St written out; references with digits left out"
+_APOSTROPHES = str.maketrans(
+    dict.fromkeys(
+        "\u2018\u2019\u201a\u201b\u2032\u2035\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u02ca\u02cb\u055a\u05f3\ua78b\ua78c\u00b4\u0060\uff07",
+        "'",
+    )
 )
-
-_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u201b\u02bc\u02b9\u2032\u00b4\u0060\uff07", "'"))
-
 
 LANGUAGES = {"en": frozenset("abcdefghijklmnopqrstuvwxyz"), "de": frozenset("abcdefghijklmnopqrstuvwxyzäöüß")}
 """Language code -> letters that stay."""
-_SPOKEN = {"en": {"mr": "mister", "mrs": "missus", "dr": "doctor", "st": "saint"}}
-"""Language code -> abbreviation -> as spoken."""
+_SPOKEN = {
+    "en": {
+        "mr": "mister",
+        "mrs": "missus",
+        "dr": "doctor",
+        "st": "saint",
+        "jr": "junior",
+        "sr": "senior",
+        "lt": "lieutenant",
+        "capt": "captain",
+        "prof": "professor",
+        "gov": "governor",
+        "esq": "esquire",
+        "asst": "assistant",
+        "assoc": "associate",
+    }
+}
+"""Language code -> abbreviation, which is no word of its own -> as spoken."""
+_LATIN = {
+    "ß": "ss",
+    "þ": "th",
+    "ð": "d",
+    "ə": "a",
+    "ŋ": "ng",
+    "ĸ": "q",
+    "ʃ": "sh",
+    "ʒ": "z",
+    "ɣ": "g",
+    "ʊ": "u",
+    "ɩ": "i",
+    "ɑ": "a",
+    "ʉ": "u",
+    "ƿ": "w",
+    "ȝ": "y",
+    "ȣ": "ou",
+    "ꞵ": "b",
+    "ꭓ": "x",
+    "ƣ": "gh",
+    "ʔ": "'",
+    "ɂ": "'",
+    **dict.fromkeys("ǀǁǂǃƨƽƅ·‧", ""),  # clicks, tones, the dot of Catalan
+}
+"""Letters whose Unicode names do not say how English writes them -> how it does."""
+_NAMED = re.compile(r"LATIN (?:SMALL )?(?:LETTER|LIGATURE) (?:.+ )?([A-Z]{1,2})(?: WITH .+)?")
+"""Names of the others, such as O WITH STROKE, DOTLESS I, OPEN E or AE."""
+_INVISIBLE = ("Cf", "Mn", "Mc", "Me")  # categories: soft hyphens, zero-width characters, marks
 
 
 def check_language(lang: str) -> str:
@@ -38,21 +84,23 @@ def check_language(lang: str) -> str:
 def normalise(text: str, lang: str) -> str:
     """Normalise a transcript as the module says. `lang` is a key of LANGUAGES."""
     letters, spoken = LANGUAGES[lang], _SPOKEN.get(lang, {})
-    lowered = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower()
+    plain = "".join(" " if unicodedata.category(each)[0] == "S" else each for each in text.translate(_APOSTROPHES))
+    lowered = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", plain).translate(_APOSTROPHES).lower())
     kept = "".join(_kept(character, letters) for character in lowered)
     words = (word.strip("'") for word in kept.split())
     return " ".join(spoken.get(word, word) for word in words if word)
 
 
 def scorable(text: str, lang: str) -> bool:
-    """Whether a transcript can be a reference: it has no digit, and letters are left after normalisation."""
-    return not any(character.isdigit() for character in text) and bool(normalise(text, lang))
+    """Whether a transcript can be a reference: it has no digit, number sign or fraction, and letters are left after normalisation."""
+    return not any(character.isnumeric() for character in text) and bool(normalise(text, lang))
 
 
 def _kept(character: str, letters: frozenset[str]) -> str:
     if character in letters or character == "'":
         return character
+    if unicodedata.category(character) in _INVISIBLE:
+        return ""
     bare = unicodedata.normalize("NFKD", character)[0]
-    if bare in letters:
-        return bare
-    return "" if unicodedata.combining(character) else " "
+    named = _NAMED.fullmatch(unicodedata.name(bare, ""))
+    return _LATIN.get(bare, named[1].lower() if named else " ")

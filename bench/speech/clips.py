@@ -1,5 +1,6 @@
 """Data sets as clips to feed: loaded, onset and end of speech marked, those whose reference cannot be scored left out."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,9 @@ import numpy.typing as npt
 from bench.results import DataProvenance, UtteranceRecord
 from bench.score.normalise import check_language, scorable
 from data import places
-from data.manifest import Utterance, dataset_sha256, find_manifests, read_manifest
+from data.manifest import ALLOWED, Utterance, dataset_sha256, find_manifests, read_manifest
+from data.speech import load_speech
 from export.companions import silero_file
-from runtime.audio import load_audio
 from runtime.errors import InputError
 from runtime.vad import SAMPLE_RATE, THRESHOLD, WINDOW_S, WINDOW_SAMPLES, Vad
 
@@ -68,7 +69,7 @@ class DataSet:
     manifest: Path
     utterances: tuple[Utterance, ...]
     left_out: int
-    """Clips whose reference cannot be scored, among the first `limit`."""
+    """Clips whose reference cannot be scored, among the first `limit`, and the manifest's broken lines."""
 
     @property
     def minutes(self) -> float:
@@ -81,13 +82,26 @@ class DataSet:
         return DataProvenance(name=self.name, sha256=sha256, clips=len(self.utterances), minutes=self.minutes)
 
     def load(self, sample_rate: int, *, mark_speech: bool) -> list[Clip]:
-        """Load the clips at a sample rate in Hz and, if asked, mark their speech. Raises InputError for broken audio."""
+        """Load the clips at a sample rate in Hz and, if asked, mark their speech.
+
+        What may spoil recordings, such as clipping, is a line on standard error. Raises InputError for audio that is broken, not whole,
+        or not as long as the manifest says.
+        """
         clips = []
-        for utterance in self.utterances:
-            samples = load_audio(utterance.audio, sample_rate)
-            speech = find_speech(samples, sample_rate) if mark_speech else None
-            clips.append(Clip(self.names[utterance.audio], samples, sample_rate, utterance.text, speech))
+        spoilt: list[str] = []
+        speech = load_speech(
+            self.utterances, sample_rate, lambda at, line: spoilt.append(f"{self.clip_name(at)}: {line}")
+        )
+        for utterance, samples in zip(self.utterances, speech, strict=True):
+            marked = find_speech(samples, sample_rate) if mark_speech else None
+            clips.append(Clip(self.clip_name(utterance), samples, sample_rate, utterance.text, marked))
+        if spoilt:
+            print(f"warning: {self.name}: {len(spoilt)} recordings may be spoilt, such as {spoilt[0]}", file=sys.stderr)
         return clips
+
+    def clip_name(self, utterance: Utterance) -> str:
+        """Return the name of an utterance's recording, with its offset where it is a part of one."""
+        return self.names[utterance.audio] + ("" if utterance.offset is None else f"@{utterance.offset:g}s")
 
     def record(self, clip: Clip, **recognised: Any) -> UtteranceRecord:
         """Return the result file's record of a clip; `recognised`: its mode, hypothesis, times and marks."""
@@ -129,13 +143,14 @@ def eval_folder(folder: Path | None, say: Callable[[str], None]) -> Path:
     return chosen
 
 
-def data_sets(folder: Path, lang: str, limit: int | None) -> list[DataSet]:
+def data_sets(folder: Path, lang: str, limit: int | None, allow: float = ALLOWED) -> list[DataSet]:
     """Return the data sets of a language in a folder.
 
     Args:
         folder: where `data.manifest.find_manifests` looks.
         lang: language code.
         limit: take the first so many clips of each data set only; None for all.
+        allow: share of a manifest's lines that may be broken, 0..1; each is named on standard error and left out.
 
     Raises:
         InputError: bad arguments, a broken manifest, or a data set without a clip that can be scored.
@@ -145,11 +160,14 @@ def data_sets(folder: Path, lang: str, limit: int | None) -> list[DataSet]:
         raise InputError(f"--limit: expected at least 1 clip, found {limit}; leave it out for all")
     found = []
     for name, manifest in find_manifests(folder, lang).items():
-        first = read_manifest(manifest)[:limit]
+        broken: list[str] = []
+        first = read_manifest(manifest, allow=allow, say=broken.append)[:limit]
+        for line in broken:
+            print(f"left out: {line}", file=sys.stderr)
         kept = tuple(utterance for utterance in first if scorable(utterance.text, lang))
         if not kept:
             raise InputError(f"{manifest}: none of {len(first)} references is without digits; nothing can be scored")
-        found.append(DataSet(f"{name}_{lang}", lang, manifest, kept, len(first) - len(kept)))
+        found.append(DataSet(f"{name}_{lang}", lang, manifest, kept, len(first) - len(kept) + len(broken)))
     return found
 
 

@@ -48,7 +48,7 @@ class SpeechData:
 def read_data(options: DataOptions, argv: Sequence[str], console: Console) -> SpeechData:
     """Return the data sets that options name. Raises InputError where they are missing or broken."""
     folder = eval_folder(options.eval, console.print)
-    sets = data_sets(folder, options.lang, options.limit)
+    sets = data_sets(folder, options.lang, options.limit, options.allow / 100)
     return SpeechData(folder, sets, [data_set.provenance() for data_set in sets], argv)
 
 

@@ -20,7 +20,7 @@ from calibration.compare import StepError, check_reference, cosines, hear, step_
 from calibration.exposed import ExposedStep, Floats, Samples
 from calibration.record import calibration_path, read_calibration
 from calibration.speech import default_folder, evaluation_folders, select
-from data import load_audio
+from data import load_speech
 from export.quantise import quantised
 from runtime.backends.onnxruntime import State
 from runtime.bundle import Bundle, read_bundle, step_file
@@ -141,7 +141,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # 
     folder = options.data or default_folder()
     selection = select(folder, options.lang, options.minutes, evaluation_folders(None), rate)
     path = result_path(options.out, options.name or options.bundle.absolute().name, AccuracyReport)
-    result = report(options.bundle, [load_audio(clip.audio, rate) for clip in selection.utterances], argv)
+    result = report(options.bundle, list(load_speech(selection.utterances, rate)), argv)
     write_result(path, result)
     return Written(path, result)
 

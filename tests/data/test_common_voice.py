@@ -100,8 +100,97 @@ def test_rows_without_speaker_or_words_are_never_taken(tmp_path: Path, make_rele
     table.write_text(
         table.read_text("utf-8") + "x\tno.mp3\t\t2\ten\ny\tno.mp3\t ?! \t2\ten\n\tno.mp3\thm\t2\ten\nz\n", "utf-8"
     )
-    for path in make_manifests(release, "en", tmp_path, SMALL):
+    named: list[str] = []
+    allowed = Selection(12, 6, allow=3 / 24)
+    for path in make_manifests(release, "en", tmp_path, allowed, named.append):
         assert all(words(utterance) and utterance.speaker for utterance in read_manifest(path))
+    assert [line.removeprefix(f"{table}:").split(",")[0] for line in named] == [
+        "22: expected client_id",
+        "24: expected client_id",
+        "25: expected 5 columns",
+    ]
+    with pytest.raises(
+        InputError, match=r"validated.tsv:22: .*; 3 of 24 are broken so, at most 1.00% may be left out: see --allow"
+    ):
+        make_manifests(release, "en", tmp_path, SMALL)
+
+
+COLUMNS = {
+    "1": "client_id path sentence up_votes down_votes age gender accent",
+    "6.1": "client_id path sentence up_votes down_votes age gender accent locale segment",
+    "9": "client_id path sentence up_votes down_votes age gender accents locale segment",
+    "13": "client_id path sentence up_votes down_votes age gender accents variant locale segment",
+    "17 to 20": (
+        "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents variant locale segment"
+    ),
+}
+
+
+@pytest.mark.parametrize("written", ["\n", "\r\n", "mark"])
+@pytest.mark.parametrize("columns", COLUMNS.values(), ids=COLUMNS)
+def test_the_columns_of_releases_and_how_they_are_saved(
+    tmp_path: Path, make_release: Make, columns: str, written: str
+) -> None:
+    release = make_release(tmp_path / "en", [1] * 20)
+    table = release / "validated.tsv"
+    expected = [path.read_bytes() for path in make_manifests(release, "en", tmp_path / "out", SMALL)]
+    header, *rows = [line.split("\t") for line in table.read_text("utf-8").splitlines()]
+    of = [dict(zip(header, row, strict=True)) for row in rows]
+    lines = [columns.split(), *([row.get(column, "") for column in columns.split()] for row in of)]
+    end = "\r\n" if written == "\r\n" else "\n"
+    text = "".join("\t".join(line) + end for line in lines)
+    table.write_bytes(text.encode("utf-8-sig" if written == "mark" else "utf-8"))
+    assert [path.read_bytes() for path in make_manifests(release, "en", tmp_path / "out", SMALL)] == expected
+
+
+def test_a_quote_is_a_quote_and_a_newline_breaks_its_row_alone(tmp_path: Path, make_release: Make) -> None:
+    release = make_release(tmp_path / "en", [1] * 200, sentences=10**6)
+    table = release / "validated.tsv"
+    lines = table.read_text("utf-8").splitlines()
+    for at, sentence in [(1, '"Only the first quote'), (2, 'He said "two" and \'three\'"'), (3, "one\nnewline")]:
+        fields = lines[at].split("\t")
+        lines[at] = "\t".join([*fields[:2], sentence, *fields[3:]])
+    table.write_text("\n".join(lines) + "\n", "utf-8")
+    named: list[str] = []
+    paths = make_manifests(release, "en", tmp_path / "out", Selection(140, 40), named.append)
+    texts = [utterance.text for path in paths for utterance in read_manifest(path)]
+    assert [line.removeprefix(f"{table}:").split(";")[0] for line in named] == [
+        "4: expected 5 columns, found 3",
+        "5: expected 5 columns, found 3",
+    ]
+    assert not any("newline" in text for text in texts)
+    assert [text for text in texts if "Only the first" in text] in ([], ['"Only the first quote'])
+
+
+def test_missing_and_empty_clips_are_named_and_others_are_taken(tmp_path: Path, make_release: Make) -> None:
+    release = make_release(tmp_path / "en", [1] * 300, sentences=10**6)
+    first = make_manifests(release, "en", tmp_path / "out", Selection(150, 50))
+    (_, missing, instant, *_), (empty, *_) = ([each.audio for each in read_manifest(path)] for path in first)
+    missing.unlink()
+    empty.write_bytes(b"")
+    soundfile.write(instant, [0.1] * 3, 16_000, format="WAV")
+    named: list[str] = []
+    again = make_manifests(release, "en", tmp_path / "out", Selection(150, 50, allow=0.015), named.append)
+    assert len(named) == 3
+    assert any(f"{instant.name}: expected speech, found less than a millisecond" in line for line in named)
+    assert any(f"{missing.name}: no such audio file" in line for line in named)
+    assert any(empty.name in line and "not audio" in line for line in named)
+    chosen = [utterance.audio.name for path in again for utterance in read_manifest(path)]
+    assert len(chosen) == len(set(chosen)) == 200
+    assert not {missing.name, empty.name, instant.name} & set(chosen)
+    with pytest.raises(InputError, match=r"at most 0.10% may be left out"):
+        make_manifests(release, "en", tmp_path / "out", Selection(150, 50, allow=0.001))
+
+
+def test_a_clip_that_repeats_is_taken_once(tmp_path: Path, make_release: Make) -> None:
+    release = make_release(tmp_path / "en", [1] * 200, sentences=10**6)
+    with (release / "validated.tsv").open("a", encoding="utf-8") as table:
+        table.write("another\tclip_003.mp3\tAnother sentence\t2\ten\n")
+    named: list[str] = []
+    paths = make_manifests(release, "en", tmp_path / "out", Selection(140, 50), named.append)
+    assert ["'clip_003.mp3' again" in line for line in named] == [True]
+    audio = [utterance.audio for path in paths for utterance in read_manifest(path)]
+    assert len(audio) == len(set(audio))
 
 
 def two_releases(release: Path) -> None:
@@ -143,7 +232,7 @@ def one_speaker(release: Path) -> None:
             lambda r: [clip.unlink() for clip in (r / "clips").iterdir()], "en", SMALL, "no such audio", id="no clips"
         ),
         pytest.param(
-            lambda r: [clip.write_bytes(b"") for clip in (r / "clips").iterdir()], "en", SMALL, "not audio", id="empty"
+            lambda r: [clip.write_bytes(b"") for clip in (r / "clips").iterdir()], "en", SMALL, "18 of 18", id="empty"
         ),
     ],
 )

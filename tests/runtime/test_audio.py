@@ -2,7 +2,6 @@
 
 import os
 import tracemalloc
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import soundfile
 import soxr
 
 from data import audio_rate, audio_seconds, load_audio, read_manifest
-from runtime import audio
+from runtime import decode
 from runtime.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -95,10 +94,10 @@ def at_once(path: Path, rate: int) -> npt.NDArray[np.float32]:
     return np.asarray(np.clip(soxr.resample(averaged, file.samplerate, rate, quality="HQ"), -1, 1))
 
 
-@pytest.mark.parametrize("block", [audio.BLOCK_SAMPLES, 10_001])
+@pytest.mark.parametrize("block", [decode.BLOCK_SAMPLES, 10_001])
 @pytest.mark.parametrize("path", clips(), ids=lambda path: path.name)
 def test_blocks_of_speech_are_the_whole_to_the_bit(path: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "BLOCK_SAMPLES", block)
+    monkeypatch.setattr(decode, "BLOCK_SAMPLES", block)
     assert np.array_equal(load_audio(path), at_once(path, RATE))
 
 
@@ -112,13 +111,12 @@ def test_blocks_of_speech_are_the_whole_to_the_bit(path: Path, block: int, monke
         (("MP3", "MPEG_LAYER_III"), 22_050, 2),
         (("OGG", "VORBIS"), 48_000, 1),
         (("OGG", "OPUS"), 48_000, 2),
-        (("XI", "DPCM_16"), 44_100, 1),  # which cannot be sought in
     ],
 )
 def test_blocks_of_any_format_are_the_whole_to_the_bit(
     tmp_path: Path, kind: tuple[str, str], rate: int, channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 10_001)
+    monkeypatch.setattr(decode, "BLOCK_SAMPLES", 10_001)
     path, (form, subtype) = tmp_path / "chord", kind
     soundfile.write(path, chord(rate)[:, None] * np.linspace(0.5, 1, channels), rate, format=form, subtype=subtype)
     for wanted in (8000, RATE):
@@ -158,7 +156,6 @@ def wav_at(path: Path, rate: int) -> None:
 HOUR = 3600 * RATE  # samples
 HEADERS = [
     pytest.param(lambda path: flac(path, 2**36 - 1), "states 68719476735 samples, more than its", id="2^36-1 samples"),
-    pytest.param(lambda path: flac(path, 0), "encode it again, to a file", id="FLAC of a pipe"),
     pytest.param(lambda path: flac(path, round(4.5 * HOUR)), "more than its", id="4.5 hours in 32 kB"),
     pytest.param(lambda path: wav_at(path, 1), "expected a rate of 8000 to 192000 Hz, found 1 Hz", id="1 Hz"),
     pytest.param(lambda path: wav_at(path, 7999), "found 7999 Hz", id="7999 Hz"),
@@ -193,9 +190,7 @@ def tone_with(value: float) -> npt.NDArray[np.float64]:
         ),
         pytest.param(lambda path: soundfile.write(path, np.ones(1), 192_000, format="WAV"), "none at", id="one sample"),
         pytest.param(damaged, "damaged", id="damaged"),
-        pytest.param(
-            lambda path: flac(path, 2 * RATE), "states 32000 samples, it holds 16000", id="twice as long as it is"
-        ),
+        pytest.param(lambda path: flac(path, 2 * RATE), "states 2.00 s, it holds 1.00 s", id="twice as long as it is"),
         pytest.param(long, "expected at most 4 hours of audio, found 4.01", id="long"),
         *HEADERS,
         *(
@@ -227,7 +222,7 @@ def test_bad_audio_is_one_line(tmp_path: Path, make: object, says: str, name: st
         load_audio(tmp_path / name)
     assert "\n" not in str(error.value)
     assert str(tmp_path / name) in str(error.value)
-    assert says in str(error.value) or (name.endswith(".raw") and "not audio" in str(error.value))
+    assert says in str(error.value)
 
 
 @pytest.mark.parametrize("read", [load_audio, audio_seconds, audio_rate])
@@ -243,7 +238,7 @@ def test_what_no_file_holds_is_refused_from_the_header(tmp_path: Path, make: obj
 def test_memory_follows_from_what_a_file_holds(tmp_path: Path) -> None:
     flac(tmp_path / "clip", 3 * HOUR)
     tracemalloc.start()
-    with pytest.raises(InputError, match="it holds 16000"):
+    with pytest.raises(InputError, match=r"it holds 1.00 s"):
         load_audio(tmp_path / "clip")
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -251,9 +246,12 @@ def test_memory_follows_from_what_a_file_holds(tmp_path: Path) -> None:
     assert most < 20e6
 
 
-@pytest.mark.parametrize("read", [load_audio, audio_seconds, audio_rate])
-def test_a_name_that_is_no_utf8(tmp_path: Path, read: Callable[[Path], object]) -> None:
-    path = tmp_path / os.fsdecode(b"a\xff.wav")
-    path.write_bytes(b"anything")
-    with pytest.raises(InputError, match="expected a file name in UTF-8; rename the file"):
-        read(path)
+@pytest.mark.parametrize("name", [b"a\xff.wav", b"a.txt", b"a b\n.raw", "\u00e9\u65e5.mp3".encode()])
+def test_a_file_is_known_by_what_it_holds(tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / os.fsdecode(name)
+    soundfile.write(tmp_path / "a.wav", chord(RATE), RATE, subtype="FLOAT")
+    path.write_bytes((tmp_path / "a.wav").read_bytes())
+    assert audio_seconds(path) == 1.5
+    assert audio_rate(path) == RATE
+    assert np.array_equal(load_audio(path), chord(RATE).astype(np.float32))
+    assert np.array_equal(load_audio(str(path)), load_audio(path))
