@@ -59,3 +59,13 @@ def test_page_is_made_from_the_results(tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text, encoding="utf-8")
     run(Options(page=tmp_path / PAGE, results=tmp_path / RESULTS, check=True), [], Console())
+
+
+def test_the_readme_shows_rows_of_the_page() -> None:
+    readme, page = (Path(document).read_text(encoding="utf-8").splitlines() for document in ("README.md", "RESULTS.md"))
+    shown = readme[
+        readme.index("| Model | Precision | Engine | WER % | RTF p50 / p95 | First partial ms p50 / p95 | GPU MB |") :
+    ]
+    shown = shown[: shown.index("")]
+    assert len(shown) == 2 + 4
+    assert [line for line in shown if line not in page] == []

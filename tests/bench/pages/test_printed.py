@@ -34,7 +34,7 @@ img { max-width: 100%; vertical-align: top; }
   th, td { padding: 1pt 3pt; }
 }
 """
-SHORT = r"<td>(?=[^<]{,40}</td>)"
+SHORT = r"<td>(?=[^<]{,24}</td>)"
 """A cell that stays on one line: of figures or of a name, not of prose."""
 MARGINS = PdfMargins(top="20mm", right="20mm", bottom="20mm", left="20mm")
 
