@@ -136,14 +136,14 @@ def children(rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Child
 
 @pytest.fixture
 def speech(tmp_path: Path) -> Path:
-    """A data set of two words of a second and a half."""
+    """A data set of two words of half a second."""
     folder = tmp_path / "speech" / "words"
     folder.mkdir(parents=True)
     utterances = []
     for place, spoken in enumerate(read_manifest(Path("data/sample/manifest_en.jsonl"))[:2]):
-        samples = load_audio(spoken.audio)[:24_000]
+        samples = load_audio(spoken.audio)[8_000:16_000]
         soundfile.write(folder / f"{place}.wav", samples, 16_000)
-        utterances.append(Utterance(folder / f"{place}.wav", "a b", 1.5))
+        utterances.append(Utterance(folder / f"{place}.wav", "a b", 0.5))
     write_manifest(folder / "manifest_en.jsonl", utterances)
     return folder.parent
 

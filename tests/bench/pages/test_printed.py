@@ -45,12 +45,13 @@ Opens = Callable[[str, Path], Page]
 def opens(browser: Browser, tmp_path: Path) -> Iterator[Opens]:
     """Draws a Markdown text as GitHub does, with the pictures of a folder."""
     page = browser.new_page(viewport={"width": WIDTH, "height": 800})
+    file = tmp_path / "page.html"
 
     def opened(text: str, folder: Path) -> Page:
         drawn = re.sub(SHORT, '<td class="short">', MarkdownIt("commonmark").enable("table").render(text))
         head = f'<!doctype html><meta charset="utf-8"><base href="{folder.resolve().as_uri()}/"><style>{STYLE}</style>'
-        (tmp_path / "page.html").write_text(head + drawn, encoding="utf-8")
-        page.goto((tmp_path / "page.html").as_uri())
+        file.write_text(head + drawn, encoding="utf-8")
+        page.goto(file.as_uri())
         return page
 
     yield opened
@@ -68,11 +69,12 @@ def words(text: str) -> int:
 
 
 def too_wide(page: Page) -> list[str]:
-    """The tables that would scroll: their first rows."""
-    tables = page.locator("table").all()
-    return [
-        table.inner_text()[:80] for table in tables if table.evaluate("each => each.scrollWidth > each.clientWidth")
-    ]
+    """The tables that would scroll: what they begin with."""
+    wide = (
+        "tables => tables.filter(each => each.scrollWidth > each.clientWidth).map(each => each.innerText.slice(0, 80))"
+    )
+    found: list[str] = page.locator("table").evaluate_all(wide)
+    return found
 
 
 @pytest.mark.parametrize(("document", "pages", "most"), DOCUMENTS)
