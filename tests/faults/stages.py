@@ -1,7 +1,6 @@
 """Each stage that writes, at a toy size, in a process of its own: to be killed, or to find the disk full."""
 
 import copy
-import faulthandler
 import gc
 import json
 import multiprocessing
@@ -9,16 +8,18 @@ import os
 import resource
 import signal
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import nemo.collections.asr.modules  # noqa: F401 -- once, for all forks
 import numpy as np
 import onnx
+import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from typing_extensions import Self
 
 import engines.__main__ as engines_main
 import export.__main__ as export_main
@@ -35,6 +36,7 @@ from runtime.errors import exit_code
 from runtime.files import sha256
 from runtime.stamp import check_stamp, plan_path, read_stamp
 from tests.calibration.conftest import _write, toy_model, write_toy
+from tests.threads import one_thread_a_session
 
 LIMIT_S = 120.0  # of a process that nothing kills: TensorRT-RTX was once seen to wait for itself for ever
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}  # of Python's audit, before what they name is done
@@ -176,9 +178,8 @@ class Done:
 
 
 def _child(name: str, action: str, root: Path, pipe: Connection, kill_at: int, room: int) -> None:  # noqa: PLR0917
-    for place in (1, 2):
-        os.dup2(pipe.fileno(), place)
-    sys.stdout = sys.stderr = os.fdopen(1, "w", encoding="utf-8", closefd=False)  # instead of pytest's
+    os.dup2(pipe.fileno(), 1)
+    os.dup2(pipe.fileno(), 2)
     moments = 0
 
     def hook(event: str, of: tuple[object, ...]) -> None:
@@ -190,7 +191,9 @@ def _child(name: str, action: str, root: Path, pipe: Connection, kill_at: int, r
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    gc.freeze()  # a collection would copy the pages of what pytest's process imported
+    torch.set_num_threads(1)  # a pool would not outlive the fork
+    one_thread_a_session(pytest.MonkeyPatch())
+    gc.freeze()  # what the server imported: a collection would copy its pages
     if room:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # a write beyond it fails, as on a full disk
     code = exit_code(lambda: getattr(STAGES[name], action)(root))
@@ -198,32 +201,41 @@ def _child(name: str, action: str, root: Path, pipe: Connection, kill_at: int, r
     os._exit(code)
 
 
-def run(  # noqa: PLR0917
-    stage: str, action: str, root: Path, kill_at: int = 0, kill_after_s: float | None = None, room: int = 0
-) -> Done:
-    """Do a stage's action in a fork of pytest's process.
+class Processes:
+    """Makes processes of stages, of which the first takes the seconds that the imports take. A context manager."""
 
-    Args:
-        stage: of STAGES.
-        action: the name of one of its functions.
-        root: the folder that all of it lies in.
-        kill_at: kill -9 before that change to a file or folder; 0: never.
-        kill_after_s: kill -9 after so many seconds; None: never.
-        room: bytes that no file may be longer than; 0: any.
-    """
-    faulthandler.cancel_dump_traceback_later()  # pytest's: its thread would be missing in the fork, and waited for
-    context = multiprocessing.get_context("fork")
-    said, pipe = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(stage, action, root, pipe, kill_at, room))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python 3.12's of any thread that there is
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["nemo.collections.asr.modules", "bench.speech.recognise", __name__])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+    def run(  # noqa: PLR0917
+        self, stage: str, action: str, root: Path, kill_at: int = 0, kill_after_s: float | None = None, room: int = 0
+    ) -> Done:
+        """Do a stage's action in a process of its own.
+
+        Args:
+            stage: of STAGES.
+            action: the name of one of its functions.
+            root: the folder that all of it lies in.
+            kill_at: kill -9 before that change to a file or folder; 0: never.
+            kill_after_s: kill -9 after so many seconds; None: never.
+            room: bytes that no file may be longer than; 0: any.
+        """
+        said, pipe = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_child, args=(stage, action, root, pipe, kill_at, room))
         process.start()
-    pipe.close()
-    process.join(LIMIT_S if kill_after_s is None else kill_after_s)
-    hangs = process.is_alive()
-    process.kill()
-    process.join()
-    assert kill_after_s is not None or not hangs, f"{stage} {action}: not done after {LIMIT_S:.0f} s"
-    with said, open(said.fileno(), encoding="utf-8", closefd=False) as file:
-        text, _, moments = file.read().partition("\0")
-    return Done(process.exitcode or 0, text, int(moments or 0))
+        pipe.close()
+        process.join(LIMIT_S if kill_after_s is None else kill_after_s)
+        hangs = process.is_alive()
+        process.kill()
+        process.join()
+        assert kill_after_s is not None or not hangs, f"{stage} {action}: not done after {LIMIT_S:.0f} s"
+        with said, open(said.fileno(), encoding="utf-8", closefd=False) as file:
+            text, _, moments = file.read().partition("\0")
+        return Done(process.exitcode or 0, text, int(moments or 0))

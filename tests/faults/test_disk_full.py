@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.stages import STAGES, run
+from tests.faults.stages import STAGES, Processes
 
 pytestmark = pytest.mark.nemo
 
@@ -16,16 +16,16 @@ def contents(root: Path) -> dict[Path, bytes]:
 
 @pytest.mark.parametrize("start", ["nothing", "an earlier run"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_disk_full(stage: str, start: str, tmp_path: Path) -> None:
+def test_disk_full(stage: str, start: str, processes: Processes, tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.mkdir()
     for action in ["before"] if start == "nothing" else ["before", "run", "outdate"]:
-        done = run(stage, action, base)
+        done = processes.run(stage, action, base)
         assert done.code == 0, done.said
     was = contents(base)
     for room in STAGES[stage].rooms:
         root = Path(shutil.copytree(base, tmp_path / str(room)))
-        done = run(stage, "run", root, room=room)
+        done = processes.run(stage, "run", root, room=room)
         assert done.code == 2, done.said
         assert "Traceback" not in done.said
         *_, error = done.said.splitlines()
@@ -35,5 +35,5 @@ def test_disk_full(stage: str, start: str, tmp_path: Path) -> None:
         found = contents(root)
         assert sorted(found) == sorted(was)
         assert found == was
-    assert run(stage, "run", root).code == 0
-    assert run(stage, "read", root).code == 0
+    assert processes.run(stage, "run", root).code == 0
+    assert processes.run(stage, "read", root).code == 0

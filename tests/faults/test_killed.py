@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.stages import STAGES, run
+from tests.faults.stages import STAGES, Processes
 
 pytestmark = pytest.mark.nemo
 
@@ -23,45 +23,45 @@ def leftovers(root: Path) -> list[str]:
 @MOMENTS
 @pytest.mark.parametrize("start", ["nothing", "an earlier run"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_killed(stage: str, start: str, most: int, tmp_path: Path) -> None:
+def test_killed(stage: str, start: str, most: int, processes: Processes, tmp_path: Path) -> None:
     seeded = random.Random(f"{stage} {start}")
     base = tmp_path / "base"
     base.mkdir()
     actions = ["before"] if start == "nothing" else ["before", "run", "outdate"]
     for action in actions:
-        done = run(stage, action, base)
+        done = processes.run(stage, action, base)
         assert done.code == 0, done.said
     root = Path(shutil.copytree(base, tmp_path / "whole"))
-    whole = run(stage, "run", root)
+    whole = processes.run(stage, "run", root)
     assert whole.code == 0, whole.said
     assert whole.moments >= 3
     for moment in sorted(seeded.sample(range(1, whole.moments + 1), min(most, whole.moments))):
         root = Path(shutil.copytree(base, tmp_path / str(moment)))
-        assert run(stage, "run", root, kill_at=moment).code == -9
+        assert processes.run(stage, "run", root, kill_at=moment).code == -9
         left = leftovers(root)
-        read = run(stage, "read", root)
+        read = processes.run(stage, "read", root)
         print(
             f"{stage} over {start}, killed before change {moment} of {whole.moments}: left {left}; {read.said.strip()}"
         )
         assert read.code in (0, 2), read.said  # whole, or refused in one line
         assert read.said.count("\n") == (read.code == 2)
-        again = run(stage, "run", root)
+        again = processes.run(stage, "run", root)
         assert again.code == 0, again.said
-        assert run(stage, "read", root).code == 0
+        assert processes.run(stage, "read", root).code == 0
         # Killed once the new one was there, before the old one was gone: there is nothing to make, the next one made removes it.
         assert [each for each in leftovers(root) if not each.endswith(".old.part")] == []
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_killed_at_any_time(stage: str, tmp_path: Path) -> None:
+def test_killed_at_any_time(stage: str, processes: Processes, tmp_path: Path) -> None:
     seeded = random.Random(stage)
-    assert run(stage, "before", tmp_path).code == 0
+    assert processes.run(stage, "before", tmp_path).code == 0
     for _ in range(3):  # over what the one before left
-        done = run(stage, "run", tmp_path, kill_after_s=seeded.uniform(0.02, 0.4))
+        done = processes.run(stage, "run", tmp_path, kill_after_s=seeded.uniform(0.02, 0.4))
         assert done.code in (-9, 0), done.said
-        read = run(stage, "read", tmp_path)
+        read = processes.run(stage, "read", tmp_path)
         assert read.code in (0, 2), read.said
         assert read.said.count("\n") == (read.code == 2)
-    assert run(stage, "run", tmp_path).code == 0
-    assert run(stage, "read", tmp_path).code == 0
+    assert processes.run(stage, "run", tmp_path).code == 0
+    assert processes.run(stage, "read", tmp_path).code == 0
     assert [each for each in leftovers(tmp_path) if not each.endswith(".old.part")] == []
