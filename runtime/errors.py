@@ -25,7 +25,7 @@ def install(extra: str = "") -> str:
     """How to install what is missing, for a message: with `make setup` here, with pip where this package is installed by itself."""
     if __package__ == "runtime":
         if extra == "mic":
-            return "`pip install -r requirements/mic.txt`"
+            return "`build/python -m pip install -r requirements/mic.txt`"
         if extra == "cpu":
             return "run `make setup HARDWARE=cpu`"
         return f"run `make setup`{' on a machine with an NVIDIA GPU' if extra == 'gpu' else ''}"

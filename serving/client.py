@@ -93,7 +93,7 @@ class TritonBackend(Backend):
             from tritonclient.utils import InferenceServerException, np_to_triton_dtype
         except ImportError as error:
             raise InputError(
-                "expected tritonclient, found none; install it with `pip install --no-deps -r requirements/triton.txt`"
+                "expected tritonclient, found none; install it with `build/python -m pip install --no-deps -r requirements/triton.txt`"
             ) from error
         self.url, self.grpc, self.error, self._type = url, grpc, InferenceServerException, np_to_triton_dtype
         self.client = grpc.InferenceServerClient(url)

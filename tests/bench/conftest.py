@@ -64,7 +64,7 @@ def make_stream() -> Callable[..., FakeStream]:
     return FakeStream
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def a_row() -> SpeechRow:
     return SpeechRow(
         mode="utterance",
@@ -88,7 +88,7 @@ def a_row() -> SpeechRow:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def a_result(a_row: SpeechRow) -> ResultFile:
     provenance = Provenance(
         date="2026-01-01T00:00:00+00:00",

@@ -18,8 +18,8 @@ PARTIALS = ((0.9, "the ca"), (1.06, "the cat"), (1.24, "a cart 👍"), (1.38, "a
 FINAL = "a cart 👍 goes <b>on</b>"
 
 
-@pytest.fixture
-def written(a_result: ResultFile, tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def written(a_result: ResultFile, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page's address."""
     row = changed(a_result.rows[0], {"step_ms_p50": 1.5, "step_ms_p99": 2.5})
     same = {
@@ -36,7 +36,7 @@ def written(a_result: ResultFile, tmp_path: Path) -> str:
         UtteranceRecord.model_validate(same | texts | {"audio": "second.wav", "partials": PARTIALS[:1]}),
         UtteranceRecord.model_validate(same | texts | {"audio": "third.wav", "hypothesis": "the cart"}),
     ]
-    path = tmp_path / "a page.html"
+    path = tmp_path_factory.mktemp("written") / "a page.html"
     path.write_text(page("a", a_result.model_copy(update={"rows": [row], "utterances": clips})), encoding="utf-8")
     return path.as_uri()
 
