@@ -2,7 +2,7 @@
 # No Docker was at hand where this was written: tests/setup/test_docker.py runs its make commands dry, and no image was built yet.
 #   docker build -t streaming-conformer .
 #   docker run --gpus all -v $PWD/build/bundles:/app/build/bundles streaming-conformer engines --bundle build/bundles/NAME-80ms
-#   docker run --gpus all -v $PWD/build/bundles:/app/build/bundles streaming-conformer runtime --bundle build/bundles/NAME-80ms FILE.wav
+#   docker run --gpus all -v $PWD/build/bundles:/app/build/bundles streaming-conformer runtime --bundle build/bundles/NAME-80ms data/sample/clips/16.mp3
 FROM nvidia/cuda:12.9.1-base-ubuntu24.04
 
 # CUDA's libraries come with the Python packages, so that any driver which runs CUDA 12 will do; the base image asks for that of its own.

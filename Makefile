@@ -111,7 +111,7 @@ verdict:
 	@$(doctor) --short
 
 data: $(HERE)/.runtime ## check the data, or COMMON_VOICE=DIR: make manifests from an unpacked release
-	$(RUN) data $(call option,--common-voice,$(COMMON_VOICE))
+	$(RUN) data $(if $(COMMON_VOICE),--common-voice "$(COMMON_VOICE)" --lang $(LANGUAGE))
 
 export: $(CPU)/.export ## a checkpoint (MODEL, LOOKAHEAD, LM) to a bundle in build/bundles
 	$(call exported,$(LOOKAHEAD))
@@ -143,7 +143,7 @@ ablation: $(HERE)/.runtime $(CPU)/.runtime $(if $(foreach each,$(ABLATED),$(call
 		$(RUN) bench ablation --bundle $(foreach each,$(ABLATED),"$(call bundle,$(each))") --eval "$(EVAL)" --lang $(LANGUAGE) \
 		$(call option,--methods,$(METHODS)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME)) $(BACKEND)
 
-t4: $(HERE)/.runtime $(CPU)/.runtime $(BUNDLED) ## all that RESULTS.md shows, measured on this GPU, in one file of build/results/packs to send (MODEL, LOOKAHEAD, EVAL, NAME)
+t4: $(HERE)/.runtime $(CPU)/.runtime $(BUNDLED) ## what RESULTS.md says of one GPU, measured on this one, in one file of build/results/packs to send (MODEL, LOOKAHEAD, EVAL, NAME)
 	$(call calibrated,$(LOOKAHEAD)) || echo "without calibration there will be no INT8"
 	$(RUN) bench suite --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
 
