@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from setup.doctor import problems, state
 from setup.environments import BUILD, FILES, Part
-from setup.machine import find_gpu
+from setup.machine import CPU, find_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +60,9 @@ def install(part: Part) -> None:
         _make_environment(part)
         _forget_unfinished(part.folder)
         requirements = [word for file in part.files for word in ("-r", str(file))]
-        _pip(part, "-c", str(part.constraints), *requirements)
+        arguments = ("-c", str(part.constraints), *requirements)
+        if part.hardware != CPU or not _uv(part, *arguments):  # TensorRT's package asks for pip while it builds
+            _pip(part, *arguments)
         if part.alone:
             _pip(part, "--no-deps", "-r", str(part.alone))
         part.stamp.touch()
@@ -115,6 +117,47 @@ def _pip(part: Part, *arguments: str) -> None:
         raise InstallError(
             f"expected pip to install {part.name} into {part.folder}, found that it failed; its message is above"
         )
+
+
+def _uv(part: Part, *arguments: str) -> bool:
+    """Install as pip would, with uv, which takes half a minute where pip takes two; return whether it could.
+
+    It looks where pip is set to look for packages. What uv cannot do, such as ask for a password, is left to pip.
+    """
+    _pip(part, "-c", str(part.constraints), "uv")
+    command = [
+        str(part.python),
+        "-m",
+        "uv",
+        "pip",
+        "install",
+        "--quiet",
+        "--compile-bytecode",
+        "--python",
+        str(part.python),
+    ]
+    command += [
+        "--index-strategy",
+        "unsafe-best-match",
+    ]  # as pip: the best of all indexes, not of the first that knows the name
+    settings = subprocess.run(
+        [str(part.python), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
+    for name, values in re.findall(
+        r"\.(index-url|extra-index-url|find-links|constraint)='(.*)'$", settings.stdout, re.MULTILINE
+    ):
+        command += [word for value in values.replace("\\n", " ").split() for word in (f"--{name}", value)]
+    begun = part.folder / ".begun"
+    if begun.exists():  # an installation was cut off, of which uv cannot tell what is whole
+        command.append("--reinstall")
+    begun.touch()
+    print("  packages at their pinned versions", flush=True)
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        begun.unlink()
+    else:
+        print(f"  uv could not: {' '.join(done.stderr.split())[:200]}; pip goes on", flush=True)
+    return not done.returncode
 
 
 def _succeeds(*command: str) -> bool:

@@ -64,6 +64,20 @@ def test_an_interrupted_set_up_is_completed() -> None:
 
 
 @pytest.mark.usefixtures("empty")
+def test_what_uv_had_begun_is_installed_anew() -> None:
+    file = Path("requirements/cpu.txt")
+    file.write_text("text-unidecode\n")
+    install(PART)
+    (module,) = PART.folder.glob("lib/python*/site-packages/text_unidecode/__init__.py")
+    module.unlink()
+    (PART.folder / ".begun").touch()
+    PART.stamp.unlink()
+    install(PART)
+    assert module.exists()
+    assert not (PART.folder / ".begun").exists()
+
+
+@pytest.mark.usefixtures("empty")
 def test_never_through_a_link() -> None:
     elsewhere = Path("build/elsewhere")
     elsewhere.mkdir(parents=True)
@@ -95,7 +109,10 @@ def test_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_pip_refuses_leaves_no_stamp(capsys: pytest.CaptureFixture[str]) -> None:
     Path("requirements/cpu.txt").write_text("./not-there\n")
     assert main(["cpu", "runtime"]) == 1
-    assert "error: expected pip to install runtime into" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "uv could not: " in said.out
+    assert "; pip goes on" in said.out
+    assert "error: expected pip to install runtime into" in said.err
     assert not PART.stamp.exists()
     Path("requirements/cpu.txt").write_text("")
     assert main(["cpu", "runtime"]) == 0
