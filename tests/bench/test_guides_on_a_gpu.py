@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bench.suite import Options
+from bench.suite.stages import Options
 from runtime.stamp import plan_path
 from tests.bench.test_suite import Children, children, options, speech  # noqa: F401 -- fixtures
 from tests.test_readme import Program, indented, programs

@@ -17,13 +17,14 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from bench import ablation, machine, process, suite
+from bench import ablation, machine, process
 from bench.__main__ import run as run_command
 from bench.pack import Pack
 from bench.pages.terminal import print_written
 from bench.results import EndpointRow, Report, SpeechRow, StepRow, StreamsRow, read_result
 from bench.step import step_times, timing, worker
-from bench.suite import Options, run, stages
+from bench.suite import stages as suite
+from bench.suite.stages import Options, run, stages
 from data.manifest import Utterance, read_manifest, write_manifest
 from engines.__main__ import parse_args as parse_engines
 from export.companions import silero_file

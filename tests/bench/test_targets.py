@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bench.results import ResultFile, UtteranceRecord
-from bench.targets import gpu_line, target_lines
+from bench.suite.targets import gpu_line, target_lines
 
 
 @pytest.mark.parametrize(

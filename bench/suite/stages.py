@@ -17,7 +17,7 @@ from bench.pack import Pack
 from bench.results import ResultFile, read_result, result_path, write_result
 from bench.session import DataOptions, Written
 from bench.speech.speech_session import SpeechData, read_data
-from bench.targets import gpu_line, target_lines
+from bench.suite.targets import gpu_line, target_lines
 from runtime.backends import default_backend
 from runtime.bundle import MANIFEST, read_bundle
 from runtime.errors import InputError
