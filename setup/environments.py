@@ -68,6 +68,11 @@ class Part:
         return self.folder / f".{self.name}"
 
     @property
+    def begun(self) -> Path:
+        """The file that says that an installation began and did not end."""
+        return self.folder / ".begun"
+
+    @property
     def is_current(self) -> bool:
         """Whether the set is installed and no requirement has changed since."""
         if not self.stamp.exists():

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 PROGRESS = re.compile(r"Collecting \S+|Installing collected packages")
 """Of what pip prints, what a user is shown."""
+UV_PROGRESS = re.compile(r"Resolved|Downloading|Prepared|Installed|Bytecode")
+"""The same of uv."""
+UV_KNOWS = r"\.(index-url|extra-index-url|find-links|constraint)='(.*)'$"
+"""pip's settings that uv has by the same names."""
 WRAPPER = """#!/bin/sh
 exec "$(dirname "$0")/{environment}/bin/python" "$@"
 """
@@ -65,6 +69,7 @@ def install(part: Part) -> None:
             _pip(part, *arguments)
         if part.alone:
             _pip(part, "--no-deps", "-r", str(part.alone))
+        part.begun.unlink(missing_ok=True)
         part.stamp.touch()
         print(f"setup: {part.folder}, {part.name}: done in {time.monotonic() - started:.0f} s", flush=True)
 
@@ -125,39 +130,25 @@ def _uv(part: Part, *arguments: str) -> bool:
     It looks where pip is set to look for packages. What uv cannot do, such as ask for a password, is left to pip.
     """
     _pip(part, "-c", str(part.constraints), "uv")
-    command = [
-        str(part.python),
-        "-m",
-        "uv",
-        "pip",
-        "install",
-        "--quiet",
-        "--compile-bytecode",
-        "--python",
-        str(part.python),
-    ]
-    command += [
-        "--index-strategy",
-        "unsafe-best-match",
-    ]  # as pip: the best of all indexes, not of the first that knows the name
-    settings = subprocess.run(
-        [str(part.python), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    )
-    for name, values in re.findall(
-        r"\.(index-url|extra-index-url|find-links|constraint)='(.*)'$", settings.stdout, re.MULTILINE
-    ):
+    command = [str(part.python), "-m", "uv", "pip", "install", "--compile-bytecode", "--python", str(part.python)]
+    # As pip: the best of all indexes, instead of the first that knows the name.
+    command += ["--index-strategy", "unsafe-best-match"]
+    asked = [str(part.python), "-m", "pip", "config", "list"]
+    settings = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    for name, values in re.findall(UV_KNOWS, settings, re.MULTILINE):
         command += [word for value in values.replace("\\n", " ").split() for word in (f"--{name}", value)]
-    begun = part.folder / ".begun"
-    if begun.exists():  # an installation was cut off, of which uv cannot tell what is whole
+    if part.begun.exists():  # an installation was cut off, of which uv cannot tell what is whole
         command.append("--reinstall")
-    begun.touch()
-    print("  packages at their pinned versions", flush=True)
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        begun.unlink()
-    else:
-        print(f"  uv could not: {' '.join(done.stderr.split())[:200]}; pip goes on", flush=True)
-    return not done.returncode
+    part.begun.touch()
+    said = []
+    with subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr or ():
+            said.append(line.strip())
+            if UV_PROGRESS.match(line.strip()):
+                print(f"  {line.strip()}", flush=True)
+    if process.returncode:
+        print(f"  uv could not: {' '.join(said)[:200]}; pip goes on", flush=True)
+    return not process.returncode
 
 
 def _succeeds(*command: str) -> bool:

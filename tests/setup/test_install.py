@@ -70,11 +70,11 @@ def test_what_uv_had_begun_is_installed_anew() -> None:
     install(PART)
     (module,) = PART.folder.glob("lib/python*/site-packages/text_unidecode/__init__.py")
     module.unlink()
-    (PART.folder / ".begun").touch()
+    PART.begun.touch()
     PART.stamp.unlink()
     install(PART)
     assert module.exists()
-    assert not (PART.folder / ".begun").exists()
+    assert not PART.begun.exists()
 
 
 @pytest.mark.usefixtures("empty")
@@ -116,6 +116,7 @@ def test_what_pip_refuses_leaves_no_stamp(capsys: pytest.CaptureFixture[str]) ->
     assert not PART.stamp.exists()
     Path("requirements/cpu.txt").write_text("")
     assert main(["cpu", "runtime"]) == 0
+    assert not PART.begun.exists()
 
 
 def test_an_environment_that_does_not_start(empty: Path) -> None:
