@@ -20,11 +20,9 @@ from runtime import (
     Recognizer,
     Stream,
 )
-from runtime.echo import EchoCanceller, EchoGate
 from tests.remembering import Remembering
 
 FRAME = 320
-NO_REFERENCE = BargeInRules(echo_reference=False)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +98,7 @@ def test_events_do_not_depend_on_how_audio_is_cut(
     microphone = quiet + echo_of(agent)[: len(quiet)] if reference else quiet
     found = {}
     for frame in (160, 320, 333, 16_000, len(microphone)):
-        conversation = Conversation(recognizer.stream(), BargeInRules(echo_reference=reference))
+        conversation = Conversation(recognizer.stream())
         conversation.agent_speaks(agent if reference else None)
         found[frame] = [*talk(conversation, microphone, frame), conversation.end_utterance()]
     assert isinstance(found[160][0], BargeIn)
@@ -111,7 +109,7 @@ def test_events_do_not_depend_on_how_audio_is_cut(
 
 
 def test_finals_come_by_the_stream_s_rules(recognizer: Recognizer, speech: np.ndarray) -> None:
-    conversation = Conversation(recognizer.stream(EndpointRules()), NO_REFERENCE)
+    conversation = Conversation(recognizer.stream(EndpointRules()))
     conversation.agent_speaks()
     events = talk(conversation, np.concatenate([speech, np.zeros(48_000, np.float32)]))
     assert isinstance(events[0], BargeIn)
@@ -127,7 +125,7 @@ def test_without_an_agent_it_is_the_stream(recognizer: Recognizer, speech: np.nd
 
 
 def test_silence_and_claps_do_not_interrupt_and_are_not_recognised(recognizer: Recognizer) -> None:
-    conversation = Conversation(recognizer.stream(), NO_REFERENCE)
+    conversation = Conversation(recognizer.stream())
     conversation.agent_speaks()
     rng = np.random.default_rng(0)
     audio = (1e-4 * rng.standard_normal(80_000)).astype(np.float32)
@@ -143,7 +141,7 @@ def test_echo_interrupts_only_without_the_reference(recognizer: Recognizer, agen
     conversation = Conversation(recognizer.stream())
     conversation.agent_speaks(agent)
     assert talk(conversation, heard) == []
-    conversation = Conversation(recognizer.stream(), NO_REFERENCE)
+    conversation = Conversation(recognizer.stream())
     conversation.agent_speaks()
     assert any(isinstance(each, BargeIn) for each in talk(conversation, heard))
 
@@ -161,28 +159,10 @@ def test_a_user_over_the_echo_is_heard(recognizer: Recognizer, agent: np.ndarray
     assert sum(isinstance(each, BargeIn) for each in events) == 1
 
 
-def test_the_canceller_subtracts_and_the_gate_follows(agent: np.ndarray) -> None:
-    canceller, gate = EchoCanceller(16_000), EchoGate(margin_db=6)
-    canceller.play(agent)
-    cleaned = canceller.push(echo_of(agent))
-    late = cleaned[:, len(agent) // 2 : len(agent) // 2 + 32_000]
-    left, played = np.mean(late.astype(np.float64) ** 2, axis=1)
-    assert left < 0.002 * played  # the echo alone has 0.01
-    steady = np.full(512, 0.1, np.float32)
-    for _ in range(100):  # 40 dB below what is played: learned at 0.3 dB a window
-        assert gate.explains(np.stack([0.01 * steady, steady]), voiced=True)
-    assert gate.explains(np.stack([0.05 * steady, steady]), voiced=True)
-    for _ in range(20):  # a user, who is not learned
-        assert not gate.explains(np.stack([0.5 * steady, steady]), voiced=True)
-    for _ in range(10):
-        found = gate.explains(np.stack([0.01 * steady, 0 * steady]), voiced=True)
-    assert not found  # nothing was played for so long: nothing is explained
-
-
 def test_bad_input(recognizer: Recognizer) -> None:
-    conversation = Conversation(recognizer.stream(), NO_REFERENCE)
-    with pytest.raises(InputError, match="echo_reference=False"):
-        conversation.agent_speaks(np.zeros(3, np.float32))
+    conversation = Conversation(recognizer.stream())
+    with pytest.raises(InputError, match="NaN or infinite"):
+        conversation.agent_speaks(np.full(3, np.nan, np.float32))
     with pytest.raises(InputError, match="float32 or int16"):
         conversation.push(np.zeros(3, np.int32))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="minimum_voiced_ms"):
