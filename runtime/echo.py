@@ -157,7 +157,7 @@ class EchoCanceller:
         if sure and abs(found - self._delay) > 1:
             self._delay, self._path = found, EchoPath(gain, own)
         if self._path is not None:
-            self._path = self._path.doubted(gain, own)
+            self._path.doubt(gain, own)
             for at in range(len(self._blocks) - 1):
                 self._step(at)
 

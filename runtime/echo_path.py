@@ -68,14 +68,13 @@ class EchoPath:
         self._own = own
         self._variance: Real = np.full((PARTITIONS, BINS), gain / PARTITIONS)
 
-    def doubted(self, gain: float, own: Real) -> "EchoPath":
-        """A path of which only is known how the echo's power is spread over the partitions; `gain`, `own`: as for a new one."""
-        path = EchoPath(gain, own)
+    def doubt(self, gain: float, own: Real) -> None:
+        """Of what was learned only trust how the echo's power is spread over the partitions; `gain`, `own`: as for a new path."""
         by_partition = np.mean(np.abs(self.response) ** 2, axis=1) + UNCERTAIN
         total = max(float(by_partition.sum()), 0.1 * gain)
         likely = (1 - SPREAD) * by_partition / by_partition.sum() + SPREAD / PARTITIONS
-        path._variance = np.repeat(total * likely[:, None], BINS, axis=1)
-        return path
+        self._variance = np.repeat(total * likely[:, None], BINS, axis=1)
+        self._own = own
 
     def turn(self) -> None:
         """The device may begin to play earlier or later than it did before: expect all of the echo until that is known."""
