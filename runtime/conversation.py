@@ -1,6 +1,7 @@
 """Barge-in: a stream that knows when the agent speaks, and hears a user who speaks meanwhile from the first word on."""
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,8 +49,9 @@ class BargeIn:
 class Conversation:
     """The user's audio through a stream, and the agent's turns. Methods may be called from any thread.
 
-    While the agent speaks nothing is recognised and no partial comes, until the user interrupts: then a BargeIn comes, and the events of a
-    stream that starts with the audio of `preroll_ms` before it. Finals come by the stream's own rules and from `end_utterance`.
+    While the agent speaks nothing is recognised and no partial comes, until the user interrupts: then a BargeIn comes, and from the next
+    `push` on the events of a stream that starts with the audio of `preroll_ms` before it. Finals come by the stream's own rules and from
+    `end_utterance`.
     """
 
     def __init__(self, stream: Stream, rules: BargeInRules = BargeInRules()) -> None:
@@ -58,6 +60,7 @@ class Conversation:
         Raises InputError for a bundle without a voice activity detector.
         """
         self._stream, self._rules = stream, rules
+        self._needed = int(rules.minimum_voiced_ms // WINDOW_MS)  # windows
         self._canceller = EchoCanceller()
         self._vad = stream.new_detector()
         self._one_at_a_time = threading.Lock()
@@ -86,7 +89,7 @@ class Conversation:
         with self._one_at_a_time:
             if self._agent_speaks:
                 self._stop()
-                self._stream.reset()
+                self._listen()
 
     def push(self, samples: Samples | Pcm) -> list[Event | BargeIn]:
         """Take the microphone's samples [n], as Stream.push does; return what became known.
@@ -106,14 +109,13 @@ class Conversation:
                     events += self._watch(window) if len(window) else []
                 else:
                     self._tail -= len(window) if echoing else 0
-                    events += self._stream.push(window)
+                    events += self._recognise(window)
             return events
 
     def end_utterance(self, silence_ms: int = 0) -> Final:
         """See Stream.end_utterance."""
         with self._one_at_a_time:
-            if self._tail > 0:
-                self._stream.push(self._canceller.flush())
+            self._recognise(self._canceller.flush())
             return self._stream.end_utterance(silence_ms)
 
     def close(self) -> None:
@@ -123,10 +125,16 @@ class Conversation:
     def _listen(self) -> None:
         """Nothing is known yet of the user's voice."""
         self._vad.reset()
-        self._voiced: list[bool] = []  # windows of this turn
+        self._voiced: deque[bool] = deque(maxlen=self._needed + SPARE)  # the last windows
         self._count = 0  # of voiced windows, those without voice taken off
         self._confirming = False
+        self._preroll: Samples = np.zeros(0, np.float32)
         self._stream.reset()
+
+    def _recognise(self, heard: Samples) -> list[Event]:
+        """What a BargeIn left to recognise comes first: it was told at once."""
+        before, self._preroll = self._preroll, heard[:0]
+        return self._stream.push(np.concatenate([before, heard]))
 
     def _stop(self) -> None:
         self._agent_speaks = False
@@ -139,24 +147,24 @@ class Conversation:
         self._count = self._count + 1 if self._unexplained(1) else max(0, self._count - 1)
         if self._confirming:
             return self._confirm(window)
-        needed = int(self._rules.minimum_voiced_ms // WINDOW_MS)
-        nearly = max(1, needed - 1)
+        nearly = max(1, self._needed - 1)
         if self._count == nearly:  # learned while the last window is awaited
             self._canceller.again()
             if self._unexplained(nearly + SPARE) < nearly:
                 self._count = 0
-        if self._count < needed:
+        if self._count < self._needed:
             return []
         preroll = self._canceller.recent(SAMPLE_RATE * self._rules.preroll_ms // 1000)
         if self._rules.confirming_token:
             self._confirming = True
             return self._confirm(preroll)
-        return self._interrupted(self._stream.push(preroll))
+        self._preroll = preroll
+        return self._interrupted([])
 
     def _unexplained(self, windows: int) -> int:
         """How many of the last windows are voiced, and not by echo."""
         exceeding = self._canceller.unexplained_db(windows) > self._rules.echo_margin_db
-        return int(np.count_nonzero(exceeding & self._voiced[-len(exceeding) :]))
+        return sum(exceeds and voiced for exceeds, voiced in zip(exceeding[::-1], reversed(self._voiced), strict=False))
 
     def _confirm(self, samples: Samples) -> list[Event | BargeIn]:
         events = self._stream.push(samples)

@@ -10,41 +10,35 @@ from bench.pack import Pack
 from bench.pages.result_tables import result_tables
 from bench.pages.tables import Table, table
 from bench.results import Report, ResultFile
-from bench.speech.bargein import BargeInFile, row_of
+from bench.speech.bargein import BargeInFile
 from bench.step.int8_accuracy import Accuracy, AccuracyReport
 from bench.step.projection import LABEL, Projection, StepRange
 
 DETECT = Column("Detect ms\np50 / p95", lambda row: shown([row.detect_ms_p50, row.detect_ms_p95], 0))
 MISSED = Column("Missed", lambda row: f"{row.missed} of {row.interruptions}")
-LOST = Column("Words lost", lambda row: f"{row.words_lost} of {row.words}")
-FIRST_LOST = Column("First words lost", lambda row: str(row.first_words_lost))
 BARGEIN = (
-    Column("Reference", lambda row: "yes" if row.reference else "no"),
-    Column("Echo dB", lambda row: f"-{row.attenuation_db}"),
+    Column("Scenes", lambda row: row.scenes),
     DETECT,
     MISSED,
-    Column("False alarms / h", lambda row: shown([row.false_alarms_per_hour], 0)),
-    LOST,
-    FIRST_LOST,
+    Column("First word found\n/ without agent", lambda row: f"{row.first_words} / {row.first_words_alone}"),
+    Column("Words lost", lambda row: f"{row.words_lost} of {row.words}"),
+    Column("Alarms of echo", lambda row: _alarms(row.echo_alarms, row.echo_hours)),
+    Column("Of noise", lambda row: _alarms(row.burst_alarms, row.burst_hours)),
     Column("Stale", lambda row: str(row.stale)),
     Column("Leaks", lambda row: str(row.leaks)),
 )
-BY_LEVEL = (Column("User dBFS", lambda row: str(row.level_dbfs)), DETECT, MISSED, LOST, FIRST_LOST)
 GROUPS = ["", "constants\nMB", "in, out\nMB", "unfused\nMB", "multiply-adds\nM", "low - high\nms, RTF", "times are"]
 
 
 def bargein_tables(result: BargeInFile) -> list[Table]:
-    """Return the rows of all levels together, and the interruptions with the reference by the level of the user's speech."""
+    """Return the rows: all scenes together, then by the user's start, the echo and the user's level."""
     token = ", a confirming token" if result.rules["confirming_token"] else ""
     title = f"{result.model}, {result.lookahead_ms} ms, {result.precision} on {result.backend}{token}"
-    everything = [row for row in result.rows if row.level_dbfs is None]
-    users = [scene for scene in result.scenes if scene.reference and scene.kind == "user"]
-    levels = [
-        row_of([scene for scene in users if scene.level_dbfs == level], True, None, level)
-        for level in sorted({scene.level_dbfs for scene in users})
-    ]
-    by_level = "With the reference, at all echoes, by the level of the user's speech"
-    return [table(title, BARGEIN, everything), table(by_level, BY_LEVEL, levels)]
+    return [table(title, BARGEIN, result.rows)]
+
+
+def _alarms(alarms: int, hours: float) -> str:
+    return f"{alarms} in {hours:.1f} h" if hours else "-"
 
 
 def accuracy_tables(report: AccuracyReport) -> list[Table]:

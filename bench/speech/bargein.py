@@ -1,9 +1,8 @@
 """`python -m bench bargein`: how soon and how surely a user who interrupts the agent is heard, and whether anything of before remains."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import jiwer
@@ -28,14 +27,17 @@ from runtime.errors import InputError
 
 EARLY_S = 0.2
 """The onset's mark may be late by as much."""
+SURE_S = 0.5
+"""The canceller has found the echo's delay after as much of the agent's speech."""
 DEFINITIONS = {
     "scenes": drawn.DEFINITION,
     "detect_ms": "ms from the user's speech onset (Silero VAD on the clean clip) to BargeIn, on the clock of the audio with the time of "
     "computing added; the audio's part is that of any machine",
     "missed": "interruptions without a BargeIn from 200 ms before the onset on",
-    "false_alarms_per_hour": "BargeIns without a user, per hour that the agent spoke so: scenes without a user, others up to the onset",
-    "words_lost": "words of the clean clip's transcript (same model) that the interruption's has not, as deletions, of `words`",
-    "first_words_lost": "interruptions, of those detected, where the first of them is lost",
+    "echo_alarms": "BargeIns without a user, by the echo: scenes of echo alone, and interruptions up to the onset",
+    "burst_alarms": "BargeIns by noise, in scenes with bursts",
+    "words_lost": "words that the same stream finds where no agent speaks and the interruption's has not, as deletions, of `words`",
+    "first_words": "interruptions whose first word is recognised, by the clip's transcript; `first_words_alone`: where no agent speaks",
     "stale": "partials while the agent speaks; after BargeIn, those that are not a fresh stream's",
     "leaks": "interruptions whose events differ from those of a fresh stream that gets the same audio, bit for bit",
 }
@@ -53,8 +55,8 @@ class Options(FileOptions):
     """Language code of the manifests."""
     backend: str = "auto"
     """auto (this machine's best), tensorrt, onnxruntime-cpu or onnxruntime-cuda."""
-    each: int = 10
-    """Scenes of a kind."""
+    each: int = 5
+    """Interruptions at every start, echo and level."""
     seed: int = 0
     """Of the scenes."""
     confirming_token: bool = False
@@ -62,41 +64,42 @@ class Options(FileOptions):
 
 
 class Outcome(Record):
-    """One scene, with or without the reference."""
+    """One scene."""
 
-    reference: bool
     kind: Kind
-    attenuation_db: int
+    attenuation_db: int | None = None
     level_dbfs: int
     user: str | None = None
-    alone_s: Rounded
-    """Seconds that the agent spoke with no user."""
+    onset_s: Rounded
+    """Seconds that the agent speaks without a user."""
     false_alarms: int
     detect_ms: Measured = None
     words: int = 0
     words_lost: int = 0
-    first_word_lost: bool = False
+    first_word: bool = False
+    first_word_alone: bool = False
     stale: int = 0
     leak: bool = False
     hypothesis: str | None = None
-    clean_hypothesis: str | None = None
+    alone_hypothesis: str | None = None
 
 
 class BargeInRow(Record):
-    """The scenes with or without the reference, at one attenuation and, of users, one level; None: at all."""
+    """Scenes that have something in common."""
 
-    reference: bool
-    attenuation_db: int | None = None
-    level_dbfs: int | None = None
+    scenes: str
     interruptions: int
     detect_ms_p50: Measured = None
     detect_ms_p95: Measured = None
     missed: int
-    false_alarms: int
-    false_alarms_per_hour: Measured = None
+    echo_hours: Rounded
+    echo_alarms: int
+    burst_hours: Rounded
+    burst_alarms: int
     words: int
     words_lost: int
-    first_words_lost: int
+    first_words: int
+    first_words_alone: int
     stale: int
     leaks: int
 
@@ -133,15 +136,11 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
         name = f"bargein-{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-{session.options.chosen_backend}{confirmed}"
         path = result_path(options.out, options.name or name, BargeInFile)
         first, last = session.data.sets[0], session.data.sets[-1]
-        users = [clip for clip, _ in with_speech(first.name, first.load(bundle.sample_rate, mark_speech=True))]
-        agents = last.load(bundle.sample_rate, mark_speech=False)
+        users = with_speech(first.name, first.load(bundle.sample_rate, mark_speech=True))
+        agents = with_speech(last.name, last.load(bundle.sample_rate, mark_speech=True))
         rules = BargeInRules(confirming_token=options.confirming_token)
-        work = [
-            (scene, replace(rules, echo_reference=reference))
-            for scene in scenes(agents, users, options.each, options.seed)
-            for reference in (True, False)
-        ]
-        outcomes = [play(recognizer, *of, options.lang) for of in track(work, "scenes", console=console)]
+        work = list(scenes(agents, users, options.each, options.seed))
+        outcomes = [play(recognizer, scene, rules, options.lang) for scene in track(work, "scenes", console=console)]
         spoken = [described for described in session.data.described if described.name in (first.name, last.name)]
         result = BargeInFile(
             provenance=collect(argv, spoken),
@@ -179,14 +178,9 @@ class _Recorded(Stream):
 def play(recognizer: Recognizer, scene: Scene, rules: BargeInRules, lang: str) -> Outcome:
     """Play one scene through a conversation of its own. A false alarm does not stop the agent: it goes on where it was."""
     rate, user = recognizer.bundle.sample_rate, scene.user
-    onset = None if user is None or user.speech is None else scene.user_start + int(user.speech.onset_s * rate)
     stream = _Recorded(recognizer)
     conversation = Conversation(stream, rules)
-
-    def agent_speaks(start: int) -> None:
-        conversation.agent_speaks(scene.played[start:] if rules.echo_reference else None)
-
-    agent_speaks(0)
+    conversation.agent_speaks(scene.played)
     microphone, clock = scene.microphone(), VirtualClock()
     false_alarms = stale = 0
     detect_ms: float | None = None
@@ -199,82 +193,89 @@ def play(recognizer: Recognizer, scene: Scene, rules: BargeInRules, lang: str) -
             after += recognised
         elif len(recognised) == len(events):
             stale += len(recognised)
-        elif onset is None or frame.end < onset - EARLY_S * rate:
+        elif user is None or frame.end < scene.onset - EARLY_S * rate:
             false_alarms += 1
-            agent_speaks(frame.end)
+            conversation.agent_speaks(scene.played[frame.end :])
         else:
-            detect_ms = 1e3 * (clock.now() - onset / rate)
+            detect_ms = 1e3 * (clock.now() - scene.onset / rate)
             microphone[frame.end :] = scene.microphone(stopped=frame.end)[frame.end :]
             after += recognised
     outcome = Outcome(
-        reference=rules.echo_reference,
         kind=scene.kind,
         attenuation_db=scene.attenuation_db,
         level_dbfs=scene.level_dbfs,
         user=None if user is None else user.name,
-        alone_s=(len(microphone) if onset is None else onset) / rate,
+        onset_s=scene.onset / rate,
         false_alarms=false_alarms,
         detect_ms=detect_ms,
         stale=stale,
     )
-    if detect_ms is None or user is None:
+    if user is None:
+        return outcome
+    reference = normalise(user.reference, lang)
+    alone = events_of(recognizer.stream(), scene.heard[max(0, scene.onset - rate // 2) :])[-1].text
+    outcome = outcome.with_(first_word_alone=_first_word(reference, normalise(alone, lang)), alone_hypothesis=alone)
+    if detect_ms is None:
         return outcome
     after.append(conversation.end_utterance())
     fresh = events_of(recognizer.stream(), *stream.pieces)
     known = {event.text for event in fresh}
-    clean = events_of(recognizer.stream(), user.samples)[-1].text
-    words, lost, first = _lost(normalise(clean, lang), normalise(after[-1].text, lang))
+    words, lost = _lost(normalise(alone, lang), normalise(after[-1].text, lang))
     return outcome.with_(
         words=words,
         words_lost=lost,
-        first_word_lost=first,
+        first_word=_first_word(reference, normalise(after[-1].text, lang)),
         stale=stale + sum(event.text not in known for event in after),
         leak=after != fresh,
         hypothesis=after[-1].text,
-        clean_hypothesis=clean,
     )
 
 
-def _lost(expected: str, found: str) -> tuple[int, int, bool]:
-    """Return the words, how many of them are deleted, and whether the first one is."""
-    if not expected:
-        return 0, 0, False
-    aligned = jiwer.process_words(expected, found)
-    deleted = [chunk for chunk in aligned.alignments[0] if chunk.type == "delete"]
-    return len(expected.split()), aligned.deletions, any(chunk.ref_start_idx == 0 for chunk in deleted)
+def _lost(expected: str, found: str) -> tuple[int, int]:
+    """Return the words, and how many of them are deleted."""
+    return (len(expected.split()), jiwer.process_words(expected, found).deletions) if expected else (0, 0)
+
+
+def _first_word(reference: str, found: str) -> bool:
+    """Whether the reference's first word is found in its place."""
+    (aligned,) = jiwer.process_words(reference, found).alignments
+    return any(chunk.type == "equal" and chunk.ref_start_idx == 0 for chunk in aligned)
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[BargeInRow]:
-    """Return rows by reference and attenuation: of all levels, then of each."""
-    found = []
-    for reference, attenuation_db, level_dbfs in product(
-        (True, False), drawn.ATTENUATIONS_DB, (None, *drawn.LEVELS_DBFS)
-    ):
-        of = [scene for scene in outcomes if (scene.reference, scene.attenuation_db) == (reference, attenuation_db)]
-        if level_dbfs is not None:
-            of = [scene for scene in of if (scene.kind, scene.level_dbfs) == ("user", level_dbfs)]
-        found.append(row_of(of, reference, attenuation_db, level_dbfs))
+    """Return the row of all scenes but interruptions in the first half second, then of those with a start, echo or level in common."""
+    sure = [scene for scene in outcomes if scene.kind != "user" or scene.onset_s >= SURE_S]
+    users = [scene for scene in outcomes if scene.kind == "user"]
+    found = [row_of(f"from {SURE_S:g} s on", sure)]
+    for low, high in drawn.STARTS_S:
+        found.append(row_of(f"{low:g} to {high:g} s", [scene for scene in users if low <= scene.onset_s < high]))
+    for attenuation_db in drawn.ATTENUATIONS_DB:
+        echo = "headset" if attenuation_db is None else f"echo -{attenuation_db} dB"
+        found.append(row_of(echo, [scene for scene in sure if scene.attenuation_db == attenuation_db]))
+    for level in drawn.LEVELS_DBFS:
+        of_level = [scene for scene in sure if scene.level_dbfs == level and scene.kind == "user"]
+        found.append(row_of(f"user {level} dBFS", of_level))
     return found
 
 
-def row_of(
-    outcomes: Sequence[Outcome], reference: bool, attenuation_db: int | None, level_dbfs: int | None
-) -> BargeInRow:
-    """Return the row of scenes that have these in common; None: not in common."""
+def row_of(scenes: str, outcomes: Sequence[Outcome]) -> BargeInRow:
+    """Return the row of scenes; `scenes` says what they have in common."""
     users = [scene for scene in outcomes if scene.kind == "user"]
-    false_alarms, alone_s = sum(scene.false_alarms for scene in outcomes), sum(scene.alone_s for scene in outcomes)
+    bursts = [scene for scene in outcomes if scene.kind == "bursts"]
+    echoes = [scene for scene in outcomes if scene.kind != "bursts" and scene.attenuation_db is not None]
     return BargeInRow(
-        reference=reference,
-        attenuation_db=attenuation_db,
-        level_dbfs=level_dbfs,
+        scenes=scenes,
         interruptions=len(users),
         **spread("detect_ms", (scene.detect_ms for scene in users)),
         missed=sum(scene.detect_ms is None for scene in users),
-        false_alarms=false_alarms,
-        false_alarms_per_hour=3600 * false_alarms / alone_s if alone_s else None,
+        echo_hours=sum(scene.onset_s for scene in echoes) / 3600,
+        echo_alarms=sum(scene.false_alarms for scene in echoes),
+        burst_hours=sum(scene.onset_s for scene in bursts) / 3600,
+        burst_alarms=sum(scene.false_alarms for scene in bursts),
         words=sum(scene.words for scene in users),
         words_lost=sum(scene.words_lost for scene in users),
-        first_words_lost=sum(scene.first_word_lost for scene in users),
+        first_words=sum(scene.first_word for scene in users),
+        first_words_alone=sum(scene.first_word_alone for scene in users),
         stale=sum(scene.stale for scene in outcomes),
         leaks=sum(scene.leak for scene in outcomes),
     )

@@ -8,36 +8,40 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.speech.clips import Audio, Clip
+from bench.speech.clips import Audio, Clip, Speech
 
-Kind = Literal["user", "echo", "bursts", "silence"]
+Kind = Literal["user", "echo", "bursts"]
+Voice = tuple[Clip, Speech]
 
 AGENT_DBFS = -20.0
-"""RMS of what is played."""
+"""RMS of the speech that is played."""
 NOISE_DBFS = -70.0
 """RMS of the microphone's own noise."""
-ATTENUATIONS_DB = (10, 20, 30)
-"""How far the echo lies below what is played."""
+STARTS_S = ((0.0, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 5.0), (5.0, 10.0))
+"""Onset of the user's speech after the agent's: the canceller begins with nothing learned."""
+ATTENUATIONS_DB = (10, 20, 30, None)
+"""How far the echo lies below what is played; None: a headset, without echo."""
 LEVELS_DBFS = (-32, -26, -20)
 """RMS of the user's speech."""
 DELAY_MS = (20, 200)
 ROOM_MS = 60
 """Length of the room's response; it decays by 60 dB."""
-START_S = (1.0, 10.0)
-"""Start of the user's clip, after the agent's first word: the canceller begins with nothing learned."""
 ALONE_S = 10.0
 """Length of a scene without a user."""
+ECHO_SCENES, BURST_SCENES = 24, 6
+"""At each attenuation, for each interruption of a kind: an hour of echo alone at five."""
 BURST_MS = (60, 250)
 """Length of a cough or a clap."""
 BURST_HZ = (200, 4000)
 BURST_EVERY_S = 2.0
 
+_STARTS = ", ".join(f"{low:g} to {high:g}" for low, high in STARTS_S)
+_ECHOES, _LEVELS = "/".join(map(str, ATTENUATIONS_DB[:-1])), "/".join(map(str, LEVELS_DBFS))
 DEFINITION = (
-    f"agent: speech at {AGENT_DBFS:g} dBFS, played from the scene's start; echo: delayed {DELAY_MS[0]} to {DELAY_MS[1]} ms, a response of "
-    f"{ROOM_MS} ms of noise that decays by 60 dB, {'/'.join(map(str, ATTENUATIONS_DB))} dB below; user: a clip at "
-    f"{'/'.join(map(str, LEVELS_DBFS))} dBFS, {START_S[0]:g} to {START_S[1]:g} s later; noise at {NOISE_DBFS:g} dBFS; without a user "
-    f"{ALONE_S:g} s of echo alone, echo with bursts of noise ({BURST_MS[0]} to {BURST_MS[1]} ms, {BURST_HZ[0]} to {BURST_HZ[1]} Hz, at a "
-    f"user's level, one in {BURST_EVERY_S:g} s), or neither (headphones)"
+    f"agent: speech at {AGENT_DBFS:g} dBFS from the scene's first sample on; echo: delayed {DELAY_MS[0]} to {DELAY_MS[1]} ms, a response "
+    f"of {ROOM_MS} ms of noise that decays by 60 dB, {_ECHOES} dB below, or none (headset); user: a clip whose speech is at {_LEVELS} dBFS "
+    f"and begins {_STARTS} s after the agent; noise at {NOISE_DBFS:g} dBFS; without a user {ALONE_S:g} s of echo alone, or with bursts of "
+    f"noise ({BURST_MS[0]} to {BURST_MS[1]} ms, {BURST_HZ[0]} to {BURST_HZ[1]} Hz, at a user's level, one in {BURST_EVERY_S:g} s)"
 )
 
 
@@ -46,11 +50,11 @@ class Scene:
     """What is played and what the microphone hears beside its echo, FP32 [n] each at one rate."""
 
     kind: Kind
-    attenuation_db: int
+    attenuation_db: int | None
     level_dbfs: int
     user: Clip | None
-    user_start: int
-    """Sample at which the user's clip begins."""
+    onset: int
+    """Sample at which the user's speech begins; without a user the scene's end."""
     played: Audio
     heard: Audio
     room: Audio = field(repr=False)
@@ -61,42 +65,55 @@ class Scene:
         played = self.played.copy()
         if stopped is not None:
             played[stopped:] = 0.0
-        size = len(played) + len(self.room) - 1
+        size = 1 << (len(played) + len(self.room)).bit_length()
         echo = np.fft.irfft(np.fft.rfft(played, size) * np.fft.rfft(self.room, size), size)[: len(played)]
         return (self.heard + echo).astype(np.float32)
 
 
-def scenes(agent: Sequence[Clip], user: Sequence[Clip], each: int, seed: int) -> Iterator[Scene]:
-    """Yield `each` interruptions at every attenuation and level, and as many scenes of every other kind at every attenuation."""
+def scenes(agents: Sequence[Voice], users: Sequence[Voice], each: int, seed: int) -> Iterator[Scene]:
+    """Yield `each` interruptions at every start, attenuation and level, and the scenes without a user that belong to them."""
     rng = np.random.default_rng(seed)
-    rate = agent[0].sample_rate
-    others: tuple[Kind, ...] = ("echo", "bursts", "silence")
-    drawn: list[tuple[Kind, int | None]] = [
-        *(("user", level) for level in LEVELS_DBFS),
-        *((kind, None) for kind in others),
-    ]
-    for attenuation_db, (kind, level), _ in product(ATTENUATIONS_DB, drawn, range(each)):
-        level_dbfs = int(rng.choice(LEVELS_DBFS)) if level is None else level
-        clip = user[int(rng.integers(len(user)))] if kind == "user" else None
-        start = int(rng.uniform(*START_S) * rate)
-        length = int(ALONE_S * rate) if clip is None else start + len(clip.samples)
-        played = _levelled(_speech(agent, length, rng), AGENT_DBFS)
+    for start_s, attenuation_db, level_dbfs, _ in product(STARTS_S, ATTENUATIONS_DB, LEVELS_DBFS, range(each)):
+        clip, speech = users[int(rng.integers(len(users)))]
+        rate = clip.sample_rate
+        onset, before = int(rng.uniform(*start_s) * rate), int(speech.onset_s * rate)
+        spoken = _spoken((clip, speech), level_dbfs)[max(0, before - onset) :]  # what is before the scene is cut off
+        begin = max(0, onset - before)
+        heard = _levelled(rng.standard_normal(begin + len(spoken)), NOISE_DBFS)
+        heard[begin:] += spoken
+        played, room = _speech(agents, len(heard), rng), _room(attenuation_db, rate, rng)
+        yield Scene("user", attenuation_db, level_dbfs, clip, onset, played, heard, room)
+    rate = agents[0][0].sample_rate
+    length = int(ALONE_S * rate)
+    without: list[tuple[Kind, int | None]] = [("echo", echo) for echo in ATTENUATIONS_DB[:-1] * ECHO_SCENES]
+    without += [("bursts", echo) for echo in ATTENUATIONS_DB * BURST_SCENES]
+    for kind, attenuation_db in without * each:
+        level_dbfs = int(rng.choice(LEVELS_DBFS))
         heard = _levelled(rng.standard_normal(length), NOISE_DBFS)
-        if clip is not None:
-            heard[start:] += _levelled(clip.samples, level_dbfs)
-        if kind == "bursts":
-            for begin in range(rate, length - rate, int(BURST_EVERY_S * rate)):
-                burst = _levelled(_burst(rate, rng), level_dbfs)
-                heard[begin : begin + len(burst)] += burst
-        room = np.zeros(1, np.float32) if kind == "silence" else _room(attenuation_db, rate, rng)
-        yield Scene(kind, attenuation_db, level_dbfs, clip, start, played, heard, room)
+        for begin in range(rate, length - rate, int(BURST_EVERY_S * rate)) if kind == "bursts" else ():
+            burst = _levelled(_burst(rate, rng), level_dbfs)
+            heard[begin : begin + len(burst)] += burst
+        played, room = _speech(agents, length, rng), _room(attenuation_db, rate, rng)
+        yield Scene(kind, attenuation_db, level_dbfs, None, length, played, heard, room)
 
 
-def _speech(clips: Sequence[Clip], length: int, rng: np.random.Generator) -> Audio:
+def _speech(voices: Sequence[Voice], length: int, rng: np.random.Generator) -> Audio:
+    """Return clips of one voice after another, each from its first word to a quarter of a second after its last."""
     pieces: list[Audio] = []
     while sum(map(len, pieces)) < length:
-        pieces.append(clips[int(rng.integers(len(clips)))].samples)
+        clip, speech = voices[int(rng.integers(len(voices)))]
+        rate = clip.sample_rate
+        pieces.append(
+            _spoken((clip, speech), AGENT_DBFS)[int(speech.onset_s * rate) : int((speech.end_s + 0.25) * rate)]
+        )
     return np.concatenate(pieces)[:length]
+
+
+def _spoken(voice: Voice, dbfs: float) -> Audio:
+    """Return a clip whose speech has that level."""
+    clip, speech = voice
+    within = clip.samples[int(speech.onset_s * clip.sample_rate) : int(speech.end_s * clip.sample_rate)]
+    return clip.samples * np.float32(_gain(within, dbfs))
 
 
 def _burst(rate: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -108,7 +125,9 @@ def _burst(rate: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     return np.asarray(np.fft.irfft(spectrum, length) * 10 ** np.linspace(0, -1.5, length))
 
 
-def _room(attenuation_db: int, rate: int, rng: np.random.Generator) -> Audio:
+def _room(attenuation_db: int | None, rate: int, rng: np.random.Generator) -> Audio:
+    if attenuation_db is None:
+        return np.zeros(1, np.float32)
     length = ROOM_MS * rate // 1000
     response = rng.standard_normal(length) * 10 ** np.linspace(0, -3, length)
     response *= 10 ** (-attenuation_db / 20) / np.sqrt(np.sum(response**2))
@@ -117,6 +136,8 @@ def _room(attenuation_db: int, rate: int, rng: np.random.Generator) -> Audio:
 
 
 def _levelled(samples: npt.NDArray[np.floating], dbfs: float) -> Audio:
-    rms = np.sqrt(np.mean(np.square(samples)))
-    levelled: Audio = (samples * (10 ** (dbfs / 20) / max(rms, 1e-9))).astype(np.float32)
-    return levelled
+    return (samples * _gain(samples, dbfs)).astype(np.float32)
+
+
+def _gain(samples: npt.NDArray[np.floating], dbfs: float) -> float:
+    return float(10 ** (dbfs / 20) / max(np.sqrt(np.mean(np.square(samples))), 1e-9))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from runtime.echo import WINDOW, EchoCanceller
-from runtime.echo_path import BINS, BLOCK, PARTITIONS, EchoPath, find_delay, spectrum_of
+from runtime.echo_path import BINS, BLOCK, PARTITIONS, EchoPath, Real, Spectrum, find_delay, spectrum_of
 from runtime.vad import WINDOW_SAMPLES
 
 RATE = 16_000
@@ -14,7 +14,8 @@ MARGIN_DB = 11.0
 @pytest.fixture(scope="module")
 def agent(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
     played: np.ndarray = np.concatenate([audio for _, audio in sample[2:6]])
-    return (played * 0.1 / np.sqrt(np.mean(played**2))).astype(np.float32)
+    played *= 0.1 / np.sqrt(np.mean(played**2))
+    return played
 
 
 def room(delay: int, attenuation_db: float = 10) -> np.ndarray:
@@ -64,8 +65,8 @@ def test_the_path_is_the_room() -> None:
     response = np.pad(room(100), (0, taps - 1_060))
     heard = np.convolve(played, response)[: len(played)] + 0.01 * rng.standard_normal(len(played))
     path = EchoPath(1.0, np.full(BINS, float(BLOCK)))
-    spectra = [np.zeros(BINS, np.complex128)] * PARTITIONS
-    older = np.zeros(BLOCK)
+    spectra: list[Spectrum] = [np.zeros(BINS, np.complex128)] * PARTITIONS
+    older: Real = np.zeros(BLOCK)
     for at in range(0, len(played), BLOCK):
         spectra = [spectrum_of(older, played[at : at + BLOCK]), *spectra[:-1]]
         older = played[at : at + BLOCK]
