@@ -159,6 +159,33 @@ def test_a_user_over_the_echo_is_heard(recognizer: Recognizer, agent: np.ndarray
     assert sum(isinstance(each, BargeIn) for each in events) == 1
 
 
+@pytest.mark.parametrize("start", [8_000, 16_000, 32_000])
+def test_no_word_is_lost_from_the_first_half_second_on(
+    recognizer: Recognizer, sample: list[tuple[str, np.ndarray]], start: int
+) -> None:
+    played, user = sample[2][1], sample[1][1]
+    alone = recognizer.stream()
+    alone.push(user)
+    expected = alone.end_utterance().text
+    microphone = np.pad(user, (start, 0))
+    conversation = Conversation(recognizer.stream())
+    conversation.agent_speaks(played)
+    echo = np.pad(0.2 * played, (1_600, len(microphone)))
+    stopped = None
+    for begin in range(0, len(microphone), FRAME):
+        frame = microphone[begin : begin + FRAME]
+        for event in conversation.push(frame + echo[begin : begin + len(frame)]):
+            if isinstance(event, BargeIn):
+                assert stopped is None
+                stopped = begin + FRAME
+                echo[stopped + 1_600 :] = 0.0
+    assert stopped is not None
+    onset = start + int(np.argmax(np.abs(user) > 0.05))
+    print(f"found {(stopped - onset) / 16:.0f} ms after the onset")
+    assert stopped - onset < 16 * 300
+    assert conversation.end_utterance().text == expected
+
+
 def test_bad_input(recognizer: Recognizer) -> None:
     conversation = Conversation(recognizer.stream())
     with pytest.raises(InputError, match="NaN or infinite"):
