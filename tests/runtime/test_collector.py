@@ -5,7 +5,14 @@ from contextlib import suppress
 
 import pytest
 
+from runtime import live
 from runtime.live import loaded_spared
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "gc", gc)  # tests/collector.py spares more
+    gc.unfreeze()
 
 
 def looked_at(error: Exception | None) -> int:
