@@ -16,7 +16,7 @@ from export.quantise import thresholds_of
 from runtime.bundle import read_bundle, write_manifest
 from runtime.errors import InputError
 from runtime.files import sha256
-from tests.own_process import command
+from tests.forks import command
 
 ROOT = Path(__file__).parents[2]
 MakeSet = Callable[..., Path]  # of the fixtures that write a set or a bundle

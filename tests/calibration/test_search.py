@@ -13,7 +13,7 @@ from calibration.thresholds import METHODS
 from data import Utterance
 from export.quantise import thresholds_of
 from runtime.bundle import read_bundle, write_manifest
-from tests.own_process import command
+from tests.forks import command
 
 MakeSet = Callable[..., Path]
 
