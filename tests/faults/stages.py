@@ -75,7 +75,10 @@ def _read_export(root: Path) -> None:
 def _before_calibration(root: Path) -> None:
     write_toy(_toy_bundle(root), toy_model())
     (root / "asr_calib" / "noise").mkdir(parents=True)
-    lines = [_write(root / "asr_calib" / "noise", number, 61, speaker=f"speaker {number}") for number in range(3)]
+    lines = [
+        _write(root / "asr_calib" / "noise", number, seconds, speaker=f"speaker {number}")
+        for number, seconds in enumerate((61, 61, 6))
+    ]
     (root / "asr_calib" / "noise" / "manifest_en.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in lines))
 
 
