@@ -1,9 +1,22 @@
 """Garbage collections that look at what is new: all over again at modules and tests, they took a tenth of the time of the tests."""
 
 import gc
+import sys
 from types import SimpleNamespace
 
 import pytest
+
+MANY = 300
+"""Modules, such as NeMo's, which a later collection should not look at."""
+
+frozen = 0
+"""Modules that were there at the last freeze."""
+
+
+def _freeze() -> None:
+    global frozen  # noqa: PLW0603 -- pytest has one session
+    gc.freeze()
+    frozen = len(sys.modules)
 
 
 def pytest_configure() -> None:
@@ -11,13 +24,19 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    gc.freeze()
+    _freeze()
     gc.enable()
 
 
-def spared_for_good(patch: pytest.MonkeyPatch) -> None:
-    """What `loaded_spared` spares within its block is spared after it, too, instead of being looked at before the next one."""
-    patch.setattr("runtime.live.gc", SimpleNamespace(collect=gc.collect, freeze=gc.freeze, unfreeze=lambda: None))
+def pytest_runtest_logfinish() -> None:
+    if len(sys.modules) > frozen + MANY:
+        gc.collect()
+        _freeze()
+
+
+def nothing_more_spared(patch: pytest.MonkeyPatch) -> None:
+    """`loaded_spared` collects what is new, and spares no more than that: what it had spared would be garbage to later tests."""
+    patch.setattr("runtime.live.gc", SimpleNamespace(collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None))
 
 
 def pytest_unconfigure() -> None:

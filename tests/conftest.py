@@ -26,12 +26,12 @@ BUNDLES = Path("build/bundles")
 
 @pytest.fixture(scope="session", autouse=True)
 def _cheap() -> Iterator[None]:
-    from tests.collector import spared_for_good
+    from tests.collector import nothing_more_spared
     from tests.threads import one_thread_a_session
 
     with pytest.MonkeyPatch.context() as patch:
         one_thread_a_session(patch)
-        spared_for_good(patch)
+        nothing_more_spared(patch)
         yield
 
 

@@ -1,6 +1,7 @@
 """The garbage collector leaves alone what was loaded before a stream, within the block and no longer."""
 
 import gc
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -10,9 +11,11 @@ from runtime.live import loaded_spared
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "gc", gc)  # tests/collector.py spares more
+def _nothing_is_spared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(live, "gc", gc)  # as it is without tests/collector.py
     gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 def looked_at(error: Exception | None) -> int:
