@@ -34,11 +34,12 @@ def test_scenes_are_at_their_levels_and_drawn_again_the_same() -> None:
     drawn, again = (list(scenes([clip(0), clip(1)], [clip(2)], each=1, seed=3)) for _ in range(2))
     assert len(drawn) == 3 * (3 + 3)
     for scene, other in zip(drawn, again, strict=True):
-        assert np.array_equal(scene.microphone(), other.microphone())
+        microphone = scene.microphone()
+        assert np.array_equal(microphone, other.microphone())
         assert dbfs(scene.played) == pytest.approx(AGENT_DBFS, abs=0.01)
-        echo = scene.microphone() - scene.heard
+        echo = microphone - scene.heard
         if scene.kind == "silence":
-            assert dbfs(scene.microphone()) == pytest.approx(bargein_scenes.NOISE_DBFS, abs=0.1)
+            assert dbfs(microphone) == pytest.approx(bargein_scenes.NOISE_DBFS, abs=0.1)
             continue
         assert dbfs(echo[8_000:]) == pytest.approx(AGENT_DBFS - scene.attenuation_db, abs=1.5)
         assert np.abs(echo[: bargein_scenes.DELAY_MS[0] * RATE // 1000 - 1]).max() < 1e-6
