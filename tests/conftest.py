@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from export.checkpoint import Checkpoint
     from export.parity import Reference
 
-pytest_plugins = ["tests.own_process", "tests.quick"]
+pytest_plugins = ["tests.collector", "tests.own_process", "tests.quick"]
 
 # Before anything heavy is imported, which is why nothing is here: pools of threads that wait by spinning cost more than they compute.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -25,18 +24,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 BUNDLES = Path("build/bundles")
 
 
-def pytest_unconfigure() -> None:
-    """Free what only a collection frees: soxr prints a list of resamplers that are left when the interpreter ends."""
-    gc.unfreeze()
-    gc.collect()
-
-
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
+def _cheap() -> Iterator[None]:
+    from tests.collector import nothing_more_spared
     from tests.threads import one_thread_a_session
 
     with pytest.MonkeyPatch.context() as patch:
         one_thread_a_session(patch)
+        nothing_more_spared(patch)
         yield
 
 

@@ -1,16 +1,13 @@
 """Forks of pytest's own process, which have its imports already.
 
 `own_process` marks a test whose call runs in one, with a time limit, its fixtures made and undone in pytest's. It is for TensorRT-RTX:
-that was once seen to wait for itself for ever, and says at its process's exit what it did not free. `command` is `python -m` in one.
+that was once seen to wait for itself for ever, and says at its process's exit what it did not free.
 """
 
 import faulthandler
 import gc
 import os
-import runpy
-import subprocess
 import sys
-import traceback
 import warnings
 from collections.abc import Callable
 from tempfile import TemporaryFile
@@ -72,26 +69,3 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if code:
         pytest.fail(said or f"its process ended with {code}", pytrace=False)
     return True
-
-
-def command(module: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
-    """Do what `python -m MODULE ARGUMENTS` does."""
-    words = [str(each) for each in arguments]
-    with TemporaryFile("w+", encoding="utf-8") as out, TemporaryFile("w+", encoding="utf-8") as err:
-
-        def call() -> int:
-            sys.argv = ["", *words]
-            sys.stdout, sys.stderr = out, err
-            try:
-                runpy.run_module(module, run_name="__main__", alter_sys=True)
-            except SystemExit as ended:
-                return int(ended.code or 0)
-            except BaseException:  # noqa: BLE001 -- as the interpreter would
-                traceback.print_exc()
-                return FAILED
-            return 0
-
-        code = forked(call, err.fileno())
-        for each in (out, err):
-            each.seek(0)
-        return subprocess.CompletedProcess([module, *words], code, out.read(), err.read())

@@ -21,11 +21,15 @@ class KnownState(State):
 
 
 class Remembering(Wrapped):
-    """Keeps the result of each step by all bytes that it follows from: the windows since the state was new, and their lengths."""
+    """Keeps the result of each step by all bytes that it follows from: the windows since the state was new, and their lengths.
 
-    def __init__(self, folder: Path, precision: str) -> None:
+    Of all steps, or of the last one alone, for streams that hear the same at the same time.
+    """
+
+    def __init__(self, folder: Path, precision: str, *, last_alone: bool = False) -> None:
         super().__init__(open_backend(folder, read_bundle(folder), "onnxruntime-cpu", precision))
         self._results: dict[bytes, StepResult] = {}
+        self._last_alone = last_alone
 
     def new_state(self) -> KnownState:
         """See Backend."""
@@ -36,5 +40,7 @@ class Remembering(Wrapped):
         key = sha256(state.streamed + f"{valid} ".encode() + window.tobytes()).digest()
         if key not in self._results:
             result = super().step(window, valid, state)
+            if self._last_alone:
+                self._results.clear()
             self._results[key] = replace(result, state=KnownState(result.state, key))
         return self._results[key]

@@ -80,13 +80,14 @@ def programs(text: str) -> list[Program]:
 
 
 def indented() -> list[str]:
+    """Lines without their comments, each once."""
     lines = re.findall(r"^    (.+)$", PROSE.replace("\\\n", " "), re.MULTILINE)
-    return [" ".join(line.split()) for line in lines]
+    return list(dict.fromkeys(filter(None, (" ".join(line.partition("#")[0].split()) for line in lines))))
 
 
 def inline() -> list[str]:
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", PROSE)]
-    return [span for span in spans if span.split()[0] in ("make", *PYTHON) and span not in PYTHON]
+    return list(dict.fromkeys(span for span in spans if span.split()[0] in ("make", *PYTHON) and span not in PYTHON))
 
 
 def parse(program: Program) -> None:

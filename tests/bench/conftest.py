@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from bench.pages.drawing import Plot
 from bench.results import DataProvenance, Provenance, ResultFile, SpeechRow
 from tests.runtime.conftest import folder, rig  # noqa: F401 -- fixtures: the toy bundle and the fake GPU
 
@@ -52,6 +53,12 @@ class FakeStream:
     def end_utterance(self) -> Text:
         self.time.now_s += self.finish_s
         return Text(self.final)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are not drawn, which takes matplotlib a quarter of a second each: their files hold their names."""
+    monkeypatch.setattr(Plot, "_drawn", lambda plot, above="": f"<svg>{plot.name} {above}</svg>")
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ class Children:
 
 
 @pytest.fixture
-def children(monkeypatch: pytest.MonkeyPatch, a_result: ResultFile, tmp_path: Path) -> Children:
+def children(monkeypatch: pytest.MonkeyPatch, a_result: ResultFile, tmp_path: Path, undrawn: None) -> Children:  # noqa: ARG001
     children = Children(a_result)
     for module in (ablation, step_times):
         monkeypatch.setattr(module, "run_child", children)

@@ -22,6 +22,8 @@ from bench.__main__ import run as run_command
 from bench.pack import Pack
 from bench.pages.terminal import print_written
 from bench.results import EndpointRow, Report, SpeechRow, StepRow, StreamsRow, read_result
+from bench.speech import endpoint, recognise
+from bench.speech.arrivals import VirtualClock
 from bench.step import step_times, timing, worker
 from bench.suite import stages as suite
 from bench.suite.stages import Options, run, stages
@@ -112,8 +114,8 @@ class Children:
 
 
 @pytest.fixture
-def children(rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Children:
-    """The fake T4, what nvidia-smi and git say of it, and short measurements."""
+def children(rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, undrawn: None) -> Children:  # noqa: ARG001
+    """The fake T4, what nvidia-smi and git say of it, and short measurements without plots."""
     rig.install(name="Tesla T4", compute_capability=(7, 5))
     children = Children(monkeypatch)
     for module in (suite, ablation, step_times):
@@ -129,6 +131,8 @@ def children(rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Child
     monkeypatch.setattr(suite, "monotonic", children.clock)
     monkeypatch.setattr(ablation, "PACED", 1)
     monkeypatch.setattr(ablation, "COPIES", tmp_path / "ablation")
+    for module in (recognise, endpoint):
+        monkeypatch.setattr(module, "clock_of", lambda _: VirtualClock())
     monkeypatch.setattr(timing, "WARM_UP", 1)
     monkeypatch.setattr(timing, "PACED_SHARE", 100)
     monkeypatch.setattr(worker, "gpu_bandwidth", lambda _: 3e11)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,12 @@ def make_set() -> Callable[..., Path]:
     return make
 
 
+@lru_cache(8)
+def _noise(samples: int, level: float, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, level, samples)
+    return np.clip(noise, -1, 1).astype(np.float32)
+
+
 def _write(  # noqa: PLR0917
     folder: Path,
     number: int,
@@ -163,8 +170,7 @@ def _write(  # noqa: PLR0917
     **keys: object,
 ) -> dict[str, Any]:
     """A clip of noise, `level` its standard deviation, clipped at full scale; the same `seed` is the same recording."""
-    noise = np.random.default_rng(number if seed is None else seed).normal(0, level, round(seconds * rate))
     path = folder / f"{number}.wav"
-    soundfile.write(path, np.clip(noise, -1, 1), rate, "FLOAT")
+    soundfile.write(path, _noise(round(seconds * rate), level, number if seed is None else seed), rate, "FLOAT")
     entry = {"audio_filepath": path.name, "text": f"sentence number {number}", "duration": seconds}
     return entry | {"speaker": f"speaker {number}"} | keys

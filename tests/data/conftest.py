@@ -1,6 +1,8 @@
 """A Common Voice release made of constant clips, for the tests that need one."""
 
+import io
 from collections.abc import Callable
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -15,6 +17,13 @@ def make_release() -> Callable[..., Path]:
     return _make_release
 
 
+@cache
+def _clip(samples: int, form: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.full(samples, 0.1), 48_000 if form == "mp3" else 16_000, format=form)
+    return file.getvalue()
+
+
 def _make_release(folder: Path, clips_of_speakers: list[int], lang: str = "en", sentences: int = 1000) -> Path:
     """Speakers with so many clips each, MP3 and WAV in turn, their sentences out of a pool of that size."""
     rng = np.random.default_rng(3)
@@ -25,9 +34,7 @@ def _make_release(folder: Path, clips_of_speakers: list[int], lang: str = "en", 
         for _ in range(clips):
             index = next(number)
             name = f"clip_{index:03d}.{'mp3' if index % 2 else 'wav'}"
-            soundfile.write(
-                folder / "clips" / name, np.full(1600 * (2 + index % 5), 0.1), 48_000 if index % 2 else 16_000
-            )
+            (folder / "clips" / name).write_bytes(_clip(1600 * (2 + index % 5), name.partition(".")[2]))
             sentence = f'"Sentence" number {rng.integers(sentences)}{rng.choice(["", ".", "!", "  "])}'
             said = sentence.upper() if rng.random() < 0.5 else sentence
             lines.append(f"speaker{speaker:02d}\t{name}\t{said}\t2\t{lang}")

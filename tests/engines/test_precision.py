@@ -14,12 +14,13 @@ from engines.build import BuildOptions, PlanBuild
 from engines.precision import set_flags, with_fp32_scales
 from engines.progress import make_logger
 from engines.target import Target, turing_without_gpu
-from export.placement import QUANTISED, expose, quantised_products
+from export.placement import QUANTISED, quantised_products
 from export.quantise import quantised, thresholds_of
 from runtime.backends.onnxruntime import open_session
 from runtime.bundle import read_bundle, write_manifest
 from runtime.errors import InputError
 from runtime.files import sha256
+from tests.export.part import part
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
 
@@ -195,8 +196,8 @@ def test_a_product_is_that_of_the_int8_step(kind: str, bundle: Path, tmp_path: P
     feeds["valid"][:] = 10_000
     outputs = {}
     for form, model in forms.items():
-        expose(model, [name])
-        outputs[form] = open_session(model.SerializeToString(), "onnxruntime-cpu").run([name], feeds)[0].astype(float)
+        session = open_session(part(model, [name]).SerializeToString(), "onnxruntime-cpu")
+        outputs[form] = session.run([name], feeds)[0].astype(float)
     lost, apart = (float(np.std(outputs["int8"] - outputs[each])) for each in ("fp16", "flagged"))
     print(f"{name}: {apart:.1e} rms between the forms, {lost:.1e} from FP16, of {np.std(outputs['fp16']):.1e}")
     assert apart <= lost / 4

@@ -1,8 +1,10 @@
-"""One server of stages' processes for all tests of this folder."""
+"""The servers of stages' processes for all tests of this folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +14,22 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def processes() -> Iterator[Processes]:
+def processes() -> Processes:
     from tests.faults.stages import Processes
 
-    with Processes() as processes:
-        yield processes
+    return Processes()
+
+
+@pytest.fixture(scope="session")
+def base_of(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Stage and start ("nothing" or "an earlier run") to the folder that it starts from, to be copied."""
+
+    @cache
+    def base_of(stage: str, start: str) -> Path:
+        base = tmp_path_factory.mktemp("base")
+        for action in ["before"] if start == "nothing" else ["before", "run", "outdate"]:
+            done = processes.run(stage, action, base)
+            assert done.code == 0, done.said
+        return base
+
+    return base_of

@@ -1,48 +1,43 @@
 """Each stage that writes, at a toy size, in a process of its own: to be killed, or to find the disk full."""
 
 import copy
-import gc
 import json
-import multiprocessing
 import os
 import resource
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing import forkserver
-from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import pytest
-import torch
 from onnx import TensorProto, helper, numpy_helper
-from typing_extensions import Self
 
 import engines.__main__ as engines_main
-import export.__main__ as export_main
-import export.bundle
 from bench.__main__ import run as run_bench
 from bench.results import read_results
 from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as run_calibration
 from calibration.record import calibration_path, read_calibration
 from engines.target import turing_without_gpu
-from export.checkpoint import RANDOM_CONFIG, Checkpoint, random_checkpoint
 from runtime.bundle import checked_file, read_bundle, write_manifest
 from runtime.errors import exit_code
 from runtime.files import sha256
 from runtime.stamp import check_stamp, plan_path, read_stamp
 from tests.calibration.conftest import _write, toy_model, write_toy
-from tests.threads import one_thread_a_session
+from tests.forks import LIMIT_S, Server
 
-LIMIT_S = 120.0  # of a process that nothing kills: TensorRT-RTX was once seen to wait for itself for ever
+if TYPE_CHECKING:
+    from export.checkpoint import Checkpoint
+
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}  # of Python's audit, before what they name is done
 
 
-def _toy_checkpoint(_: str) -> Checkpoint:
+def _toy_checkpoint(_: str) -> "Checkpoint":
+    from export.checkpoint import RANDOM_CONFIG, random_checkpoint
+
     sizes = {"n_layers": 1, "d_model": 32, "n_heads": 4, "subsampling_conv_channels": 8, "feat_out": -1}
     config = copy.deepcopy(RANDOM_CONFIG)
     config["encoder"] |= sizes
@@ -58,6 +53,9 @@ def _toy_bundle(root: Path) -> Path:
 
 
 def _export(root: Path) -> None:
+    import export.__main__ as export_main
+    import export.bundle
+
     vars(export.bundle)["load_checkpoint"] = _toy_checkpoint  # in this process alone
     export_main.run(export_main.parse_args(["--model", "toy", "--out", str(root / "bundles")]))
 
@@ -77,7 +75,10 @@ def _read_export(root: Path) -> None:
 def _before_calibration(root: Path) -> None:
     write_toy(_toy_bundle(root), toy_model())
     (root / "asr_calib" / "noise").mkdir(parents=True)
-    lines = [_write(root / "asr_calib" / "noise", number, 61, speaker=f"speaker {number}") for number in range(3)]
+    lines = [
+        _write(root / "asr_calib" / "noise", number, seconds, speaker=f"speaker {number}")
+        for number, seconds in enumerate((61, 61, 6))
+    ]
     (root / "asr_calib" / "noise" / "manifest_en.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in lines))
 
 
@@ -177,42 +178,33 @@ class Done:
     """Changes to files and folders of its own, until it ended."""
 
 
-def _child(name: str, action: str, root: Path, pipe: Connection, kill_at: int, room: int) -> None:  # noqa: PLR0917
-    os.dup2(pipe.fileno(), 1)
-    os.dup2(pipe.fileno(), 2)
+def act(name: str, action: str, folder: str, kill_at: int, room: int) -> int:
+    """Do a stage's action; see `Processes.run`. Prints, at the end, the moments."""
     moments = 0
 
     def hook(event: str, of: tuple[object, ...]) -> None:
         nonlocal moments
-        if event not in EVENTS or not str(of[0]).startswith(str(root)) or (event == "open" and "w" not in str(of[1])):
+        if event not in EVENTS or not str(of[0]).startswith(folder) or (event == "open" and "w" not in str(of[1])):
             return
         moments += 1
         if moments == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    torch.set_num_threads(1)  # a pool would not outlive the fork
-    one_thread_a_session(pytest.MonkeyPatch())
-    gc.freeze()  # what the server imported: a collection would copy its pages
     if room:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # a write beyond it fails, as on a full disk
-    code = exit_code(lambda: getattr(STAGES[name], action)(root))
-    print(f"\0{moments}", end="", flush=True)
-    os._exit(code)
+    code = exit_code(lambda: getattr(STAGES[name], action)(Path(folder)))
+    print(f"\0{moments}", end="")
+    return code
 
 
 class Processes:
-    """Makes processes of stages, of which the first takes the seconds that the imports take. A context manager."""
+    """Makes processes of stages, of which the first takes the seconds that the imports take."""
 
     def __init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["nemo.collections.asr.modules", "bench.speech.recognise", __name__])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+        stages = ("bench.speech.recognise", __name__)
+        self._server = Server(*stages)
+        self._exporting = Server("nemo.collections.asr.modules", "export.__main__", *stages)
 
     def run(  # noqa: PLR0917
         self, stage: str, action: str, root: Path, kill_at: int = 0, kill_after_s: float | None = None, room: int = 0
@@ -227,15 +219,9 @@ class Processes:
             kill_after_s: kill -9 after so many seconds; None: never.
             room: bytes that no file may be longer than; 0: any.
         """
-        said, pipe = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_child, args=(stage, action, root, pipe, kill_at, room))
-        process.start()
-        pipe.close()
-        process.join(LIMIT_S if kill_after_s is None else kill_after_s)
-        hangs = process.is_alive()
-        process.kill()
-        process.join()
-        assert kill_after_s is not None or not hangs, f"{stage} {action}: not done after {LIMIT_S:.0f} s"
-        with said, open(said.fileno(), encoding="utf-8", closefd=False) as file:
-            text, _, moments = file.read().partition("\0")
-        return Done(process.exitcode or 0, text, int(moments or 0))
+        server = self._exporting if (stage, action) == ("export", "run") else self._server
+        limit_s = LIMIT_S if kill_after_s is None else kill_after_s
+        ended = server.run(f"{__name__}:act", stage, action, str(root), kill_at, room, limit_s=limit_s)
+        assert kill_after_s is not None or not ended.late, f"{stage} {action}: not done after {LIMIT_S:.0f} s"
+        said, _, moments = ended.out.partition("\0")
+        return Done(ended.code, said + ended.err, int(moments or 0))

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,14 +24,11 @@ def leftovers(root: Path) -> list[str]:
 @MOMENTS
 @pytest.mark.parametrize("start", ["nothing", "an earlier run"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_killed(stage: str, start: str, most: int, processes: Processes, tmp_path: Path) -> None:
+def test_killed(  # noqa: PLR0917 -- fixtures
+    stage: str, start: str, most: int, processes: Processes, base_of: Callable[[str, str], Path], tmp_path: Path
+) -> None:
     seeded = random.Random(f"{stage} {start}")
-    base = tmp_path / "base"
-    base.mkdir()
-    actions = ["before"] if start == "nothing" else ["before", "run", "outdate"]
-    for action in actions:
-        done = processes.run(stage, action, base)
-        assert done.code == 0, done.said
+    base = base_of(stage, start)
     root = Path(shutil.copytree(base, tmp_path / "whole"))
     whole = processes.run(stage, "run", root)
     assert whole.code == 0, whole.said

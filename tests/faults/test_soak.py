@@ -19,6 +19,7 @@ from runtime import Recognizer
 from runtime.audio import SAMPLE_RATE, load_audio
 from runtime.decoders.beam import LONG, BeamCtc, _chain
 from runtime.decoders.transcript import Transcript
+from tests.remembering import Remembering
 
 FRAME = 320  # samples, 20 ms
 SILENCE = 2 * SAMPLE_RATE  # samples at a block's end, so that no word spans two
@@ -39,14 +40,20 @@ class Heard:
     words: int
     state_bytes: int  # of the encoder
     memory_mb: float  # resident, of this process
-    step_ms: float  # mean of the pushes that ran a step, decoding included
+    step_ms: float  # mean of the pushes that ran a step, decoding included; of the second stream, decoding alone
 
 
-@pytest.fixture(params=["default", None], ids=["beam", "greedy"])
-def recognizer(request: pytest.FixtureRequest, bundle: Path) -> Iterator[Recognizer]:
-    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=request.param) as recognizer:
-        assert (recognizer.ngram is not None) == (request.param == "default")
-        yield recognizer
+@pytest.fixture
+def recognizers(bundle: Path) -> Iterator[list[Recognizer]]:
+    """With a beam and greedy, which hear the same at the same time: a step of theirs is computed once."""
+    backend = Remembering(bundle, "fp32", last_alone=True)
+    with (
+        Recognizer(bundle, backend=backend, lm="default") as beam,
+        Recognizer(bundle, backend=backend, lm=None) as greedy,
+    ):
+        assert beam.ngram is not None
+        assert greedy.ngram is None
+        yield [beam, greedy]
 
 
 def speech(seconds: int) -> tuple[np.ndarray, str]:
@@ -83,39 +90,58 @@ def noise(seconds: int, blocks: int) -> Iterator[np.ndarray]:
         yield np.clip(kind(rng, seconds * SAMPLE_RATE) * 10 ** (level / 20), -1, 1).astype(np.float32)
 
 
-def listen(recognizer: Recognizer, blocks: Iterable[np.ndarray]) -> list[Heard]:
-    """Push the blocks as one utterance. Numbers must be finite at the end of each, and the beam's open hypotheses short."""
-    heard: list[Heard] = []
-    tokens: tuple[int, ...] = ()
-    done, samples, stream = 0, 0, recognizer.stream()
-    for block in blocks:
-        spent: list[float] = []
-        for start in range(0, len(block), FRAME):
-            steps, begin = stream._steps, time.perf_counter()
-            events = stream.push(block[start : start + FRAME])
-            spent += [time.perf_counter() - begin] * (stream._steps - steps)
-            tokens = events[-1].tokens if events else tokens
-        samples += len(block)
+class Listener:
+    """A stream of one utterance. Numbers must be finite at the end of each block, and the beam's open hypotheses short."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self._recognizer, self.stream = recognizer, recognizer.stream()
+        self.heard: list[Heard] = []
+        self._tokens: tuple[int, ...] = ()
+        self._done = 0
+        self._spent: list[float] = []
+
+    def push(self, samples: np.ndarray) -> None:
+        steps, begin = self.stream._steps, time.perf_counter()
+        events = self.stream.push(samples)
+        self._spent += [time.perf_counter() - begin] * (self.stream._steps - steps)
+        self._tokens = events[-1].tokens if events else self._tokens
+
+    def end_block(self, seconds: float) -> None:
+        """Check what is held and add what was heard; `seconds` of the stream."""
+        stream = self.stream
         state = list(stream._state.values())
         assert all(np.isfinite(each).all() for each in state)
         if isinstance(stream._decoder, BeamCtc):
             assert all(np.isfinite(score) for score, _ in stream._decoder._beam.values())
             assert max(len(_chain(each)) for _, each in stream._decoder._beam.values()) <= 2 * LONG
-        transcript = Transcript(recognizer.bundle.vocabulary)
-        for token in tokens[done:]:
+        transcript = Transcript(self._recognizer.bundle.vocabulary)
+        for token in self._tokens[self._done :]:
             transcript.add(token)
-        done = len(tokens)
-        assert len(stream._audio) < recognizer.bundle.window_samples
+        self._done = len(self._tokens)
+        assert len(stream._audio) < self._recognizer.bundle.window_samples
         size = sum(each.nbytes for each in state)
         resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
         words = len(transcript.text.split())
-        heard.append(Heard(transcript.text, words, size, resident / 1e6, 1e3 * float(np.mean(spent))))
+        self.heard.append(Heard(transcript.text, words, size, resident / 1e6, 1e3 * float(np.mean(self._spent))))
+        self._spent.clear()
         print(
-            f"{samples / SAMPLE_RATE / 60:5.1f} min: {words} words, {size / 1e6:.2f} MB of state, "
-            f"{heard[-1].memory_mb:.1f} MB resident, {heard[-1].step_ms:.2f} ms a step"
+            f"{seconds / 60:5.1f} min, {'greedy' if self._recognizer.ngram is None else 'beam'}: {words} words, "
+            f"{size / 1e6:.2f} MB of state, {self.heard[-1].memory_mb:.1f} MB resident, {self.heard[-1].step_ms:.2f} ms a step"
         )
-    assert stream.end_utterance().audio_s == samples / SAMPLE_RATE
-    return heard
+
+
+def listen(recognizers: list[Recognizer], blocks: Iterable[np.ndarray]) -> list[list[Heard]]:
+    """Push the blocks as one utterance to a stream of each recogniser; return what each heard, by block."""
+    listeners, samples = [Listener(each) for each in recognizers], 0
+    for block in blocks:
+        for start in range(0, len(block), FRAME):
+            for each in listeners:
+                each.push(block[start : start + FRAME])
+        samples += len(block)
+        for each in listeners:
+            each.end_block(samples / SAMPLE_RATE)
+    assert {each.stream.end_utterance().audio_s for each in listeners} == {samples / SAMPLE_RATE}
+    return [each.heard for each in listeners]
 
 
 def assert_flat(heard: list[Heard], growth_mb: float) -> None:
@@ -126,30 +152,31 @@ def assert_flat(heard: list[Heard], growth_mb: float) -> None:
 
 @LENGTHS
 def test_speech_at_the_end_is_heard_as_at_the_start(
-    recognizer: Recognizer, block_s: int, blocks: int, growth_mb: float
+    recognizers: list[Recognizer], block_s: int, blocks: int, growth_mb: float
 ) -> None:
     samples, said = speech(block_s)
-    heard = listen(recognizer, [samples] * blocks)
-    first, last = (error_rates([said], [each.text], "en")["wer"] for each in (heard[0], heard[-1]))
-    print(f"WER of the first {block_s} s {first:.2f} %, of the last {last:.2f} %, {len(said.split())} words each")
-    assert [each.text == heard[1].text for each in heard[1:]] == [True] * (blocks - 1), (
-        "it depends on what was long ago"
-    )
-    assert first is not None
-    assert last is not None
-    # The first block's first words have nothing before them: a few others.
-    assert abs(last - first) <= max(0.5, 100 * 2 / len(said.split()))
-    assert_flat(heard, growth_mb)
+    for heard in listen(recognizers, [samples] * blocks):
+        first, last = (error_rates([said], [each.text], "en")["wer"] for each in (heard[0], heard[-1]))
+        print(f"WER of the first {block_s} s {first:.2f} %, of the last {last:.2f} %, {len(said.split())} words each")
+        assert [each.text == heard[1].text for each in heard[1:]] == [True] * (blocks - 1), (
+            "it depends on what was long ago"
+        )
+        assert first is not None
+        assert last is not None
+        # The first block's first words have nothing before them: a few others.
+        assert abs(last - first) <= max(0.5, 100 * 2 / len(said.split()))
+        assert_flat(heard, growth_mb)
 
 
 @LENGTHS
 @pytest.mark.parametrize("kind", ["silence", "noise"])
 def test_nothing_said_is_nothing_heard(
-    recognizer: Recognizer, kind: str, block_s: int, blocks: int, growth_mb: float
+    recognizers: list[Recognizer], kind: str, block_s: int, blocks: int, growth_mb: float
 ) -> None:
     silent = np.zeros(block_s * SAMPLE_RATE, np.float32)
-    heard = listen(recognizer, noise(block_s, blocks) if kind == "noise" else [silent] * blocks)
-    words = sum(each.words for each in heard)
-    print(f"{words} words in {block_s * blocks / 60:.0f} min of {kind}: {' '.join(each.text for each in heard)[:200]}")
-    assert words <= WORDS_PER_MINUTE * block_s * blocks / 60
-    assert_flat(heard, growth_mb)
+    made = noise(block_s, blocks) if kind == "noise" else [silent] * blocks
+    for heard in listen(recognizers, made):
+        words, texts = sum(each.words for each in heard), " ".join(each.text for each in heard)
+        print(f"{words} words in {block_s * blocks / 60:.0f} min of {kind}: {texts[:200]}")
+        assert words <= WORDS_PER_MINUTE * block_s * blocks / 60
+        assert_flat(heard, growth_mb)

@@ -1,11 +1,21 @@
 """The garbage collector leaves alone what was loaded before a stream, within the block and no longer."""
 
 import gc
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
+from runtime import live
 from runtime.live import loaded_spared
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_spared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(live, "gc", gc)  # as it is without tests/collector.py
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 def looked_at(error: Exception | None) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.backends import open_backend
+from runtime.backends import Backend
 from runtime.bundle import read_bundle
 from runtime.entries import STATE
 from runtime.errors import InputError, exit_code
@@ -21,6 +21,7 @@ from runtime.stamp import Stamp, plan_path, stamp_path
 from serving import __main__ as main
 from serving.client import TritonRecognizer, TritonStream
 from serving.repository import IDLE_S, decoder_config, decoder_model, step_config, write_decoder, write_repository
+from tests.remembering import Remembering
 
 NUMPY_OF = {"TYPE_FP32": "float32", "TYPE_INT32": "int32", "TYPE_FP16": "float16"}
 
@@ -80,9 +81,9 @@ class FakeServer(ModuleType):
     Each model has one slot, `held` by a correlation id from its START to its END. Where `idle`, who holds a slot sends nothing more.
     """
 
-    def __init__(self, bundle: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, backend: Backend, bundle: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__("tritonclient.grpc")
-        self._backend = open_backend(bundle, read_bundle(bundle), "onnxruntime-cpu", "fp32")
+        self._backend = backend
         utils: Any = ModuleType("triton_python_backend_utils")
         utils.get_input_tensor_by_name = lambda request, name: SimpleNamespace(as_numpy=lambda: request[name])
         utils.Tensor = lambda name, value: (name, value)
@@ -145,10 +146,15 @@ class FakeServer(ModuleType):
         """Nothing is open."""
 
 
+@pytest.fixture(scope="module")
+def backend(bundle: Path) -> Backend:
+    return Remembering(bundle, "fp32")
+
+
 @pytest.fixture
-def fake(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+def fake(backend: Backend, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     write_decoder(bundle, tmp_path)
-    fake = FakeServer(bundle, tmp_path, monkeypatch)
+    fake = FakeServer(backend, bundle, tmp_path, monkeypatch)
     package: Any = ModuleType("tritonclient")
     package.grpc = fake
     monkeypatch.setitem(sys.modules, "tritonclient", package)
@@ -173,9 +179,9 @@ def speech(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
 
 
 def test_the_client_recognises_what_the_runtime_does(
-    bundle: Path, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
+    backend: Backend, bundle: Path, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
 ) -> None:
-    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None) as recognizer:
+    with Recognizer(bundle, backend=backend, lm=None) as recognizer:
         streams = recognizer.stream(), served.stream()
         for _, samples in sample[:2]:
             ours, theirs = ([*each.push(samples), each.end_utterance()] for each in streams)
@@ -231,10 +237,10 @@ def test_a_finished_decoder_gives_its_slot_back(fake: FakeServer, served: Triton
 
 
 def test_a_reset_utterance_leaves_nothing_to_the_next(
-    bundle: Path, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
+    backend: Backend, bundle: Path, served: TritonRecognizer, sample: list[tuple[str, np.ndarray]]
 ) -> None:
     (_, before), (_, samples) = sample[:2]
-    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None) as recognizer:
+    with Recognizer(bundle, backend=backend, lm=None) as recognizer:
         stream = recognizer.stream()
         expected = [*stream.push(samples), stream.end_utterance()]
     theirs = served.stream()

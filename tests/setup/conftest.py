@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests' working folder: a copy of what set-up reads."""
-    folder = tmp_path / "checkout"
+def copy_checkout(folder: Path) -> Path:
     for name in ("requirements", "setup"):
         shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy("Makefile", folder)
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tests' working folder: a copy of what set-up reads."""
+    folder = copy_checkout(tmp_path / "checkout")
     monkeypatch.chdir(folder)
     return folder

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,29 +13,52 @@ import pytest
 from setup.environments import RUNTIME, Part
 from setup.install import InstallError, install, main
 from setup.machine import CPU
+from tests.setup.conftest import copy_checkout
 
 pytestmark = pytest.mark.environments
 
 PART = Part(CPU, RUNTIME)
 
 
-@pytest.fixture
-def empty(checkout: Path) -> Path:
-    """The checkout with requirements that ask for nothing."""
-    for file in Path("requirements").glob("*.txt"):
+def ask_for_nothing(checkout: Path) -> Path:
+    for file in (checkout / "requirements").glob("*.txt"):
         file.write_text("")
         os.utime(file, (1, 1))
     return checkout
 
 
-def test_in_place(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["cpu", "runtime", "--default"]) == 0
+@pytest.fixture
+def empty(checkout: Path) -> Path:
+    """The checkout with requirements that ask for nothing."""
+    return ask_for_nothing(checkout)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a checkout, set up."""
+    folder = ask_for_nothing(copy_checkout(tmp_path_factory.mktemp("installed") / "checkout"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["cpu", "runtime", "--default"]) == 0
+    return folder
+
+
+@pytest.fixture
+def environment(empty: Path, installed: Path) -> Path:
+    """The environment of the checkout, with pip and uv: made once, as it takes seconds."""
+    folder = Path(shutil.copytree(installed / PART.folder, empty / PART.folder, symlinks=True))
+    PART.stamp.unlink()
+    return folder
+
+
+def test_in_place(installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(installed)
     inside = PART.folder / "lib" / "of a program that runs from it"
     inside.touch()
     answer = subprocess.run(
         ["build/python", "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=True
     )
-    assert Path(answer.stdout.strip()) == empty / PART.folder
+    assert Path(answer.stdout.strip()) == installed / PART.folder
     capsys.readouterr()
     install(PART)
     assert capsys.readouterr().out == ""
@@ -63,7 +87,7 @@ def test_an_interrupted_set_up_is_completed() -> None:
     assert sorted(path.name for path in packages.glob("*-1.dist-info")) == ["whole-1.dist-info"]
 
 
-@pytest.mark.usefixtures("empty")
+@pytest.mark.usefixtures("environment")
 def test_what_uv_had_begun_is_installed_anew() -> None:
     file = Path("requirements/cpu.txt")
     file.write_text("text-unidecode\n")
@@ -105,7 +129,7 @@ def test_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(PART.folder.iterdir()) == [PART.stamp]
 
 
-@pytest.mark.usefixtures("empty")
+@pytest.mark.usefixtures("environment")
 def test_what_pip_refuses_leaves_no_stamp(capsys: pytest.CaptureFixture[str]) -> None:
     Path("requirements/cpu.txt").write_text("./not-there\n")
     assert main(["cpu", "runtime"]) == 1

@@ -92,6 +92,7 @@ TRANSCRIPTS = [
 ]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("reference", "hypothesis"), TRANSCRIPTS)
 def test_errors_are_marked_as_jiwer_counts_them(reference: str, hypothesis: str, a_result: ResultFile) -> None:
     (shown,) = Page(page("a", of(a_result, said(reference, hypothesis)))).transcripts
@@ -107,6 +108,7 @@ def test_errors_are_marked_as_jiwer_counts_them(reference: str, hypothesis: str,
     assert shown.of("p", "ins", "substitution ins") == found
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_worst_come_first(a_result: ResultFile) -> None:
     clips = [("a b", "a b", "none.wav"), ("a b", "c d e", "worst.wav"), ("a b c", "a b", "some.wav")]
     result = of(a_result, *(said(*texts, audio=audio) for *texts, audio in clips))
@@ -141,6 +143,7 @@ def test_nothing_comes_from_elsewhere(a_result: ResultFile) -> None:
     assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(ids)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_random_weights_have_no_errors(a_result: ResultFile) -> None:
     result = of(a_result, said("a b", "xyz q", partials=((1.0, "xyz"),)), wer=None, weights="random")
     found = Page(page("a", result))
@@ -164,6 +167,7 @@ def test_committed_results_have_a_page(name: str) -> None:
     assert not found.texts  # measured before partials were kept
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_newest_with_transcripts(a_result: ResultFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = (tmp_path / "made", tmp_path / "committed", tmp_path / "missing")
     monkeypatch.setattr(report, "FOLDERS", folders)
@@ -184,6 +188,7 @@ def test_the_newest_with_transcripts(a_result: ResultFile, tmp_path: Path, monke
     assert Page((tmp_path / "a.html").read_text()).transcripts
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_bad_input(a_result: ResultFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_result(tmp_path / "none.json", a_result)
     write_result(tmp_path / "lang.json", of(a_result, said("a", "a", data="set_xx"), data="set_xx"))

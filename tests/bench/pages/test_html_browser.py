@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Iterator
-from typing import Literal
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -40,20 +41,32 @@ def written(a_result: ResultFile, tmp_path_factory: pytest.TempPathFactory) -> s
     return path.as_uri()
 
 
-@pytest.fixture
-def opened(browser: Browser, written: str) -> Iterator[Page]:
-    """The page, at the end of a test without an error or a request but for itself."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+@contextmanager
+def watched(page: Page, address: str) -> Iterator[Page]:
+    """Show the address, at the end without an error or a request but for itself."""
+    page.set_viewport_size({"width": 1280, "height": 900})
     complaints: list[str] = []
     requests: list[str] = []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("request", lambda request: requests.append(request.url))
-    opened.goto(written)
-    yield opened
-    opened.close()
+    listeners: dict[Any, Any] = {
+        "pageerror": lambda error: complaints.append(str(error)),
+        "console": lambda message: complaints.append(message.text),
+        "request": lambda request: requests.append(request.url),
+    }
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    page.goto(address)
+    yield page
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
     assert complaints == []
-    assert [url for url in requests if not url.startswith("data:")] == [written]
+    assert [url for url in requests if not url.startswith("data:")] == [address]
+
+
+@pytest.fixture
+def opened(tab: Page, written: str) -> Iterator[Page]:
+    """The page that was written, watched."""
+    with watched(tab, written) as page:
+        yield page
 
 
 def test_the_slider_shows_what_stood_there_when(opened: Page) -> None:
@@ -86,20 +99,21 @@ def test_the_slider_shows_what_stood_there_when(opened: Page) -> None:
     assert opened.locator(".shown").nth(1).text_content() == FINAL  # the other clip's is where it was
 
 
-def test_it_plays_at_the_pace_of_speech(opened: Page) -> None:
-    button, slider = opened.get_by_role("button").first, opened.get_by_role("slider").first
-    opened.clock.install(time=0)
-    opened.clock.pause_at(10_000)
-    button.click()
-    assert (button.text_content(), slider.input_value()) == ("Pause", "0")
-    opened.clock.run_for(1150)
-    assert (slider.input_value(), opened.locator(".shown").first.text_content()) == ("1.1", "the cat")
-    button.click()
-    opened.clock.run_for(1000)
-    assert (button.text_content(), slider.input_value()) == ("Play", "1.1")
-    button.click()
-    opened.clock.run_for(2000)
-    assert (button.text_content(), slider.input_value()) == ("Play", "2.1")
+def test_it_plays_at_the_pace_of_speech(browser: Browser, written: str) -> None:
+    with browser.new_page() as tab, watched(tab, written) as opened:  # its own, whose clock is not real
+        button, slider = opened.get_by_role("button").first, opened.get_by_role("slider").first
+        opened.clock.install(time=0)
+        opened.clock.pause_at(10_000)
+        button.click()
+        assert (button.text_content(), slider.input_value()) == ("Pause", "0")
+        opened.clock.run_for(1150)
+        assert (slider.input_value(), opened.locator(".shown").first.text_content()) == ("1.1", "the cat")
+        button.click()
+        opened.clock.run_for(1000)
+        assert (button.text_content(), slider.input_value()) == ("Play", "1.1")
+        button.click()
+        opened.clock.run_for(2000)
+        assert (button.text_content(), slider.input_value()) == ("Play", "2.1")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -113,7 +127,7 @@ def test_its_picture(opened: Page, scheme: Literal["light", "dark"]) -> None:
     for name in ("table", "figure svg", ".words", ".track"):
         for place in opened.locator(name).all():
             # antialiased lines and letters, not a plane
-            assert len(np.unique(part(picture, place).reshape(-1, 3), axis=0)) > 10, f"{name}: blank"
+            assert len(np.unique(part(picture, place) @ [1, 256, 65_536])) > 10, f"{name}: blank"
     errors = part(picture, opened.locator("figure svg").last)
     for name in ("substitution", "deletion", "insertion"):
         colour = opened.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}')").strip()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.pages.drawing import Plot
 from bench.pages.plots import page_plots
 from bench.pages.published import read_published
 from bench.results import ResultFile, Row, UtteranceRecord, write_result
@@ -19,10 +20,10 @@ def texts(svg: str) -> list[str]:
     return re.findall(r"<text [^>]*>([^<]*)<", svg)
 
 
-def page(folder: Path, *results: ResultFile) -> dict[str, str]:
+def page(folder: Path, *results: ResultFile) -> dict[str, Plot]:
     for number, result in enumerate(results):
         write_result(folder / f"{number}.json", result)
-    return {plot.name: plot.svg() for plot in page_plots(read_published(folder))}
+    return {plot.name: plot for plot in page_plots(read_published(folder))}
 
 
 @pytest.fixture
@@ -57,9 +58,9 @@ def on_gpu(a_row: Row, a_result: ResultFile) -> ResultFile:
 
 
 def test_a_plot_of_each_kind_and_the_same_bytes_again(on_gpu: ResultFile, tmp_path: Path) -> None:
-    drawn = page(tmp_path, on_gpu)
+    drawn, again = ({name: plot.svg() for name, plot in page(tmp_path, on_gpu).items()} for _ in range(2))
     assert list(drawn) == ["waterfall", "ladder", "steps"]
-    assert page(tmp_path, on_gpu) == drawn
+    assert again == drawn
     waterfall, ladder, steps = map(texts, drawn.values())
     assert {"evidence", "30", "first text", str(30 * len(STAGES)), "ms from speech onset, mean of 2 clips"} <= set(
         waterfall
@@ -74,7 +75,7 @@ def test_a_plot_of_each_kind_and_the_same_bytes_again(on_gpu: ResultFile, tmp_pa
 
 def test_rows_without_a_distribution_have_no_line(on_gpu: ResultFile, tmp_path: Path) -> None:
     rows = [row if row.cuda_graph else changed(row, {"step_ms_percentiles": None}) for row in on_gpu.rows]
-    both, one = (page(tmp_path, result)["steps"] for result in (on_gpu, on_gpu.model_copy(update={"rows": rows})))
+    both, one = (page(tmp_path, result)["steps"].svg() for result in (on_gpu, on_gpu.model_copy(update={"rows": rows})))
     assert "fp32, no graph" in texts(both)
     assert "fp32, no graph" not in texts(one)
     assert len(re.findall("<use ", both)) > len(re.findall("<use ", one))
@@ -82,14 +83,14 @@ def test_rows_without_a_distribution_have_no_line(on_gpu: ResultFile, tmp_path: 
 
 def test_a_panel_for_each_model_look_ahead_and_decoder(on_gpu: ResultFile, tmp_path: Path) -> None:
     rows = [changed(row, update) for update in ({"lookahead_ms": 480}, {}, {"decoder": "rnnt"}) for row in on_gpu.rows]
-    steps = page(tmp_path, on_gpu.model_copy(update={"rows": rows}))["steps"]
+    steps = page(tmp_path, on_gpu.model_copy(update={"rows": rows}))["steps"].svg()
     titles = [each for each in texts(steps) if each.startswith("m, ")]
     assert titles == ["m, 80 ms", "m, 80 ms, RNN-T", "m, 480 ms"]
 
 
 def test_the_slowest_model_s_ladder_is_drawn(on_gpu: ResultFile, tmp_path: Path) -> None:
     slower = [changed(row, {"step_ms_p50": 5.5}) if row.mode == "steps" else row for row in on_gpu.rows]
-    ladder = page(tmp_path, on_gpu.model_copy(update={"rows": slower}), on_gpu)["ladder"]
+    ladder = page(tmp_path, on_gpu.model_copy(update={"rows": slower}), on_gpu)["ladder"].svg()
     assert f" 5.50  {RUNTIME.label}" in texts(ladder)
 
 
@@ -100,8 +101,8 @@ def test_a_cpu_s_first_texts_give_way(on_gpu: ResultFile, a_result: ResultFile, 
     on_cpu = a_result.model_copy(update={"rows": rows, "utterances": clips, "provenance": later})
     alone = page(tmp_path, on_cpu)
     assert list(alone) == ["waterfall"]
-    assert any("mean of 1 clips" in text for text in texts(alone["waterfall"]))
-    assert any("mean of 2 clips" in text for text in texts(page(tmp_path, on_cpu, on_gpu)["waterfall"]))
+    assert any("mean of 1 clips" in text for text in texts(alone["waterfall"].svg()))
+    assert any("mean of 2 clips" in text for text in texts(page(tmp_path, on_cpu, on_gpu)["waterfall"].svg()))
 
 
 def test_nothing_measured_nothing_drawn(a_result: ResultFile, tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """The documents as a reader has them: on so many A4 pages, in so many words, with tables that fit and plots that can be read."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-from playwright.sync_api import Browser, Page, PdfMargins
+from playwright.sync_api import Page, PdfMargins
 
 DOCUMENTS = [("RESULTS.md", 1, 700), ("DESIGN.md", 3, 1500), ("README.md", 3, 950), ("CONTRIBUTING.md", 1, 500)]
 """Document, A4 pages, words at most."""
@@ -42,20 +42,19 @@ Opens = Callable[[str, Path], Page]
 
 
 @pytest.fixture
-def opens(browser: Browser, tmp_path: Path) -> Iterator[Opens]:
+def opens(tab: Page, tmp_path: Path) -> Opens:
     """Draws a Markdown text as GitHub does, with the pictures of a folder."""
-    page = browser.new_page(viewport={"width": WIDTH, "height": 800})
+    tab.set_viewport_size({"width": WIDTH, "height": 800})
     file = tmp_path / "page.html"
 
     def opened(text: str, folder: Path) -> Page:
         drawn = re.sub(SHORT, '<td class="short">', MarkdownIt("commonmark").enable("table").render(text))
         head = f'<!doctype html><meta charset="utf-8"><base href="{folder.resolve().as_uri()}/"><style>{STYLE}</style>'
         file.write_text(head + drawn, encoding="utf-8")
-        page.goto(file.as_uri())
-        return page
+        tab.goto(file.as_uri())
+        return tab
 
-    yield opened
-    page.close()
+    return opened
 
 
 def sheets(page: Page) -> int:

@@ -1,0 +1,141 @@
+"""Processes that have their imports already: forks of a server, which holds what they import and nothing else.
+
+A fork of pytest's own process copies, page by page, what it touches of NeMo's modules and of all tests: that takes ten times as long.
+"""
+
+import atexit
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import pytest
+
+from tests.threads import one_thread_a_session
+
+ROOT = Path(__file__).parents[1]
+LIMIT_S = 120.0
+FAILED = 1  # exit code
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process at its end."""
+
+    code: int
+    """Exit code; negative: the signal that killed it."""
+    late: bool
+    """Whether it was killed because its time was up."""
+    out: str
+    err: str
+
+
+class Server:
+    """Forks processes that have imported these modules."""
+
+    def __init__(self, *modules: str) -> None:
+        program = f"import {', '.join([*modules, __name__])}; {__name__}._serve()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        atexit.register(self._process.communicate)  # it ends where its input does
+
+    def run(self, function: str, *arguments: object, limit_s: float = LIMIT_S) -> Ended:
+        """Call `function`, as `module:name`, with arguments that JSON has, in a process whose exit code is what it returns.
+
+        It has the working folder and the environment of this one, and `limit_s` seconds.
+        """
+        request = {"function": function, "arguments": arguments, "limit_s": limit_s}
+        request |= {"cwd": str(Path.cwd()), "environment": dict(os.environ)}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{json.dumps(request)}\n")
+        self._process.stdin.flush()
+        return Ended(**json.loads(self._process.stdout.readline()))
+
+
+def _serve() -> None:
+    one_thread_a_session(pytest.MonkeyPatch())
+    gc.collect()
+    gc.freeze()  # a collection would copy the pages of what was imported
+    for line in sys.stdin:
+        print(json.dumps(_ended(json.loads(line))), flush=True)
+    os._exit(0)  # taking apart what was imported would take a second
+
+
+def _ended(request: dict[str, Any]) -> dict[str, object]:
+    (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        _become(request, out_end, err_end)
+    os.close(out_end)
+    os.close(err_end)
+    said, open_ends, late = {out: b"", err: b""}, [out, err], False
+    deadline = time.monotonic() + request["limit_s"]
+    while open_ends:
+        ready = select.select(open_ends, [], [], max(0.0, deadline - time.monotonic()))[0]
+        if not ready and not late:
+            late = True
+            os.kill(child, signal.SIGKILL)
+            deadline += LIMIT_S
+        for end in ready:
+            piece = os.read(end, 1 << 16)
+            said[end] += piece
+            if not piece:
+                open_ends.remove(end)
+                os.close(end)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return {"code": code, "late": late, "out": said[out].decode(), "err": said[err].decode()}
+
+
+def _become(request: dict[str, Any], out: int, err: int) -> None:
+    code = FAILED
+    try:
+        for number, end in enumerate((os.open(os.devnull, os.O_RDONLY), out, err)):
+            os.dup2(end, number)
+            os.close(end)
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        call: Callable[..., int] = resolve_name(request["function"])
+        code = call(*request["arguments"])
+    except BaseException:  # noqa: BLE001 -- as the interpreter would
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+def _module(name: str, *words: str) -> int:
+    sys.argv = ["", *words]
+    sys.modules.pop(f"{name}.__main__", None)  # it is to be run, not only imported
+    try:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+@cache
+def _server_of(module: str) -> Server:
+    return Server(f"{module}.__main__")
+
+
+def command(module: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    """Do what `python -m MODULE ARGUMENTS` does."""
+    words = list(map(str, arguments))
+    ended = _server_of(module).run(f"{__name__}:_module", module, *words)
+    return subprocess.CompletedProcess([module, *words], ended.code, ended.out, ended.err)
