@@ -4,6 +4,11 @@ A command is a module with `Options`, a frozen dataclass whose fields are the co
 measure return what they wrote, and it is printed here.
 """
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import sys
 from collections.abc import Sequence
 from importlib import import_module

@@ -1,5 +1,10 @@
 """`python -m calibration`: calibration speech through a bundle's widest step, to thresholds of activations and the INT8 step."""
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import resource
 import sys

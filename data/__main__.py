@@ -1,5 +1,10 @@
 """`python -m data`: make manifests from a Common Voice release, and list the data sets that are there."""
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import sys
 from collections.abc import Sequence

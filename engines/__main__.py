@@ -1,5 +1,10 @@
 """`python -m engines`: a bundle's step to a TensorRT plan for this GPU, or for Turing with no GPU."""
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import sys
 from collections.abc import Sequence

@@ -1,5 +1,10 @@
 """`python -m engines.inspect`: what a step's ONNX asks for, what its plan really runs, kernel by kernel, and device memory by owner."""
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import json
 import subprocess

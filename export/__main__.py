@@ -1,5 +1,10 @@
 """`python -m export`: a streaming checkpoint to a bundle."""
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import sys
 from collections.abc import Sequence

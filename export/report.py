@@ -3,6 +3,11 @@
 `python -m export.report --model MODEL [--lookahead MS]` prints both; NeMo's export goes to build/nemo-export.
 """
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import sys
 from collections.abc import Sequence

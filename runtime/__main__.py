@@ -3,6 +3,11 @@
 `-` reads standard input: raw 16-bit PCM as it comes, or an audio file to its end. `--mic` listens.
 """
 
+from .command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import io
 import sys
@@ -84,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
                     show(event)
             show(stream.end_utterance())
             if frames.interrupted:
-                break
+                raise KeyboardInterrupt
 
 
 def _frames(source: str, rate: int | None, framing: Framing) -> Iterable[Samples | Pcm]:

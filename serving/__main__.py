@@ -1,5 +1,10 @@
 """`python -m serving`: a bundle and its plan to a Triton model repository."""
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import sys
 from collections.abc import Sequence

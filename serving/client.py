@@ -3,6 +3,11 @@
 The windows, the flush and its `valid` are runtime.recognizer's own: the server's step is a Backend and its decoder a Decoder.
 """
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import secrets
 import sys

@@ -3,6 +3,11 @@
 `python -m bench.step.encoder_config MODEL > FILE.json`; MODEL is a .nemo file or large-random.
 """
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import json
 import sys

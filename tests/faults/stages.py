@@ -177,7 +177,9 @@ class Done:
     """Changes to files and folders of its own, until it ended."""
 
 
-def _child(name: str, action: str, root: Path, pipe: Connection, kill_at: int, room: int) -> None:  # noqa: PLR0917
+def _child(  # noqa: PLR0917
+    name: str, action: str, root: Path, pipe: Connection, kill_at: int, room: int, number: int
+) -> None:
     os.dup2(pipe.fileno(), 1)
     os.dup2(pipe.fileno(), 2)
     moments = 0
@@ -188,7 +190,7 @@ def _child(name: str, action: str, root: Path, pipe: Connection, kill_at: int, r
             return
         moments += 1
         if moments == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
     sys.addaudithook(hook)
     torch.set_num_threads(1)  # a pool would not outlive the fork
@@ -215,7 +217,14 @@ class Processes:
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
     def run(  # noqa: PLR0917
-        self, stage: str, action: str, root: Path, kill_at: int = 0, kill_after_s: float | None = None, room: int = 0
+        self,
+        stage: str,
+        action: str,
+        root: Path,
+        kill_at: int = 0,
+        kill_after_s: float | None = None,
+        room: int = 0,
+        number: int = signal.SIGKILL,
     ) -> Done:
         """Do a stage's action in a process of its own.
 
@@ -223,12 +232,13 @@ class Processes:
             stage: of STAGES.
             action: the name of one of its functions.
             root: the folder that all of it lies in.
-            kill_at: kill -9 before that change to a file or folder; 0: never.
+            kill_at: kill it before that change to a file or folder; 0: never.
             kill_after_s: kill -9 after so many seconds; None: never.
             room: bytes that no file may be longer than; 0: any.
+            number: of the signal at `kill_at`.
         """
         said, pipe = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_child, args=(stage, action, root, pipe, kill_at, room))
+        process = self._context.Process(target=_child, args=(stage, action, root, pipe, kill_at, room, int(number)))
         process.start()
         pipe.close()
         process.join(LIMIT_S if kill_after_s is None else kill_after_s)
