@@ -85,6 +85,16 @@ def _link(source: str | Path, target: str | Path) -> None:
         shutil.copyfile(source, target)
 
 
+def check_spelling(path: Path) -> None:
+    """Raise InputError for a name that Python could not decode, as in a locale without UTF-8: libraries take UTF-8 only."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"expected a name in the locale's letters, found {str(path)!a}; set PYTHONUTF8=1, or a locale with UTF-8 such as C.UTF-8"
+        ) from error
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()

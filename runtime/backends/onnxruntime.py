@@ -1,5 +1,6 @@
 """The step in onnxruntime: the functional reference on a CPU, a peer to measure against on a GPU."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from ..bundle import Bundle, Decoding, checked_file, step_file
 from ..entries import CHUNK_STATE, RNNT_STATE, STATE, GraphEntry
 from ..errors import InputError, install
+from ..processes import keep_in_forks
 from .base import Backend, StepResult, symbols_of
 
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
@@ -21,13 +23,20 @@ ROUNDS_SINCE = (1, 30)
 State = dict[str, npt.NDArray[np.generic]]
 
 
+def import_onnxruntime() -> Any:  # noqa: ANN401 -- a module without types
+    """The module, silent: from 1.31 on it would leave an identifier in the user's home and send its maker what it does."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read as it is imported
+    import onnxruntime
+
+    return onnxruntime
+
+
 def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noqa: ANN401 -- onnxruntime's
     """A session of the model (its path or its bytes) on the backend of that name, on so many threads of the CPU (0: one per core).
 
     Raises InputError where the backend's provider does not start.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     provider = PROVIDERS[name]
     if provider not in onnxruntime.get_available_providers():
         raise InputError(
@@ -50,6 +59,7 @@ def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noq
             f"expected {provider} to start, found onnxruntime fell back to {session.get_providers()[0]}; "
             f"check the driver and CUDA libraries"
         )
+    keep_in_forks(session)
     return session
 
 
@@ -64,9 +74,7 @@ def open_graph(path: Path, entry: GraphEntry, name: str) -> Any:  # noqa: ANN401
 
 def check_rounding() -> None:
     """Raise InputError for an onnxruntime that computes INT8 wrongly on a CPU."""
-    import onnxruntime
-
-    found = onnxruntime.__version__
+    found = import_onnxruntime().__version__
     if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < ROUNDS_SINCE:  # 1.31.0rc1 too
         raise InputError(
             f"expected onnxruntime {'.'.join(map(str, ROUNDS_SINCE))} or later for INT8, found {found}, which rounds its FP16 inputs "
