@@ -26,7 +26,7 @@ from runtime.backends import default_backend
 from runtime.backends.engine import import_tensorrt
 from runtime.bundle import Precision, read_bundle, step_file
 from runtime.errors import CudaError, exit_code
-from runtime.files import written_whole
+from runtime.files import check_room, written_whole
 from runtime.stamp import plan_path, read_stamp
 
 NO_GPU = "no NVIDIA GPU answers nvidia-smi on this machine: the ONNX only, neither the plan nor memory"
@@ -147,6 +147,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Inspect the step, and its plan where a GPU is; print, and write the JSON."""
+    if args.json:
+        check_room(args.json)
     onnx = inspect_onnx(args.bundle, args.precision)
     plan = inspect_plan(args.bundle, args.precision) if default_backend() == "tensorrt" else None
     show(Console(), onnx, plan)
