@@ -117,7 +117,8 @@ def test_weights(write: Callable[[Path], object], message: str, tmp_path: Path) 
 @cache
 def members() -> dict[str, bytes]:
     with tarfile.open(EMBEDDED) as archive:
-        return {each.name: (archive.extractfile(each) or io.BytesIO()).read() for each in archive}
+        opened = {each.name: archive.extractfile(each) for each in archive}
+        return {name: content.read() for name, content in opened.items() if content}
 
 
 def crafted(path: Path, **changes: bytes) -> Path:
@@ -134,7 +135,7 @@ def crafted(path: Path, **changes: bytes) -> Path:
 def configured(**changes: object) -> bytes:
     config = yaml.safe_load(members()["./model_config.yaml"])
     config["encoder"] |= changes
-    return yaml.safe_dump(config).encode()
+    return str(yaml.safe_dump(config)).encode()
 
 
 def lying_weights() -> bytes:
