@@ -21,6 +21,7 @@ from calibration.search import current, print_search, search, search_path
 from calibration.speech import Selection, check_levels, default_folder, evaluation_folders, select
 from calibration.step import INT8_STEP, add_int8, is_added
 from calibration.thresholds import METHODS
+from runtime.arguments import Arguments
 from runtime.bundle import Bundle, read_bundle
 from runtime.errors import exit_code
 from runtime.files import alone, check_room
@@ -28,7 +29,7 @@ from runtime.files import alone, check_room
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line of the calibration."""
-    parser = argparse.ArgumentParser(prog="python -m calibration", description=__doc__)
+    parser = Arguments(prog="python -m calibration", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder made by `make export`")
     parser.add_argument("--data", type=Path, metavar="DIR", help="calibration sets (default: data/asr_calib)")
     parser.add_argument("--lang", default="en", help="language code of the manifests (default: en)")

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from runtime.arguments import Arguments
 from runtime.bundle import Graph, Precision, read_bundle
 from runtime.errors import exit_code
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the builder."""
-    parser = argparse.ArgumentParser(prog="python -m engines", description="Build a TensorRT plan from a bundle.")
+    parser = Arguments(prog="python -m engines", description="Build a TensorRT plan from a bundle.")
     parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp16", help="default: fp16")
     parser.add_argument(

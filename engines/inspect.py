@@ -22,6 +22,7 @@ from engines.layers import Layer, plan_layers
 from engines.memory import MemoryByOwner, memory_by_owner
 from engines.nodes import Node, read_nodes
 from engines.tables import kernels_table, memory_table, precision_table
+from runtime.arguments import Arguments
 from runtime.backends import default_backend
 from runtime.backends.engine import import_tensorrt
 from runtime.bundle import Precision, read_bundle, step_file
@@ -136,7 +137,7 @@ def show(console: Console, onnx: OnnxReport, plan: PlanReport | None) -> None:
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the inspector."""
-    parser = argparse.ArgumentParser(prog="python -m engines.inspect", description="Show what a step runs and holds.")
+    parser = Arguments(prog="python -m engines.inspect", description="Show what a step runs and holds.")
     parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp16", help="default: fp16")
     parser.add_argument(

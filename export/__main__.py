@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime.arguments import Arguments
 from runtime.errors import exit_code
 
 LEAST_BYTES = 64 << 20
@@ -18,9 +19,7 @@ LEAST_BYTES = 64 << 20
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the exporter."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export", description="Export a streaming FastConformer checkpoint to a bundle."
-    )
+    parser = Arguments(prog="python -m export", description="Export a streaming FastConformer checkpoint to a bundle.")
     parser.add_argument("--model", required=True, help=".nemo file, a published checkpoint's name, or large-random")
     parser.add_argument(
         "--lookahead", type=int, default=80, metavar="MS", help="look-ahead in ms, one the checkpoint was trained for"

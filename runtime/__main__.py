@@ -17,6 +17,7 @@ from typing import cast
 
 from rich.console import Console
 
+from .arguments import Arguments
 from .audio import Pcm, Samples
 from .endpoint import EndpointRules
 from .errors import InputError, exit_code
@@ -29,7 +30,7 @@ PROGRAM = "python -m runtime" if __package__ == "runtime" else "streaming-confor
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the recogniser."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="Recognise speech, streaming.")
+    parser = Arguments(prog=PROGRAM, description="Recognise speech, streaming.")
     parser.add_argument(
         "files",
         nargs="*",
