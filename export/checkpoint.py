@@ -106,6 +106,11 @@ def check_lookahead(model: str, lookahead_ms: int) -> None:
 
     That is a file that is missing or no `.nemo`, another architecture, and a look-ahead that it was not trained for.
     """
+    if model != RANDOM and not model.endswith(".nemo") and Path(model).exists():
+        kind = "folder" if Path(model).is_dir() else "file"
+        raise InputError(
+            f"expected a .nemo file or the name of a published checkpoint, found the {kind} {model}; check MODEL="
+        )
     config = RANDOM_CONFIG if model == RANDOM else read_config(_file(model)) if model.endswith(".nemo") else {}
     if config and "${" not in str(config):  # references to other values are NeMo's to follow
         read_architecture(checkpoint_name(model), config, 0).lookahead_frames(lookahead_ms)
