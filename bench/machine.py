@@ -13,7 +13,6 @@ from typing import Any
 
 from bench.process import number, output, smi
 from bench.results import DataProvenance, Provenance
-from runtime.backends.onnxruntime import import_onnxruntime
 from runtime.stamp import plan_path, read_stamp
 
 OUTSIDE = re.compile(r"(?<![\w./-])(?:~|\.\.)?/(?:[^\s/'\":,;]+/)+")
@@ -28,7 +27,8 @@ def collect(argv: Sequence[str], data: list[DataProvenance]) -> Provenance:
         data: the data sets measured on.
     """
     gpu = _gpu()
-    onnxruntime = import_onnxruntime()
+    import onnxruntime  # heavy, and needed by a run only
+
     return Provenance(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         commit=commit(),

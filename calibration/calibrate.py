@@ -17,7 +17,7 @@ from calibration.thresholds import METHODS, thresholds
 from data.speech import load_speech
 from export.placement import quantised_products
 from runtime.backends import StepResult, default_backend
-from runtime.backends.onnxruntime import PROVIDERS, State, import_onnxruntime
+from runtime.backends.onnxruntime import PROVIDERS, State
 from runtime.bundle import Bundle, read_bundle, step_file
 from runtime.console import progress_console
 from runtime.errors import InputError
@@ -45,6 +45,8 @@ class ObservedBackend(ExposedStep):
 
     def __init__(self, folder: Path, bundle: Bundle) -> None:
         """Raises InputError for a bundle that is not whole or lacks a matrix product to be quantised."""
+        import onnxruntime
+
         path, _ = step_file(folder, bundle, bundle.widest)
         model = onnx.load(path)
         self.products = quantised_products(model)
@@ -52,7 +54,7 @@ class ObservedBackend(ExposedStep):
         self.histograms = {tensor: Histogram(tensor) for tensor in self.products.values()}
         """By tensor; complete after `flush`."""
         cuda = "onnxruntime-cuda"
-        on_gpu = PROVIDERS[cuda] in import_onnxruntime().get_available_providers() and default_backend() == "tensorrt"
+        on_gpu = PROVIDERS[cuda] in onnxruntime.get_available_providers() and default_backend() == "tensorrt"
         super().__init__(model, bundle, [*self.histograms], cuda if on_gpu else "onnxruntime-cpu")
 
     def step(self, window: Samples, valid: int, state: State) -> StepResult:

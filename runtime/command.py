@@ -1,5 +1,6 @@
 """What every command begins with, before it imports what takes seconds, and what stops it."""
 
+import io
 import os
 import signal
 import sys
@@ -24,6 +25,8 @@ def begin() -> None:
     for number in STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` and `&` in scripts leave it
             signal.signal(number, lambda number, _: os._exit(128 + number))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it, for letters that a terminal lacks
     if sys.getfilesystemencoding() == "ascii":
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 -- itself
 

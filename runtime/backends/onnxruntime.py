@@ -20,15 +20,10 @@ DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int3
 ROUNDS_SINCE = (1, 30)
 """The first version whose QuantizeLinear of FP16 rounds to the nearest on a CPU; earlier ones round towards zero (its issue 18576)."""
 
+# Read once it is imported, here or by NeMo: from 1.31 on it would leave an identifier in the user's home and send its maker what it does.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 State = dict[str, npt.NDArray[np.generic]]
-
-
-def import_onnxruntime() -> Any:  # noqa: ANN401 -- a module without types
-    """The module, silent: from 1.31 on it would leave an identifier in the user's home and send its maker what it does."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read as it is imported
-    import onnxruntime
-
-    return onnxruntime
 
 
 def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noqa: ANN401 -- onnxruntime's
@@ -36,7 +31,8 @@ def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noq
 
     Raises InputError where the backend's provider does not start.
     """
-    onnxruntime = import_onnxruntime()
+    import onnxruntime
+
     provider = PROVIDERS[name]
     if provider not in onnxruntime.get_available_providers():
         raise InputError(
@@ -74,7 +70,9 @@ def open_graph(path: Path, entry: GraphEntry, name: str) -> Any:  # noqa: ANN401
 
 def check_rounding() -> None:
     """Raise InputError for an onnxruntime that computes INT8 wrongly on a CPU."""
-    found = import_onnxruntime().__version__
+    import onnxruntime
+
+    found = onnxruntime.__version__
     if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < ROUNDS_SINCE:  # 1.31.0rc1 too
         raise InputError(
             f"expected onnxruntime {'.'.join(map(str, ROUNDS_SINCE))} or later for INT8, found {found}, which rounds its FP16 inputs "
