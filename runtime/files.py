@@ -67,21 +67,30 @@ def alone(folder: Path) -> Iterator[None]:
     """
     made = not folder.exists()
     with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    held = os.open(folder, os.O_RDONLY)
+        held = _locked(folder)
     try:
+        yield
+    finally:
+        with suppress(OSError):  # something is in it
+            if made:
+                folder.rmdir()
+        os.close(held)
+
+
+def _locked(folder: Path) -> int:
+    """Return a descriptor of a folder, which holds the lock until it is closed."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
         with suppress(OSError):  # a file system without locks
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 print(f"another process writes to {folder}: waiting for it", flush=True)
                 fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
-        with suppress(OSError):  # something is in it
-            if made:
-                folder.rmdir()
+        if folder.exists() and os.path.samestat(os.fstat(held), folder.stat()):
+            return held
+        os.close(held)  # who held it made nothing, and removed it
 
 
 def _remove_abandoned(path: Path) -> None:
