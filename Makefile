@@ -57,8 +57,21 @@ UNKNOWN := $(firstword $(foreach name,$(.VARIABLES),$(if $(findstring command,$(
 NEAREST = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(*sys.argv[1:2], sys.argv[2:], 1, 0))' $(UNKNOWN) $(KNOBS))
 $(if $(UNKNOWN),$(error Expected variables out of $(KNOBS), found $(UNKNOWN): did you mean $(NEAREST)?))
 
-$(foreach word,$(filter-out cpu cuda12 cuda13,$(HARDWARE)),$(error Expected cpu, cuda12 or cuda13 as HARDWARE, found $(word)))
-$(foreach word,$(filter-out runtime,$(FOR)),$(error Expected runtime or nothing as FOR, found $(word)))
+# Nor is a misspelt value found out after half a minute: $(call one_of,NAME,its values).
+comma := ,
+space := $() $()
+one_of = $(foreach word,$(filter-out $(2),$(subst $(comma), ,$($(1)))),$(error Expected $(or $(3),$(subst $(space),$(comma) ,$(2))) as $(1), found $(word)))
+METHOD_NAMES := entropy max percentile_99.9 percentile_99.99 percentile_99.999 mse
+$(call one_of,HARDWARE,cpu cuda12 cuda13)
+$(call one_of,FOR,runtime)
+$(call one_of,PRECISION,fp32 fp16 int8)
+$(call one_of,PRODUCTS,matrix sum)
+$(call one_of,DECODER,ctc rnnt)
+$(call one_of,PACE,auto realtime fast)
+$(call one_of,METHOD,$(METHOD_NAMES))
+$(call one_of,METHODS,$(METHOD_NAMES))
+$(call one_of,KEEP,none search)
+$(call one_of,FRAME_MS,$(shell seq 20 40),20 to 40)
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 # What needs no GPU does not ask for one.
@@ -72,7 +85,6 @@ REQUIREMENTS := $(wildcard requirements/*.txt)
 
 # $(call option,--name,value): nothing where the value is blank.
 option = $(if $(2),$(1) "$(2)")
-space := $() $()
 # What verbs do at a look-ahead: $(call bundle,80) and so on. A name's spaces are | while make takes it apart by words.
 bundle = build/bundles/$(subst |, ,$(patsubst %.nemo,%,$(notdir $(subst $(space),|,$(MODEL)))))-$(1)ms
 exported = $(CPU)/bin/python -m export --model "$(MODEL)" --lookahead $(1) \
@@ -139,7 +151,8 @@ bench: $(HERE)/.runtime $(STEP) $(PLAN) ## recognise the evaluation speech (EVAL
 		--frame-ms $(FRAME_MS) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--slo,$(SLO)) $(call option,--name,$(NAME)) $(BACKEND)
 
 ablation: $(HERE)/.runtime $(CPU)/.runtime $(if $(foreach each,$(ABLATED),$(call exports,$(each))),$(if $(FOR),absent,$(CPU)/.export)) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms (ABLATED), CUDA graph on and off: table and plots in build/results
-	$(foreach each,$(ABLATED),$(if $(call exports,$(each)),$(call exported,$(each)) && )$(call calibrated,$(each)) && ) \
+	$(foreach each,$(ABLATED),$(if $(call exports,$(each)),$(call exported,$(each)) && )) \
+		$(foreach each,$(ABLATED),$(call calibrated,$(each)) && ) \
 		$(RUN) bench ablation --bundle $(foreach each,$(ABLATED),"$(call bundle,$(each))") --eval "$(EVAL)" --lang $(LANGUAGE) \
 		$(call option,--methods,$(METHODS)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME)) $(BACKEND)
 

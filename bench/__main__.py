@@ -4,8 +4,16 @@ A command is a module with `Options`, a frozen dataclass whose fields are the co
 measure return what they wrote, and it is printed here.
 """
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
+import io
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +21,7 @@ import tyro
 from rich.console import Console
 
 from bench.session import Written
-from runtime.errors import exit_code
+from runtime.errors import InputError, exit_code
 
 COMMANDS = {
     "run": ("bench.speech.recognise", "measure a bundle on speech (the default)"),
@@ -36,7 +44,7 @@ COMMANDS = {
 
 
 def parse_args(argv: Sequence[str]) -> tuple[str, Any]:
-    """Return the command's name and its options. Exits with 0 after `--help`, with 2 for bad arguments."""
+    """Return the command's name and its options. Exits with 0 after `--help`; raises InputError for bad arguments."""
     first = argv[0] if argv else ""
     if first in ("-h", "--help"):
         listed = "\n".join(f"  {name:10}{what}" for name, (_, what) in COMMANDS.items())
@@ -45,17 +53,25 @@ def parse_args(argv: Sequence[str]) -> tuple[str, Any]:
         )
         raise SystemExit(0)
     if first and first not in COMMANDS and not first.startswith("-"):
-        print(f"error: expected a command out of {', '.join(COMMANDS)}, found {first!r}", file=sys.stderr)
-        raise SystemExit(2)
+        raise InputError(
+            f"expected a command out of {', '.join(COMMANDS)}, found {first!r}; see python -m bench --help"
+        )
     name, rest = (first, argv[1:]) if first in COMMANDS else ("run", argv)
     module, what = COMMANDS[name]
-    options = tyro.cli(
-        import_module(module).Options,
-        args=list(rest),
-        prog=f"python -m bench {name}",
-        description=what,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            options = tyro.cli(
+                import_module(module).Options,
+                args=list(rest),
+                prog=f"python -m bench {name}",
+                description=what,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as ended:
+        if ended.code:  # tyro's message in a box of several lines
+            raise InputError(" ".join(re.sub("[^ -~]+", " ", said.getvalue()).split())) from None
+        raise
     return name, options
 
 

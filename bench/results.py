@@ -16,8 +16,10 @@ from typing_extensions import Self, TypeVar
 from bench.partials import Partials
 from runtime.bundle import Bundle
 from runtime.errors import InputError, what_is_wrong
-from runtime.files import written_whole
+from runtime.files import check_room, written_whole
 
+ROOM = 4 << 20
+"""Bytes that a result file may need; the largest published one has 1.2 MB."""
 SEVERAL = " + "
 """Stands between data sets in a row of all of them together."""
 
@@ -317,10 +319,15 @@ def calibration_of(bundle: Bundle, precision: str) -> str | None:
 
 
 def result_path(folder: Path, name: str, kind: type[Report] = ResultFile) -> Path:
-    """Path of a run's result file, whose name has no `.json`. Raises InputError for a name that is a path."""
+    """Path of a run's result file, whose name has no `.json`; asked for before anything is measured.
+
+    Raises InputError for a name that is a path, and where it could not be written.
+    """
     if not name or name.startswith(".") or Path(name).name != name:
         raise InputError(f"--name: expected a file name without a folder, found {name!r}; the folder is --out")
-    return folder / kind.folder / f"{name}.json"
+    path = folder / kind.folder / f"{name}.json"
+    check_room(path, ROOM)
+    return path
 
 
 def default_name(parts: list[str], *, data: Path, lang: str, limit: int | None) -> str:

@@ -1,5 +1,10 @@
 """`python -m calibration`: calibration speech through a bundle's widest step, to thresholds of activations and the INT8 step."""
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import resource
 import sys
@@ -14,15 +19,17 @@ from calibration.compare import check_reference
 from calibration.record import calibration_path
 from calibration.search import current, print_search, search, search_path
 from calibration.speech import Selection, check_levels, default_folder, evaluation_folders, select
-from calibration.step import add_int8, is_added
+from calibration.step import INT8_STEP, add_int8, is_added
 from calibration.thresholds import METHODS
-from runtime.bundle import read_bundle
+from runtime.arguments import Arguments
+from runtime.bundle import Bundle, read_bundle
 from runtime.errors import exit_code
+from runtime.files import alone, check_room
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line of the calibration."""
-    parser = argparse.ArgumentParser(prog="python -m calibration", description=__doc__)
+    parser = Arguments(prog="python -m calibration", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder made by `make export`")
     parser.add_argument("--data", type=Path, metavar="DIR", help="calibration sets (default: data/asr_calib)")
     parser.add_argument("--lang", default="en", help="language code of the manifests (default: en)")
@@ -38,8 +45,13 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Make the calibration file and the INT8 step unless they are there already, of this bundle, speech, method and search."""
+    bundle = read_bundle(args.bundle)
+    with alone(args.bundle.absolute().parent):  # as `export`, which replaces the bundle
+        _run(args, bundle)
+
+
+def _run(args: argparse.Namespace, bundle: Bundle) -> None:
     if args.keep == "search":
-        bundle = read_bundle(args.bundle)
         bundle.check_ctc("--keep search")
         check_reference(bundle, "--keep search")
     selection = make_calibration(args)
@@ -50,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
         if found:
             print(f"calibration: {search_path(args.bundle)} is up to date")
         else:
+            check_room(search_path(args.bundle))
             found = search(args.bundle, selection, args.lang, args.method)
             print(f"calibration: wrote {search_path(args.bundle)} in {time.perf_counter() - started:.0f} s")
         print_search(found, Console(width=None if sys.stdout.isatty() else 120))
@@ -72,6 +85,7 @@ def make_calibration(args: argparse.Namespace) -> Selection:
     if is_current(path, bundle, selection):
         print(f"calibration: {path} is up to date")
         return selection
+    check_room(args.bundle / INT8_STEP, bundle.steps[bundle.widest].bytes)
     if selection.unnamed:
         print(
             f"calibration: {selection.unnamed} of {len(selection.utterances)} clips name no speaker; their sentences and recordings are "

@@ -14,7 +14,7 @@ from calibration.histogram import BINS, Histogram
 from calibration.record import Activation, Calibration, read_calibration
 from calibration.speech import Selection
 from calibration.thresholds import METHODS, thresholds
-from data import load_speech
+from data.speech import load_speech
 from export.placement import quantised_products
 from runtime.backends import StepResult, default_backend
 from runtime.backends.onnxruntime import PROVIDERS, State

@@ -16,7 +16,8 @@ from calibration.compare import StepError
 from calibration.record import Calibration, calibration_path, read_calibration
 from calibration.sensitivity import CHANGED, Kept, Probe, fall_back, harm, kinds, layers, weights_by_product
 from calibration.speech import Selection
-from data import Utterance, load_speech
+from data.manifest import Utterance
+from data.speech import load_speech
 from runtime.bundle import read_bundle, step_file
 from runtime.console import progress_console
 from runtime.entries import Hash, Strict

@@ -8,18 +8,10 @@ import numpy as np
 from rich.progress import track
 
 from calibration.record import DataEntry
-from data import (
-    Utterance,
-    audio_rate,
-    audio_seconds,
-    dataset_sha256,
-    find_manifests,
-    load_speech,
-    places,
-    read_manifest,
-    words,
-)
-from runtime.audio import CLIPPED_SHARE, FULL_SCALE, SILENT_DBFS
+from data import places
+from data.manifest import Utterance, dataset_sha256, find_manifests, read_manifest, words
+from data.speech import load_speech
+from runtime.audio import CLIPPED_SHARE, FULL_SCALE, SILENT_DBFS, audio_rate, audio_seconds
 from runtime.console import progress_console
 from runtime.errors import InputError
 from runtime.files import sha256

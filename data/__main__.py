@@ -1,5 +1,10 @@
 """`python -m data`: make manifests from a Common Voice release, and list the data sets that are there."""
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -11,6 +16,7 @@ from rich.table import Column, Table
 from data import places
 from data.common_voice import Selection, make_manifests
 from data.manifest import ALLOWED, read_manifest
+from runtime.arguments import Arguments
 from runtime.errors import exit_code
 
 USES = {"asr_eval": "evaluation", "asr_calib": "calibration", "sample": "sample"}
@@ -23,7 +29,7 @@ Own recordings: put manifest_LANG.jsonl in {root}/asr_eval/NAME/."""
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; the sizes' defaults are those of `Selection`."""
-    parser = argparse.ArgumentParser(prog="python -m data", description=__doc__)
+    parser = Arguments(prog="python -m data", description=__doc__)
     parser.add_argument("--common-voice", type=Path, metavar="DIR", help="an unpacked Common Voice release")
     parser.add_argument("--lang", default="en", help="language code, as Common Voice names its folder")
     parser.add_argument("--eval-clips", type=int, default=Selection.eval_clips, metavar="N")

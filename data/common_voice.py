@@ -15,6 +15,7 @@ from data.manifest import ALLOWED, Utterance, check_broken, words, write_manifes
 from runtime.audio import audio_seconds
 from runtime.console import progress_console
 from runtime.errors import InputError
+from runtime.files import check_room
 
 COLUMNS = ("client_id", "path", "sentence")
 
@@ -71,13 +72,16 @@ def make_manifests(
         if size < 1:
             raise InputError(f"{name}: expected a size of at least 1 clip, found {size}")
     folder = _language_folder(release, lang, selection.table)
+    manifests = {name: out / name / "common_voice" / f"manifest_{lang}.jsonl" for name in sizes}
+    for manifest in manifests.values():
+        check_room(manifest)
     clips = _read_table(folder / selection.table, lang, selection.allow, say)
     broken: dict[str, str] = {}  # by file
     while True:
         chosen = _choose((clip for clip in clips if clip.file not in broken), sizes, selection.seed)
         before = len(broken)
         utterances = {
-            out / name / "common_voice" / f"manifest_{lang}.jsonl": [
+            manifests[name]: [
                 Utterance(folder / "clips" / clip.file, clip.sentence, seconds, lang, clip.speaker)
                 for clip in track(picked, f"{name}: lengths", console=progress_console(), transient=True)
                 if (seconds := _seconds(folder, clip, broken))

@@ -1,18 +1,24 @@
 """`python -m engines`: a bundle's step to a TensorRT plan for this GPU, or for Turing with no GPU."""
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from runtime.arguments import Arguments
 from runtime.bundle import Graph, Precision, read_bundle
 from runtime.errors import exit_code
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the builder."""
-    parser = argparse.ArgumentParser(prog="python -m engines", description="Build a TensorRT plan from a bundle.")
+    parser = Arguments(prog="python -m engines", description="Build a TensorRT plan from a bundle.")
     parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp16", help="default: fp16")
     parser.add_argument(
@@ -40,16 +46,18 @@ def run(args: argparse.Namespace) -> None:
     """Build the step, and a transducer's evaluation, unless its plan is there already: whole, of this bundle, with these options."""
     from engines.build import BuildOptions, PlanBuild, Products
     from engines.target import this_gpu, turing_without_gpu
+    from runtime.files import alone
 
     target = turing_without_gpu(args.precision) if args.build_for == "sm75" else this_gpu()
     products: Products = args.products or ("matrix" if target.strongly_typed else "sum")
     options = BuildOptions(level=args.level, cublas=not args.no_cublas, products=products)
     graphs: list[Graph] = ["step", "rnnt"] if read_bundle(args.bundle).rnnt else ["step"]
     for build in (PlanBuild(args.bundle, args.precision, target, options, graph) for graph in graphs):
-        if build.is_current():
-            print(f"engines: {build.plan} is up to date")
-            continue
-        stamp = build.run()
+        with alone(build.plan.parent):
+            if build.is_current():
+                print(f"engines: {build.plan} is up to date")
+                continue
+            stamp = build.run()
         print(
             f"engines: wrote {build.plan}: {build.plan.stat().st_size / 1e6:.0f} MB in {stamp.build_s:.0f} s, "
             f"TensorRT {stamp.tensorrt}, {stamp.gpu}"

@@ -14,7 +14,7 @@ from engines.target import Target
 from export import placement, quantise
 from runtime.bundle import Graph, Precision, checked_file, read_bundle
 from runtime.errors import InputError
-from runtime.files import sha256, sources_hash, written_whole
+from runtime.files import check_room, sha256, sources_hash, written_whole
 from runtime.stamp import Stamp, check_stamp, plan_path, read_stamp, stamp_path
 
 Products = Literal["matrix", "sum"]
@@ -78,6 +78,8 @@ class PlanBuild:
             content = products_as_sums(content)
         library, gpu, _ = self.target.platform
         timing = TIMING / f"{re.sub(r'[^A-Za-z0-9.]+', '-', gpu)}-{library}.cache"
+        check_room(self.plan, self.entry.bytes)
+        check_room(timing)
         started = time.perf_counter()
         serialized, cache = self.serialized(source, content, timing)
         built = time.perf_counter() - started

@@ -1,5 +1,10 @@
 """`python -m engines.inspect`: what a step's ONNX asks for, what its plan really runs, kernel by kernel, and device memory by owner."""
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import json
 import subprocess
@@ -17,11 +22,12 @@ from engines.layers import Layer, plan_layers
 from engines.memory import MemoryByOwner, memory_by_owner
 from engines.nodes import Node, read_nodes
 from engines.tables import kernels_table, memory_table, precision_table
+from runtime.arguments import Arguments
 from runtime.backends import default_backend
 from runtime.backends.engine import import_tensorrt
 from runtime.bundle import Precision, read_bundle, step_file
 from runtime.errors import CudaError, exit_code
-from runtime.files import written_whole
+from runtime.files import check_room, written_whole
 from runtime.stamp import plan_path, read_stamp
 
 NO_GPU = "no NVIDIA GPU answers nvidia-smi on this machine: the ONNX only, neither the plan nor memory"
@@ -131,7 +137,7 @@ def show(console: Console, onnx: OnnxReport, plan: PlanReport | None) -> None:
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the inspector."""
-    parser = argparse.ArgumentParser(prog="python -m engines.inspect", description="Show what a step runs and holds.")
+    parser = Arguments(prog="python -m engines.inspect", description="Show what a step runs and holds.")
     parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp16", help="default: fp16")
     parser.add_argument(
@@ -142,6 +148,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Inspect the step, and its plan where a GPU is; print, and write the JSON."""
+    if args.json:
+        check_room(args.json)
     onnx = inspect_onnx(args.bundle, args.precision)
     plan = inspect_plan(args.bundle, args.precision) if default_backend() == "tensorrt" else None
     show(Console(), onnx, plan)

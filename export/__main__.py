@@ -1,18 +1,25 @@
 """`python -m export`: a streaming checkpoint to a bundle."""
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime.arguments import Arguments
 from runtime.errors import exit_code
+
+LEAST_BYTES = 64 << 20
+"""Of a bundle; the embedded checkpoint's has 87 MB."""
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the exporter."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export", description="Export a streaming FastConformer checkpoint to a bundle."
-    )
+    parser = Arguments(prog="python -m export", description="Export a streaming FastConformer checkpoint to a bundle.")
     parser.add_argument("--model", required=True, help=".nemo file, a published checkpoint's name, or large-random")
     parser.add_argument(
         "--lookahead", type=int, default=80, metavar="MS", help="look-ahead in ms, one the checkpoint was trained for"
@@ -32,12 +39,18 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     """Export unless the bundle is there already, made by this exporter from this checkpoint."""
     from export.bundle import bundle_folder, export_bundle, is_current
+    from export.checkpoint import check_lookahead
+    from runtime.files import alone, check_room
 
+    check_lookahead(args.model, args.lookahead)
     folder = bundle_folder(args.out, args.model, args.lookahead)
-    if is_current(folder, args.model, args.lm):
-        print(f"export: {folder} is up to date")
-    else:
-        print(f"export: wrote {export_bundle(args.model, args.lookahead, args.out, args.lm)}")
+    if not is_current(folder, args.model, args.lm):
+        check_room(folder, LEAST_BYTES)
+        with alone(args.out):
+            if not is_current(folder, args.model, args.lm):  # another process made it meanwhile
+                print(f"export: wrote {export_bundle(args.model, args.lookahead, args.out, args.lm)}")
+                return
+    print(f"export: {folder} is up to date")
 
 
 if __name__ == "__main__":

@@ -2,17 +2,18 @@
 
 import stat
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
-
+from export.bombs import check_weights, checked_yaml
 from runtime.errors import InputError
 
 MOST_MEMBERS = 1000
 """NeMo writes a configuration, the weights and a few files of the tokenizer."""
 MOST_BYTES = 32 << 30
 """Of all members; the largest published recognisers have some 5 GB."""
+CONFIG = "model_config.yaml"
 
 
 def check_archive(path: Path) -> None:
@@ -40,6 +41,22 @@ def check_archive(path: Path) -> None:
         ) from error
 
 
+def read_config(path: Path) -> Mapping[str, Any]:
+    """Return the configuration in an archive, unpacked nowhere.
+
+    Raises InputError as `check_archive` does, and for a configuration that is missing, or holds more than it seems to.
+    """
+    check_archive(path)
+    with tarfile.open(path, "r:") as archive:
+        members = (archive.extractfile(member) for member in archive if PurePosixPath(member.name).name == CONFIG)
+        config = next(members, None)
+        if config is None:
+            raise InputError(
+                f"expected a checkpoint that NeMo restores, found no {CONFIG} in {path}; fetch the checkpoint again"
+            )
+        return checked_yaml(config, path)
+
+
 def guarded_connector() -> Any:  # noqa: ANN401 -- NeMo's, untyped
     """NeMo's way to restore, which looks through each archive first and unpickles weights alone, whatever the environment says.
 
@@ -47,14 +64,20 @@ def guarded_connector() -> Any:  # noqa: ANN401 -- NeMo's, untyped
     """
     from nemo.core.connectors.save_restore_connector import SaveRestoreConnector
 
+    archives: list[Path] = []
+
     class Guarded(SaveRestoreConnector):  # type: ignore[misc]  # untyped
         @staticmethod
         def _unpack_nemo_file(path2file: str, out_folder: str, members: list[str] | None = None) -> str:
-            check_archive(Path(path2file))
+            archives.append(Path(path2file))
+            read_config(archives[-1])
             return str(SaveRestoreConnector._unpack_nemo_file(path2file, out_folder, members))  # noqa: SLF001 -- its own base
 
         @staticmethod
         def _load_state_dict_from_disk(model_weights: str, map_location: Any = "cpu") -> Any:  # noqa: ANN401
+            import torch
+
+            check_weights(Path(model_weights), archives[-1] if archives else Path(model_weights))
             # NeMo leaves weights_only to torch's default, which TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD turns off.
             return torch.load(model_weights, map_location=map_location, weights_only=True)
 

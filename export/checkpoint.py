@@ -9,18 +9,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from export.architecture import Architecture, read_architecture, read_transducer
-from export.archive import check_archive, guarded_connector
+from export.archive import guarded_connector, read_config
 from export.conformer import Weights
 from export.mel import MelFrontEnd
+from export.trial import tried
 from runtime.bundle import Decoding
 from runtime.errors import InputError
 from runtime.files import sha256
+
+if TYPE_CHECKING:
+    import torch  # takes seconds: what is refused or up to date does not wait for it
 
 EMBEDDED = "data/checkpoint/streaming_fastconformer_ctc_en_small.nemo"
 RANDOM = "large-random"
@@ -95,11 +98,28 @@ def checkpoint_hash(model: str) -> str | None:
     """
     if model == RANDOM:
         return hashlib.sha256(repr((RANDOM_CONFIG, RANDOM_VOCABULARY, RANDOM_SEED)).encode()).hexdigest()
-    if not model.endswith(".nemo"):
-        return None
+    return sha256(_file(model)) if model.endswith(".nemo") else None
+
+
+def check_lookahead(model: str, lookahead_ms: int) -> None:
+    """Raise InputError in the first second for what a file's configuration tells; of a published name nothing is known before NeMo.
+
+    That is a file that is missing or no `.nemo`, another architecture, and a look-ahead that it was not trained for.
+    """
+    if model != RANDOM and not model.endswith(".nemo") and Path(model).exists():
+        kind = "folder" if Path(model).is_dir() else "file"
+        raise InputError(
+            f"expected a .nemo file or the name of a published checkpoint, found the {kind} {model}; check MODEL="
+        )
+    config = RANDOM_CONFIG if model == RANDOM else read_config(_file(model)) if model.endswith(".nemo") else {}
+    if config and "${" not in str(config):  # references to other values are NeMo's to follow
+        read_architecture(checkpoint_name(model), config, 0).lookahead_frames(lookahead_ms)
+
+
+def _file(model: str) -> Path:
     if not Path(model).is_file():
         raise InputError(f"expected a .nemo file at {model}, found none; check MODEL=")
-    return sha256(Path(model))
+    return Path(model)
 
 
 def load_checkpoint(model: str) -> Checkpoint:
@@ -126,18 +146,23 @@ def quiet_nemo() -> Iterator[None]:
 def _restored(model: str, digest: str | None) -> Checkpoint:
     name = checkpoint_name(model)
     if digest is not None:
-        check_archive(Path(model))  # before NeMo, which takes seconds to import
+        read_config(Path(model))  # before NeMo, which takes seconds to import
     from nemo.collections.asr.models import ASRModel
 
-    restore = ASRModel.restore_from if digest else ASRModel.from_pretrained
-    try:
-        restored = restore(model, map_location="cpu", save_restore_connector=guarded_connector())
-    except InputError:
-        raise
-    except Exception as error:  # NeMo raises whatever the archive's part it trips over raises
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        hint = "fetch the checkpoint again" if digest else "check the name and the network, or give a .nemo file"
-        raise InputError(f"expected a checkpoint that NeMo restores, found {model}: {reason}; {hint}") from error
+    def restore() -> Any:  # noqa: ANN401 -- NeMo's
+        by = ASRModel.restore_from if digest else ASRModel.from_pretrained
+        try:
+            return by(model, map_location="cpu", save_restore_connector=guarded_connector())
+        except InputError:
+            raise
+        except Exception as error:  # NeMo raises whatever the archive's part it trips over raises
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            hint = "fetch the checkpoint again" if digest else "check the name and the network, or give a .nemo file"
+            raise InputError(f"expected a checkpoint that NeMo restores, found {model}: {reason}; {hint}") from error
+
+    if digest is not None:
+        tried(restore, Path(model))
+    restored = restore()
     restored.eval()
     config = restored.cfg
     head = getattr(restored, "ctc_decoder", None) or getattr(restored, "decoder", None)
@@ -168,6 +193,7 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
 
 def random_checkpoint(name: str, digest: str, config: Mapping[str, dict[str, Any]], vocabulary_size: int) -> Checkpoint:
     """NeMo's modules of a configuration (`preprocessor`, `encoder`, `decoder` and `joint` parts), with weights from a fixed seed."""
+    import torch
     from nemo.collections.asr import modules
 
     vocabulary = tuple(f"▁{index}" for index in range(vocabulary_size))
@@ -202,7 +228,7 @@ def random_checkpoint(name: str, digest: str, config: Mapping[str, dict[str, Any
     )
 
 
-def _state_hash(state: Mapping[str, torch.Tensor]) -> str:
+def _state_hash(state: Mapping[str, "torch.Tensor"]) -> str:
     digest = hashlib.sha256()
     for key in sorted(state):
         digest.update(key.encode() + state[key].numpy().tobytes())

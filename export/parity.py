@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from export.checkpoint import Checkpoint
 from runtime import Recognizer
@@ -34,6 +33,8 @@ def nemo_offline(checkpoint: Checkpoint, lookahead_frames: int, audio: Samples) 
 
     In FP32, on the device that the checkpoint's modules are on.
     """
+    import torch
+
     left = checkpoint.architecture.left_context_frames
     checkpoint.encoder.set_default_att_context_size([left, lookahead_frames])
     device = next(checkpoint.encoder.parameters()).device
@@ -121,6 +122,7 @@ def measure_parity(checkpoint: Checkpoint, folder: Path, precision: str, lookahe
 
 def nemo_greedy_rnnt(checkpoint: Checkpoint, encoded: npt.NDArray[np.float32]) -> tuple[int, ...]:
     """Tokens of NeMo's greedy RNN-T over a whole utterance's encoded frames [frames, D]."""
+    import torch
     from nemo.collections.asr.parts.submodules.rnnt_greedy_decoding import GreedyRNNTInfer
 
     greedy = GreedyRNNTInfer(

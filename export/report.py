@@ -3,6 +3,11 @@
 `python -m export.report --model MODEL [--lookahead MS]` prints both; NeMo's export goes to build/nemo-export.
 """
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -10,6 +15,7 @@ from pathlib import Path
 
 import onnx
 
+from runtime.arguments import Arguments
 from runtime.bundle import read_bundle, step_file
 from runtime.errors import exit_code
 
@@ -63,9 +69,7 @@ def run(args: argparse.Namespace) -> None:
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the report."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.report", description="Count nodes beside NeMo's own export."
-    )
+    parser = Arguments(prog="python -m export.report", description="Count nodes beside NeMo's own export.")
     parser.add_argument("--model", required=True, help=".nemo file, a published checkpoint's name, or large-random")
     parser.add_argument("--lookahead", type=int, default=80, metavar="MS", help="look-ahead in ms")
     parser.add_argument("--out", type=Path, default=Path("build"), help="where bundles/ and nemo-export/ lie")

@@ -18,12 +18,16 @@ Whatever fails says so in one line:
         ClosedError   a recogniser or a stream was used after it was closed
 """
 
-from .audio import Recording, load_audio, read_audio
-from .conversation import BargeIn, BargeInRules, Conversation
-from .endpoint import EndpointRules
-from .errors import ClosedError, CudaError, InputError
-from .events import Event, Final, Partial
-from .recognizer import Recognizer, Stream
+from importlib import import_module
+
+TYPE_CHECKING = False  # typing's, which takes milliseconds to import
+if TYPE_CHECKING:
+    from .audio import Recording, load_audio, read_audio
+    from .conversation import BargeIn, BargeInRules, Conversation
+    from .endpoint import EndpointRules
+    from .errors import ClosedError, CudaError, InputError
+    from .events import Event, Final, Partial
+    from .recognizer import Recognizer, Stream
 
 __all__ = [
     "BargeIn",
@@ -42,3 +46,15 @@ __all__ = [
     "load_audio",
     "read_audio",
 ]
+
+_MODULES = ("errors", "events", "audio", "endpoint", "recognizer", "conversation")
+
+
+def __getattr__(name: str) -> object:
+    """Import a name of `__all__` when it is asked for: a command is ready for Ctrl-C before it imports what takes seconds."""
+    if name in __all__:
+        for module in _MODULES:
+            found = vars(import_module(f".{module}", __name__)).get(name)
+            if found is not None:
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

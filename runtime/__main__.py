@@ -3,6 +3,11 @@
 `-` reads standard input: raw 16-bit PCM as it comes, or an audio file to its end. `--mic` listens.
 """
 
+from .command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import io
 import sys
@@ -12,6 +17,7 @@ from typing import cast
 
 from rich.console import Console
 
+from .arguments import Arguments
 from .audio import Pcm, Samples
 from .endpoint import EndpointRules
 from .errors import InputError, exit_code
@@ -24,7 +30,7 @@ PROGRAM = "python -m runtime" if __package__ == "runtime" else "streaming-confor
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the recogniser."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="Recognise speech, streaming.")
+    parser = Arguments(prog=PROGRAM, description="Recognise speech, streaming.")
     parser.add_argument(
         "files",
         nargs="*",
@@ -84,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
                     show(event)
             show(stream.end_utterance())
             if frames.interrupted:
-                break
+                raise KeyboardInterrupt
 
 
 def _frames(source: str, rate: int | None, framing: Framing) -> Iterable[Samples | Pcm]:

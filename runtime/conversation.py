@@ -2,7 +2,8 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from .audio import Pcm, Samples, checked
 from .echo import TAIL_MS, EchoCanceller
 from .errors import InputError
 from .events import Event, Final
+from .processes import OfOneProcess
 from .recognizer import Stream
 from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_MS
 
@@ -46,7 +48,7 @@ class BargeIn:
     """When it was decided, in seconds of the microphone's audio."""
 
 
-class Conversation:
+class Conversation(OfOneProcess):
     """The user's audio through a stream, and the agent's turns. Methods may be called from any thread.
 
     While the agent speaks nothing is recognised and no partial comes, until the user interrupts: then a BargeIn comes, and from the next
@@ -59,6 +61,7 @@ class Conversation:
 
         Raises InputError for a bundle without a voice activity detector.
         """
+        super().__init__()
         self._stream, self._rules = stream, rules
         self._needed = int(rules.minimum_voiced_ms // WINDOW_MS)  # windows
         self._canceller = EchoCanceller()
@@ -76,7 +79,7 @@ class Conversation:
         samples.
         """
         played = None if samples is None else checked(samples)
-        with self._one_at_a_time:
+        with self._turn():
             if not self._agent_speaks:
                 self._agent_speaks = True
                 self._canceller.turn()
@@ -86,7 +89,7 @@ class Conversation:
 
     def agent_stops(self) -> None:
         """The agent was heard to the end, or stopped: recognition goes on with what comes next."""
-        with self._one_at_a_time:
+        with self._turn():
             if self._agent_speaks:
                 self._stop()
                 self._listen()
@@ -97,7 +100,7 @@ class Conversation:
         Raises InputError, and changes nothing, for bad samples; ClosedError once the stream is closed.
         """
         heard = checked(samples)
-        with self._one_at_a_time:
+        with self._turn():
             events: list[Event | BargeIn] = []
             while len(heard):
                 echoing = self._agent_speaks or self._tail > 0
@@ -114,13 +117,19 @@ class Conversation:
 
     def end_utterance(self, silence_ms: int = 0) -> Final:
         """See Stream.end_utterance."""
-        with self._one_at_a_time:
+        with self._turn():
             self._recognise(self._canceller.flush())
             return self._stream.end_utterance(silence_ms)
 
     def close(self) -> None:
         """Close the stream."""
         self._stream.close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        self._check_process()
+        with self._one_at_a_time:
+            yield
 
     def _listen(self) -> None:
         """Nothing is known yet of the user's voice."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -33,12 +34,21 @@ CHUNKED = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF"})
 """Those in which other chunks may follow the samples."""
 DEMUXERS = "mov,matroska,webm,aac,amr,asf,ac3,eac3,wav,w64,aiff,au,caf,flac,ogg,mp3,nistsphere,voc,ircam,ape,tta,wv,mpegts,flv,avi"
 """Those of FFmpeg that are used: none of them opens other files, as playlists do."""
+UNCOUNTED = frozenset({"mp3", "aac"})
+"""Those of which FFmpeg only guesses a length, from the size and the first frame's rate: frames in a row, each with its own size."""
 MAGIC = re.compile(
     rb"RIF[FX]|RF64|riff|FORM|\.snd|caff|fLaC|OggS|ID3|#!AMR|NIST_1A|\x1aE\xdf\xa3|0&\xb2u|.{4}ftyp|\xff[\xfa\xfb\xf2\xf3\xf1\xf9]",
     re.DOTALL,
 )
 """How files begin; the last, MP3 and AAC without a header, are two bytes that raw PCM seldom begins with."""
 MAGIC_BYTES = 12
+FRAME_HEADER_BYTES = 6
+LEAST_FRAME_BYTES = 24  # of MP3: 8 kbit/s at 24 kHz
+V1_KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
+V2_KBITS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
+"""Bit rates of MP3 by their code in a frame's header: of MPEG 1, and of MPEG 2 and 2.5 (ISO 11172-3, 13818-3); 0: none stated."""
+V1_RATES = (44_100, 48_000, 32_000, 0)
+"""Sample rates of MPEG 1 by code; of 2 the half, of 2.5 a quarter."""
 # What libsndfile's log says of a chunk's size and of what is there. Programs that write to a pipe state 2 GB or more.
 _STATED = re.compile(
     r"(\d+) \(should be (\d+)\)|Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)"
@@ -120,7 +130,9 @@ def _sound_file(file: _Bytes, size: int) -> tuple["SoundFile | None", str]:
         sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError as error:
         return None, "its header does not fit what it holds" if error.code == MALFORMED else ""
-    if sound.format in LIBSNDFILE and (sound.frames or size <= HEADER_BYTES):
+    # libsndfile reads an MP3 that does not count its frames as far as it guesses from the first one, which is right at a constant rate.
+    variable = sound.format == "MP3" and not _counts_frames(file) and len({rate for rate, _ in _mp3_frames(file)}) > 1
+    if sound.format in LIBSNDFILE and (sound.frames or size <= HEADER_BYTES) and not (variable and find_spec("av")):
         return sound, ""
     sound.close()
     return None, ""
@@ -144,6 +156,9 @@ def _libsndfile(sound: "SoundFile", file: _Bytes, size: int) -> Iterator[Source]
             source.fault = f"damaged audio, libsndfile stopped: {error}"
         else:
             source.fault = _fault(sound, stated, held, file, size)
+            if sound.format == "MP3" and not source.fault:
+                end = max((end for _, end in _mp3_frames(file)), default=0)
+                source.fault = _within_a_frame(held, sound.samplerate) if end > size else ""
 
     # Else soundfile seeks after each block, from which MP3 does not go on as it would have.
     sound.seekable = lambda: False
@@ -173,6 +188,10 @@ def _cut_off(stated: float, held: int, rate: int) -> str:
     return f"it is cut off: its header states {stated / rate:.2f} s, it holds {held / rate:.2f} s"
 
 
+def _within_a_frame(held: int, rate: int) -> str:
+    return f"it is cut off after {held / rate:.2f} s, within a frame"
+
+
 def _ogg_ends(file: _Bytes, size: int) -> bool:
     """Whether an Ogg file's last page is whole and marked as the last."""
     file.seek(max(0, size - OGG_PAGE_BYTES))
@@ -181,12 +200,38 @@ def _ogg_ends(file: _Bytes, size: int) -> bool:
 
 
 def _counts_frames(file: _Bytes) -> bool:
-    """Whether an MP3 states its length, in a first frame by one of these names; else it is a guess from the size."""
+    """Whether an MP3 states its length: in its first frame, behind the tag if any, the count that Xing, LAME or Fraunhofer's write."""
     at = file.tell()
-    file.seek(0)
-    head = file.read(1 << 20)
+    file.seek(_behind_tags(file))
+    frame = file.read(64)  # a frame's samples may spell anything
     file.seek(at)
-    return any(tag in head for tag in (b"Xing", b"Info", b"VBRI"))
+    found = re.search(rb"(?:Xing|Info)...(.)|VBRI", frame, re.DOTALL)
+    return found is not None and (found[1] is None or bool(found[1][0] & 1))
+
+
+def _behind_tags(file: _Bytes) -> int:
+    """Where an MP3's frames begin: at 0, or behind its ID3v2 tags."""
+    end = 0
+    while True:
+        file.seek(end)
+        head = file.read(10)
+        if head[:3] != b"ID3" or len(head) < 10:
+            return end
+        end += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+
+
+def _mp3_frames(file: _Bytes) -> Iterator[tuple[int, int]]:
+    """Yield the code of each frame's bit rate and where the frame ends, as the headers state it, up to what is no frame."""
+    at, end = file.tell(), _behind_tags(file)
+    while True:
+        file.seek(end)
+        head = file.read(FRAME_HEADER_BYTES)
+        size = _frame_bytes(head)
+        if size < LEAST_FRAME_BYTES:
+            break
+        end += size
+        yield head[2] >> 4, end
+    file.seek(at)
 
 
 @contextmanager
@@ -205,20 +250,39 @@ def _ffmpeg(file: _Bytes, name: str, fault: str) -> Iterator[Source]:
         if stream is None:
             raise InputError(f"{name}: not audio, FFmpeg found none of a codec that it knows; drop the file")
         rate = stream.codec_context.sample_rate
+        uncounted = container.format.name in UNCOUNTED
 
         def blocks() -> Iterator[Block]:
             resampler = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
-            held = 0
+            held, last = 0, b""
             try:
-                for frame in container.decode(stream):
-                    for planes in resampler.resample(frame):
-                        held += planes.samples
-                        yield planes.to_ndarray().T
+                for packet in container.demux(stream):
+                    last = bytes(packet) if uncounted and packet.size else last
+                    for frame in packet.decode():
+                        for planes in resampler.resample(frame):
+                            held += planes.samples
+                            yield planes.to_ndarray().T
             except (av.FFmpegError, ValueError) as error:
                 source.fault = f"damaged audio, FFmpeg stopped: {' '.join(str(error).split())}"
             if source.stated and source.stated - held > MAX_SHORT_S * rate:
                 source.fault = _cut_off(source.stated, held, rate)
+            if len(last) < _frame_bytes(last):
+                source.fault = _within_a_frame(held, rate)
 
         seconds = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
-        source = Source(rate, round(seconds * rate) or None, blocks(), fault)
+        source = Source(rate, None if uncounted else round(seconds * rate) or None, blocks(), fault)
         yield source
+
+
+def _frame_bytes(frame: bytes) -> int:
+    """Return the size that the header of a frame of MP3 or AAC (ADTS) states; 0 for what is no such frame."""
+    if len(frame) < FRAME_HEADER_BYTES or frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0:
+        return 0
+    version, layer = frame[1] >> 3 & 3, frame[1] >> 1 & 3
+    if layer == 0:
+        return int.from_bytes(frame[3:6], "big") >> 5 & 0x1FFF
+    kbits, rate = (V1_KBITS if version == 3 else V2_KBITS)[frame[2] >> 4], V1_RATES[frame[2] >> 2 & 3]
+    if layer != 1 or version == 1 or not kbits or not rate:
+        return 0
+    shift = {3: 0, 2: 1, 0: 2}[version]
+    return (144_000 if version == 3 else 72_000) * kbits // (rate >> shift) + (frame[2] >> 1 & 1)

@@ -1,9 +1,14 @@
 """The errors a user can cause or meet, and how a command line reports them."""
 
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
+from signal import SIGINT, SIGPIPE
 from typing import TYPE_CHECKING, Any
+
+from .command import stoppable
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -54,17 +59,58 @@ def _shown(text: str, most: int) -> str:
 
 
 def exit_code(run: Callable[[], None]) -> int:
-    """Run a command; return its exit code: 0, 2 for bad input, 1 for a GPU that fails, 130 when interrupted.
+    """Run a command; return its exit code.
 
-    Whatever fails is one line on stderr, also where the system refuses: a file of someone else's, a name too long, a closed pipe.
+    That is 0, 2 for bad input, 1 for a GPU that fails, and as a shell has it 130 after Ctrl-C, 143 after SIGTERM and 141 where nobody reads
+    what it prints: these three end it without a word. Whatever else fails is one line on stderr, also where the system refuses: a file of
+    someone else's, a name too long, a full disk.
     """
+    with stoppable() as stops:
+        try:
+            _run_to_the_last_line(run)
+            code = 0
+        except BaseException as error:  # noqa: BLE001 -- what is not known is raised again
+            code = 0 if stops else _code_of(error)
+    return 128 + stops[0] if stops else code
+
+
+def _run_to_the_last_line(run: Callable[[], None]) -> None:
     try:
         run()
-    except (InputError, OSError, CudaError) as error:
-        line = " ".join(str(error)[:400].split()) if isinstance(error, OSError) else error
-        print(f"error: {line}", file=sys.stderr)
-        return 1 if isinstance(error, CudaError) else 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # rich makes this of it
+            raise ended.__context__ from None
+        _flush()
+        raise
+    _flush()
+
+
+def _flush() -> None:
+    """Print what is still held back: at the interpreter's end a failure would be a traceback."""
+    if sys.stdout:
+        sys.stdout.flush()
+
+
+def _code_of(error: BaseException) -> int:
+    """Print a line of what a user can cause; raise anything else."""
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + SIGINT
+    if isinstance(error, OSError):
+        _print_no_more()
+    if isinstance(error, BrokenPipeError):
+        return 128 + SIGPIPE
+    if not isinstance(error, (InputError, OSError, CudaError)):
+        raise error
+    line = " ".join(str(error)[:400].split()) if isinstance(error, OSError) else error
+    with suppress(OSError):
+        print(f"error: {line}", file=sys.stderr, flush=True)
+    return 1 if isinstance(error, CudaError) else 2
+
+
+def _print_no_more() -> None:
+    """Leave what could not be printed unprinted: the interpreter would try again at its end, and show that it cannot."""
+    try:
+        _flush()
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

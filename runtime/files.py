@@ -1,5 +1,6 @@
 """Files that are either whole or absent, and their hashes."""
 
+import fcntl
 import glob
 import hashlib
 import os
@@ -7,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from .errors import InputError
 
@@ -23,22 +25,72 @@ def written_whole(path: Path) -> Iterator[Path]:
     path = path.resolve() if path.is_symlink() else path  # the link stays, what it leads to is replaced
     temporary, aside = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("part", "old.part"))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
-        yield temporary
-        if temporary.is_dir() and path.is_dir():
-            path.replace(aside)
-        temporary.replace(path)
-    except OSError as error:
-        reason = " ".join(str(each) for each in (error.strerror or error, error.filename or "") if each)
-        raise InputError(
-            f"expected to write {path}, found: {reason}; make room there, or name a folder that can be written to"
-        ) from error
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(path)
+            yield temporary
+            if temporary.is_dir() and path.is_dir():
+                path.replace(aside)
+            temporary.replace(path)
     finally:
         if aside.exists() and not path.exists():  # interrupted between the renames
             aside.replace(path)
         _remove(temporary)
         _remove(aside)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make one line of what the system refuses within the block, in which `path` is written."""
+    try:
+        yield
+    except OSError as error:
+        reason = " ".join(str(each) for each in (error.strerror or error, error.filename or "") if each)
+        raise InputError(
+            f"expected to write {path}, found: {reason}; make room there, or name a folder that can be written to"
+        ) from error
+
+
+def check_room(path: Path, size: int = 1 << 20) -> None:
+    """Raise InputError, as `written_whole` would after all work, where `path` cannot be written with `size` bytes. Nothing is left."""
+    with _writing(path):
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        with TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made where it is missing: who comes second says so, and waits.
+
+    Raises InputError where it cannot be made.
+    """
+    made = not folder.exists()
+    with _writing(folder):
+        held = _locked(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # something is in it
+            if made:
+                folder.rmdir()
+        os.close(held)
+
+
+def _locked(folder: Path) -> int:
+    """Return a descriptor of a folder, which holds the lock until it is closed."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"another process writes to {folder}: waiting for it", flush=True)
+                fcntl.flock(held, fcntl.LOCK_EX)
+        if folder.exists() and os.path.samestat(os.fstat(held), folder.stat()):
+            return held
+        os.close(held)  # who held it made nothing, and removed it
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -83,6 +135,16 @@ def _link(source: str | Path, target: str | Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def check_spelling(path: Path) -> None:
+    """Raise InputError for a name that Python could not decode, as in a locale without UTF-8: libraries take UTF-8 only."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"expected a name in the locale's letters, found {str(path)!a}; set PYTHONUTF8=1, or a locale with UTF-8 such as C.UTF-8"
+        ) from error
 
 
 def sha256(path: Path) -> str:

@@ -55,9 +55,9 @@ def stdin_frames(stdin: io.BufferedReader, rate: int | None, framing: Framing, w
 
     Raises InputError as `read_audio` does, for a rate out of `RATES`, for an odd number of bytes, and for more than `MAX_PIPED_BYTES`.
     """
-    head = b"" if rate else stdin.read(MAGIC_BYTES)
+    head = stdin.read(MAGIC_BYTES) if rate is None else b""
     if not is_audio_file(head):
-        yield from _pcm_frames(stdin, head, rate or framing.sample_rate, framing)
+        yield from _pcm_frames(stdin, head, framing.sample_rate if rate is None else rate, framing)
         return
     if is_live(head):
         warn("standard input is a WAV of unknown length, recognised once it ends; raw PCM is recognised as it comes")

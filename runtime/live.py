@@ -69,7 +69,11 @@ class UntilInterrupted(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Yield the items; the main thread only."""
-        before = signal.signal(signal.SIGINT, self._handle)
+        before = signal.getsignal(signal.SIGINT)
+        if before == signal.SIG_IGN:
+            yield from self._items
+            return
+        signal.signal(signal.SIGINT, self._handle)
         try:
             items = iter(self._items)
             while not self.interrupted:
@@ -80,7 +84,8 @@ class UntilInterrupted(Generic[T]):
                     return
                 yield item
         except KeyboardInterrupt:
-            return
+            if not self.interrupted:  # SIGTERM's
+                raise
         finally:
             signal.signal(signal.SIGINT, before)
 

@@ -21,13 +21,18 @@ from .decoders.ngram import LmChoice, language_model_file, open_language_model
 from .endpoint import EndedBy, Endpointer, EndpointRules
 from .errors import ClosedError, InputError
 from .events import Event, Final, Partial
+from .files import check_spelling
+from .processes import OfOneProcess
 from .vad import SAMPLE_RATE, WINDOW_SAMPLES, Vad
 
 ALL_VALID = 1 << 30  # mel frames: the end of the audio is not known yet
 
 
-class Recognizer:
-    """A bundle opened on a backend; makes any number of streams. A context manager: leaving it frees the backend."""
+class Recognizer(OfOneProcess):
+    """A bundle opened on a backend; makes any number of streams. A context manager: leaving it frees the backend.
+
+    It belongs to the process that opened it, and so do its streams: a process forked from that one opens a recogniser of its own.
+    """
 
     def __init__(
         self,
@@ -47,7 +52,9 @@ class Recognizer:
 
         Raises InputError for a bundle that is missing, broken or not for this backend, and for a language model that is so.
         """
+        super().__init__()
         folder = Path(bundle)
+        check_spelling(folder)
         self.bundle = read_bundle(folder)
         self._folder = folder.absolute()  # the working folder may change
         self._detector: Path | None = None
@@ -64,6 +71,7 @@ class Recognizer:
 
         Raises InputError where rules are given for a bundle without a voice activity detector; ClosedError after `close`.
         """
+        self._check_process()
         with self._opening:
             if self._closed:
                 raise ClosedError("expected an open recogniser, found a closed one; open it again")
@@ -98,7 +106,9 @@ class Recognizer:
         return Vad(self._detector)
 
     def close(self) -> None:
-        """Close the streams, each after the step that it is in, and free the backend; safe to call twice."""
+        """Close the streams, each after the step that it is in, and free the backend; safe to call twice. In a fork nothing happens."""
+        if self._forked:
+            return
         with self._opening:
             self._closed = True
             for stream in list(self._streams):
@@ -112,7 +122,7 @@ class Recognizer:
         self.close()
 
 
-class Stream:
+class Stream(OfOneProcess):
     """One speaker's audio. `push` frames of any length, `end_utterance` at the end of an utterance; then the next one may begin.
 
     Steps run as soon as their window is full: the first after `first_step_samples`, then every `chunk_samples`. Between steps only
@@ -127,6 +137,7 @@ class Stream:
     """
 
     def __init__(self, recognizer: Recognizer, endpoints: EndpointRules | None = None) -> None:
+        super().__init__()
         self._bundle = recognizer.bundle
         self._backend = recognizer.backend
         self._new_decoder = recognizer.new_decoder
@@ -148,13 +159,19 @@ class Stream:
             pass
 
     def close(self) -> None:
-        """Give the state back, after the step in progress; every later call raises ClosedError, and so does a push in progress."""
+        """Give the state back, after the step in progress; every later call raises ClosedError, and so does a push in progress.
+
+        In a fork nothing happens.
+        """
+        if self._forked:
+            return
         self._closed = True
         with self._one_at_a_time:
             self._state = None
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
+        self._check_process()
         with self._one_at_a_time:
             self._check_open()
             try:

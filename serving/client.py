@@ -3,6 +3,11 @@
 The windows, the flush and its `valid` are runtime.recognizer's own: the server's step is a Backend and its decoder a Decoder.
 """
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import secrets
 import sys
@@ -14,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.arguments import Arguments
 from runtime.audio import load_audio
 from runtime.backends import Backend, StepResult
 from runtime.bundle import read_bundle
@@ -201,7 +207,7 @@ class TritonRecognizer(Recognizer):
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the client."""
-    parser = argparse.ArgumentParser(prog="python -m serving.client", description="Stream a file to a Triton server.")
+    parser = Arguments(prog="python -m serving.client", description="Stream a file to a Triton server.")
     parser.add_argument("audio", type=Path, help="an audio file")
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle that the repository was made of")
     parser.add_argument("--url", default="localhost:8001", help="of the server's gRPC (default: localhost:8001)")

@@ -7,6 +7,7 @@ import importlib.util
 import platform
 import re
 import shutil
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -147,4 +148,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGPIPE):  # nothing has to be undone, and nothing said
+        signal.signal(number, signal.SIG_DFL)
     sys.exit(main(sys.argv[1:]))

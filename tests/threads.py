@@ -1,11 +1,13 @@
 """Sessions of onnxruntime that compute in the thread that runs them, where nothing else is asked for: the same bits in less CPU time."""
 
+import os
 from typing import Any
 
 import pytest
 
 
 def one_thread_a_session(patch: pytest.MonkeyPatch) -> None:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # see runtime/backends/onnxruntime.py
     from onnxruntime import SessionOptions
 
     threads: Any = SessionOptions.intra_op_num_threads

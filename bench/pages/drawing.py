@@ -1,6 +1,7 @@
 """A plot as SVG, for a file or within an HTML page: the same figures give the same bytes. And the parts that several plots have."""
 
 import io
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -91,6 +92,7 @@ class Plot:
 
     def _drawn(self, above: str = "") -> str:
         try:
+            logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home it says where its fonts are kept
             import matplotlib as mpl  # heavy, and a machine that only measures may lack it
             from matplotlib.figure import Figure
         except ImportError as error:

@@ -1,7 +1,6 @@
 """Error rates over a corpus (all errors over all reference words or characters), churn, percentiles."""
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 import jiwer
 import numpy as np
@@ -43,12 +42,7 @@ def retracted(before: str, after: str) -> int:
     return 0 if grows else len(words) - kept
 
 
-def churn(utterances: Sequence[Sequence[str]]) -> float | None:
-    """Return the words taken back per word of the finals; None without a final word.
-
-    Args:
-        utterances: of each its texts in order, the final last.
-    """
-    finals = sum(len(texts[-1].split()) for texts in utterances)
-    taken_back = sum(retracted(*pair) for texts in utterances for pair in pairwise(texts))
-    return taken_back / finals if finals else None
+def churn(taken_back: int, finals: Iterable[str]) -> float | None:
+    """Return the words taken back per word of the finals; None without a final word."""
+    words = sum(len(text.split()) for text in finals)
+    return taken_back / words if words else None

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from typing_extensions import override
 
+from bench.score.rates import retracted
 from bench.session import FRAME_MS, Pace
 from bench.speech.clips import Audio, Clip
 from runtime import Event, Stream
@@ -144,13 +145,18 @@ class Listened:
     """What came of a stream's audio, and what it took."""
 
     heard: list[Heard] = field(default_factory=list)
-    """In order; the last is `final`."""
+    """In order; the last is `final`, and the only one where partials are not kept."""
+    first_text_s: float | None = None
+    """When the first event with text came, on the clock; None where only the final has any, or none."""
+    taken_back: int = 0
+    """Words that a text took back of the one before it, the final's included."""
     push_s: list[float] = field(default_factory=list)
     """Seconds in `push`, frame by frame."""
     backlog_s: float = 0.0
     """Longest time that an arrived frame waited to be pushed."""
     catch_up_s: float = 0.0
     """Longest time from the arrival of a frame that the next one overtook until no other was waiting."""
+    _before: str = ""
 
     @property
     def final(self) -> Heard:
@@ -162,6 +168,19 @@ class Listened:
         """Seconds and text of every event before the final that has text."""
         return tuple((heard.end_s, heard.event.text) for heard in self.heard[:-1] if heard.event.text)
 
+    def add(self, heard: Heard, *, is_last: bool, keep: bool) -> None:
+        """Take note of an event; `keep`: those before it too."""
+        text = heard.event.text
+        if text and not is_last and self.first_text_s is None:
+            self.first_text_s = heard.end_s
+        if text or is_last:
+            # What only grows, as greedy decoding's texts do, need not be taken apart: a stream of hours has a long one.
+            self.taken_back += 0 if text.startswith(self._before) else retracted(self._before, text)
+            self._before = text
+        if not keep:
+            self.heard.clear()
+        self.heard.append(heard)
+
 
 def listen(
     stream: Stream,
@@ -171,6 +190,7 @@ def listen(
     *,
     step_s: Sequence[float] = (),
     on_frame: Callable[[float], None] = lambda _: None,
+    keep_partials: bool = True,
 ) -> Listened:
     """Push a clip frame by frame as it arrives, then end the utterance.
 
@@ -181,6 +201,7 @@ def listen(
         clock: started here.
         step_s: seconds of each step so far; the recogniser adds to it.
         on_frame: called after each frame with the seconds of audio pushed so far, outside what is measured.
+        keep_partials: False for one stream of hours, whose partials, each the whole text so far, would fill the memory.
 
     Raises:
         InputError: a frame length outside 20 to 40 ms.
@@ -190,11 +211,13 @@ def listen(
     arrival_s = 0.0
     behind_since_s: float | None = None  # arrival of the first of the frames that the next one overtook
 
-    def note(work: Callable[[], Sequence[Event]]) -> float:
+    def note(work: Callable[[], Sequence[Event]], *, is_last: bool = False) -> float:
         begin_s, steps = clock.now(), len(step_s)
         events = clock.spend(work)
         end_s = clock.now()
-        listened.heard.extend(Heard(event, arrival_s, begin_s, sum(step_s[steps:]), end_s) for event in events)
+        for event in events:
+            heard = Heard(event, arrival_s, begin_s, sum(step_s[steps:]), end_s)
+            listened.add(heard, is_last=is_last, keep=keep_partials)
         return end_s - begin_s
 
     clock.start()
@@ -209,7 +232,7 @@ def listen(
             behind_since_s = arrival_s
         listened.push_s.append(note(partial(stream.push, frame.samples)))
         on_frame(arrival_s)
-    note(lambda: [stream.end_utterance()])
+    note(lambda: [stream.end_utterance()], is_last=True)
     return listened
 
 

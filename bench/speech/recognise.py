@@ -69,8 +69,9 @@ def measure(
     with bar:
         for clip in fed:
             on_frame = partial(bar.audio, done_s)
-            listened.append(listen(stream, clip, options.frame_ms, clock, on_frame=on_frame))
-            records.append(record_of(clip, listened[-1], data_set, mode))
+            heard = listen(stream, clip, options.frame_ms, clock, on_frame=on_frame, keep_partials=not one_stream)
+            listened.append(heard)
+            records.append(record_of(clip, heard, data_set, mode))
             done_s += clip.audio_s
             errors = error_keys(records if session.trained else [])
             bar.done(bar.clips if one_stream else len(records), done_s, errors["wer"])
@@ -81,7 +82,7 @@ def measure(
         pace=options.chosen_pace,
         clips=len(clips),
         audio_minutes=done_s / 60,
-        churn=churn([[text for _, text in heard.partials] + [heard.final.event.text] for heard in listened]),
+        churn=churn(sum(heard.taken_back for heard in listened), (heard.final.event.text for heard in listened)),
         **errors,
         **(spread("rtf", windows) if one_stream else rtf_keys(records)),
         # One stream has one first partial and one final: no distribution.
@@ -94,13 +95,12 @@ def measure(
 
 def record_of(clip: Clip, listened: Listened, data_set: DataSet, mode: Mode) -> UtteranceRecord:
     """Return what came of one clip, with times from the capture of its first sample, from speech onset and from speech end."""
-    final, partials, speech = listened.final, listened.partials, clip.speech
+    final, first_s, speech = listened.final, listened.first_text_s, clip.speech
     marks: dict[str, float] = {}
     if speech is not None:
         marks = {"onset_s": speech.onset_s, "speech_end_s": speech.end_s}
         marks["final_speech_end_ms"] = 1e3 * (final.end_s - speech.end_s)
-    if partials:
-        first_s, _ = partials[0]
+    if first_s is not None:
         marks["first_partial_ms"] = 1e3 * first_s
         if speech is not None:
             marks["first_partial_onset_ms"] = 1e3 * (first_s - speech.onset_s)
@@ -113,7 +113,7 @@ def record_of(clip: Clip, listened: Listened, data_set: DataSet, mode: Mode) -> 
         final_ms=1e3 * (final.end_s - final.arrival_s),
         backlog_ms=1e3 * listened.backlog_s,
         catch_up_ms=1e3 * listened.catch_up_s,
-        partials=partials if mode == "utterance" else None,  # a stream's are its clips' once more
+        partials=listened.partials if mode == "utterance" else None,  # a stream's are its clips' once more
     )
 
 

@@ -3,6 +3,11 @@
 `python -m bench.step.encoder_config MODEL > FILE.json`; MODEL is a .nemo file or large-random.
 """
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import json
 import sys
@@ -11,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from runtime.arguments import Arguments
 from runtime.errors import InputError, exit_code
 
 CONFIG = "model_config.yaml"
@@ -52,7 +58,7 @@ def encoder_config(model: str) -> dict[str, Any]:
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line: a model."""
-    parser = argparse.ArgumentParser(prog="python -m bench.step.encoder_config", description=__doc__)
+    parser = Arguments(prog="python -m bench.step.encoder_config", description=__doc__)
     parser.add_argument("model", metavar="MODEL")
     return parser.parse_args(argv)
 

@@ -20,7 +20,7 @@ from calibration.compare import StepError, check_reference, cosines, hear, step_
 from calibration.exposed import ExposedStep, Floats, Samples
 from calibration.record import calibration_path, read_calibration
 from calibration.speech import default_folder, evaluation_folders, select
-from data import load_speech
+from data.speech import load_speech
 from export.quantise import quantised
 from runtime.backends.onnxruntime import State
 from runtime.bundle import Bundle, read_bundle, step_file

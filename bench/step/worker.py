@@ -3,6 +3,11 @@
 Lean imports: a process's start-up is a figure.
 """
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import json
 import sys
 from contextlib import closing

@@ -3,6 +3,11 @@
 Needs espeak-ng 1.51 and flite 2.2 (Debian's packages of those names). The same versions give the same bytes.
 """
 
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
 import shutil
 import subprocess
 import sys

@@ -1,5 +1,6 @@
 """The step in onnxruntime: the functional reference on a CPU, a peer to measure against on a GPU."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from ..bundle import Bundle, Decoding, checked_file, step_file
 from ..entries import CHUNK_STATE, RNNT_STATE, STATE, GraphEntry
 from ..errors import InputError, install
+from ..processes import keep_in_forks
 from .base import Backend, StepResult, symbols_of
 
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
@@ -17,6 +19,9 @@ DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int3
 
 ROUNDS_SINCE = (1, 30)
 """The first version whose QuantizeLinear of FP16 rounds to the nearest on a CPU; earlier ones round towards zero (its issue 18576)."""
+
+# Read once it is imported, here or by NeMo: from 1.31 on it would leave an identifier in the user's home and send its maker what it does.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 State = dict[str, npt.NDArray[np.generic]]
 
@@ -50,6 +55,7 @@ def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noq
             f"expected {provider} to start, found onnxruntime fell back to {session.get_providers()[0]}; "
             f"check the driver and CUDA libraries"
         )
+    keep_in_forks(session)
     return session
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..bundle import Bundle, Decoding
 from ..cuda import Device, Graph, Queue
 from ..errors import ClosedError, CudaError
+from ..processes import keep_in_forks
 from .base import Backend, Launches, StepResult, symbols_of
 from .engine import Engine, open_engine
 from .evaluations import Evaluations
@@ -51,7 +52,8 @@ class TensorRtBackend(Backend):
         self._idle: list[Lane] = []
         self._owned = owned = ExitStack()
         # Also when the backend is dropped, or the process ends, without close(): CUDA and TensorRT are still there then.
-        self._free = weakref.finalize(self, owned.close)
+        self._free = weakref.finalize(self, _close, owned, os.getpid())
+        keep_in_forks(self)
         owned.callback(self._engine.close)
         if self._evaluation:
             owned.callback(self._evaluation.close)
@@ -103,6 +105,12 @@ class TensorRtBackend(Backend):
                     file=sys.stderr,
                 )
         return lane
+
+
+def _close(owned: ExitStack, process: int) -> None:
+    """Free what is owned by that process; a fork of it has no part in the GPU's memory."""
+    if os.getpid() == process:
+        owned.close()
 
 
 @dataclass(eq=False)

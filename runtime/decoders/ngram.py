@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ..bundle import Bundle, checked_file
 from ..errors import InputError, install
+from ..files import check_spelling
 from .transcript import text_of
 
 CACHED = 1 << 16  # scores kept: bounded, however long a stream is
@@ -113,6 +114,7 @@ def language_model_name(path: Path, checkpoint: str) -> str:
 
 
 def _open_kenlm(path: Path) -> tuple[Any, Any]:
+    check_spelling(path)
     try:
         import kenlm
 

@@ -30,49 +30,6 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-BAD: list[tuple[str, list[str]]] = [
-    ("20 to 40 ms, found 10", ["--bundle", "{bundle}", "--frame-ms", "10"]),
-    ("20 to 40 ms, found 50", ["--bundle", "{bundle}", "--frame-ms", "50"]),
-    ("at least 1 clip, found 0", ["--bundle", "{bundle}", "--limit", "0"]),
-    ("no such folder of data sets", ["--bundle", "{bundle}", "--eval", "no-such-folder"]),
-    ("manifest_de.jsonl", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--lang", "de"]),
-    ("--lang: expected one of en, de, found 'xx'", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--lang", "xx"]),
-    ("no-such-bundle", ["--bundle", "no-such-bundle", "--eval", str(SAMPLE)]),
-    ("found int3", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--precision", "int3"]),
-    ("found nonsense", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--backend", "nonsense"]),
-    ("no-such.kenlm", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--lm", "no-such.kenlm"]),
-    ("--name", ["--bundle", "{bundle}", "--eval", str(SAMPLE), "--name", "../elsewhere"]),
-    ("no-such.nemo", ["offline", "--model", "no-such.nemo", "--eval", str(SAMPLE)]),
-    ("found 160", ["offline", "--model", EMBEDDED, "--lookahead", "160", "--eval", str(SAMPLE)]),
-]
-
-
-@pytest.mark.parametrize(("message", "words"), BAD)
-def test_bad_input(message: str, words: list[str], bundle: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = [word.format(bundle=bundle) for word in words] + ["--out", str(out)]
-    assert exit_code(lambda: run(argv)) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert not out.exists()
-
-
-def test_no_folder_of_results(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(lambda: run(["results", "--results", str(out)])) == 2
-    assert f"error: {out}: no such folder of result files" in capsys.readouterr().err
-
-
-def test_a_broken_result_file(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out.mkdir()
-    (out / "a.json").write_text("{")
-    page = out.parent / "RESULTS.md"
-    argv = ["results", "--results", str(out), "--page", str(page)]
-    assert exit_code(lambda: run(argv)) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert not page.exists()
-
-
 def test_damaged_audio_among_the_clips(
     bundle: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -301,7 +301,7 @@ def test_no_stage_begins_after_the_deadline(fast: Options, children: Children) -
 def test_ctrl_c_keeps_what_was_measured(fast: Options, children: Children, capsys: pytest.CaptureFixture[str]) -> None:
     children.raises["bench steps"] = KeyboardInterrupt()
     assert exit_code(partial(measured, fast)) == 130  # type: ignore[arg-type]
-    assert "interrupted" in capsys.readouterr().err
+    assert capsys.readouterr().err == ""
     assert packed(fast).left_out == {"steps": "the run ended before it was done"}
     assert list(packed(fast).results) == NAMES[:1]
 

@@ -10,7 +10,7 @@ import pytest
 from calibration.record import calibration_path
 from calibration.search import current, first_minutes, search_path
 from calibration.thresholds import METHODS
-from data import Utterance
+from data.manifest import Utterance
 from export.quantise import thresholds_of
 from runtime.bundle import read_bundle, write_manifest
 from tests.forks import command

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from calibration.speech import check_levels, default_folder, evaluation_folders, select
-from data import dataset_sha256, places
+from data import places
+from data.manifest import dataset_sha256
 from runtime.errors import InputError
 
 RATE = 16_000

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from data import Utterance, read_manifest
 from data.common_voice import Selection, make_manifests
+from data.manifest import Utterance, read_manifest
 from runtime.errors import InputError
 
 Make = Callable[..., Path]

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from data import places
 
 ROOT = Path(__file__).parents[2]
@@ -57,20 +55,3 @@ def test_a_release_becomes_two_sets(tmp_path: Path, make_release: Callable[..., 
         assert f"wrote {path}" in done.stdout
     for expected in ("evaluation", "calibration", " 8 ", " 4 "):
         assert expected in done.stdout
-
-
-@pytest.mark.parametrize("arguments", [("--common-voice", "no/such/folder"), ("--common-voice", ".")])
-def test_bad_release_is_exit_code_2_and_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    done = data(*arguments, "--out", tmp_path)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout == ""
-
-
-def test_broken_manifest_is_exit_code_2_and_one_line(tmp_path: Path) -> None:
-    (tmp_path / "asr_eval" / "mine").mkdir(parents=True)
-    (tmp_path / "asr_eval" / "mine" / "manifest_en.jsonl").write_text("{")
-    done = data("--out", tmp_path)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "manifest_en.jsonl:1:" in done.stderr

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from data import Utterance, dataset_sha256, find_manifests, load_speech, read_manifest, write_manifest
+from data.manifest import Utterance, dataset_sha256, find_manifests, read_manifest, write_manifest
+from data.speech import load_speech
 from runtime.errors import InputError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"

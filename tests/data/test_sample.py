@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from data import Utterance, find_manifests, load_audio, read_manifest
+from data.manifest import Utterance, find_manifests, read_manifest
+from runtime.audio import load_audio
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "data" / "sample"

@@ -178,7 +178,7 @@ class Done:
     """Changes to files and folders of its own, until it ended."""
 
 
-def act(name: str, action: str, folder: str, kill_at: int, room: int) -> int:
+def act(name: str, action: str, folder: str, kill_at: int, room: int, number: int) -> int:  # noqa: PLR0917
     """Do a stage's action; see `Processes.run`. Prints, at the end, the moments."""
     moments = 0
 
@@ -188,7 +188,7 @@ def act(name: str, action: str, folder: str, kill_at: int, room: int) -> int:
             return
         moments += 1
         if moments == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
     sys.addaudithook(hook)
     if room:
@@ -207,7 +207,14 @@ class Processes:
         self._exporting = Server("nemo.collections.asr.modules", "export.__main__", *stages)
 
     def run(  # noqa: PLR0917
-        self, stage: str, action: str, root: Path, kill_at: int = 0, kill_after_s: float | None = None, room: int = 0
+        self,
+        stage: str,
+        action: str,
+        root: Path,
+        kill_at: int = 0,
+        kill_after_s: float | None = None,
+        room: int = 0,
+        number: int = signal.SIGKILL,
     ) -> Done:
         """Do a stage's action in a process of its own.
 
@@ -215,13 +222,14 @@ class Processes:
             stage: of STAGES.
             action: the name of one of its functions.
             root: the folder that all of it lies in.
-            kill_at: kill -9 before that change to a file or folder; 0: never.
+            kill_at: kill it before that change to a file or folder; 0: never.
             kill_after_s: kill -9 after so many seconds; None: never.
             room: bytes that no file may be longer than; 0: any.
+            number: of the signal at `kill_at`.
         """
         server = self._exporting if (stage, action) == ("export", "run") else self._server
         limit_s = LIMIT_S if kill_after_s is None else kill_after_s
-        ended = server.run(f"{__name__}:act", stage, action, str(root), kill_at, room, limit_s=limit_s)
+        ended = server.run(f"{__name__}:act", stage, action, str(root), kill_at, room, int(number), limit_s=limit_s)
         assert kill_after_s is not None or not ended.late, f"{stage} {action}: not done after {LIMIT_S:.0f} s"
         said, _, moments = ended.out.partition("\0")
         return Done(ended.code, said + ended.err, int(moments or 0))

@@ -1,7 +1,11 @@
-"""kill -9 in the midst of export, calibration, build and bench: nothing half is ever read, and the next run makes it whole."""
+"""kill -9 in the midst of export, calibration, build and bench: nothing half is ever read, and the next run makes it whole.
+
+Ctrl-C and SIGTERM leave nothing half either.
+"""
 
 import random
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +52,23 @@ def test_killed(  # noqa: PLR0917 -- fixtures
         assert processes.run(stage, "read", root).code == 0
         # Killed once the new one was there, before the old one was gone: there is nothing to make, the next one made removes it.
         assert [each for each in leftovers(root) if not each.endswith(".old.part")] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("stage", STAGES)
+def test_stopped(
+    stage: str, number: signal.Signals, processes: Processes, base_of: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    base = base_of(stage, "nothing")
+    for moment in (1, 2, 4):
+        root = Path(shutil.copytree(base, tmp_path / str(moment)))
+        done = processes.run(stage, "run", root, kill_at=moment, number=number)
+        assert done.code == 128 + number, done.said
+        assert "error" not in done.said
+        assert "Traceback" not in done.said
+        assert leftovers(root) == []
+        read = processes.run(stage, "read", root)
+        assert read.code in (0, 2), read.said
 
 
 @pytest.mark.parametrize("stage", STAGES)

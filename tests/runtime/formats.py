@@ -15,7 +15,7 @@ import soundfile
 import soxr
 
 from runtime.audio import SAMPLE_RATE, read_audio
-from runtime.decode import LIBSNDFILE
+from runtime.decode import opened
 from runtime.errors import InputError
 
 PAGE = Path("docs/audio.md")
@@ -69,8 +69,10 @@ def sound(form: str, subtype: str, rate: int, endian: str = "FILE") -> Callable[
     return lambda path, samples: soundfile.write(path, samples, rate, subtype, endian, form)
 
 
-def ffmpeg(form: str, codec: str, rate: int, **options: str) -> Callable[[Path, Audio], None]:
-    """Return what writes through FFmpeg."""
+def ffmpeg(
+    form: str, codec: str, rate: int, *, variable: bool = False, **options: str
+) -> Callable[[Path, Audio], None]:
+    """Return what writes through FFmpeg; `variable`: at a rate that follows the sound."""
 
     def write(path: Path, samples: Audio) -> None:
         layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
@@ -80,6 +82,8 @@ def ffmpeg(form: str, codec: str, rate: int, **options: str) -> Callable[[Path, 
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), "fltp", layout)
             frame.rate = rate
             context = stream.codec_context
+            if variable:
+                context.qscale, context.global_quality = True, 0
             context.open()
             resampler = av.AudioResampler(context.format, layout, rate, context.frame_size or 1024)
             for piece in [*resampler.resample(frame), *resampler.resample(None)]:
@@ -139,6 +143,14 @@ FORMATS = [
     Format(
         "MP3, no frame count", "streams", ".mp3", ffmpeg("mp3", "libmp3lame", 44_100, write_xing="0"), 44_100, alike=0.9
     ),
+    Format(
+        "MP3 of a variable rate, no frame count",
+        "old encoders",
+        ".mp3",
+        ffmpeg("mp3", "libmp3lame", 44_100, variable=True, write_xing="0"),
+        44_100,
+        alike=0.9,
+    ),
     Format("WebM, Opus", BROWSER, ".webm", ffmpeg("webm", "libopus", 48_000), alike=0.95),
     Format(
         "WebM, Opus, length unknown",
@@ -180,11 +192,8 @@ def table() -> str:
 
 def reader(path: Path) -> str:
     """Which library reads the file."""
-    try:
-        info = soundfile.info(str(path))
-    except soundfile.SoundFileError:
-        return "FFmpeg"
-    return "libsndfile" if info.format in LIBSNDFILE and info.frames else "FFmpeg"
+    with path.open("rb") as file, opened(file, path.name) as source:
+        return "libsndfile" if "_libsndfile" in getattr(source.blocks, "__qualname__", "") else "FFmpeg"
 
 
 if __name__ == "__main__":

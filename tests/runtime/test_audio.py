@@ -12,8 +12,9 @@ import scipy.signal
 import soundfile
 import soxr
 
-from data import audio_rate, audio_seconds, load_audio, read_manifest
+from data.manifest import read_manifest
 from runtime import decode
+from runtime.audio import audio_rate, audio_seconds, load_audio
 from runtime.errors import InputError
 
 ROOT = Path(__file__).parents[2]

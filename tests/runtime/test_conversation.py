@@ -1,5 +1,7 @@
 """Conversation: an interruption's transcript is a fresh stream's, nothing of before remains, echo and claps do not interrupt."""
 
+import os
+import pickle
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,7 +172,7 @@ def test_no_word_is_lost_from_the_first_half_second_on(
     microphone = np.pad(user, (start, 0))
     conversation = Conversation(recognizer.stream())
     conversation.agent_speaks(played)
-    echo = np.pad(0.2 * played, (1_600, len(microphone)))
+    echo: np.ndarray = np.pad(0.2 * played, (1_600, len(microphone)))
     stopped = None
     for begin in range(0, len(microphone), FRAME):
         frame = microphone[begin : begin + FRAME]
@@ -184,6 +186,22 @@ def test_no_word_is_lost_from_the_first_half_second_on(
     print(f"found {(stopped - onset) / 16:.0f} ms after the onset")
     assert stopped - onset < 16 * 300
     assert conversation.end_utterance().text.split()[:4] == expected.split()[:4]
+
+
+def test_it_belongs_to_its_process(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversation = Conversation(recognizer.stream())
+    conversation.agent_speaks()
+    with pytest.raises(TypeError, match="found a Conversation; open a Recognizer in each process"):
+        pickle.dumps(conversation)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    for use in (
+        lambda: conversation.push(np.zeros(512, np.float32)),
+        conversation.agent_speaks,
+        conversation.agent_stops,
+        conversation.end_utterance,
+    ):
+        with pytest.raises(ClosedError, match=r"expected a Conversation of this process, .*; open a Recognizer here$"):
+            use()
 
 
 def test_bad_input(recognizer: Recognizer) -> None:

@@ -4,13 +4,15 @@ import errno
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runtime.errors import InputError
-from runtime.files import written_whole
+from runtime.files import alone, check_room, written_whole
 
 
 def write_file(path: Path, text: str) -> None:
@@ -141,3 +143,49 @@ def test_what_a_killed_writer_left_is_removed(write: Write, tmp_path: Path) -> N
     write(tmp_path / "it", "new")
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted(["it", *kept])
     assert held(tmp_path / "it") == {"new"}
+
+
+@pytest.mark.parametrize(
+    ("place", "size", "found"),
+    [
+        ("a/b/c.json", 1 << 20, ""),
+        ("file/c.json", 1, "Not a directory"),
+        ("a/c.json", 1 << 60, ""),  # what the system says of so many bytes is its own
+        ("/proc/c.json", 1, "/proc/"),
+    ],
+)
+def test_room_is_looked_for_and_nothing_is_left(place: str, size: int, found: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file")
+    if not found and size < 1 << 40:
+        check_room(tmp_path / place, size)
+    else:
+        with pytest.raises(InputError, match=f"expected to write {tmp_path / place}, found: .*{found}"):
+            check_room(tmp_path / place, size)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_who_comes_second_says_so_and_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, order = tmp_path / "bundles", list[str]()
+
+    def second() -> None:
+        with alone(folder):
+            order.append("second")
+            (folder / "made").write_text("whole")
+
+    with alone(folder):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while "waiting for it" not in capsys.readouterr().out:
+            time.sleep(0.01)
+        order.append("first")
+    thread.join(30)
+    assert order == ["first", "second"]
+    assert held(folder) == {"whole"}
+
+
+def test_a_folder_that_came_to_nothing_goes(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "new"):
+        with pytest.raises(InputError), alone(tmp_path / name):
+            raise InputError("bad")
+    assert [each.name for each in tmp_path.iterdir()] == ["mine"]

@@ -106,6 +106,19 @@ def test_tags_after_the_samples_are_no_samples(tmp_path: Path, form: str) -> Non
     assert read_audio(path).fault == ""
 
 
+@pytest.mark.parametrize("name", ["MP3", "MP3, no frame count", "MP3 of a variable rate, no frame count"])
+@pytest.mark.parametrize("after", [b"", b"TAG" + bytes(125)], ids=["", "a tag behind"])
+def test_an_mp3_promises_only_what_it_counts(tmp_path: Path, name: str, after: bytes) -> None:
+    """Not what its tag spells, and not the guess from its size and its first frame."""
+    path = next(each for each in FORMATS if each.name == name).file(tmp_path)
+    tag = b"COMM Xing\0\0\0\1 Info\0\0\0\1 VBRI".ljust(200, b"\0")
+    path.write_bytes(b"ID3\3\0\0\0\0\1\x48" + tag + path.read_bytes() + after)
+    assert read_audio(path).fault == ""
+    assert audio_seconds(path) == pytest.approx(SECONDS, abs=0.1)
+    path.write_bytes(path.read_bytes()[: len(path.read_bytes()) * 9 // 10])
+    assert "cut off" in read_audio(path).fault
+
+
 NOISE = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
 QUALITY: list[tuple[str, Audio, str]] = [
     ("good", NOISE[:, None], ""),

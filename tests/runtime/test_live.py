@@ -72,7 +72,7 @@ def test_the_microphone_until_ctrl_c(
 
     monkeypatch.setattr(main, "microphone", until_all_was_heard)
     handler = signal.getsignal(signal.SIGINT)
-    run(parse_args(arguments(bundle, "--mic")))
+    assert exit_code(lambda: run(parse_args(arguments(bundle, "--mic")))) == 130
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert len(lines) > 3

@@ -135,39 +135,6 @@ def test_a_failing_gpu_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "error: cudaMalloc: cudaErrorMemoryAllocation, out of memory\n"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "content", "message"),
-    [
-        (["{folder}/none.wav"], None, "none.wav"),
-        (["{folder}/file.wav"], b"", "file.wav"),
-        (["{folder}/file.wav"], b"no audio at all", "file.wav"),
-        (["-"], b"\x00\x01\x02", "odd number of bytes"),
-        (["-", "--frame-ms", "0"], b"", "--frame-ms in 1..1000, found 0"),
-        (["-", "--lm", "none.kenlm"], b"", "found no file none.kenlm"),
-        (["-", "--backend", "tpu"], b"", "found tpu"),
-        (["-", "--precision", "fp8"], b"", "found fp8"),
-    ],
-)
-def test_bad_command_lines(  # noqa: PLR0917 -- fixtures
-    arguments: list[str],
-    content: bytes | None,
-    message: str,
-    bundle: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if content is not None:
-        (tmp_path / "file.wav").write_bytes(content)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    arguments = [each.format(folder=tmp_path) for each in arguments]
-    base = ["--bundle", str(bundle), "--backend", "onnxruntime-cpu"]  # an argument given twice: the last one counts
-    assert exit_code(lambda: run(parse_args([*base, *arguments]))) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-
-
 def test_closed_standard_input(
     bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Cancel, reset and close from other threads while a step runs: no deadlock, no leak, nothing after close or of what was cancelled."""
 
+import asyncio
 import ctypes
 import sys
 import threading
@@ -206,6 +207,20 @@ def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
     if how == "recognizer.close":
         assert gate.closed_in_step is False
         expect_closed(recognizer.stream)
+
+
+def test_an_event_loop_runs_on_while_a_step_does(rig: Rig) -> None:
+    gate = Gate()
+    recognizer = Recognizer(rig.folder, precision="fp32", backend=gate)
+
+    async def listen() -> list[object]:
+        pushing = asyncio.create_task(asyncio.to_thread(recognizer.stream().push, AUDIO))
+        while not gate.reached.is_set():
+            await asyncio.sleep(0.001)
+        gate.passed.set()  # by the loop, while the step waits for it
+        return list(await pushing)
+
+    assert asyncio.run(asyncio.wait_for(listen(), TIMEOUT_S)) == recognizer.stream().push(AUDIO)
 
 
 class SlowLibcuda(FakeLibcuda):

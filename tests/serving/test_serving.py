@@ -14,11 +14,10 @@ import pytest
 from runtime.backends import Backend
 from runtime.bundle import read_bundle
 from runtime.entries import STATE
-from runtime.errors import InputError, exit_code
+from runtime.errors import InputError
 from runtime.files import sha256
 from runtime.recognizer import Recognizer
 from runtime.stamp import Stamp, plan_path, stamp_path
-from serving import __main__ as main
 from serving.client import TritonRecognizer, TritonStream
 from serving.repository import IDLE_S, decoder_config, decoder_model, step_config, write_decoder, write_repository
 from tests.remembering import Remembering
@@ -302,13 +301,6 @@ def test_a_server_that_fails_is_one_line(fake: FakeServer, served: TritonRecogni
     with pytest.raises(InputError, match=r"^expected a Triton server .*, found: .*failed to connect; start it on .*$"):
         stream.push(speech)
     stream.close()
-
-
-def test_a_missing_plan_is_refused(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = main.parse_args(["--bundle", str(bundle), "--precision", "fp16", "--out", str(tmp_path / "out")])
-    assert exit_code(lambda: main.run(arguments)) == 2
-    assert "expected a plan at" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture

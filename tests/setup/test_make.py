@@ -139,8 +139,16 @@ def test_every_verb_names_the_same_bundle(verb: str, model: str, name: str) -> N
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("setup HARDWARE=gpu", "Expected cpu, cuda12 or cuda13 as HARDWARE, found gpu"),
-        ("setup FOR=export", "Expected runtime or nothing as FOR, found export"),
+        ("setup HARDWARE=gpu", "Expected cpu, cuda12, cuda13 as HARDWARE, found gpu"),
+        ("setup FOR=export", "Expected runtime as FOR, found export"),
+        ("bench PRECISION=fp61", "Expected fp32, fp16, int8 as PRECISION, found fp61"),
+        ("engines PRODUCTS=sums", "Expected matrix, sum as PRODUCTS, found sums"),
+        ("bench DECODER=rnn-t", "Expected ctc, rnnt as DECODER, found rnn-t"),
+        ("bench PACE=slow", "Expected auto, realtime, fast as PACE, found slow"),
+        ("bench FRAME_MS=7", "Expected 20 to 40 as FRAME_MS, found 7"),
+        ("calibrate METHOD=entropie", "percentile_99.999, mse as METHOD, found entropie"),
+        ("ablation METHODS=max,mes", "percentile_99.999, mse as METHODS, found mes"),
+        ("calibrate KEEP=all", "Expected none, search as KEEP, found all"),
         ("bench HARDWEAR=cpu", "found HARDWEAR: did you mean HARDWARE?"),
         ("bench FOR=runtime", f"found {BUNDLE} or another missing"),
         ("ablation FOR=runtime", "copy it there, or leave FOR out"),
@@ -174,3 +182,11 @@ def test_what_needs_no_gpu_asks_for_none(tmp_path: Path, verb: str) -> None:
     assert not asked.exists()
     make("-n", "bench")
     assert asked.exists()
+
+
+def test_methods_are_those_of_the_calibration() -> None:
+    from calibration.thresholds import METHODS
+
+    named = re.search(r"^METHOD_NAMES := (.*)$", Path("Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert named
+    assert named[1].split() == list(METHODS)

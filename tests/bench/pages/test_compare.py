@@ -178,18 +178,11 @@ def test_the_command_prints_both_tables(
     assert "these figures are no result" in said
 
 
-@pytest.mark.parametrize(
-    ("second", "message"),
-    [("none.json", "cannot read the result file"), ("broken.json", "no result file"), ("other.json", "both")],
-)
-def test_bad_files(
-    a_result: ResultFile, tmp_path: Path, capsys: pytest.CaptureFixture[str], second: str, message: str
-) -> None:
+def test_files_of_other_clips(a_result: ResultFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_result(tmp_path / "a.json", result(a_result, 0))
-    (tmp_path / "broken.json").write_text("{")
     write_result(tmp_path / "other.json", result(a_result, 0).model_copy(update={"utterances": []}))
-    argv = ["compare", str(tmp_path / "a.json"), str(tmp_path / second)]
+    argv = ["compare", str(tmp_path / "a.json"), str(tmp_path / "other.json")]
     assert exit_code(lambda: run(argv)) == 2
     error = capsys.readouterr().err
-    assert message in error
+    assert "both" in error
     assert error.count("\n") == 1

@@ -32,22 +32,6 @@ def test_each_kind_goes_to_its_folder_whatever_folder_it_comes_from(
     assert (tmp_path / "published" / "README.md").is_file()
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "cannot read the result file"), ("{}", "no result file of schema 1"), ("[", "no result file of schema 1")],
-)
-def test_what_is_no_result(
-    content: str | None, message: str, tmp_path: Path, places: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    if content is not None:
-        (tmp_path / "a.json").write_text(content)
-    assert exit_code(lambda: run(["publish", str(tmp_path / "a.json"), *places])) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
-    assert not list((tmp_path / "published").iterdir())
-
-
 def test_a_quick_look_is_on_no_page_and_it_is_said(
     a_result: ResultFile, tmp_path: Path, places: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

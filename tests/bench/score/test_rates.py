@@ -91,5 +91,5 @@ def test_retracted(before: str, after: str, expected: int) -> None:
 
 
 def test_churn_over_utterances() -> None:
-    assert churn([["a", "a b", "a c d"], ["x"]]) == pytest.approx(1 / 4)
-    assert churn([[""], [""]]) is None
+    assert churn(1, ["a c d", "x"]) == pytest.approx(1 / 4)
+    assert churn(0, ["", ""]) is None

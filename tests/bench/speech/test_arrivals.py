@@ -1,14 +1,18 @@
 """Latencies to the microsecond, on a clock and a stream driven by hand."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.results import UtteranceRecord
+from bench.score.rates import retracted
 from bench.speech.arrivals import Clock, VirtualClock, arrivals, listen
 from bench.speech.clips import Clip, DataSet, Speech
 from bench.speech.recognise import record_of
@@ -157,3 +161,33 @@ def test_frame_lengths_out_of_range(make_time: Make, make_stream: Make, frame_ms
     time = make_time()
     with pytest.raises(InputError, match=rf"20 to 40 ms, found {frame_ms}"):
         fed(time, make_stream(time, []), "virtual", clip(1000), frame_ms)
+
+
+SAYS = {1: ["", "he"], 2: ["hell"], 3: ["hello to", "hello two"], 5: ["yellow two", "yellow"], 6: ["yellow"]}
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_texts_took_back_is_counted_as_they_come(make_time: Make, make_stream: Make, keep: bool) -> None:
+    time = make_time()
+    stream = make_stream(time, [MS] * 8, says=SAYS, final="yellow dog")
+    listened = listen(stream, clip(8 * 320), 20, VirtualClock(time.timer), keep_partials=keep)
+    texts = [text for said in SAYS.values() for text in said if text] + ["yellow dog"]
+    assert listened.taken_back == sum(retracted(*pair) for pair in pairwise(texts)) == 4
+    assert listened.first_text_s == pytest.approx(0.041)
+    assert listened.final.event.text == "yellow dog"
+    assert [text for _, text in listened.partials] == (texts[:-1] if keep else [])
+
+
+def test_a_long_stream_holds_one_partial(make_time: Make, make_stream: Make) -> None:
+    frames = 3000
+    time, text = make_time(), "word " * frames
+    stream = make_stream(time, [0.0] * frames)
+    stream.push = lambda _: [SimpleNamespace(text=text[: 5 * len(listened_s)])]
+    listened_s: list[float] = []
+    a_clip, clock = clip(frames * 320), VirtualClock(time.timer)
+    tracemalloc.start()
+    listen(stream, a_clip, 20, clock, on_frame=listened_s.append, keep_partials=False)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"{most / 1e6:.1f} MB for partials of {5 * frames**2 / 2e6:.0f} MB in all")
+    assert most < 1.5e6

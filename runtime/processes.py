@@ -1,0 +1,49 @@
+"""What works only in the process that opened it: threads, memory of a GPU and locks do not come along into a fork."""
+
+import ctypes
+import os
+from typing import NoReturn
+from weakref import WeakSet
+
+from .errors import ClosedError
+
+_kept: "WeakSet[object]" = WeakSet()
+
+
+class OfOneProcess:
+    """An object that says so in one line where it is used in a fork, or pickled."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    @property
+    def _forked(self) -> bool:
+        """Whether this process is a fork of the one that made the object."""
+        return os.getpid() != self._process
+
+    def _check_process(self) -> None:
+        """Raise ClosedError in a fork; to be called before a lock is waited for, which a thread may have held in the parent."""
+        if self._forked:
+            raise ClosedError(
+                f"expected a {type(self).__name__} of this process, found one of process {self._process}, which this one was forked from; "
+                f"open a Recognizer here"
+            )
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: raises TypeError."""
+        raise TypeError(
+            f"expected what can be pickled or copied, found a {type(self).__name__}; open a Recognizer in each process that needs one"
+        )
+
+
+def keep_in_forks(owner: object) -> None:
+    """Never free `owner` in a fork: it would wait for threads that only this process has, or free what is not the fork's."""
+    _kept.add(owner)
+
+
+def _keep() -> None:
+    for owner in _kept:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
+
+
+os.register_at_fork(after_in_child=_keep)
