@@ -29,7 +29,7 @@ class BargeInRules:
     """Audio from before the decision that is recognised, in which the first word began."""
     confirming_token: bool = False
     """Whether recognition must also have found a token: later, and surer."""
-    echo_margin_db: float = 11.0
+    echo_margin_db: float = 12.0
     """How far a voice must exceed what may be left of the echo, and the room's noise."""
 
     def __post_init__(self) -> None:

@@ -14,10 +14,9 @@ TAIL_MS = 1000 * (REACH + PARTITIONS) * BLOCK // SAMPLE_RATE  # from what is pla
 EMPHASIS = 0.9  # of the sample before, which is subtracted
 KEPT = 128 + REACH + PARTITIONS  # blocks that are learned from again: 2 s
 AGAIN = 64  # blocks that are cleaned again: 1 s
-FIRST_BLOCKS, SURE_BLOCKS = (
-    16,
-    32,
-)  # with sound: a delay is looked for, and taken even where the look before found another
+FIRST_BLOCKS = 24  # with sound, until a delay is looked for
+SURE_BLOCKS = 32  # with sound, from which one is taken even where the look before found another
+MORE = 1.5  # times as many blocks with sound until the next look
 EARLY = BLOCK // 4  # samples before the delay that was found, so that the response lies within the partitions
 QUIET = 1e-6  # power, -60 dBFS: what is played below it has no echo, what is heard below it is no user
 DISTORTION = 10**-2.5  # of the echo's power: what a loudspeaker adds, which no filter takes away
@@ -137,7 +136,7 @@ class EchoCanceller:
         if float(np.mean(np.square(played))) >= QUIET:
             self._sounding += 1
             if self._sounding >= self._next_look:
-                self._next_look = max(self._sounding + 4, self._sounding * 5 // 4)
+                self._next_look = max(self._sounding + 4, int(self._sounding * MORE))
                 self._look()
         self._clean(len(self._blocks) - 1)
         return self._blocks[-1].cleaned

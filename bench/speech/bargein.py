@@ -37,7 +37,8 @@ DEFINITIONS = {
     "echo_alarms": "BargeIns without a user, by the echo: scenes of echo alone, and interruptions up to the onset",
     "burst_alarms": "BargeIns by noise, in scenes with bursts",
     "words_lost": "words that the same stream finds where no agent speaks and the interruption's has not, as deletions, of `words`",
-    "first_words": "interruptions whose first word is recognised, by the clip's transcript; `first_words_alone`: where no agent speaks",
+    "first_words": "interruptions whose first word is recognised, by the clip's transcript; `first_words_alone`: where no agent "
+    "speaks, by a stream that begins at the same sample, or half a second before the speech where that is earlier",
     "stale": "partials while the agent speaks; after BargeIn, those that are not a fresh stream's",
     "leaks": "interruptions whose events differ from those of a fresh stream that gets the same audio, bit for bit",
 }
@@ -212,12 +213,16 @@ def play(recognizer: Recognizer, scene: Scene, rules: BargeInRules, lang: str) -
     )
     if user is None:
         return outcome
+    if detect_ms is not None:
+        after.append(conversation.end_utterance())
     reference = normalise(user.reference, lang)
-    alone = events_of(recognizer.stream(), scene.heard[max(0, scene.onset - rate // 2) :])[-1].text
+    # From the same sample on where that is before the speech: chunks fall alike.
+    first = len(microphone) - sum(map(len, stream.pieces)) if detect_ms is not None else scene.onset
+    first = first if first < scene.onset else max(0, scene.onset - rate // 2)
+    alone = events_of(recognizer.stream(), scene.heard[first:])[-1].text
     outcome = outcome.with_(first_word_alone=_first_word(reference, normalise(alone, lang)), alone_hypothesis=alone)
     if detect_ms is None:
         return outcome
-    after.append(conversation.end_utterance())
     fresh = events_of(recognizer.stream(), *stream.pieces)
     known = {event.text for event in fresh}
     words, lost = _lost(normalise(alone, lang), normalise(after[-1].text, lang))
