@@ -148,6 +148,18 @@ def test_echo_interrupts_only_without_the_reference(recognizer: Recognizer, agen
     assert any(isinstance(each, BargeIn) for each in talk(conversation, heard))
 
 
+@pytest.mark.parametrize("later", [0, 80, 320])
+def test_a_device_that_plays_later_than_the_last_time_does_not_interrupt(
+    recognizer: Recognizer, agent: np.ndarray, later: int
+) -> None:
+    conversation = Conversation(recognizer.stream())
+    for played, delay in ((agent[:48_000], 800), (agent[48_000:96_000], 800 + later)):
+        conversation.agent_speaks(played)
+        assert [event for event in talk(conversation, echo_of(played, delay)) if isinstance(event, BargeIn)] == []
+        conversation.agent_stops()
+        talk(conversation, np.zeros(8_000, np.float32))
+
+
 def test_a_user_over_the_echo_is_heard(recognizer: Recognizer, agent: np.ndarray, speech: np.ndarray) -> None:
     heard = echo_of(agent)
     start = 6 * 16_000

@@ -149,35 +149,28 @@ def test_what_is_not_played_explains_nothing_and_audio_stays_as_it_is(sample: li
     assert np.array_equal(canceller.recent(8_000), heard[-8_000:])
 
 
-@pytest.mark.parametrize("later_ms", [0, 5, 20])
-def test_the_next_turn_knows_the_path(agent: np.ndarray, later_ms: int) -> None:
-    """Though the device begins to play a little later than the last time."""
-    response = room(800)
-    canceller = EchoCanceller()
-    canceller.turn()
-    canceller.play(agent[: 3 * RATE])
-    cancelled(canceller, echo_of(agent[: 3 * RATE], response))
-    canceller.turn()
-    second = agent[3 * RATE : 5 * RATE]
-    canceller.play(second)
-    heard = echo_of(second, np.pad(response, (later_ms * RATE // 1000, 0)))
-    left, unexplained = cancelled(canceller, heard)
-    gone = decibels(heard[: RATE // 2], left[: RATE // 2])
-    print(
-        f"{later_ms} ms later: {gone:.1f} dB gone in the first half second, at most {unexplained.max():.1f} dB unexplained"
-    )
-    assert together(unexplained) < 3
-    assert gone > (10 if later_ms == 0 else -1)
+def test_the_next_turn_knows_the_path(agent: np.ndarray) -> None:
+    canceller, response = EchoCanceller(), room(800)
+    gone = []
+    for played in (agent[: 3 * RATE], agent[3 * RATE : 6 * RATE]):
+        canceller.turn()
+        canceller.play(played)
+        heard = echo_of(played, response)
+        left, unexplained = cancelled(canceller, heard)
+        gone.append(decibels(heard[: RATE // 2], left[: RATE // 2]))
+        assert together(unexplained) < 3
+    print(f"{gone[0]:.1f} dB gone in the first turn's first half second, {gone[1]:.1f} dB in the second's")
+    assert gone[1] > gone[0] + 8
 
 
 def test_the_reference_is_in_step_with_a_microphone_that_is_amid_a_window(agent: np.ndarray) -> None:
     """What is played begins at the sample at which it is given, whatever of a window was heard before."""
     whole, amid = EchoCanceller(), EchoCanceller()
-    heard = echo_of(agent[:RATE], room(320))
+    heard = echo_of(agent[: 2 * RATE], room(320))
     for canceller, before in ((whole, 0), (amid, 200)):
         canceller.turn()
         canceller.push(np.zeros(before, np.float32))
-        canceller.play(agent[:RATE])
+        canceller.play(agent[: 2 * RATE])
     cleaned = []
     for canceller in (whole, amid):
         parts, rest = [], heard
@@ -186,6 +179,6 @@ def test_the_reference_is_in_step_with_a_microphone_that_is_amid_a_window(agent:
             parts.append(canceller.push(piece))
         cleaned.append(np.concatenate(parts))
     later = cleaned[1][200:]
-    assert decibels(later[8_000:15_000] - cleaned[0][8_000:15_000], cleaned[0][8_000:15_000]) < 5
-    assert decibels(heard[8_000:15_000], later[8_000:15_000]) > 5
+    assert decibels(later[16_000:31_000] - cleaned[0][16_000:31_000], cleaned[0][16_000:31_000]) < 5
+    assert decibels(heard[16_000:31_000], later[16_000:31_000]) > 5
     assert WINDOW * BLOCK == WINDOW_SAMPLES
