@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .audio import Pcm, Samples, checked
-from .echo import TAIL_MS, EchoCanceller
+from .echo import KEPT_MS, TAIL_MS, EchoCanceller
 from .errors import InputError
 from .events import Event, Final
 from .processes import OfOneProcess
@@ -33,10 +33,10 @@ class BargeInRules:
     """How far a voice must exceed what may be left of the echo, and the room's noise."""
 
     def __post_init__(self) -> None:
-        if not WINDOW_MS <= self.minimum_voiced_ms <= self.preroll_ms:
+        if not WINDOW_MS <= self.minimum_voiced_ms <= self.preroll_ms <= KEPT_MS:
             raise InputError(
-                f"expected minimum_voiced_ms from {WINDOW_MS:g} to preroll_ms ({self.preroll_ms}), "
-                f"found {self.minimum_voiced_ms}"
+                f"expected minimum_voiced_ms from {WINDOW_MS:g} to preroll_ms, and that to {KEPT_MS}, "
+                f"found {self.minimum_voiced_ms} and {self.preroll_ms}"
             )
 
 
@@ -112,7 +112,7 @@ class Conversation(OfOneProcess):
                     events += self._watch(window) if len(window) else []
                 else:
                     self._tail -= len(window) if echoing else 0
-                    events += self._recognise(window)
+                    events += self._recognise(window) if len(window) else []
             return events
 
     def end_utterance(self, silence_ms: int = 0) -> Final:

@@ -12,8 +12,9 @@ from .vad import SAMPLE_RATE, WINDOW_SAMPLES
 WINDOW = WINDOW_SAMPLES // BLOCK  # blocks
 TAIL_MS = 1000 * (REACH + PARTITIONS) * BLOCK // SAMPLE_RATE  # from what is played to the last of its echo
 EMPHASIS = 0.9  # of the sample before, which is subtracted
-KEPT = 128 + REACH + PARTITIONS  # blocks that are learned from again: 2 s
-AGAIN = 64  # blocks that are cleaned again: 1 s
+KEPT = 96 + REACH + PARTITIONS  # blocks that are learned from again: 1.5 s, and what they are echoes of
+KEPT_MS = 1000 * KEPT * BLOCK // SAMPLE_RATE
+AGAIN = 36  # blocks that are cleaned again: 0.6 s
 FIRST_BLOCKS = 24  # with sound, until a delay is looked for
 SURE_BLOCKS = 32  # with sound, from which one is taken even where the look before found another
 MORE = 1.5  # times as many blocks with sound until the next look
@@ -158,11 +159,11 @@ class EchoCanceller:
         if self._path is not None:
             self._path.doubt(gain, own)
             for at in range(len(self._blocks) - 1):
-                self._step(at)
+                self._step(at, twice=True)
 
     def _clean(self, at: int) -> None:
         """Subtract the echo from a block, and keep what is left of it."""
-        block, left = self._blocks[at], self._step(at)
+        block, left = self._blocks[at], self._step(at, twice=False)
         block.left = float(_WEIGHTS @ left.error)
         block.expected = float(_WEIGHTS @ left.expected)
         block.estimated = float(_WEIGHTS @ left.estimated)
@@ -173,13 +174,13 @@ class EchoCanceller:
         else:
             block.cleaned, block.echo_end = block.heard, 0.0
 
-    def _step(self, at: int) -> Left:
+    def _step(self, at: int, *, twice: bool) -> Left:
         block, none = self._blocks[at], np.zeros(BINS)
         newest = at - max(0, self._delay)
         places = range(newest, newest - PARTITIONS, -1)
         played = np.stack([self._blocks[place].played_spectrum if place >= 0 else _NOTHING for place in places])
         if self._path is not None and played.any():
-            return self._path.step(played, block.heard_emphasised, twice=at < len(self._blocks) - 1)
+            return self._path.step(played, block.heard_emphasised, twice=twice)
         expected = none
         if self._path is None:
             possible = [_power(self._blocks[place].played_spectrum) for place in range(max(0, at - REACH), at + 1)]

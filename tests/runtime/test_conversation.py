@@ -224,6 +224,8 @@ def test_bad_input(recognizer: Recognizer) -> None:
         conversation.push(np.zeros(3, np.int32))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="minimum_voiced_ms"):
         BargeInRules(minimum_voiced_ms=900)
+    with pytest.raises(InputError, match="preroll_ms, and that to 1888, found 96 and 2000"):
+        BargeInRules(preroll_ms=2000)
     conversation.close()
     with pytest.raises(ClosedError):
         conversation.push(np.zeros(3, np.float32))
