@@ -28,7 +28,7 @@ NOISE, NOISE_WINDOWS = 2.0, 48  # the room's noise is so many times the power of
 _FREQUENCIES = np.arange(BINS) * SAMPLE_RATE / (2 * BLOCK)  # Hz
 _TILT = 1 / np.abs(1 - EMPHASIS * np.exp(-1j * np.pi * np.arange(BINS) / BLOCK))
 _WEIGHTS: Real = np.where((_FREQUENCIES >= 100) & (_FREQUENCIES <= 4000), _TILT, 0.0)
-_FLOOR = QUIET * BLOCK**2 * float(np.mean(_WEIGHTS)) / 4
+_FLOOR = QUIET * BLOCK**2 * float(np.mean(_WEIGHTS)) / 4  # of a block: emphasised noise has about so much
 _DECAY = EMPHASIS ** np.arange(BLOCK)
 _NOTHING: Spectrum = np.zeros(BINS, np.complex128)
 
@@ -118,16 +118,15 @@ class EchoCanceller:
         return np.asarray(10 * np.log10(np.array(exceeding) + 1e-12))
 
     def again(self) -> None:
-        """Learn the path anew from what was heard of this turn, and clean its last second with what is known now."""
+        """Learn the path anew from what is kept of this turn, and clean the last of that with what is known now."""
         self._look()
         if self._path is not None:
             for at in range(max(0, len(self._blocks) - AGAIN), len(self._blocks)):
                 self._clean(at)
 
     def recent(self, samples: int) -> Samples:
-        """The last samples, cleaned; fewer where the turn is not as old."""
-        blocks = [block.cleaned for block in self._blocks]
-        return np.concatenate([self._unseen[:0], *blocks[-(-samples // BLOCK) * -1 :]])[-samples:]
+        """The last samples, cleaned; fewer where the turn is not as old. To be called once a window was whole."""
+        return np.concatenate([block.cleaned for block in self._blocks])[-samples:]
 
     def _push_block(self, heard: Samples, played: Samples) -> Samples:
         older = self._blocks[-1].played_emphasised if self._blocks else np.zeros(BLOCK)
