@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,9 @@ pytest_plugins = ["tests.collector", "tests.own_process", "tests.quick"]
 
 # Before anything heavy is imported, which is why nothing is here: pools of threads that wait by spinning cost more than they compute.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A shell without job control leaves what it starts in the background deaf to Ctrl-C, and all that this starts in turn.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BUNDLES = Path("build/bundles")
 
