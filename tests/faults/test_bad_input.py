@@ -269,7 +269,16 @@ def filled_in(line: str, toy: Path, bad: Path, out: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("_in_time")
-@pytest.mark.parametrize(("line", "says"), BAD, ids=[f"{line[:60]} {says[:40]}" for line, says in BAD])
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        # NeMo's offline forward imports it before it looks at what it was given.
+        pytest.param(
+            *row, id=f"{row[0][:60]} {row[1][:40]}", marks=[pytest.mark.nemo] * row[0].startswith("bench offline")
+        )
+        for row in BAD
+    ],
+)
 def test_bad_input(  # noqa: PLR0917 -- fixtures
     line: str,
     says: str,
