@@ -105,7 +105,10 @@ class EchoCanceller:
         return rest
 
     def unexplained_db(self, windows: int) -> Real:
-        """By how much each of the last windows, the newest last, exceeds the echo and the noise that may be in it."""
+        """By how much each of the last windows exceeds the echo and the noise that may be in it: dB [windows], the newest last.
+
+        Fewer where the turn is not as old. To be called once a window was whole.
+        """
         before = NOISE_WINDOWS + windows
         blocks = list(self._blocks)[-WINDOW * before :]
         powers = np.array([(block.left, block.expected, block.estimated) for block in blocks])
@@ -125,7 +128,7 @@ class EchoCanceller:
                 self._clean(at)
 
     def recent(self, samples: int) -> Samples:
-        """The last samples, cleaned; fewer where the turn is not as old. To be called once a window was whole."""
+        """The last samples, cleaned, FP32 [samples]; fewer where the turn is not as old. To be called once a window was whole."""
         return np.concatenate([block.cleaned for block in self._blocks])[-samples:]
 
     def _push_block(self, heard: Samples, played: Samples) -> Samples:

@@ -12,6 +12,7 @@ from bench.speech.clips import Audio, Clip, Speech
 
 Kind = Literal["user", "echo", "bursts"]
 Voice = tuple[Clip, Speech]
+"""A clip and where speech lies in it."""
 
 AGENT_DBFS = -20.0
 """RMS of the speech that is played."""
