@@ -59,8 +59,13 @@ class ExposedStep(Backend):
         self.steps += 1
         following = {name: made[f"next_{name}"] for name in STATE}
         # No symbol of RNN-T: nothing is decoded where there is no CTC head.
-        symbols = np.zeros((bundle.chunk_frames, 0), np.int32)
-        return StepResult(**{name: made[name][0] for name in self._step.results}, state=following, symbols=symbols)
+        none = (bundle.chunk_frames, 0)
+        return StepResult(
+            **{name: made[name][0] for name in self._step.results},
+            state=following,
+            symbols=np.zeros(none, np.int32),
+            symbol_log_probs=np.zeros(none, np.float32),
+        )
 
     def close(self) -> None:
         """The session is freed with the object."""

@@ -129,8 +129,11 @@ def write_bundle(
                 )
             if checkpoint.architecture.transducer:
                 same = "the same" if parity.rnnt_identical else "not the same"
+                close = (
+                    "" if parity.rnnt_log_probs is None else f", log-probabilities within {parity.rnnt_log_probs:.1e}"
+                )
                 print(
-                    f"export: rnnt.{precision}.onnx: {same} tokens as NeMo's greedy RNN-T, which gives {parity.rnnt_tokens}"
+                    f"export: rnnt.{precision}.onnx: {same} tokens as NeMo's greedy RNN-T, which gives {parity.rnnt_tokens}{close}"
                 )
                 if precision == "fp32" and not parity.rnnt_identical:
                     raise InputError(

@@ -169,6 +169,16 @@ class GraphBuilder:
         )
         return self.one("Cast", [first], name, to=TensorProto.INT32), most
 
+    def below_maximum(self, x: str, most: str) -> tuple[str, str]:
+        """Along rows [T, N] of FP32 whose maximum is `most` [T, 1]: x - most, and the logarithm of its exponentials' sum [T, 1].
+
+        Their difference is the log-softmax, written out so that it shares its maximum with the best class.
+        """
+        below = self.one("Sub", [x, most], "below")
+        exponentials = self.one("Exp", [below], "exponentials")
+        total = self.one("ReduceSum", [exponentials, self.shared("axes/1", [1], np.int64)], "total")
+        return below, self.one("Log", [total], "log_total")
+
     def layer_norm(self, x: str, scale: Array, bias: Array, epsilon: float, name: str) -> str:
         """Layer normalisation over the last axis, in FP32."""
         weights = [

@@ -12,10 +12,18 @@ from runtime import Recognizer
 from runtime.backends import Backend, StepResult, Wrapped, open_backend
 from runtime.backends.onnxruntime import Evaluations
 from runtime.bundle import Parity, read_bundle
-from runtime.decoders.greedy import GreedyRnnt
 from runtime.entries import MAX_SYMBOLS
 
 Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Emission:
+    """What greedy RNN-T gives for one utterance."""
+
+    tokens: tuple[int, ...]
+    log_probs: npt.NDArray[np.float32]
+    """Each token's natural log-probability among the joint's classes [tokens]."""
 
 
 @dataclass(frozen=True)
@@ -116,32 +124,44 @@ def measure_parity(checkpoint: Checkpoint, folder: Path, precision: str, lookahe
     if not checkpoint.architecture.transducer:
         return parity
     expected = nemo_greedy_rnnt(checkpoint, reference.encoded)
-    same = evaluated_rnnt(folder, precision, reference.encoded) == expected
-    return parity.model_copy(update={"rnnt_tokens": len(expected), "rnnt_identical": same})
+    found = evaluated_rnnt(folder, precision, reference.encoded)
+    same = found.tokens == expected.tokens
+    log_probs = float(np.abs(found.log_probs - expected.log_probs).max(initial=0)) if same else None
+    seen = {"rnnt_tokens": len(expected.tokens), "rnnt_identical": same, "rnnt_log_probs": log_probs}
+    return parity.model_copy(update=seen)
 
 
-def nemo_greedy_rnnt(checkpoint: Checkpoint, encoded: npt.NDArray[np.float32]) -> tuple[int, ...]:
-    """Tokens of NeMo's greedy RNN-T over a whole utterance's encoded frames [frames, D]."""
+def nemo_greedy_rnnt(checkpoint: Checkpoint, encoded: npt.NDArray[np.float32]) -> Emission:
+    """NeMo's greedy RNN-T over a whole utterance's encoded frames [frames, D]."""
     import torch
     from nemo.collections.asr.parts.submodules.rnnt_greedy_decoding import GreedyRNNTInfer
 
+    blank = checkpoint.architecture.vocabulary
     greedy = GreedyRNNTInfer(
-        checkpoint.prediction, checkpoint.joint, checkpoint.architecture.vocabulary, max_symbols_per_step=MAX_SYMBOLS
+        checkpoint.prediction, checkpoint.joint, blank, max_symbols_per_step=MAX_SYMBOLS, preserve_alignments=True
     )
     frames = torch.from_numpy(np.ascontiguousarray(encoded.T))[None]
     with torch.inference_mode():
         (hypotheses,) = greedy(encoder_output=frames, encoded_lengths=torch.tensor([len(encoded)]))
-    return tuple(int(token) for token in hypotheses[0].y_sequence)
+    decisions = [
+        (int(best), classes) for frame in hypotheses[0].alignments for classes, best in frame if int(best) != blank
+    ]
+    return Emission(
+        tuple(int(token) for token in hypotheses[0].y_sequence),
+        np.array([float(classes[best]) for best, classes in decisions], np.float32),
+    )
 
 
-def evaluated_rnnt(folder: Path, precision: str, encoded: npt.NDArray[np.float32]) -> tuple[int, ...]:
-    """Tokens of a bundle's evaluation over the same frames, chunk by chunk."""
+def evaluated_rnnt(folder: Path, precision: str, encoded: npt.NDArray[np.float32]) -> Emission:
+    """A bundle's evaluation over the same frames, chunk by chunk."""
     bundle = read_bundle(folder)
     evaluations = Evaluations(folder, bundle, precision, "onnxruntime-cpu")
-    state, decoder = evaluations.new_state(), GreedyRnnt(bundle.vocabulary, bundle.blank)
+    state, tokens, log_probs = evaluations.new_state(), [], []
     for start in range(0, len(encoded), bundle.chunk_frames):
         chunk = encoded[start : start + bundle.chunk_frames]
         padded = np.pad(chunk, ((0, bundle.chunk_frames - len(chunk)), (0, 0)))
-        symbols, state = evaluations.decode(padded, state)
-        decoder.push(symbols[: len(chunk)])
-    return decoder.tokens
+        decoded, state = evaluations.decode(padded, state)
+        symbols, scores = (decoded[name][: len(chunk)] for name in ("symbols", "symbol_log_probs"))
+        tokens += symbols[symbols != bundle.blank].tolist()
+        log_probs += scores[symbols != bundle.blank].tolist()
+    return Emission(tuple(tokens), np.array(log_probs, np.float32))

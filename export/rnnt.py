@@ -1,4 +1,4 @@
-"""One evaluation of RNN-T greedy decoding as a static ONNX graph: prediction network, joint, argmax and what follows from them.
+"""One evaluation of RNN-T greedy decoding as a static ONNX graph: prediction network, joint, best class and what follows from them.
 
 Source of the arithmetic: NeMo 3.0.0, nemo/collections/asr/modules/rnnt.py (RNNTDecoder, RNNTJoint) and
 parts/submodules/rnnt_greedy_decoding.py (GreedyRNNTInfer). What is constant at export is folded: the embedding through the first LSTM
@@ -25,8 +25,9 @@ def build_evaluation(architecture: Architecture, frames: int, weights: Weights, 
     Shapes (T: frames, D: model width, N: LSTM layers, P: prediction network's width, S: MAX_SYMBOLS):
     in  encoded FP32 [1, T, D]; of the utterance last INT32 [1] (the last token + 1), hidden and cell FP32 [N, P]; of the chunk frame
         INT32 [1] (that is decoded), emitted INT32 [1] (symbols at that frame), symbols INT32 [1, T, S] (each token + 1, 0 where there is
-        none); all zero at the utterance's or the chunk's start;
-    out next_last, next_hidden, next_cell, next_frame, next_emitted, next_symbols.
+        none) and scores FP32 [1, T, S] (each token's natural log-probability among the joint's classes when it was decided, 0 where there
+        is none); all zero at the utterance's or the chunk's start;
+    out next_last, next_hidden, next_cell, next_frame, next_emitted, next_symbols, next_scores.
     """
     if architecture.transducer is None:
         raise ValueError("an architecture without a transducer has no evaluation")
@@ -48,12 +49,14 @@ class _Evaluation:
         cell = g.input("cell", np.float32, [t.layers, t.width])
         frame = g.input("frame", np.int32, [1])
         emitted = g.input("emitted", np.int32, [1])
-        symbols = g.input("symbols", np.int32, [1, self.frames, MAX_SYMBOLS])
+        slots = [1, self.frames, MAX_SYMBOLS]
+        symbols = g.input("symbols", np.int32, slots)
+        scores = g.input("scores", np.float32, slots)
 
         with g.scoped("prediction"):
             new_hidden, new_cell = self.predict(last, hidden, cell)
         with g.scoped("joint"):
-            best = self.join(encoded, frame, new_hidden[-1])
+            best, score = self.join(encoded, frame, new_hidden[-1])
         with g.scoped("decision"):
             blank = g.one("Equal", [best, self.integer("blank", self.architecture.vocabulary)], "is_blank")
             active = g.one("Less", [frame, self.integer("frames", self.frames)], "active")
@@ -66,7 +69,7 @@ class _Evaluation:
             token = g.one("Add", [best, self.integer("one.token", 1)], "token")
             slot = g.one("Mul", [frame, self.integer("symbols", MAX_SYMBOLS)], "slot.frame")
             slot = g.one("Add", [slot, emitted], "slot")
-            places = np.arange(self.frames * MAX_SYMBOLS).reshape(1, self.frames, MAX_SYMBOLS)
+            places = np.arange(self.frames * MAX_SYMBOLS).reshape(slots)
             here = g.one("Equal", [g.constant("places", places, np.int32), slot], "here")
             written = g.one("And", [here, emits], "written")
             following = {
@@ -76,12 +79,14 @@ class _Evaluation:
                 "frame": g.one("Add", [frame, step], "frame"),
                 "emitted": g.one("Where", [stays, count, self.integer("zero", 0)], "emitted"),
                 "symbols": g.one("Where", [written, token, symbols], "symbols"),
+                "scores": g.one("Where", [written, score, scores], "scores"),
             }
         for name in ("hidden", "cell"):
             g.output(f"next_{name}", following[name], np.float32, [t.layers, t.width])
         for name in ("last", "frame", "emitted"):
             g.output(f"next_{name}", following[name], np.int32, [1])
-        g.output("next_symbols", following["symbols"], np.int32, [1, self.frames, MAX_SYMBOLS])
+        g.output("next_symbols", following["symbols"], np.int32, slots)
+        g.output("next_scores", following["scores"], np.float32, slots)
         return g.model(f"rnnt_{np.dtype(g.compute).name}")
 
     def predict(self, last: str, hidden: str, cell: str) -> tuple[list[str], list[str]]:
@@ -118,8 +123,8 @@ class _Evaluation:
                 new_hidden.append(g.one("Mul", [g.one("Sigmoid", [leave], "leave"), shown], "hidden"))
         return new_hidden, new_cell
 
-    def join(self, encoded: str, frame: str, predicted: str) -> str:
-        """The best class of the frame with the prediction [1, P]: INT32 [1].
+    def join(self, encoded: str, frame: str, predicted: str) -> tuple[str, str]:
+        """The best class of the frame with the prediction [1, P], INT32 [1], and its log-probability, FP32 [1, 1].
 
         One product takes both.
         """
@@ -134,7 +139,8 @@ class _Evaluation:
         x = g.linear(both, weight, heard_bias + said_bias, "in")
         x = g.one(ACTIVATIONS[self.transducer.activation], [x], "activation")
         logits = g.logits(x, *self.linear_weights(f"joint.joint_net.{self.transducer.output}"), "logits")
-        return g.first_maximum(logits, a.vocabulary, "best")[0]
+        best, most = g.first_maximum(logits, a.vocabulary, "best")
+        return best, g.one("Neg", [g.below_maximum(logits, most)[1]], "score")
 
     def layers_of(self, state: str, name: str) -> list[str]:
         """[1, P] of each layer."""

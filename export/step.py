@@ -122,17 +122,11 @@ class _Step:
         return self.graph.one("Conv", [x, kernel, bias], name, **attributes)
 
     def decode(self, x: str) -> None:
-        """CTC head over encoded frames [T, D]: the outputs log_probs [1, T, V+1] and tokens [1, T].
-
-        The log-softmax is written out, so that it shares its maximum with the best class.
-        """
+        """CTC head over encoded frames [T, D]: the outputs log_probs [1, T, V+1] and tokens [1, T]."""
         g, classes = self.graph, self.architecture.vocabulary + 1
         logits = g.logits(x, *self.layers.linear_weights(CTC_HEAD), "logits")
         tokens, most = g.first_maximum(logits, self.architecture.vocabulary, "best")
-        below = g.one("Sub", [logits, most], "below")
-        exponentials = g.one("Exp", [below], "exponentials")
-        total = g.one("ReduceSum", [exponentials, g.shared("axes/1", [1], np.int64)], "total")
-        log_probs = g.one("Sub", [below, g.one("Log", [total], "log_total")], "log_softmax")
+        log_probs = g.one("Sub", g.below_maximum(logits, most), "log_softmax")
         shape = [1, self.frames, classes]
         g.output("log_probs", g.reshape(log_probs, shape, "frames"), np.float32, shape)
         g.output("tokens", g.reshape(tokens, shape[:2], "tokens"), np.int32, shape[:2])

@@ -40,6 +40,8 @@ class Parity(Strict):
     """Tokens of NeMo's greedy RNN-T over its own encoded frames; None without a transducer."""
     rnnt_identical: bool | None = None
     """Whether the evaluation gives the same over the same frames."""
+    rnnt_log_probs: float | None = None
+    """Of those tokens' log-probabilities; None also where the evaluation gives other tokens."""
 
 
 class Quantisation(Strict):
@@ -127,10 +129,11 @@ class Bundle(Strict):
         if ("rnnt" in self.decoders) != bool(self.rnnt) and self.steps:
             raise ValueError(f"decoders {decoders} with {len(self.rnnt or {})} evaluations of RNN-T")
         for precision, evaluation in (self.rnnt or {}).items():
-            frames, symbols = evaluation.input("encoded").shape[1], evaluation.input("symbols").shape
-            if frames != self.chunk_frames or symbols != [1, self.chunk_frames, MAX_SYMBOLS]:
+            frames = evaluation.input("encoded").shape[1]
+            symbols, scores = (evaluation.input(name).shape for name in ("symbols", "scores"))
+            if frames != self.chunk_frames or not symbols == scores == [1, frames, MAX_SYMBOLS]:
                 raise ValueError(
-                    f"rnnt {precision} takes {frames} frames and symbols {symbols}, not {self.chunk_frames}"
+                    f"rnnt {precision} takes {frames} frames, symbols {symbols} and scores {scores}, not {self.chunk_frames}"
                 )
         return self
 

@@ -20,7 +20,7 @@ Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 STATE = ("length", "kv_cache", "time_cache")
 """Inputs that carry state; the output of the same name with `next_` before it is the next step's. All zero at an utterance's start."""
 
-CHUNK_STATE = ("frame", "emitted", "symbols")
+CHUNK_STATE = ("frame", "emitted", "symbols", "scores")
 RNNT_STATE = ("last", "hidden", "cell", *CHUNK_STATE)
 """The same of an RNN-T evaluation; CHUNK_STATE is zero at each chunk's start too."""
 MAX_SYMBOLS = 10

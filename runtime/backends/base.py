@@ -1,7 +1,8 @@
 """What every engine that runs the streaming step offers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,9 @@ class StepResult:
     state: Any
     """The next step's; its kind is the backend's own (arrays on the host, buffers on the device)."""
     symbols: npt.NDArray[np.int32] | None = None
-    """Tokens of greedy RNN-T by frame [T, S], blanks behind each frame's; None from a backend that was opened for CTC."""
+    """Tokens of greedy RNN-T by frame [T, S], blanks after each frame's; None from a backend that was opened for CTC."""
+    symbol_log_probs: npt.NDArray[np.float32] | None = None
+    """Natural log-probability of each of `symbols` among the joint's classes [T, S], 0 where there is none; None where `symbols` is."""
 
 
 @dataclass
@@ -73,6 +76,14 @@ class Wrapped(Backend):
         self.wrapped.close()
 
 
-def symbols_of(written: npt.NDArray[np.int32], blank: int) -> npt.NDArray[np.int32]:
-    """StepResult's symbols [T, S] from an evaluation's, which are each token + 1, and 0 where there is none."""
-    return np.where(written == 0, np.int32(blank), written - 1)
+class Emitted(TypedDict):
+    """Those fields of StepResult that RNN-T fills."""
+
+    symbols: npt.NDArray[np.int32]
+    symbol_log_probs: npt.NDArray[np.float32]
+
+
+def emitted(chunk: Mapping[str, npt.NDArray[Any]], blank: int) -> Emitted:
+    """Return StepResult's fields from an evaluation's chunk state: of symbols [1, T, S], each token + 1, and scores [1, T, S]."""
+    symbols = chunk["symbols"][0]
+    return {"symbols": np.where(symbols == 0, np.int32(blank), symbols - 1), "symbol_log_probs": chunk["scores"][0]}

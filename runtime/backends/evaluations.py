@@ -3,6 +3,7 @@
 from ..cuda import Queue
 from ..entries import CHUNK_STATE, MAX_SYMBOLS
 from ..errors import CudaError
+from .base import Emitted, emitted
 from .engine import Engine
 
 
@@ -23,20 +24,23 @@ class Evaluations:
         self._chunk = self._first.offsets[CHUNK_STATE[0]]
         self._fetched = queue.pinned(self._first.end - self._chunk)
         places = {name: self._first.offsets[name] - self._chunk for name in CHUNK_STATE}
-        self._frame = engine.tensors["frame"].view(self._fetched, places["frame"])
-        self.symbols = engine.tensors["symbols"].view(self._fetched, places["symbols"])[0]
-        """Each token + 1 by frame [T, S], 0 where there is none: of the last chunk, in pinned memory."""
+        self._decided = {name: engine.tensors[name].view(self._fetched, place) for name, place in places.items()}
+        """The state of the last chunk's decoding, in pinned memory."""
         self._contexts = engine.contexts(self._base, encoded=encoded)
 
     @property
     def done(self) -> bool:
         """Whether the chunk that was fetched last is decoded to its end."""
-        return int(self._frame[0]) >= self._frames
+        return int(self._decided["frame"][0]) >= self._frames
 
     @property
     def most_turns(self) -> int:
         """Calls of `enqueue_more` that any chunk is done after."""
         return MAX_SYMBOLS * self._frames // 2
+
+    def emitted(self, blank: int) -> Emitted:
+        """Return what the chunk that was fetched last emitted; the log-probabilities are a view of pinned memory."""
+        return emitted(self._decided, blank)
 
     def close(self) -> None:
         """Free the contexts: before the queue frees the block that they use."""

@@ -12,7 +12,7 @@ from ..bundle import Bundle, Decoding, checked_file, step_file
 from ..entries import CHUNK_STATE, RNNT_STATE, STATE, GraphEntry
 from ..errors import InputError, install
 from ..processes import keep_in_forks
-from .base import Backend, StepResult, symbols_of
+from .base import Backend, Emitted, StepResult, emitted
 
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32"}  # onnxruntime's names
@@ -93,14 +93,14 @@ class Evaluations:
         """Zeros."""
         return self._entry.new_state()
 
-    def decode(self, encoded: npt.NDArray[np.float32], state: State) -> tuple[npt.NDArray[np.int32], State]:
-        """Each frame's tokens [T, S], blanks behind them, of a chunk [T, D]; and the next chunk's state."""
+    def decode(self, encoded: npt.NDArray[np.float32], state: State) -> tuple[Emitted, State]:
+        """What a chunk of encoded frames [T, D] emits, and the next chunk's state."""
         state = state | {name: self._entry.input(name).zeros() for name in CHUNK_STATE}
         while state["frame"][0] < self._frames:
             feeds = {"encoded": encoded[None], **{name: state[name] for name in RNNT_STATE}}
             made = self._session.run([f"next_{name}" for name in RNNT_STATE], feeds)
             state |= zip(RNNT_STATE, made, strict=True)
-        return symbols_of(state["symbols"][0], self._blank), state
+        return emitted(state, self._blank), state
 
 
 class OnnxRuntimeBackend(Backend):
@@ -127,10 +127,10 @@ class OnnxRuntimeBackend(Backend):
         made = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
         results = {name: made[name][0] for name in self._results}
         state = state | {name: made[f"next_{name}"] for name in STATE}
-        symbols = None
-        if self._evaluations:
-            symbols, state = self._evaluations.decode(results["encoded"], state)
-        return StepResult(**results, state=state, symbols=symbols)
+        if self._evaluations is None:
+            return StepResult(**results, state=state)
+        decoded, state = self._evaluations.decode(results["encoded"], state)
+        return StepResult(**results, **decoded, state=state)
 
     def close(self) -> None:
         """The sessions are freed with the object."""

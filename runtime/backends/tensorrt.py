@@ -17,7 +17,7 @@ from ..bundle import Bundle, Decoding
 from ..cuda import Device, Graph, Queue
 from ..errors import ClosedError, CudaError
 from ..processes import keep_in_forks
-from .base import Backend, Launches, StepResult, symbols_of
+from .base import Backend, Emitted, Launches, StepResult
 from .engine import Engine, open_engine
 from .evaluations import Evaluations
 
@@ -85,8 +85,7 @@ class TensorRtBackend(Backend):
         if turns:
             with self._counting:  # never around the run: no stream waits for another's step
                 self.launches.further_turns = (self.launches.further_turns or 0) + turns
-        symbols = None if lane.symbols is None else symbols_of(lane.symbols, self._blank)
-        return StepResult(**lane.results, state=state, symbols=symbols)
+        return StepResult(**lane.results, **lane.emitted(self._blank), state=state)
 
     def close(self) -> None:
         """Free every lane, those in use too once their step is done, and the engine; safe to call twice."""
@@ -147,12 +146,9 @@ class Lane:
             made.callback(self._contexts.clear)  # before the block that they use is freed
             self._contexts += engine.contexts(self._base)
             self._evaluations: Evaluations | None = None
-            self.symbols: npt.NDArray[np.int32] | None = None
-            """As Evaluations has them; None without."""
             if evaluation is not None:
                 encoded = engine.outputs.addresses(self._base)["encoded"]
                 self._evaluations = Evaluations(self._queue, evaluation, encoded)
-                self.symbols = self._evaluations.symbols
                 made.callback(self._evaluations.close)
                 self._evaluations.clear()
             # Both run once, on silence: TensorRT and CUDA finish here what they put off to the first run, which a capture
@@ -186,7 +182,7 @@ class Lane:
             self._evaluations.clear()
 
     def run(self, window: npt.NDArray[np.float32], valid: int) -> int:
-        """One step, its outputs in `results` and `symbols`; return how often evaluations were added to it."""
+        """One step, its outputs in `results` and `emitted`; return how often evaluations were added to it."""
         with self._running:
             if not self._open:
                 raise ClosedError(CLOSED)
@@ -212,6 +208,10 @@ class Lane:
         raise CudaError(
             "the RNN-T evaluation did not end within the most symbols that a chunk may have; build its plan again"
         )
+
+    def emitted(self, blank: int) -> Emitted | dict[str, Any]:
+        """Return what the last step emitted, as Evaluations does; nothing without RNN-T."""
+        return self._evaluations.emitted(blank) if self._evaluations else {}
 
     def close(self) -> None:
         """Free everything; safe to call twice."""

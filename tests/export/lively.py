@@ -32,13 +32,13 @@ def _dampen(made: Checkpoint, encoded: np.ndarray, bias: torch.Tensor) -> None:
     """Add to the blank's bias, to within 0.1, what it takes for no more than a token a frame."""
     blank = made.architecture.vocabulary
     start, too_little, enough = float(bias[blank]), 0.0, 1.6
-    while len(nemo_greedy_rnnt(made, encoded)) > len(encoded):
+    while len(nemo_greedy_rnnt(made, encoded).tokens) > len(encoded):
         too_little, enough = float(bias[blank]) - start, 2 * enough
         bias[blank] = start + enough
     while enough - too_little > 0.1:
         middle = (too_little + enough) / 2
         bias[blank] = start + middle
-        if len(nemo_greedy_rnnt(made, encoded)) > len(encoded):
+        if len(nemo_greedy_rnnt(made, encoded).tokens) > len(encoded):
             too_little = middle
         else:
             enough = middle

@@ -109,7 +109,7 @@ def test_hybrid_gives_its_ctc_head_and_its_transducer(tokenizer: Path, tmp_path:
     model.eval()
     with torch.inference_mode():
         (expected,) = model.decoding.rnnt_decoder_predictions_tensor(frames, torch.tensor([60]), return_hypotheses=True)
-    found = evaluated_rnnt(tmp_path / "bundle", "fp32", frames[0].T.numpy())
+    found = evaluated_rnnt(tmp_path / "bundle", "fp32", frames[0].T.numpy()).tokens
     print(f"{len(found)} tokens, {len(set(found))} of them different")
     assert found == tuple(expected.y_sequence.tolist())
     assert 30 < len(found) < 600

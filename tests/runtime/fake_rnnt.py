@@ -15,6 +15,7 @@ SHAPES: dict[str, tuple[str, list[int]]] = {
     "frame": ("int32", [1]),
     "emitted": ("int32", [1]),
     "symbols": ("int32", [1, FRAMES, MAX_SYMBOLS]),
+    "scores": ("float32", [1, FRAMES, MAX_SYMBOLS]),
 }
 SHAPES |= {f"next_{name}": SHAPES[name] for name in RNNT_STATE}
 INPUTS = ("encoded", *RNNT_STATE)
@@ -26,12 +27,16 @@ def predicted(last: int, hidden: np.ndarray, cell: np.ndarray) -> tuple[np.ndarr
     return np.tanh(hidden + moved, dtype=np.float32), moved
 
 
-def best(heard: np.ndarray, hidden: np.ndarray, eager: bool) -> int:
-    """A token or the blank of a frame [WIDTH]; an eager joint gives tokens alone where the frame's first number is positive."""
-    drawn = int(1e4 * abs(float(heard.sum(dtype=np.float64)) + float(hidden.sum(dtype=np.float64))))
+def best(heard: np.ndarray, hidden: np.ndarray, eager: bool) -> tuple[int, np.float32]:
+    """A token or the blank of a frame [WIDTH], and its score, never 0.
+
+    An eager joint gives tokens alone where the frame's first number is positive.
+    """
+    both = abs(float(heard.sum(dtype=np.float64)) + float(hidden.sum(dtype=np.float64)))
+    drawn, score = int(1e4 * both), np.float32(-0.01 - both)
     if eager and heard[0] > 0:
-        return drawn % BLANK
-    return min(drawn % 5, BLANK)
+        return drawn % BLANK, score
+    return min(drawn % 5, BLANK), score
 
 
 def toy_evaluation(of: Arrays, eager: bool = False) -> Arrays:
@@ -40,9 +45,10 @@ def toy_evaluation(of: Arrays, eager: bool = False) -> Arrays:
     state = {name: of[name].copy() for name in RNNT_STATE}
     if frame < FRAMES:
         hidden, cell = predicted(last, of["hidden"], of["cell"])
-        token = best(of["encoded"][0, frame], hidden, eager)
+        token, score = best(of["encoded"][0, frame], hidden, eager)
         if token != BLANK:
             state["symbols"][0, frame, emitted] = token + 1
+            state["scores"][0, frame, emitted] = score
             state |= {"last": np.array([token + 1], np.int32), "hidden": hidden, "cell": cell}
             emitted += 1
         if token == BLANK or emitted == MAX_SYMBOLS:
@@ -58,17 +64,18 @@ class Greedy:
         self._eager, self._last = eager, 0
         self._hidden = self._cell = np.zeros((1, HIDDEN), np.float32)
 
-    def chunk(self, encoded: np.ndarray) -> tuple[np.ndarray, int]:
-        """Symbols [T, S] of the frames [T, WIDTH], blanks behind them, and how many evaluations they take."""
+    def chunk(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """Symbols [T, S] of the frames [T, WIDTH], blanks after them, their scores, and how many evaluations they take."""
+        scores = np.zeros((len(encoded), MAX_SYMBOLS), np.float32)
         symbols = np.full((len(encoded), MAX_SYMBOLS), BLANK, np.int32)
         evaluations = 0
         for frame, heard in enumerate(encoded):
             for place in range(MAX_SYMBOLS):
                 evaluations += 1
                 hidden, cell = predicted(self._last, self._hidden, self._cell)
-                token = best(heard, hidden, self._eager)
+                token, score = best(heard, hidden, self._eager)
                 if token == BLANK:
                     break
-                symbols[frame, place] = token
+                symbols[frame, place], scores[frame, place] = token, score
                 self._last, self._hidden, self._cell = token + 1, hidden, cell
-        return symbols, evaluations
+        return symbols, scores, evaluations

@@ -94,6 +94,19 @@ def test_a_bundle_from_before_there_was_rnnt(bundle: Path, tmp_path: Path) -> No
     assert read_bundle(tmp_path) == read_bundle(bundle)
 
 
+def test_a_bundle_from_before_symbols_had_scores(bundle_of: Callable[[str, int], Path], tmp_path: Path) -> None:
+    content = json.loads((bundle_of("large-random", 80) / "bundle.json").read_text())
+    for entry in content["rnnt"].values():
+        for ends in ("inputs", "outputs"):
+            entry[ends] = [each for each in entry[ends] if each["name"].removeprefix("next_") != "scores"]
+    (tmp_path / "bundle.json").write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"rnnt lacks the inputs \['scores'\]; make it again with `make export`$"
+    ) as error:
+        read_bundle(tmp_path)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("samples", [*range(0, 6_000, 37), 100_000])
 def test_encoder_frames_as_nemo_counts_them(samples: int, bundle: Path) -> None:
     import torch

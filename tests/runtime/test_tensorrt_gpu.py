@@ -130,15 +130,22 @@ def test_fp32_rnnt_equals_onnxruntime(folder: Path, cuda_graph: bool) -> None:
     reference = Evaluations(folder, bundle, "fp32", "onnxruntime-cpu")
     state, decoding = backend.new_state(), reference.new_state()
     found, expected = (GreedyRnnt(bundle.vocabulary, bundle.blank) for _ in range(2))
+    differences = []
     for window, valid in windows(bundle, 200):
         result = backend.step(window, valid, state)
-        symbols, decoding = reference.decode(result.encoded, decoding)
+        decoded, decoding = reference.decode(result.encoded, decoding)
         assert result.symbols is not None
+        assert result.symbol_log_probs is not None
         found.push(result.symbols)
-        expected.push(symbols)
-    print(f"\n{folder.name}: {len(found.tokens)} tokens, {backend.launches.further_turns} further turns in 200 steps")
+        expected.push(decoded["symbols"])
+        differences.append(float(np.abs(result.symbol_log_probs - decoded["symbol_log_probs"]).max()))
+    print(
+        f"\n{folder.name}: {len(found.tokens)} tokens, log-probabilities differ by up to {max(differences):.1e}, "
+        f"{backend.launches.further_turns} further turns in 200 steps"
+    )
     backend.close()
     assert found.tokens == expected.tokens
+    assert max(differences) < TOLERANCE
 
 
 @on_every_bundle

@@ -31,10 +31,11 @@ def assert_follows_loop(rig: Rig, plan: str, *, cuda_graph: bool, ctc: bool = Tr
             found, expected = backend.step(window, valid, state), host.step(window, valid, expected_state)
             expected_state = expected.state
             assert_same(found, expected)
-            symbols, evaluations = loop.chunk(expected.encoded)
-            assert found.symbols is not None
-            assert found.symbols.dtype == np.int32
-            assert np.array_equal(found.symbols, symbols)
+            symbols, scores, evaluations = loop.chunk(expected.encoded)
+            for emitted, looped in ((found.symbols, symbols), (found.symbol_log_probs, scores)):
+                assert emitted is not None
+                assert emitted.dtype == looped.dtype
+                assert np.array_equal(emitted, looped)
             turns = max(0, -(-(evaluations - USUAL) // MORE))
             assert (backend.launches.further_turns or 0) - before == turns
             calls = Counter(rig.gpu.calls)
