@@ -13,17 +13,25 @@ from runtime.decoders.decoder import Decoder
 
 
 class TimedBackend(Wrapped):
-    """A backend, and the seconds of each of its steps in `step_s`."""
+    """A backend, and the seconds of each of its steps in `step_s` and of each of its peeks in `peek_s`."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
         self.step_s: list[float] = []
+        self.peek_s: list[float] = []
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend.step."""
         begin = time.perf_counter()
         result = self.wrapped.step(window, valid, state)
         self.step_s.append(time.perf_counter() - begin)
+        return result
+
+    def peek(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
+        """See Backend.peek."""
+        begin = time.perf_counter()
+        result = self.wrapped.peek(window, valid, state)
+        self.peek_s.append(time.perf_counter() - begin)
         return result
 
 
@@ -45,7 +53,7 @@ class TimedDecoder:
 
 
 class TimedRecognizer(Recognizer):
-    """A recogniser whose steps are timed in `timed.step_s` and whose decoding, a chunk at a time, in `decode_s`."""
+    """A recogniser whose steps and peeks are timed in `timed` and whose decoding, a chunk at a time, in `decode_s`."""
 
     def __init__(self, bundle: str | os.PathLike[str], **choices: Any) -> None:
         super().__init__(bundle, **choices)
@@ -59,4 +67,5 @@ class TimedRecognizer(Recognizer):
     def forget_times(self) -> None:
         """Begin anew with what comes: warm-up and earlier rows are in no figure."""
         self.timed.step_s.clear()
+        self.timed.peek_s.clear()
         self.decode_s.clear()

@@ -122,6 +122,11 @@ class Queue:
         kind = self._device.api.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._device.call("cudaMemcpyAsync", host.ctypes.data, address, host.nbytes, kind, self._stream)
 
+    def copy(self, to: int, address: int, size: int) -> None:
+        """Enqueue the copy of `size` bytes from one place on the device to another."""
+        kind = self._device.api.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        self._device.call("cudaMemcpyAsync", to, address, size, kind, self._stream)
+
     def clear(self, address: int, size: int) -> None:
         """Enqueue zeroing of `size` bytes on the device."""
         self._device.call("cudaMemsetAsync", address, 0, size, self._stream)

@@ -7,10 +7,12 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """One step's outputs, valid until the next step with the same state."""
+    """One step's outputs, valid until the next step or peek with the same state."""
 
     tokens: npt.NDArray[np.int32] | None = None
     """Best token per frame [T]; None without a CTC head, and so is `log_probs`."""
@@ -19,7 +21,7 @@ class StepResult:
     encoded: npt.NDArray[np.float32]
     """[T, D]."""
     state: Any
-    """The next step's; its kind is the backend's own (arrays on the host, buffers on the device)."""
+    """The next step's, after a peek the one that was given; its kind is the backend's own (arrays on the host, buffers on the device)."""
     symbols: npt.NDArray[np.int32] | None = None
     """Tokens of greedy RNN-T by frame [T, S], blanks after each frame's; None from a backend that was opened for CTC."""
     symbol_log_probs: npt.NDArray[np.float32] | None = None
@@ -45,12 +47,23 @@ class Backend(Protocol):
     """As result files name it: onnxruntime-cpu, onnxruntime-cuda, tensorrt."""
     launches: Launches = Launches()
     """One object for all that launch nothing; a backend that launches has its own."""
+    can_peek: bool = False
+    """Whether `peek` is there; it is not where a server keeps the state and takes every step over."""
 
     def new_state(self) -> Any:  # noqa: ANN401 -- opaque by design
         """The state at an utterance's start."""
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """Run one step over `window` FP32 [window_samples]; `valid`: mel frames from the chunk's start to the end of the audio."""
+
+    def peek(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401, ARG002
+        """Run a step as `step` does without taking its state over: `state` is as before, to be stepped or peeked next.
+
+        Raises InputError where `can_peek` is False.
+        """
+        raise InputError(
+            f"expected a backend that can run a step without taking its state over, found {self.name}; leave early partials off"
+        )
 
     def close(self) -> None:
         """Free everything; safe to call twice."""
@@ -61,7 +74,7 @@ class Wrapped(Backend):
 
     def __init__(self, backend: Backend) -> None:
         self.wrapped = backend
-        self.name, self.launches = backend.name, backend.launches
+        self.name, self.launches, self.can_peek = backend.name, backend.launches, backend.can_peek
 
     def new_state(self) -> Any:  # noqa: ANN401 -- the backend's own
         """See Backend."""
@@ -70,6 +83,10 @@ class Wrapped(Backend):
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend."""
         return self.wrapped.step(window, valid, state)
+
+    def peek(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
+        """See Backend."""
+        return self.wrapped.peek(window, valid, state)
 
     def close(self) -> None:
         """See Backend."""

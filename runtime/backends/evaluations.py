@@ -18,10 +18,13 @@ class Evaluations:
         """`encoded`: where on the device the step leaves the chunk's frames; memory is the queue's. Raises CudaError."""
         self._queue, (self._first, second) = queue, engine.sets
         self._end = second.end
-        self._base = queue.allocate(second.end + engine.scratch_bytes)
+        self._chunk = self._first.offsets[CHUNK_STATE[0]]
+        self._kept = self._chunk - self._first.start  # bytes of the utterance's state
+        aside = second.end + engine.scratch_bytes
+        self._base = queue.allocate(aside + self._kept)
+        self._aside = self._base + aside
         self._frames = engine.tensors["encoded"].shape[1]
         self._usual = (self._frames + 3) // 2 * 2  # a token or two more than there are blanks
-        self._chunk = self._first.offsets[CHUNK_STATE[0]]
         self._fetched = queue.pinned(self._first.end - self._chunk)
         places = {name: self._first.offsets[name] - self._chunk for name in CHUNK_STATE}
         self._decided = {name: engine.tensors[name].view(self._fetched, place) for name, place in places.items()}
@@ -58,6 +61,14 @@ class Evaluations:
     def enqueue_more(self) -> None:
         """Enqueue two evaluations, and the copy."""
         self._run(2)
+
+    def keep(self) -> None:
+        """Enqueue the copy of the utterance's state aside."""
+        self._queue.copy(self._aside, self._base + self._first.start, self._kept)
+
+    def put_back(self) -> None:
+        """Enqueue the copy of what `keep` put aside to where the next chunk's evaluations read it."""
+        self._queue.copy(self._base + self._first.start, self._aside, self._kept)
 
     def _run(self, count: int) -> None:
         for index in range(count):

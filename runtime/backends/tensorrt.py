@@ -33,6 +33,7 @@ class TensorRtBackend(Backend):
     """
 
     name = "tensorrt"
+    can_peek = True
 
     def __init__(
         self, folder: Path, bundle: Bundle, precision: str, cuda_graph: bool = True, decoder: Decoding = "ctc"
@@ -78,18 +79,25 @@ class TensorRtBackend(Backend):
     def step(self, window: npt.NDArray[np.float32], valid: int, state: "TensorRtState") -> StepResult:
         """See Backend.step. The state is used linearly: it is changed in place and returned, so an earlier one cannot be stepped again.
 
-        The results are views of pinned memory: not to be read after the next step of that state, nor after `close`.
+        The results are views of pinned memory: not to be read after the next step or peek of that state, nor after `close`.
         """
-        lane = state.lane
-        turns = lane.run(window, valid)
+        turns = state.lane.run(window, valid)
         if turns:
             with self._counting:  # never around the run: no stream waits for another's step
                 self.launches.further_turns = (self.launches.further_turns or 0) + turns
-        return StepResult(**lane.results, **lane.emitted(self._blank), state=state)
+        return self._result(state)
+
+    def peek(self, window: npt.NDArray[np.float32], valid: int, state: "TensorRtState") -> StepResult:
+        """See Backend.peek. The results are in the memory of a step's; turns that it takes are no step's and not counted."""
+        state.lane.run(window, valid, peeking=True)
+        return self._result(state)
 
     def close(self) -> None:
         """Free every lane, those in use too once their step is done, and the engine; safe to call twice."""
         self._free()
+
+    def _result(self, state: "TensorRtState") -> StepResult:
+        return StepResult(**state.lane.results, **state.lane.emitted(self._blank), state=state)
 
     def _new_lane(self) -> "Lane":
         lane = Lane(self.device, self._engine, self._evaluation)
@@ -181,20 +189,29 @@ class Lane:
         if self._evaluations:
             self._evaluations.clear()
 
-    def run(self, window: npt.NDArray[np.float32], valid: int) -> int:
-        """One step, its outputs in `results` and `emitted`; return how often evaluations were added to it."""
+    def run(self, window: npt.NDArray[np.float32], valid: int, *, peeking: bool = False) -> int:
+        """One step, its outputs in `results` and `emitted`; return how often evaluations were added to it.
+
+        `peeking`: the next one begins where this one began.
+        """
         with self._running:
             if not self._open:
                 raise ClosedError(CLOSED)
             self._window[:] = window
             self._valid[0] = valid
+            if peeking and self._evaluations:
+                self._evaluations.keep()
             if self._steps:
                 self._queue.launch(self._steps[self._direction])
             else:
                 self._enqueue(self._direction)
             self._queue.wait()
-            self._direction ^= 1
-            return self._finish(self._evaluations) if self._evaluations else 0
+            turns = self._finish(self._evaluations) if self._evaluations else 0
+            if not peeking:
+                self._direction ^= 1
+            elif self._evaluations:
+                self._evaluations.put_back()
+            return turns
 
     def _finish(self, evaluations: Evaluations) -> int:
         for turns in range(evaluations.most_turns + 1):

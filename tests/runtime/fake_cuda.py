@@ -48,7 +48,9 @@ class FakeCuda:
     cudaStreamNonBlocking = 1
     cudaEventDisableTiming = 2
     cudaHostAllocDefault = 0
-    cudaMemcpyKind = IntEnum("cudaMemcpyKind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2})
+    cudaMemcpyKind = IntEnum(
+        "cudaMemcpyKind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2, "cudaMemcpyDeviceToDevice": 3}
+    )
     cudaStreamCaptureMode = IntEnum("cudaStreamCaptureMode", {"cudaStreamCaptureModeThreadLocal": 1})
     cudaGraphNodeType = IntEnum(
         "cudaGraphNodeType",
@@ -152,6 +154,11 @@ class FakeCuda:
 
     @_call
     def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: int, stream: FakeStream) -> tuple[Any, ...]:
+        if kind == self.cudaMemcpyKind["cudaMemcpyDeviceToDevice"]:
+            if not all(self._gpu.holds("device", address, size) for address in (to, source)):
+                return (Error.cudaErrorInvalidValue,)
+            stream.enqueue(partial(ctypes.memmove, to, source, size))
+            return (Error.cudaSuccess,)
         upload = kind == self.cudaMemcpyKind["cudaMemcpyHostToDevice"]
         device, host = (to, source) if upload else (source, to)
         pinned = self._gpu.holds("pinned", host, size)

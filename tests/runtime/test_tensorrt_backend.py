@@ -144,6 +144,7 @@ def use(rig: Rig) -> None:
     backend = rig.open()
     try:
         for states in ([backend.new_state()], [backend.new_state(), backend.new_state()]):
+            backend.peek(*windows(1)[0], states[-1])
             backend.step(*windows(1)[0], states[-1])
     finally:
         backend.close()

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.stopwatch import TimedBackend
 from runtime.audio import load_audio
 from runtime.backends import default_backend
 from runtime.backends.onnxruntime import Evaluations, OnnxRuntimeBackend
 from runtime.backends.tensorrt import TensorRtBackend, TensorRtState
-from runtime.bundle import Bundle, read_bundle
+from runtime.bundle import Bundle, Decoding, read_bundle
 from runtime.cuda import Device, Queue
 from runtime.decoders.greedy import GreedyRnnt
 from runtime.entries import STATE
 from runtime.recognizer import ALL_VALID
 from runtime.stamp import plan_path
+from tests.runtime.peeking import assert_peeks_change_nothing
 
 TOLERANCE = 1e-3
 STEPS = 1000
@@ -42,10 +44,16 @@ on_every_bundle = pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: 
 in_every_precision = pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 
 
-def opened(folder: Path, precision: str, *, cuda_graph: bool = True) -> TensorRtBackend:
-    if not plan_path(folder, precision).is_file():
+def opened(folder: Path, precision: str, *, cuda_graph: bool = True, decoder: Decoding = "ctc") -> TensorRtBackend:
+    bundle = read_bundle(folder)
+    if decoder not in bundle.decoders:
+        pytest.skip(f"{folder.name} has {', '.join(bundle.decoders)} alone")
+    plans = [plan_path(folder, precision)]
+    if decoder == "rnnt":
+        plans.append(plan_path(folder, "fp32" if precision == "fp32" else "fp16", "rnnt"))
+    if not all(plan.is_file() for plan in plans):
         pytest.skip(f"no {precision} plan of {folder.name} there: run `make engines PRECISION={precision}`")
-    return TensorRtBackend(folder, read_bundle(folder), precision, cuda_graph)
+    return TensorRtBackend(folder, bundle, precision, cuda_graph, decoder)
 
 
 def windows(bundle: Bundle, steps: int) -> list[tuple[np.ndarray, int]]:
@@ -123,10 +131,7 @@ def test_fp32_equals_onnxruntime(folder: Path) -> None:
 @pytest.mark.parametrize("cuda_graph", [True, False])
 def test_fp32_rnnt_equals_onnxruntime(folder: Path, cuda_graph: bool) -> None:
     """Tokens by the evaluations on the GPU, and by those on the CPU over the frames that the GPU computed."""
-    bundle = read_bundle(folder)
-    if not bundle.rnnt or not plan_path(folder, "fp32", "rnnt").is_file():
-        pytest.skip(f"no fp32 plan of {folder.name}'s RNN-T there: run `make engines PRECISION=fp32`")
-    backend = TensorRtBackend(folder, bundle, "fp32", cuda_graph, "rnnt")
+    backend, bundle = opened(folder, "fp32", cuda_graph=cuda_graph, decoder="rnnt"), read_bundle(folder)
     reference = Evaluations(folder, bundle, "fp32", "onnxruntime-cpu")
     state, decoding = backend.new_state(), reference.new_state()
     found, expected = (GreedyRnnt(bundle.vocabulary, bundle.blank) for _ in range(2))
@@ -175,6 +180,33 @@ def test_a_reset_state_equals_a_fresh_one(folder: Path, precision: str) -> None:
         used = backend.new_state()
         assert used.lane is lane
         assert bits(backend, used, cut) == fresh
+    backend.close()
+
+
+@on_every_bundle
+@in_every_precision
+@pytest.mark.parametrize("decoder", ["ctc", "rnnt"])
+@pytest.mark.parametrize("cuda_graph", [True, False])
+def test_peeks_change_nothing(folder: Path, precision: str, decoder: Decoding, cuda_graph: bool) -> None:
+    backend = opened(folder, precision, cuda_graph=cuda_graph, decoder=decoder)
+    steps = windows(read_bundle(folder), 24)
+    others = [(steps[5][0], 3), (steps[9][0], 12), (0.5 * steps[9][0], ALL_VALID)]
+    for seed in range(2):
+        assert_peeks_change_nothing(backend, steps, others, seed)
+    backend.close()
+
+
+@on_every_bundle
+@pytest.mark.parametrize("decoder", ["ctc", "rnnt"])
+def test_what_a_peek_costs(folder: Path, decoder: Decoding) -> None:
+    """Beside a step of the same window; printed, as no bound holds on every GPU."""
+    backend = TimedBackend(opened(folder, "fp16", decoder=decoder))
+    state = backend.new_state()
+    for window, valid in windows(read_bundle(folder), 300):
+        backend.peek(window, valid, state)
+        backend.step(window, valid, state)
+    step_ms, peek_ms = (1e3 * float(np.median(each[100:])) for each in (backend.step_s, backend.peek_s))
+    print(f"\n{folder.name} {decoder}: a step {step_ms:.3f} ms, a peek {peek_ms:.3f} ms, medians of 200")
     backend.close()
 
 

@@ -131,6 +131,7 @@ def use(rig: Rig) -> None:
     try:
         states = [backend.new_state(), backend.new_state()]
         for window, valid in windows(3):
+            backend.peek(window, valid, states[-1])
             backend.step(window, valid, states[-1])
     finally:
         backend.close()
