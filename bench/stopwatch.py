@@ -10,6 +10,7 @@ import numpy.typing as npt
 from runtime import Recognizer
 from runtime.backends import Backend, StepResult, Wrapped
 from runtime.decoders.decoder import Decoder
+from runtime.decoders.hotwords import Hotwords
 
 
 class TimedBackend(Wrapped):
@@ -44,10 +45,10 @@ class TimedDecoder:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- the decoder's
         return getattr(self._decoder, name)
 
-    def push(self, frames: npt.NDArray[Any]) -> bool:
+    def push(self, result: StepResult, frames: int) -> bool:
         """See Decoder.push."""
         begin = time.perf_counter()
-        changed = self._decoder.push(frames)
+        changed = self._decoder.push(result, frames)
         self._push_s.append(time.perf_counter() - begin)
         return changed
 
@@ -60,9 +61,9 @@ class TimedRecognizer(Recognizer):
         self.backend = self.timed = TimedBackend(self.backend)
         self.decode_s: list[float] = []
 
-    def new_decoder(self) -> Decoder:
+    def new_decoder(self, start_s: float = 0.0, hotwords: Hotwords | None = None) -> Decoder:
         """See Recognizer.new_decoder."""
-        return cast("Decoder", TimedDecoder(super().new_decoder(), self.decode_s))
+        return cast("Decoder", TimedDecoder(super().new_decoder(start_s, hotwords), self.decode_s))
 
     def forget_times(self) -> None:
         """Begin anew with what comes: warm-up and earlier rows are in no figure."""

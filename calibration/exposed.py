@@ -7,11 +7,10 @@ import numpy.typing as npt
 import onnx
 
 from export.placement import expose
-from runtime.backends import Backend, StepResult
+from runtime.backends import ALL_VALID, Backend, StepResult
 from runtime.backends.onnxruntime import State, open_session
 from runtime.bundle import Bundle
 from runtime.entries import STATE
-from runtime.recognizer import ALL_VALID
 
 Floats = npt.NDArray[np.floating]
 Samples = npt.NDArray[np.float32]

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .endpoint import EndpointRules
     from .errors import ClosedError, CudaError, InputError
     from .events import Event, Final, Partial
-    from .recognizer import Recognizer, Stream
+    from .recognizer import Recognizer
+    from .stream import Stream
+    from .words import Word
 
 __all__ = [
     "BargeIn",
@@ -43,11 +45,12 @@ __all__ = [
     "Recognizer",
     "Recording",
     "Stream",
+    "Word",
     "load_audio",
     "read_audio",
 ]
 
-_MODULES = ("errors", "events", "audio", "endpoint", "recognizer", "conversation")
+_MODULES = ("errors", "events", "audio", "endpoint", "recognizer", "stream", "words", "conversation")
 
 
 def __getattr__(name: str) -> object:

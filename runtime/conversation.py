@@ -13,7 +13,7 @@ from .echo import KEPT_MS, TAIL_MS, EchoCanceller
 from .errors import InputError
 from .events import Event, Final
 from .processes import OfOneProcess
-from .recognizer import Stream
+from .stream import Stream
 from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_MS
 
 SPARE = 2  # windows before those that decide: some of these may be explained once the path is learned again
@@ -52,7 +52,8 @@ class Conversation(OfOneProcess):
     """The user's audio through a stream, and the agent's turns. Methods may be called from any thread.
 
     While the agent speaks nothing is recognised and no partial comes, until the user interrupts: then a BargeIn comes, and from the next
-    `push` on the events of a stream that starts with the audio of `preroll_ms` before it. Finals come by the stream's own rules and from
+    `push` on the events of a stream that starts with the audio of `preroll_ms` before it, with times of the microphone's audio.
+    Finals come by the stream's own rules and from
     `end_utterance`.
     """
 
@@ -138,12 +139,23 @@ class Conversation(OfOneProcess):
         self._count = 0  # of voiced windows, those without voice taken off
         self._confirming = False
         self._preroll: Samples = np.zeros(0, np.float32)
-        self._stream.reset()
+        self._forget()
 
     def _recognise(self, heard: Samples) -> list[Event]:
         """What a BargeIn left to recognise comes first: it was told at once."""
         before, self._preroll = self._preroll, heard[:0]
-        return self._stream.push(np.concatenate([before, heard]))
+        return self._hear(np.concatenate([before, heard]))
+
+    def _forget(self) -> None:
+        self._stream.reset()
+        self._anew = True
+
+    def _hear(self, samples: Samples) -> list[Event]:
+        """Push samples that end with the last one received: the stream's time is the microphone's."""
+        if self._anew:
+            self._anew = False
+            self._stream.reset((self._received - len(samples)) / SAMPLE_RATE)
+        return self._stream.push(samples)
 
     def _stop(self) -> None:
         self._agent_speaks = False
@@ -176,12 +188,12 @@ class Conversation(OfOneProcess):
         return sum(exceeds and voiced for exceeds, voiced in zip(exceeding[::-1], reversed(self._voiced), strict=False))
 
     def _confirm(self, samples: Samples) -> list[Event | BargeIn]:
-        events = self._stream.push(samples)
+        events = self._hear(samples)
         if any(event.text for event in events):
             return self._interrupted(events)
         if self._count == 0:
             self._confirming = False
-            self._stream.reset()
+            self._forget()
         return []
 
     def _interrupted(self, events: Sequence[Event]) -> list[Event | BargeIn]:

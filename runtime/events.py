@@ -1,30 +1,51 @@
-"""What a stream says: partials as the text changes, a final at an utterance's end."""
+"""What a stream says: partials as the text changes, a final at an utterance's end. Times are in seconds of the stream."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from .endpoint import EndedBy
+from .words import Word
 
 
 @dataclass(frozen=True)
-class Partial:
-    """The hypothesis changed: it grew, or with a language model its last words became others."""
+class Said:
+    """What partials and finals share."""
 
     text: str
     """The whole utterance so far."""
     tokens: tuple[int, ...]
     audio_s: float
-    """Audio that the hypothesis accounts for, from the utterance's start, in seconds."""
+    """Audio that the text accounts for, in seconds from the utterance's start; of a final the utterance's length."""
+    start_s: float = 0.0
+    """Where the utterance starts in the stream: at its start, or where the utterance before ended."""
+    words: tuple[Word, ...] = ()
+    """The words of `text`."""
+
+    def json(self) -> dict[str, Any]:
+        """Return what a line of JSON says of it: `event`, then the fields."""
+        return {"event": type(self).__name__.lower(), **asdict(self)}
 
 
 @dataclass(frozen=True)
-class Final:
+class Partial(Said):
+    """The hypothesis changed: it grew, or its last words became others."""
+
+    stable: int = 0
+    """How many of the words, from the first on, stay up to the final."""
+    early: str = ""
+    """The end of `text` that is shown before its look-ahead has arrived, and may be taken back."""
+
+
+@dataclass(frozen=True)
+class Final(Said):
     """The utterance ended."""
 
-    text: str
-    tokens: tuple[int, ...]
-    audio_s: float
-    """Length of the utterance, in seconds."""
     ended_by: EndedBy = "caller"
+
+    @property
+    def stable(self) -> int:
+        """All words stay."""
+        return len(self.words)
 
 
 Event = Partial | Final

@@ -1,6 +1,6 @@
 """`python -m serving.client`: an audio file streamed to a Triton server that has the repository of `make triton`.
 
-The windows, the flush and its `valid` are runtime.recognizer's own: the server's step is a Backend and its decoder a Decoder.
+The windows, the flush and its `valid` are runtime.stream's own: the server's step is a Backend and its decoder a Decoder.
 """
 
 from runtime.command import begin
@@ -9,10 +9,12 @@ if __name__ == "__main__":
     begin()
 
 import argparse
+import json
 import secrets
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,15 @@ import numpy.typing as npt
 
 from runtime.arguments import Arguments
 from runtime.audio import load_audio
-from runtime.backends import Backend, StepResult
+from runtime.backends import ALL_VALID, Backend, StepResult
 from runtime.bundle import read_bundle
-from runtime.endpoint import EndpointRules
+from runtime.decoders.greedy import first
+from runtime.decoders.hotwords import HotwordChoice, Hotwords
 from runtime.errors import InputError, exit_code
 from runtime.events import Partial
-from runtime.recognizer import ALL_VALID, Recognizer, Stream
+from runtime.recognizer import Recognizer
+from runtime.stream import Stream, StreamOptions
+from runtime.words import Word
 from serving.repository import IDLE_S, decoder_model, step_model
 
 REPLY_S = IDLE_S + 15
@@ -105,7 +110,7 @@ class TritonBackend(Backend):
         self.client = grpc.InferenceServerClient(url)
         self.sequence_id = secrets.randbits(63) | 1  # not 0, which is none, and an int64 in the request
         self.steps = ServerSequence(self, step_model(bundle), ("tokens", "log_probs"))
-        self.decoder = ServerSequence(self, decoder_model(bundle), ("text", "token_ids"))
+        self.decoder = ServerSequence(self, decoder_model(bundle), ("text", "token_ids", "words"))
 
     def tensor(self, name: str, value: npt.NDArray[Any]) -> Any:  # noqa: ANN401 -- tritonclient's
         """An input tensor of tritonclient."""
@@ -142,28 +147,39 @@ class TritonBackend(Backend):
 class TritonDecoder:
     """The decoder on the server. A Decoder."""
 
-    fed = "tokens"
-
-    def __init__(self, server: TritonBackend, blank: int) -> None:
-        self._server, self._blank = server, blank
+    def __init__(self, server: TritonBackend, blank: int, start_s: float) -> None:
+        self._server, self._blank, self._start_s = server, blank, start_s
         self.text = ""
         self.tokens: tuple[int, ...] = ()
+        self.words: tuple[Word, ...] = ()
+        self.stable = 0
         self.blank_frames = 0
 
-    def push(self, frames: npt.NDArray[Any]) -> bool:
-        """Send the best tokens of new frames [n]; return whether the text grew.
+    def push(self, result: StepResult, frames: int) -> bool:
+        """Send the best tokens of new frames; return whether the text grew.
 
         Raises InputError where another client holds the slot and for a server that fails.
         """
-        reply = self._server.decoder.infer(tokens=frames.astype(np.int32))
+        tokens = first(result.tokens, frames).astype(np.int32)
+        reply = self._server.decoder.infer(tokens=tokens, best_log_probs=first(result.log_probs, frames).max(-1))
         before, self.tokens = self.tokens, tuple(map(int, reply.as_numpy("token_ids")))
         self.text = reply.as_numpy("text")[0].decode()
-        for token in frames:
+        self.words = tuple(self._of_the_stream(Word(**word)) for word in json.loads(reply.as_numpy("words")[0]))
+        self.stable = max(0, len(self.words) - 1)
+        for token in tokens:
             self.blank_frames = self.blank_frames + 1 if token == self._blank else 0
         return self.tokens != before
 
+    def _of_the_stream(self, word: Word) -> Word:
+        return replace(word, start_s=word.start_s + self._start_s, end_s=word.end_s + self._start_s)
+
+    def copy(self) -> "TritonDecoder":
+        """Never: there are no early tokens, see TritonBackend."""
+        raise NotImplementedError
+
     def finish(self) -> None:
         """End the sequence."""
+        self.stable = len(self.words)
         self._server.decoder.end()
 
 
@@ -195,14 +211,22 @@ class TritonRecognizer(Recognizer):
         self.server = TritonBackend(bundle, url)
         super().__init__(bundle, backend=self.server, lm=None)
 
-    def _new_stream(self, endpoints: EndpointRules | None) -> TritonStream:
+    def _new_stream(self, options: StreamOptions) -> TritonStream:
         if any(isinstance(stream, TritonStream) and stream.live for stream in self._streams):
             raise InputError("expected one stream at a time, found one that is open; close it before the next")
-        return TritonStream(self, endpoints)
+        return TritonStream(self, options)
 
-    def new_decoder(self) -> TritonDecoder:
-        """A decoder at an utterance's start."""
-        return TritonDecoder(self.server, self.bundle.blank)
+    def hotwords(self, choice: HotwordChoice) -> Hotwords:
+        """None. Raises InputError for any: the server's decoder is greedy."""
+        if found := super().hotwords(choice):
+            raise InputError(
+                f"expected no hotwords with Triton's greedy decoder, found {len(found.phrases)}; leave them out"
+            )
+        return found
+
+    def new_decoder(self, start_s: float = 0.0, hotwords: Hotwords | None = None) -> TritonDecoder:  # noqa: ARG002 -- none, see hotwords
+        """See Recognizer.new_decoder."""
+        return TritonDecoder(self.server, self.bundle.blank, start_s)
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:

@@ -10,12 +10,14 @@ decoder between the step and its client at every chunk and hand on the frames of
 import shutil
 from pathlib import Path
 
+from runtime import words
 from runtime.bundle import MANIFEST, read_bundle
 from runtime.decoders import greedy, transcript
 from runtime.entries import STATE, StepEntry, TensorSpec
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 from runtime.stamp import check_stamp, plan_path, read_stamp
+from runtime.word_models import word_model
 
 TYPES = {"float32": "FP32", "float16": "FP16", "int32": "INT32"}  # Triton's names
 IDLE_S = 60
@@ -65,12 +67,15 @@ def write_repository(bundle_folder: Path, precision: str, out: Path) -> None:
 
 
 def write_decoder(bundle_folder: Path, out: Path) -> None:
-    """Write the decoder's model into the repository `out`: model.py, the two runtime files that it imports and the vocabulary."""
+    """Write the decoder's model into the repository `out`: model.py, what it imports of the runtime, the vocabulary, its words' model."""
     version = out / decoder_model(bundle_folder) / "1"
     decoders = version / "runtime" / "decoders"
     decoders.mkdir(parents=True)
     for module in (greedy, transcript):
         shutil.copy(str(module.__file__), decoders)
+    shutil.copy(str(words.__file__), decoders.parent)
+    model = word_model(bundle_folder, read_bundle(bundle_folder), "ctc")
+    (version / "words.json").write_text(model.model_dump_json(indent=1) + "\n", encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("decoder_model.py"), version / "model.py")
     shutil.copyfile(bundle_folder / MANIFEST, version / MANIFEST)
     (version.parent / "config.pbtxt").write_text(decoder_config(decoder_model(bundle_folder)), encoding="utf-8")
@@ -96,7 +101,10 @@ def step_config(name: str, step: StepEntry) -> str:
 
 
 def decoder_config(name: str) -> str:
-    """config.pbtxt of the decoder: best tokens [frames] in, the utterance's text [1] and token ids [n] out."""
+    """config.pbtxt of the decoder: best tokens [frames] and their log-probabilities in; the utterance's text, token ids [n], words out.
+
+    The words are JSON, a list of what runtime.words.Word has, with times from the utterance's start.
+    """
     controls = [
         f'  control_input {{ name: "{name}" control {{ kind: CONTROL_SEQUENCE_{name} int32_false_true: [ 0, 1 ] }} }}\n'
         for name in ("START", "END")
@@ -105,8 +113,10 @@ def decoder_config(name: str) -> str:
     return (
         f'name: "{name}"\nbackend: "python"\nmax_batch_size: 0\n'
         'input { name: "tokens" data_type: TYPE_INT32 dims: [ -1 ] }\n'
+        'input { name: "best_log_probs" data_type: TYPE_FP32 dims: [ -1 ] }\n'
         'output { name: "text" data_type: TYPE_STRING dims: [ 1 ] }\n'
         'output { name: "token_ids" data_type: TYPE_INT32 dims: [ -1 ] }\n'
+        'output { name: "words" data_type: TYPE_STRING dims: [ 1 ] }\n'
         f"{_sequences([*controls, corrid])}instance_group {{ count: 1 kind: KIND_CPU }}\n"
     )
 

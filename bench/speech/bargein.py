@@ -171,9 +171,9 @@ class _Recorded(Stream):
         self.pieces.append(samples.astype(np.float32))
         return super().push(samples)
 
-    def reset(self) -> None:
+    def reset(self, start_s: float = 0.0) -> None:
         self.pieces.clear()
-        super().reset()
+        super().reset(start_s)
 
 
 def play(recognizer: Recognizer, scene: Scene, rules: BargeInRules, lang: str) -> Outcome:

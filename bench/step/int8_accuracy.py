@@ -22,12 +22,12 @@ from calibration.record import calibration_path, read_calibration
 from calibration.speech import default_folder, evaluation_folders, select
 from data.speech import load_speech
 from export.quantise import quantised
+from runtime.backends import ALL_VALID
 from runtime.backends.onnxruntime import State
 from runtime.bundle import Bundle, read_bundle, step_file
 from runtime.console import progress_console
 from runtime.entries import Hash
 from runtime.files import sha256
-from runtime.recognizer import ALL_VALID
 
 MARKS = (1, 10, 100, 1000)
 """Steps of one stream."""

@@ -19,11 +19,10 @@ import numpy as np
 
 from bench.step.host_state import HostStateBackend
 from bench.step.timing import COPY_BYTES, StepMeasurement, Variant, copy_bandwidth, time_steps
-from runtime.backends import Backend, open_backend
+from runtime.backends import ALL_VALID, Backend, open_backend
 from runtime.bundle import Bundle, read_bundle
 from runtime.cuda import Device, Queue
 from runtime.errors import CudaError, exit_code
-from runtime.recognizer import ALL_VALID
 
 WINDOWS = 16  # different windows of noise, so that no step repeats its predecessor's
 

@@ -6,11 +6,20 @@ from pathlib import Path
 
 from ..bundle import Bundle, Decoding, Precision
 from ..errors import InputError
-from .base import Backend, Launches, StepResult, Wrapped
+from .base import ALL_VALID, Backend, Launches, StepResult, Wrapped
 from .onnxruntime import PROVIDERS, OnnxRuntimeBackend
 from .tensorrt import TensorRtBackend
 
-__all__ = ["Backend", "Launches", "StepResult", "Wrapped", "default_backend", "default_precision", "open_backend"]
+__all__ = [
+    "ALL_VALID",
+    "Backend",
+    "Launches",
+    "StepResult",
+    "Wrapped",
+    "default_backend",
+    "default_precision",
+    "open_backend",
+]
 
 SMI_S = 30  # nvidia-smi may take to answer: a first call may have to start the driver
 

@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 from ..errors import InputError
 
+ALL_VALID = 1 << 30
+"""Mel frames: the end of the audio is not known yet."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:

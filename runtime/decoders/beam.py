@@ -6,6 +6,7 @@ and the score of a word in progress as pyctcdecode, for which the language model
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import takewhile
 from operator import itemgetter
@@ -15,7 +16,11 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from .ngram import NGram
+from ..backends.base import StepResult
+from ..words import Piece, Word, WordMaker
+from .greedy import first
+from .hotwords import Hotwords
+from .ngram import AnyWord, NGram
 from .transcript import Transcript, text_of
 
 LONG = 64  # pieces from which on those that are certain are looked for
@@ -55,6 +60,11 @@ class _Words:
     state: Any
     """KenLM's."""
     score: float
+    hot: tuple[str, ...] = ()
+    """Hotwords in progress, as `Hotwords.ended` has them."""
+    before: "_Words | None" = None
+    """Without its last word; None where all hypotheses begin with these."""
+    count: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -62,7 +72,7 @@ class _Tokens:
     """A token after others; the first of a chain was shown for good, with all before it."""
 
     before: "_Tokens | None"
-    token: int
+    piece: Piece
 
 
 _Alignment = tuple[_Words, str, int]
@@ -76,29 +86,62 @@ K = TypeVar("K")
 class BeamCtc:
     """Searches for the likeliest text under the acoustic model and a language model. A Decoder."""
 
-    fed = "log_probs"
-
-    def __init__(self, vocabulary: Sequence[str], blank: int, ngram: NGram, options: BeamOptions | None = None) -> None:
-        self._blank, self._ngram, self._options = blank, ngram, options or BeamOptions()
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        blank: int,
+        make: WordMaker,
+        *,
+        ngram: NGram | None = None,
+        hotwords: Hotwords | None = None,
+        options: BeamOptions | None = None,
+    ) -> None:
+        self._blank, self._ngram, self._hotwords = blank, ngram or AnyWord(), hotwords or Hotwords([], vocabulary)
+        self._options = options or (BeamOptions() if ngram else BeamOptions(beta=0.0))
         self._text_of = text_of(vocabulary)
-        self._settled = Transcript(vocabulary)  # what all hypotheses begin with, as far as it was looked for
+        self._settled = Transcript(self._text_of, make)  # what all hypotheses begin with, as far as it was looked for
+        self._shown = self._settled
+        self._frames = 0
+        self._is_copy = False
         self._known: WeakValueDictionary[tuple[_Words, str], _Words] = WeakValueDictionary()
-        start = _Words(ngram.sentence_start(), 0.0)
+        start = _Words(self._ngram.sentence_start(), 0.0)
         # By falling score.
-        self._beam: dict[_Alignment, _Found] = {(start, "", blank): (0.0, _Tokens(None, blank))}
-        self.tokens: tuple[int, ...] = ()
-        """Token ids of the best hypothesis so far."""
-        self.text = ""
-        """Its text."""
+        self._beam: dict[_Alignment, _Found] = {(start, "", blank): (0.0, _Tokens(None, Piece(blank, 0, 0.0)))}
         self.blank_frames = 0
+        self.stable = 0
 
-    def push(self, frames: npt.NDArray[np.float32]) -> bool:
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Token ids of the hypothesis that is shown."""
+        return self._shown.tokens
+
+    @property
+    def text(self) -> str:
+        """Its text."""
+        return self._shown.text
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """Its words."""
+        return self._shown.words
+
+    def push(self, result: StepResult, frames: int) -> bool:
+        """Take the log-probabilities of new frames; return whether the text changed."""
+        return self.push_log_probs(first(result.log_probs, frames))
+
+    def push_log_probs(self, frames: npt.NDArray[np.float32]) -> bool:
         """Take log-probabilities [n, V+1] of new frames; return whether the text changed."""
         before = self.text
         searched = [self._advance(frame) for frame in frames]
         if any(searched):
             self._show()
         return self.text != before
+
+    def copy(self) -> "BeamCtc":
+        """See Decoder. What has been found is shared, so it alone is cut where it is settled."""
+        other = copy(self)
+        other._is_copy = True  # noqa: SLF001 -- its own class
+        return other
 
     def finish(self) -> None:
         """The utterance is over: score the last word and the sentence's end."""
@@ -111,21 +154,23 @@ class BeamCtc:
             for words, (log_prob, _) in ended.items()
         }
         best = max(scores, key=scores.__getitem__)
-        transcript = self._transcript(ended[best][1])
-        self.tokens, self.text = transcript.tokens, transcript.text
+        self._shown = self._transcript(ended[best][1])
+        self.stable = len(self._shown.words)
 
     def _advance(self, frame: npt.NDArray[np.float32]) -> bool:
         """Search one frame on; return whether the hypotheses may differ from before."""
+        number, self._frames = self._frames, self._frames + 1
         best = int(frame.argmax())
         self.blank_frames = self.blank_frames + 1 if best == self._blank else 0
         followed = np.flatnonzero(frame >= self._options.token_log_prob).tolist() or [best]
         if followed == [self._blank] and all(last == self._blank for _, _, last in self._beam):
             return False  # every score would fall by the same
         log_probs = sorted(zip(frame[followed].tolist(), followed, strict=True), reverse=True)
-        # The best one with a blank or a repeat will be there; what others may gain is a word's beta.
+        # The best one with a blank or a repeat will be there; what others may gain is a word's beta and a hotword.
         (top, (log_prob, _)), *_ = self._beam.items()
         stays = next((each for each, token in log_probs if token in (self._blank, top[2])), -math.inf)
-        lowest = self._score(top, log_prob) + stays + self._options.prune_log_prob - max(0.0, self._options.beta)
+        gain = max(0.0, self._options.beta) + self._hotwords.most
+        lowest = self._score(top, log_prob) + stays + self._options.prune_log_prob - gain
         following: dict[_Alignment, _Found] = {}
         for (words, word, last), (log_prob, tokens) in self._beam.items():
             least = lowest - log_prob - words.score
@@ -136,7 +181,7 @@ class BeamCtc:
                     _add(following, (words, word, token), log_prob + of_token, tokens)
                 else:
                     grown = (*self._grow(words, word, token), token)
-                    _add(following, grown, log_prob + of_token, _Tokens(tokens, token))
+                    _add(following, grown, log_prob + of_token, _Tokens(tokens, Piece(token, number, of_token)))
         self._beam = self._pruned(following)
         return True
 
@@ -153,8 +198,10 @@ class BeamCtc:
         known = self._known.get((words, word))
         if known is None:
             options, scored = self._options, self._ngram.score(words.state, word)
-            log_prob = scored.log_prob + (0.0 if scored.known else options.unknown_word)
-            known = _Words(scored.state, words.score + options.alpha * log_prob + options.beta)
+            gained, hot = self._hotwords.ended(words.hot, word)
+            log_prob = scored.log_prob + (0.0 if scored.known or gained or hot else options.unknown_word)
+            score = words.score + options.alpha * log_prob + options.beta + gained
+            known = _Words(scored.state, score, hot, words, words.count + 1)
             self._known[words, word] = known
         return known
 
@@ -162,6 +209,9 @@ class BeamCtc:
         """Acoustic log-probability, completed words, and the word in progress where it begins no known one."""
         words, word, _ = alignment
         score = log_prob + words.score
+        share = self._hotwords.begun(words.hot, word)
+        if share is not None:
+            return score + share
         if not word or self._ngram.is_start(word):
             return score
         return score + self._options.unknown_start * max(1.0, len(word) / self._options.long_word)
@@ -171,28 +221,41 @@ class BeamCtc:
         scored = [(self._score(alignment, log_prob), alignment) for alignment, (log_prob, _) in beam.items()]
         scored.sort(key=itemgetter(0), reverse=True)
         lowest = scored[0][0] + self._options.prune_log_prob
-        kept: dict[tuple[Any, str, int], _Alignment] = {}  # by future
+        kept: dict[tuple[Any, tuple[str, ...], str, int], _Alignment] = {}  # by future
         for score, (words, word, last) in scored[: self._options.width]:
             if score >= lowest:
-                kept.setdefault((words.state, word, last), (words, word, last))
+                kept.setdefault((words.state, words.hot, word, last), (words, word, last))
         return {alignment: beam[alignment] for alignment in kept.values()}
 
     def _show(self) -> None:
         """Show the best hypothesis; or, while it is hardly better, the best that goes on from what is shown."""
         (best, (log_prob, tokens)), *_ = self._beam.items()
-        if len(_chain(tokens)) > LONG:
-            self._settle()
+        if not self._is_copy:
+            self.stable = self._in_all()
+            if len(_chain(tokens)) > LONG:
+                self._settle()
         lowest = self._score(best, log_prob) - self._options.steady
         near = (found[1] for alignment, found in self._beam.items() if self._score(alignment, found[0]) >= lowest)
         transcripts = map(self._transcript, near)
         going_on = (transcript for transcript in transcripts if transcript.text.startswith(self.text))
-        shown = next(going_on, None) or self._transcript(tokens)
-        self.tokens, self.text = shown.tokens, shown.text
+        self._shown = next(going_on, None) or self._transcript(tokens)
+
+    def _in_all(self) -> int:
+        """How many words all hypotheses begin with, those in progress not counted."""
+        different = {words for words, _, _ in self._beam}
+        while len(different) > 1:
+            longest = max(different, key=lambda words: words.count)
+            different.remove(longest)
+            if longest.before:
+                different.add(longest.before)
+        shared = different.pop()
+        shared.before = None  # no hypothesis parts from the others before this any more
+        return shared.count
 
     def _transcript(self, tokens: _Tokens) -> Transcript:
         transcript = self._settled.copy()
         for piece in _chain(tokens)[1:]:
-            transcript.add(piece.token)
+            transcript.add(piece.piece)
         return transcript
 
     def _settle(self) -> None:
@@ -201,7 +264,7 @@ class BeamCtc:
         at_each_place = zip(*chains, strict=False)
         shared = [pieces[0] for pieces in takewhile(lambda pieces: len(set(pieces)) == 1, at_each_place)]
         for piece in shared[1:]:
-            self._settled.add(piece.token)
+            self._settled.add(piece.piece)
         shared[-1].before = None
 
 

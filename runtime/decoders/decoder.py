@@ -1,15 +1,13 @@
-"""What every decoder offers: the frames of a step's output in, the utterance's tokens and text out, state carried across steps."""
+"""What every decoder offers: a step's frames in, the utterance's text, tokens and words out, state carried across steps."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy.typing as npt
+from ..backends.base import StepResult
+from ..words import Word
 
 
 class Decoder(Protocol):
     """Decodes one utterance; a new one is made for the next."""
-
-    fed: str
-    """The field of StepResult that `push` takes."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -20,11 +18,22 @@ class Decoder(Protocol):
         """Text of the utterance so far."""
 
     @property
+    def words(self) -> tuple[Word, ...]:
+        """The text's words."""
+
+    @property
+    def stable(self) -> int:
+        """How many of the words, from the first on, are as they will be in the final."""
+
+    @property
     def blank_frames(self) -> int:
         """Frames since the last one that bore a token; all of them where none did."""
 
-    def push(self, frames: npt.NDArray[Any]) -> bool:
-        """Take new frames [n, ...] of the field `fed`; return whether the text changed."""
+    def push(self, result: StepResult, frames: int) -> bool:
+        """Take a step's first `frames` frames; return whether the text changed."""
 
     def finish(self) -> None:
         """The utterance is over: settle what was open. Nothing is pushed after it."""
+
+    def copy(self) -> "Decoder":
+        """One that decodes on apart from this."""

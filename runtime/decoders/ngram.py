@@ -32,6 +32,25 @@ class Scored(NamedTuple):
     """The context with the word, KenLM's own; equal ones have an equal future."""
 
 
+class AnyWord:
+    """No language model: every word is as likely as any other."""
+
+    def sentence_start(self) -> None:
+        """No context."""
+
+    def end_log_prob(self, state: None) -> float:  # noqa: ARG002 -- as NGram's
+        """A sentence may end anywhere."""
+        return 0.0
+
+    def score(self, state: None, word: str) -> Scored:  # noqa: ARG002 -- as NGram's
+        """Return the score that any word has."""
+        return Scored(0.0, True, None)
+
+    def is_start(self, text: str) -> bool:  # noqa: ARG002 -- as NGram's
+        """Any text may begin a word."""
+        return True
+
+
 class NGram:
     """Scores words one after another. Shared by all streams of a recogniser."""
 

@@ -1,7 +1,11 @@
-"""Token ids and their text, as they grow."""
+"""Token ids, their text and their words, as they grow."""
 
 from collections.abc import Sequence
 from copy import copy
+
+from typing_extensions import Self
+
+from ..words import Piece, Spelled, Word, WordMaker
 
 WORD_START = "▁"  # SentencePiece's space
 UNKNOWN = ("<unk>", " ⁇ ")  # as SentencePiece decodes it
@@ -15,10 +19,13 @@ def text_of(vocabulary: Sequence[str]) -> list[str]:
 class Transcript:
     """Pieces joined into text as SentencePiece joins them."""
 
-    def __init__(self, vocabulary: Sequence[str]) -> None:
-        self._text_of = text_of(vocabulary)
+    def __init__(self, texts: Sequence[str], make: WordMaker) -> None:
+        """`texts`: as `text_of` has them."""
+        self._text_of, self._make = texts, make
         self._tokens: list[int] = []
         self._text = " "  # so that no piece adds a space at the start
+        self._ended: list[Word] = []
+        self._open: Spelled | None = None
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -30,14 +37,37 @@ class Transcript:
         """Text so far."""
         return self._text.strip(" ")
 
-    def add(self, token: int) -> None:
-        """Append one token id."""
-        self._tokens.append(token)
-        piece = self._text_of[token]
-        self._text += piece.lstrip(" ") if self._text.endswith(" ") else piece
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The text's words; the last one may be in progress."""
+        return (*self._ended, self._make.word(self._open)) if self._open else tuple(self._ended)
 
-    def copy(self) -> "Transcript":
+    @property
+    def ended(self) -> int:
+        """How many of the words another piece would not go on with."""
+        return len(self._ended)
+
+    def add(self, piece: Piece) -> None:
+        """Append one token."""
+        self._tokens.append(piece.token)
+        text = self._text_of[piece.token]
+        self._text += text.lstrip(" ") if self._text.endswith(" ") else text
+        going_on, *others = text.split(" ")
+        self._spell(going_on, piece)
+        for other in others:
+            if self._open:
+                self._ended.append(self._make.word(self._open, piece.frame))
+                self._open = None
+            self._spell(other, piece)
+
+    def _spell(self, letters: str, piece: Piece) -> None:
+        if letters:
+            text, first, _, log_prob = self._open or Spelled("", piece.frame, piece.frame, 0.0)
+            # A piece counts once for each word that it spells a part of.
+            self._open = Spelled(text + letters, first, piece.frame, log_prob + piece.log_prob)
+
+    def copy(self) -> Self:
         """One that grows apart from this."""
         other = copy(self)
-        other._tokens = self._tokens.copy()  # noqa: SLF001 -- its own class
+        other._tokens, other._ended = self._tokens.copy(), self._ended.copy()  # noqa: SLF001 -- its own class
         return other

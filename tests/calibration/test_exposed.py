@@ -9,8 +9,8 @@ from onnx import helper
 
 from calibration.calibrate import ObservedBackend
 from calibration.exposed import ExposedStep
+from runtime.backends import ALL_VALID
 from runtime.bundle import read_bundle
-from runtime.recognizer import ALL_VALID
 
 # Mel frames that are left, encoder frames of them: a step has two.
 FLUSHES = [(ALL_VALID, 2), (16, 2), (2, 2), (1, 1), (0, 1)]

@@ -18,8 +18,10 @@ from data.manifest import find_manifests, read_manifest
 from runtime import Recognizer
 from runtime.audio import SAMPLE_RATE, load_audio
 from runtime.decoders.beam import LONG, BeamCtc, _chain
-from runtime.decoders.transcript import Transcript
+from runtime.decoders.transcript import Transcript, text_of
+from runtime.words import Piece
 from tests.remembering import Remembering
+from tests.runtime.decoders.plain import PLAIN
 
 FRAME = 320  # samples, 20 ms
 SILENCE = 2 * SAMPLE_RATE  # samples at a block's end, so that no word spans two
@@ -114,9 +116,9 @@ class Listener:
         if isinstance(stream._decoder, BeamCtc):
             assert all(np.isfinite(score) for score, _ in stream._decoder._beam.values())
             assert max(len(_chain(each)) for _, each in stream._decoder._beam.values()) <= 2 * LONG
-        transcript = Transcript(self._recognizer.bundle.vocabulary)
+        transcript = Transcript(text_of(self._recognizer.bundle.vocabulary), PLAIN)
         for token in self._tokens[self._done :]:
-            transcript.add(token)
+            transcript.add(Piece(token, 0, 0.0))
         self._done = len(self._tokens)
         assert len(stream._audio) < self._recognizer.bundle.window_samples
         size = sum(each.nbytes for each in state)

@@ -64,9 +64,9 @@ class Recorded(Stream):
         self.pieces.append(samples.copy())
         return super().push(samples)
 
-    def reset(self) -> None:
+    def reset(self, start_s: float = 0.0) -> None:
         self.pieces.clear()
-        super().reset()
+        super().reset(start_s)
 
 
 def talk(conversation: Conversation, audio: np.ndarray, frame: int = FRAME) -> list[Event | BargeIn]:

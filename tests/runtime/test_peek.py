@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from bench.stopwatch import TimedBackend
-from runtime.backends import Wrapped
+from runtime.backends import ALL_VALID, Wrapped
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.bundle import Bundle, Decoding, read_bundle
 from runtime.errors import InputError
-from runtime.recognizer import ALL_VALID
 from tests.runtime.peeking import Step, assert_peeks_change_nothing, stepped
 from tests.runtime.rig import Host, Rig, add_transducer, windows
 

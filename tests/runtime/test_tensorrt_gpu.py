@@ -14,15 +14,15 @@ import pytest
 
 from bench.stopwatch import TimedBackend
 from runtime.audio import load_audio
-from runtime.backends import default_backend
+from runtime.backends import ALL_VALID, StepResult, default_backend
 from runtime.backends.onnxruntime import Evaluations, OnnxRuntimeBackend
 from runtime.backends.tensorrt import TensorRtBackend, TensorRtState
 from runtime.bundle import Bundle, Decoding, read_bundle
 from runtime.cuda import Device, Queue
 from runtime.decoders.greedy import GreedyRnnt
 from runtime.entries import STATE
-from runtime.recognizer import ALL_VALID
 from runtime.stamp import plan_path
+from tests.runtime.decoders.plain import PLAIN
 from tests.runtime.peeking import assert_peeks_change_nothing
 
 TOLERANCE = 1e-3
@@ -134,15 +134,15 @@ def test_fp32_rnnt_equals_onnxruntime(folder: Path, cuda_graph: bool) -> None:
     backend, bundle = opened(folder, "fp32", cuda_graph=cuda_graph, decoder="rnnt"), read_bundle(folder)
     reference = Evaluations(folder, bundle, "fp32", "onnxruntime-cpu")
     state, decoding = backend.new_state(), reference.new_state()
-    found, expected = (GreedyRnnt(bundle.vocabulary, bundle.blank) for _ in range(2))
+    found, expected = (GreedyRnnt(bundle.vocabulary, bundle.blank, PLAIN) for _ in range(2))
     differences = []
     for window, valid in windows(bundle, 200):
         result = backend.step(window, valid, state)
         decoded, decoding = reference.decode(result.encoded, decoding)
         assert result.symbols is not None
         assert result.symbol_log_probs is not None
-        found.push(result.symbols)
-        expected.push(decoded["symbols"])
+        found.push(result, bundle.chunk_frames)
+        expected.push(StepResult(**decoded, encoded=result.encoded, state=None), bundle.chunk_frames)
         differences.append(float(np.abs(result.symbol_log_probs - decoded["symbol_log_probs"]).max()))
     print(
         f"\n{folder.name}: {len(found.tokens)} tokens, log-probabilities differ by up to {max(differences):.1e}, "

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.backends import Backend
+from runtime.backends import Backend, StepResult
 from runtime.bundle import read_bundle
 from runtime.entries import STATE
 from runtime.errors import InputError
@@ -228,7 +228,13 @@ def test_an_utterance_cut_off_gives_the_slots_back(
 
 def test_a_finished_decoder_gives_its_slot_back(fake: FakeServer, served: TritonRecognizer) -> None:
     decoder = served.new_decoder()
-    decoder.push(np.array([1, 2]))
+    tokens = np.array([1, 2], np.int32)
+    decoder.push(
+        StepResult(
+            tokens=tokens, log_probs=np.zeros((2, 3), np.float32), encoded=np.zeros((2, 1), np.float32), state=None
+        ),
+        2,
+    )
     assert fake.held
     decoder.finish()
     assert not fake.held

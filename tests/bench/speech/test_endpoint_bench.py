@@ -74,7 +74,7 @@ def partial(text: str, audio_s: float, arrival_s: float) -> Heard:
 
 
 def final(text: str, audio_s: float, arrival_s: float) -> Heard:
-    return Heard(Final(text, (), audio_s, "silence"), arrival_s, arrival_s, 0.004, arrival_s + 0.006)
+    return Heard(Final(text, (), audio_s, ended_by="silence"), arrival_s, arrival_s, 0.004, arrival_s + 0.006)
 
 
 def test_text_and_times_of_each_clip(bundle: Path) -> None:

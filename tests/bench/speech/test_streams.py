@@ -77,7 +77,7 @@ class ToyStream(Stream):
 
     def end_utterance(self, silence_ms: int = 0) -> Final:  # noqa: ARG002
         self.ended.append(self._clock.now())
-        return Final("a", (1,), 0.0, "caller")
+        return Final("a", (1,), 0.0)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from runtime.decoders.beam import BeamCtc, BeamOptions
 from runtime.decoders.greedy import GreedyCtc
 from runtime.decoders.ngram import NGram
 from runtime.decoders.transcript import text_of
+from tests.runtime.decoders.plain import PLAIN
 
 if TYPE_CHECKING:  # it imports torch
     from export.parity import Reference
@@ -54,7 +55,7 @@ def log_probs(frames: int, pieces: int, seed: int) -> np.ndarray:
 def decode(decoder: BeamCtc, chunks: list[np.ndarray]) -> str:
     for chunk in chunks:
         before = decoder.text
-        assert decoder.push(chunk) == (decoder.text != before)
+        assert decoder.push_log_probs(chunk) == (decoder.text != before)
     decoder.finish()
     return decoder.text
 
@@ -74,7 +75,7 @@ def test_best_of_all_alignments(small: NGram, tmp_path: Path, seed: int) -> None
         return float(math.log(likelihood[words]) + EXHAUSTIVE.alpha * lm + EXHAUSTIVE.beta * len(words))
 
     expected = max(likelihood, key=score)
-    assert tuple(decode(BeamCtc(PIECES, BLANK, small, EXHAUSTIVE), [frames]).split()) == expected
+    assert tuple(decode(BeamCtc(PIECES, BLANK, PLAIN, ngram=small, options=EXHAUSTIVE), [frames]).split()) == expected
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +89,10 @@ def recognizer(bundle: Path) -> Recognizer:
     return Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu")
 
 
-def new_beam(recognizer: Recognizer) -> BeamCtc:
-    decoder = recognizer.new_decoder()
-    assert isinstance(decoder, BeamCtc)
-    return decoder
+def new_beam(recognizer: Recognizer, options: BeamOptions | None = None) -> BeamCtc:
+    bundle, ngram = recognizer.bundle, recognizer.ngram
+    assert ngram is not None
+    return BeamCtc(bundle.vocabulary, bundle.blank, PLAIN, ngram=ngram, options=options)
 
 
 def test_as_ctc_beam_decoder(recognizer: Recognizer, bundle: Path, speech: list[np.ndarray]) -> None:
@@ -116,8 +117,8 @@ def test_chunks_of_any_length(recognizer: Recognizer, speech: list[np.ndarray], 
     assert found.tokens == expected.tokens
     assert found.blank_frames == expected.blank_frames
     assert len(found.tokens) > 100
-    greedy = GreedyCtc(recognizer.bundle.vocabulary, recognizer.bundle.blank)
-    greedy.push(whole.argmax(1))
+    greedy = GreedyCtc(recognizer.bundle.vocabulary, recognizer.bundle.blank, PLAIN)
+    greedy.push_best(whole.argmax(1), whole.max(1))
     assert found.blank_frames == greedy.blank_frames
 
 
@@ -128,19 +129,19 @@ def test_what_is_shown_is_not_taken_back_for_little(recognizer: Recognizer, spee
         assert ngram is not None
         taken[steady] = 0
         for clip in speech:
-            decoder = BeamCtc(recognizer.bundle.vocabulary, recognizer.bundle.blank, ngram, BeamOptions(steady=steady))
+            decoder = new_beam(recognizer, BeamOptions(steady=steady))
             for frame in clip:
                 before = decoder.text
-                decoder.push(frame[None])
+                decoder.push_log_probs(frame[None])
                 taken[steady] += not decoder.text.startswith(before)
     assert taken[1e9] < taken[0.0]
 
 
 def test_silence_costs_nothing_and_says_nothing(small: NGram) -> None:
-    decoder = BeamCtc(PIECES, BLANK, small)
+    decoder = BeamCtc(PIECES, BLANK, PLAIN, ngram=small)
     silence = np.full((50, BLANK + 1), -20.0, np.float32)
     silence[:, BLANK] = 0.0
-    assert not decoder.push(silence)
+    assert not decoder.push_log_probs(silence)
     assert (decoder.text, decoder.tokens, decoder.blank_frames) == ("", (), 50)
     decoder.finish()
     assert decoder.text == ""

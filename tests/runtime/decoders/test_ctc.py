@@ -1,5 +1,6 @@
 """Greedy CTC and detokenization against SentencePiece and against decoding in one piece."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,14 @@ import sentencepiece
 
 from runtime.bundle import read_bundle
 from runtime.decoders.greedy import GreedyCtc
+from tests.runtime.decoders.plain import PLAIN
 
 VOCABULARY = ["<unk>", "▁the", "▁", "c", "at", "s"]
 BLANK = len(VOCABULARY)
+
+
+def push(decoder: GreedyCtc, tokens: Sequence[int]) -> bool:
+    return decoder.push_best(np.array(tokens, np.int32), np.zeros(len(tokens), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -27,10 +33,10 @@ BLANK = len(VOCABULARY)
     ],
 )
 def test_chunks(chunks: list[list[int]], tokens: tuple[int, ...], text: str) -> None:
-    decoder = GreedyCtc(VOCABULARY, BLANK)
+    decoder = GreedyCtc(VOCABULARY, BLANK, PLAIN)
     for chunk in chunks:
         before = decoder.tokens
-        assert decoder.push(chunk) == (decoder.tokens != before)
+        assert push(decoder, chunk) == (decoder.tokens != before)
     assert (decoder.tokens, decoder.text) == (tokens, text)
 
 
@@ -40,7 +46,7 @@ def test_text_is_what_sentencepiece_decodes(bundle: Path) -> None:
     generator = np.random.default_rng(0)
     for _ in range(300):
         best = generator.integers(0, manifest.blank + 1, generator.integers(1, 60))
-        decoder = GreedyCtc(manifest.vocabulary, manifest.blank)
+        decoder = GreedyCtc(manifest.vocabulary, manifest.blank, PLAIN)
         for chunk in np.array_split(best, 5):
-            decoder.push(chunk)
+            push(decoder, chunk)
         assert decoder.text.split() == processor.decode(list(decoder.tokens)).split()

@@ -1,0 +1,54 @@
+"""words.json of a bundle: how the pieces of each of its decoders become times and confidence, measured on calibration speech."""
+
+from pathlib import Path
+from typing import Literal
+
+from .bundle import Bundle
+from .entries import Hash, Strict
+from .errors import InputError
+
+FILE = "words.json"
+Search = Literal["ctc", "ctc with language model", "rnnt"]
+"""How words are found."""
+
+
+class WordModel(Strict):
+    """Of one way to find words. Without a measurement times are those of the decision, and confidence is the pieces' probability."""
+
+    start_delay_s: float = 0.0
+    """From a word's start to the beginning of the encoder frame that decides its first piece, the median."""
+    end_delay_s: float = 0.0
+    """From a word's end to the beginning of the encoder frame that decides its last piece, the median."""
+    weight: float = 1.0
+    """Of the odds of the pieces' joint probability, in a word's odds of being right."""
+    offset: float = 0.0
+    """Added to them, natural logarithm."""
+
+
+class WordModels(Strict):
+    """The file."""
+
+    schema_version: Literal[1] = 1
+    checkpoint_sha256: Hash
+    """What it was measured with, and the look-ahead."""
+    lookahead_ms: int
+    clips: int
+    """Calibration clips that it was measured on."""
+    searches: dict[Search, WordModel]
+
+
+def word_model(folder: Path, bundle: Bundle, search: Search) -> WordModel:
+    """Return what words.json in the bundle's folder says of a search; the plain model where it says nothing, or there is none.
+
+    Raises InputError for a file that is broken or of another checkpoint or look-ahead.
+    """
+    path, make = folder / FILE, "`make words`"
+    if not path.is_file():
+        return WordModel()
+    found = WordModels.read(path, "a bundle's word models", make)
+    if (found.checkpoint_sha256, found.lookahead_ms) != (bundle.checkpoint.sha256, bundle.lookahead_ms):
+        raise InputError(
+            f"expected {path} measured with {bundle.checkpoint.name} at {bundle.lookahead_ms} ms, found it of another checkpoint or "
+            f"look-ahead; make it again with {make}"
+        )
+    return found.searches.get(search, WordModel())

@@ -1,0 +1,81 @@
+"""From a decoder's pieces to words: when each was spoken, and how likely it is right. Needs the standard library alone."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+CERTAIN = 1e-6
+"""Probabilities are kept so far from 0 and 1, where their odds end."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word, and where it lies in the stream."""
+
+    text: str
+    start_s: float
+    """Seconds of the stream."""
+    end_s: float
+    confidence: float
+    """How likely the word is right, 0..1."""
+
+
+class Piece(NamedTuple):
+    """A token that was decided."""
+
+    token: int
+    frame: int
+    """Encoder frame of the utterance at which it was decided."""
+    log_prob: float
+    """Natural logarithm of the token's probability at that frame, by the acoustic model alone."""
+
+
+class Spelled(NamedTuple):
+    """A word's letters so far, and what its pieces say of it."""
+
+    text: str
+    first: int
+    """Encoder frame of its first piece."""
+    last: int
+    """Encoder frame of its last piece."""
+    log_prob: float
+    """Summed over its pieces."""
+
+
+class Model(Protocol):
+    """What is known of a decoder's words: `WordModel`, or a part of its JSON."""
+
+    start_delay_s: float
+    end_delay_s: float
+    weight: float
+    offset: float
+
+
+class WordMaker:
+    """Times and confidence of an utterance's words."""
+
+    def __init__(self, model: Model, frame_s: float, start_s: float = 0.0) -> None:
+        """`frame_s`: length of an encoder frame; `start_s`: where the utterance starts in the stream."""
+        self._model, self._frame_s, self._start_s = model, frame_s, start_s
+
+    def start_s(self, frame: int) -> float:
+        """When a word was begun whose first piece was decided at `frame`, in seconds of the stream."""
+        return self._start_s + max(0.0, frame * self._frame_s - self._model.start_delay_s)
+
+    def word(self, spelled: Spelled, following: int | None = None) -> Word:
+        """The word, which ends where the `following` one begins at the latest; that one's first frame, or None."""
+        model = self._model
+        start_s = self.start_s(spelled.first)
+        end_s = self._start_s + spelled.last * self._frame_s - model.end_delay_s
+        if following is not None:
+            end_s = min(end_s, self.start_s(following))
+        # Rounded to what any of it may mean.
+        return Word(
+            spelled.text, round(start_s, 3), round(max(start_s, end_s), 3), round(self._confidence(spelled.log_prob), 3)
+        )
+
+    def _confidence(self, log_prob: float) -> float:
+        """Platt's scaling of the pieces' joint probability (Platt 1999, "Probabilistic Outputs for Support Vector Machines")."""
+        probability = min(max(math.exp(log_prob), CERTAIN), 1 - CERTAIN)
+        odds = self._model.weight * math.log(probability / (1 - probability)) + self._model.offset
+        return 1 / (1 + math.exp(-odds))
