@@ -1,7 +1,9 @@
 """What a stream says: partials as the text changes, a final at an utterance's end. Times are in seconds of the stream."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from typing_extensions import Self
 
 from .endpoint import EndedBy
 from .words import Word
@@ -17,9 +19,14 @@ class Said:
     audio_s: float
     """Audio that the text accounts for, in seconds from the utterance's start; of a final the utterance's length."""
     start_s: float = 0.0
-    """Where the utterance starts in the stream: at its start, or where the utterance before ended."""
+    """Where the utterance starts in the stream: at its start, or where the utterance before ended. In whole milliseconds."""
     words: tuple[Word, ...] = ()
     """The words of `text`."""
+
+    def at(self, start_s: float) -> Self:
+        """Return the same of an utterance that starts at `start_s`, in whole milliseconds."""
+        words = tuple(word.moved(start_s - self.start_s) for word in self.words)
+        return replace(self, start_s=start_s, words=words)
 
     def json(self) -> dict[str, Any]:
         """Return what a line of JSON says of it: `event`, then the fields."""

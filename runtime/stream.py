@@ -125,7 +125,11 @@ class Stream(OfOneProcess):
         return self._cancelled or self._closed
 
     def _new_decoder(self) -> Decoder:
-        return self._recognizer.new_decoder(self._at / self._bundle.sample_rate, self._hotwords)
+        return self._recognizer.new_decoder(self._start_s, self._hotwords)
+
+    @property
+    def _start_s(self) -> float:
+        return round(self._at / self._bundle.sample_rate, 3)
 
     def _start(self) -> None:
         bundle = self._bundle
@@ -184,8 +188,7 @@ class Stream(OfOneProcess):
             return self._end("caller", silence_ms)
 
     def _end(self, ended_by: EndedBy, silence_ms: int = 0) -> Final:
-        bundle = self._bundle
-        audio_s = self._received / bundle.sample_rate
+        bundle, heard = self._bundle, self._received
         if silence_ms and self._received:
             self._hear(self._silence(bundle.sample_rate * silence_ms // 1000), to_the_end=True)
         owed, window, mel_frames = self._tail()
@@ -193,9 +196,15 @@ class Stream(OfOneProcess):
             self._audio = window
             self._step(mel_frames, owed)
         self._decoder.finish()
-        start_s = self._at / bundle.sample_rate
-        final = Final(self._decoder.text, self._decoder.tokens, audio_s, start_s, self._decoder.words, ended_by)
-        self._at += self._received
+        final = Final(
+            self._decoder.text,
+            self._decoder.tokens,
+            heard / bundle.sample_rate,
+            self._start_s,
+            self._decoder.words,
+            ended_by,
+        )
+        self._at += heard  # without silence that was added
         self._start()
         return final
 
@@ -255,13 +264,12 @@ class Stream(OfOneProcess):
         if not decoder.text.startswith(committed):
             pairs = enumerate(zip(committed, decoder.text, strict=False))
             kept = next((place for place, (before, after) in pairs if before != after), len(decoder.text))
-        rate = self._bundle.sample_rate
         return [
             Partial(
                 decoder.text,
                 decoder.tokens,
-                heard / rate,
-                self._at / rate,
+                heard / self._bundle.sample_rate,
+                self._start_s,
                 decoder.words,
                 self._decoder.stable,
                 decoder.text[kept:],

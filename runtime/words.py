@@ -1,7 +1,7 @@
 """From a decoder's pieces to words: when each was spoken, and how likely it is right. Needs the standard library alone."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 CERTAIN = 1e-6
@@ -18,6 +18,10 @@ class Word:
     end_s: float
     confidence: float
     """How likely the word is right, 0..1."""
+
+    def moved(self, seconds: float) -> "Word":
+        """Return the word so much later in the stream."""
+        return replace(self, start_s=round(self.start_s + seconds, 3), end_s=round(self.end_s + seconds, 3))
 
 
 class Piece(NamedTuple):
@@ -55,24 +59,22 @@ class WordMaker:
     """Times and confidence of an utterance's words."""
 
     def __init__(self, model: Model, frame_s: float, start_s: float = 0.0) -> None:
-        """`frame_s`: length of an encoder frame; `start_s`: where the utterance starts in the stream."""
+        """`frame_s`: length of an encoder frame; `start_s`: where the utterance starts in the stream, in whole milliseconds."""
         self._model, self._frame_s, self._start_s = model, frame_s, start_s
-
-    def start_s(self, frame: int) -> float:
-        """When a word was begun whose first piece was decided at `frame`, in seconds of the stream."""
-        return self._start_s + max(0.0, frame * self._frame_s - self._model.start_delay_s)
 
     def word(self, spelled: Spelled, following: int | None = None) -> Word:
         """The word, which ends where the `following` one begins at the latest; that one's first frame, or None."""
-        model = self._model
-        start_s = self.start_s(spelled.first)
-        end_s = self._start_s + spelled.last * self._frame_s - model.end_delay_s
+        start_s = self._begun_s(spelled.first)
+        end_s = spelled.last * self._frame_s - self._model.end_delay_s
         if following is not None:
-            end_s = min(end_s, self.start_s(following))
-        # Rounded to what any of it may mean.
-        return Word(
-            spelled.text, round(start_s, 3), round(max(start_s, end_s), 3), round(self._confidence(spelled.log_prob), 3)
-        )
+            end_s = min(end_s, self._begun_s(following))
+        # In whole milliseconds: they mean no more, and the same words at another place in a stream are the same but for that.
+        word = Word(spelled.text, start_s, max(start_s, end_s), round(self._confidence(spelled.log_prob), 3))
+        return word.moved(0.0).moved(self._start_s)
+
+    def _begun_s(self, frame: int) -> float:
+        """When a word was begun whose first piece was decided at `frame`, in seconds of the utterance."""
+        return max(0.0, frame * self._frame_s - self._model.start_delay_s)
 
     def _confidence(self, log_prob: float) -> float:
         """Platt's scaling of the pieces' joint probability (Platt 1999, "Probabilistic Outputs for Support Vector Machines")."""

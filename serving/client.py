@@ -14,7 +14,6 @@ import secrets
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,14 +163,11 @@ class TritonDecoder:
         reply = self._server.decoder.infer(tokens=tokens, best_log_probs=first(result.log_probs, frames).max(-1))
         before, self.tokens = self.tokens, tuple(map(int, reply.as_numpy("token_ids")))
         self.text = reply.as_numpy("text")[0].decode()
-        self.words = tuple(self._of_the_stream(Word(**word)) for word in json.loads(reply.as_numpy("words")[0]))
+        self.words = tuple(Word(**word).moved(self._start_s) for word in json.loads(reply.as_numpy("words")[0]))
         self.stable = max(0, len(self.words) - 1)
         for token in tokens:
             self.blank_frames = self.blank_frames + 1 if token == self._blank else 0
         return self.tokens != before
-
-    def _of_the_stream(self, word: Word) -> Word:
-        return replace(word, start_s=word.start_s + self._start_s, end_s=word.end_s + self._start_s)
 
     def copy(self) -> "TritonDecoder":
         """Never: there are no early tokens, see TritonBackend."""

@@ -231,7 +231,7 @@ def play(recognizer: Recognizer, scene: Scene, rules: BargeInRules, lang: str) -
         words_lost=lost,
         first_word=_first_word(reference, normalise(after[-1].text, lang)),
         stale=stale + sum(event.text not in known for event in after),
-        leak=after != fresh,
+        leak=[event.at(event.start_s - after[0].start_s) for event in after] != fresh,
         hypothesis=after[-1].text,
     )
 

@@ -221,7 +221,7 @@ def play(
                         answers.chunk_s.append(clock.now() - arrival_s)
                 events.append(stream.end_utterance())
                 answers.final_s.append(clock.now() - arrival_s)
-                answers.said.append(hash(tuple(events)))
+                answers.said.append(hash(tuple(event.at(0.0) for event in events)))
                 answers.audio_s += len(samples) / rate
         except BaseException:
             stop.set()  # the other streams end with the frame that they are in

@@ -120,7 +120,9 @@ def test_after_an_endpoint_the_stream_is_a_new_one(recognizers: dict[int, Recogn
     for used, new in zip(stream._state.values(), fresh._state.values(), strict=True):
         np.testing.assert_array_equal(used, new)
     np.testing.assert_array_equal(stream._audio, fresh._audio)
-    assert [stream.push(rest), stream.end_utterance()] == [fresh.push(rest), fresh.end_utterance()]
+    # Its time alone goes on.
+    at_s, theirs = (start + WINDOW_SAMPLES) / 16_000, [*fresh.push(rest), fresh.end_utterance()]
+    assert [*stream.push(rest), stream.end_utterance()] == [each.at(round(at_s + each.start_s, 3)) for each in theirs]
 
 
 def test_command_line(bundle: Path, talk: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,6 +171,6 @@ def test_silence_in_the_flush_is_not_counted(
     stream = recognizers[80].stream()
     stream.push(sample[0][1])
     assert stream.end_utterance(160).audio_s == len(sample[0][1]) / 16_000
-    assert stream.end_utterance(160) == Final("", (), 0.0)
+    assert stream.end_utterance(160) == Final("", (), 0.0, start_s=round(len(sample[0][1]) / 16_000, 3))
     with pytest.raises(InputError, match=r"silence_ms of at least 0, found -1"):
         stream.end_utterance(-1)

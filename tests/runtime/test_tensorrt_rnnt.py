@@ -112,7 +112,7 @@ def test_streams_of_both_decoders(rig: Rig) -> None:
             partials, finals[decoder] = stream.push(audio), stream.end_utterance()
             assert partials
             stream.push(audio)
-            assert stream.end_utterance() == finals[decoder], "an utterance left something behind"
+            assert stream.end_utterance().at(0.0) == finals[decoder], "an utterance left something behind"
     assert finals[None] == finals["rnnt"] != finals["ctc"]
     assert rig.gpu.live == {}
 

@@ -15,7 +15,7 @@ VOCABULARY = ["<unk>", "▁the", "▁", "c", "at", "s"]
 BLANK = len(VOCABULARY)
 
 
-def push(decoder: GreedyCtc, tokens: Sequence[int]) -> bool:
+def push(decoder: GreedyCtc, tokens: Sequence[int] | np.ndarray) -> bool:
     return decoder.push_best(np.array(tokens, np.int32), np.zeros(len(tokens), np.float32))
 
 
