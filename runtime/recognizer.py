@@ -21,7 +21,7 @@ from .files import check_spelling
 from .processes import OfOneProcess
 from .stream import Stream, StreamOptions
 from .vad import SAMPLE_RATE, Vad
-from .word_models import Search, word_model
+from .word_models import Search, known_words, word_model
 from .words import WordMaker
 
 
@@ -61,6 +61,7 @@ class Recognizer(OfOneProcess):
         self.backend = opened or open_backend(folder, self.bundle, name, precision, self.decoder)
         search: Search = "ctc with language model" if self.ngram else self.decoder
         self._word_model = word_model(folder, self.bundle, search)
+        self._known = known_words(folder, self.bundle)
         self._opening = threading.Lock()  # no stream is made while the streams are closed
         self._closed = False
         self._streams: WeakSet[Stream] = WeakSet()
@@ -101,7 +102,8 @@ class Recognizer(OfOneProcess):
     def new_decoder(self, start_s: float = 0.0, hotwords: Hotwords | None = None) -> Decoder:
         """A decoder at the start of an utterance, which is at `start_s` of its stream."""
         bundle = self.bundle
-        make = WordMaker(self._word_model, bundle.encoder_frame_ms / 1e3, start_s)
+        known = self._known if not hotwords else self._known | hotwords.words
+        make = WordMaker(self._word_model, bundle.encoder_frame_ms / 1e3, start_s, known)
         if self.decoder == "rnnt":
             return GreedyRnnt(bundle.vocabulary, bundle.blank, make)
         if self.ngram or hotwords:

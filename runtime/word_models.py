@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from .bundle import Bundle
+from .bundle import Bundle, checked_file
+from .decoders.ngram import read_words
 from .entries import Hash, Strict
 from .errors import InputError
 
@@ -19,10 +20,13 @@ class WordModel(Strict):
     """From a word's start to the beginning of the encoder frame that decides its first piece, the median."""
     end_delay_s: float = 0.0
     """From a word's end to the beginning of the encoder frame that decides its last piece, the median."""
-    weight: float = 1.0
-    """Of the odds of the pieces' joint probability, in a word's odds of being right."""
+    pieces: float = 1.0
+    """Weight of this part of a word's Evidence in its log odds of being right, and so for the next three."""
+    rivals: float = 0.0
+    language: float = 0.0
+    known: float = 0.0
     offset: float = 0.0
-    """Added to them, natural logarithm."""
+    """Added to them."""
 
 
 class WordModels(Strict):
@@ -52,3 +56,9 @@ def word_model(folder: Path, bundle: Bundle, search: Search) -> WordModel:
             f"look-ahead; make it again with {make}"
         )
     return found.searches.get(search, WordModel())
+
+
+def known_words(folder: Path, bundle: Bundle) -> frozenset[str]:
+    """Return the words of the list that the bundle carries with its language model; none without. Raises InputError for a broken one."""
+    listed = bundle.language_model
+    return frozenset(read_words(checked_file(folder, listed.words))) if listed else frozenset()

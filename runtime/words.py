@@ -1,11 +1,13 @@
 """From a decoder's pieces to words: when each was spoken, and how likely it is right. Needs the standard library alone."""
 
 import math
+import operator
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-CERTAIN = 1e-6
-"""Probabilities are kept so far from 0 and 1, where their odds end."""
+LEAST = 1e-4
+"""Probabilities are kept so far from 0 and 1, where odds end and differences mean little."""
 
 
 @dataclass(frozen=True)
@@ -46,38 +48,103 @@ class Spelled(NamedTuple):
     """Summed over its pieces."""
 
 
-class Model(Protocol):
-    """What is known of a decoder's words: `WordModel`, or a part of its JSON."""
+class Found(NamedTuple):
+    """What the search knows of a word that ended."""
 
-    start_delay_s: float
-    end_delay_s: float
-    weight: float
-    offset: float
+    rivals: float = 0.0
+    """Probability of the hypotheses with another word in its place that gave way to it, in proportion to its own."""
+    language: float = 0.0
+    """Natural log-probability by the language model."""
+
+
+NOTHING = Found()
+
+
+class Evidence(NamedTuple):
+    """What a word's odds of being right are weighed from, each of them higher for words that are right."""
+
+    pieces: float
+    """Log odds of the pieces' joint probability, by the acoustic model alone."""
+    rivals: float
+    """Log odds of the word against its rivals."""
+    language: float
+    """See Found."""
+    known: float
+    """1 for a word of the bundle's list, 0 for another one."""
+
+
+class Model(Protocol):
+    """What is known of a decoder's words: `word_models.WordModel`, or its JSON."""
+
+    @property
+    def start_delay_s(self) -> float:
+        """See WordModel."""
+
+    @property
+    def end_delay_s(self) -> float:
+        """See WordModel."""
+
+    @property
+    def pieces(self) -> float:
+        """See WordModel."""
+
+    @property
+    def rivals(self) -> float:
+        """See WordModel."""
+
+    @property
+    def language(self) -> float:
+        """See WordModel."""
+
+    @property
+    def known(self) -> float:
+        """See WordModel."""
+
+    @property
+    def offset(self) -> float:
+        """See WordModel."""
 
 
 class WordMaker:
     """Times and confidence of an utterance's words."""
 
-    def __init__(self, model: Model, frame_s: float, start_s: float = 0.0) -> None:
-        """`frame_s`: length of an encoder frame; `start_s`: where the utterance starts in the stream, in whole milliseconds."""
-        self._model, self._frame_s, self._start_s = model, frame_s, start_s
+    def __init__(self, model: Model, frame_s: float, start_s: float = 0.0, known: Container[str] = ()) -> None:
+        """`frame_s`: length of an encoder frame; `start_s`: where the utterance starts in the stream, in whole milliseconds.
 
-    def word(self, spelled: Spelled, following: int | None = None) -> Word:
+        `known`: the words that the language has.
+        """
+        self._model, self._frame_s, self._start_s, self._known = model, frame_s, start_s, known
+        self._weights = Evidence(model.pieces, model.rivals, model.language, model.known)
+
+    def word(self, spelled: Spelled, found: Found = NOTHING, following: int | None = None) -> Word:
         """The word, which ends where the `following` one begins at the latest; that one's first frame, or None."""
         start_s = self._begun_s(spelled.first)
         end_s = spelled.last * self._frame_s - self._model.end_delay_s
         if following is not None:
             end_s = min(end_s, self._begun_s(following))
         # In whole milliseconds: they mean no more, and the same words at another place in a stream are the same but for that.
-        word = Word(spelled.text, start_s, max(start_s, end_s), round(self._confidence(spelled.log_prob), 3))
+        word = Word(
+            spelled.text, start_s, max(start_s, end_s), round(self.confidence(self.evidence(spelled, found)), 3)
+        )
         return word.moved(0.0).moved(self._start_s)
+
+    def evidence(self, spelled: Spelled, found: Found) -> Evidence:
+        """What speaks for a word."""
+        rivals = 1 / (1 + found.rivals)
+        return Evidence(
+            _log_odds(math.exp(spelled.log_prob)), _log_odds(rivals), found.language, spelled.text in self._known
+        )
+
+    def confidence(self, evidence: Evidence) -> float:
+        """Logistic regression, as Platt 1999, "Probabilistic Outputs for Support Vector Machines", with more than one input."""
+        log_odds = self._model.offset + sum(map(operator.mul, self._weights, evidence))
+        return 1 / (1 + math.exp(-log_odds))
 
     def _begun_s(self, frame: int) -> float:
         """When a word was begun whose first piece was decided at `frame`, in seconds of the utterance."""
         return max(0.0, frame * self._frame_s - self._model.start_delay_s)
 
-    def _confidence(self, log_prob: float) -> float:
-        """Platt's scaling of the pieces' joint probability (Platt 1999, "Probabilistic Outputs for Support Vector Machines")."""
-        probability = min(max(math.exp(log_prob), CERTAIN), 1 - CERTAIN)
-        odds = self._model.weight * math.log(probability / (1 - probability)) + self._model.offset
-        return 1 / (1 + math.exp(-odds))
+
+def _log_odds(probability: float) -> float:
+    probability = min(max(probability, LEAST), 1 - LEAST)
+    return math.log(probability / (1 - probability))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backends.base import StepResult
-from ..words import Piece, Word, WordMaker
+from ..words import Found, Piece, Word, WordMaker
 from .greedy import first
 from .hotwords import Hotwords
 from .ngram import AnyWord, NGram
@@ -60,11 +60,17 @@ class _Words:
     state: Any
     """KenLM's."""
     score: float
+    word: str = ""
+    """The last of them."""
+    language: float = 0.0
+    """Its log-probability by the language model."""
     hot: tuple[str, ...] = ()
     """Hotwords in progress, as `Hotwords.ended` has them."""
     before: "_Words | None" = None
     """Without its last word; None where all hypotheses begin with these."""
     count: int = 0
+    rivals: float = 0.0
+    """See Found: of the last word."""
 
 
 @dataclass(eq=False, slots=True)
@@ -73,6 +79,8 @@ class _Tokens:
 
     before: "_Tokens | None"
     piece: Piece
+    words: _Words
+    """Those that are completed with it."""
 
 
 _Alignment = tuple[_Words, str, int]
@@ -106,7 +114,7 @@ class BeamCtc:
         self._known: WeakValueDictionary[tuple[_Words, str], _Words] = WeakValueDictionary()
         start = _Words(self._ngram.sentence_start(), 0.0)
         # By falling score.
-        self._beam: dict[_Alignment, _Found] = {(start, "", blank): (0.0, _Tokens(None, Piece(blank, 0, 0.0)))}
+        self._beam: dict[_Alignment, _Found] = {(start, "", blank): (0.0, _Tokens(None, Piece(blank, 0, 0.0), start))}
         self.blank_frames = 0
         self.stable = 0
 
@@ -154,7 +162,10 @@ class BeamCtc:
             for words, (log_prob, _) in ended.items()
         }
         best = max(scores, key=scores.__getitem__)
+        for words, score in scores.items():
+            _rival(best, words, score - scores[best])
         self._shown = self._transcript(ended[best][1])
+        self._shown.found = _found(best)
         self.stable = len(self._shown.words)
 
     def _advance(self, frame: npt.NDArray[np.float32]) -> bool:
@@ -181,7 +192,9 @@ class BeamCtc:
                     _add(following, (words, word, token), log_prob + of_token, tokens)
                 else:
                     grown = (*self._grow(words, word, token), token)
-                    _add(following, grown, log_prob + of_token, _Tokens(tokens, Piece(token, number, of_token)))
+                    _add(
+                        following, grown, log_prob + of_token, _Tokens(tokens, Piece(token, number, of_token), grown[0])
+                    )
         self._beam = self._pruned(following)
         return True
 
@@ -201,7 +214,7 @@ class BeamCtc:
             gained, hot = self._hotwords.ended(words.hot, word)
             log_prob = scored.log_prob + (0.0 if scored.known or gained or hot else options.unknown_word)
             score = words.score + options.alpha * log_prob + options.beta + gained
-            known = _Words(scored.state, score, hot, words, words.count + 1)
+            known = _Words(scored.state, score, word, scored.log_prob, hot, words, words.count + 1)
             self._known[words, word] = known
         return known
 
@@ -221,11 +234,15 @@ class BeamCtc:
         scored = [(self._score(alignment, log_prob), alignment) for alignment, (log_prob, _) in beam.items()]
         scored.sort(key=itemgetter(0), reverse=True)
         lowest = scored[0][0] + self._options.prune_log_prob
-        kept: dict[tuple[Any, tuple[str, ...], str, int], _Alignment] = {}  # by future
-        for score, (words, word, last) in scored[: self._options.width]:
-            if score >= lowest:
-                kept.setdefault((words.state, words.hot, word, last), (words, word, last))
-        return {alignment: beam[alignment] for alignment in kept.values()}
+        kept: dict[tuple[Any, tuple[str, ...], str, int], tuple[float, _Alignment]] = {}  # by future
+        for score, alignment in scored[: self._options.width]:
+            if score < lowest:
+                break
+            words, word, last = alignment
+            most, (better, _, _) = kept.setdefault((words.state, words.hot, word, last), (score, alignment))
+            if better is not words and not self._is_copy:
+                _rival(better, words, score - most)
+        return {alignment: beam[alignment] for _, alignment in kept.values()}
 
     def _show(self) -> None:
         """Show the best hypothesis; or, while it is hardly better, the best that goes on from what is shown."""
@@ -255,7 +272,7 @@ class BeamCtc:
     def _transcript(self, tokens: _Tokens) -> Transcript:
         transcript = self._settled.copy()
         for piece in _chain(tokens)[1:]:
-            transcript.add(piece.piece)
+            transcript.add(piece.piece, _found(piece.words))
         return transcript
 
     def _settle(self) -> None:
@@ -264,8 +281,28 @@ class BeamCtc:
         at_each_place = zip(*chains, strict=False)
         shared = [pieces[0] for pieces in takewhile(lambda pieces: len(set(pieces)) == 1, at_each_place)]
         for piece in shared[1:]:
-            self._settled.add(piece.piece)
+            self._settled.add(piece.piece, _found(piece.words))
         shared[-1].before = None
+
+
+def _found(words: _Words) -> Found:
+    return Found(words.rivals, words.language)
+
+
+def _rival(better: _Words, worse: _Words, log_odds: float) -> None:
+    """Note with the words of the better text, where they differ, that the worse one with the same future gave way to them."""
+    ours, theirs = [better], [worse]
+    while ours[-1] is not theirs[-1]:  # up to what both begin with
+        longer = ours if ours[-1].count >= theirs[-1].count else theirs
+        before = longer[-1].before
+        if before is None:
+            return
+        longer.append(before)
+    ours, theirs = ours[:-1], theirs[:-1]
+    while ours and theirs and ours[0].word == theirs[0].word:  # down to what both end with
+        ours, theirs = ours[1:], theirs[1:]
+    for words in ours:
+        words.rivals += math.exp(log_odds)
 
 
 def _chain(tokens: _Tokens) -> list[_Tokens]:

@@ -39,6 +39,11 @@ class Hotwords:
                 self.beginnings[beginning] = max(share, self.beginnings.get(beginning, 0.0))
 
     @property
+    def words(self) -> frozenset[str]:
+        """The phrases' words."""
+        return frozenset(word for phrase in self.phrases for word in phrase.split(" "))
+
+    @property
     def most(self) -> float:
         """The largest weight; 0 without hotwords."""
         return max(self.phrases.values(), default=0.0)

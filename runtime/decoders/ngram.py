@@ -60,7 +60,7 @@ class NGram:
         Raises InputError where one is missing, is no such file, or the list is not of that language model.
         """
         self.name = name
-        self._words = _read_words(words)
+        self._words = read_words(words)
         self._kenlm, self._model = _open_kenlm(path)
         unknown = [word for word in self._words if word not in self._model]
         if unknown:
@@ -167,7 +167,8 @@ def word_list(path: Path) -> Path:
     return found[0]
 
 
-def _read_words(words: Path) -> Sequence[str]:
+def read_words(words: Path) -> Sequence[str]:
+    """The words of a list, sorted. Raises InputError for a file that is no list of words."""
     found = f"expected a word list in UTF-8, one word a line, found {words}"
     try:
         listed = sorted(set(words.read_text(encoding="utf-8").split()))

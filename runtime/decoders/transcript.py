@@ -5,7 +5,7 @@ from copy import copy
 
 from typing_extensions import Self
 
-from ..words import Piece, Spelled, Word, WordMaker
+from ..words import NOTHING, Found, Piece, Spelled, Word, WordMaker
 
 WORD_START = "▁"  # SentencePiece's space
 UNKNOWN = ("<unk>", " ⁇ ")  # as SentencePiece decodes it
@@ -26,6 +26,8 @@ class Transcript:
         self._text = " "  # so that no piece adds a space at the start
         self._ended: list[Word] = []
         self._open: Spelled | None = None
+        self.found = NOTHING
+        """What the search knows of the word in progress."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -40,15 +42,15 @@ class Transcript:
     @property
     def words(self) -> tuple[Word, ...]:
         """The text's words; the last one may be in progress."""
-        return (*self._ended, self._make.word(self._open)) if self._open else tuple(self._ended)
+        return (*self._ended, self._make.word(self._open, self.found)) if self._open else tuple(self._ended)
 
     @property
     def ended(self) -> int:
         """How many of the words another piece would not go on with."""
         return len(self._ended)
 
-    def add(self, piece: Piece) -> None:
-        """Append one token."""
+    def add(self, piece: Piece, found: Found = NOTHING) -> None:
+        """Append one token; `found`: what the search knows of the word that it ends."""
         self._tokens.append(piece.token)
         text = self._text_of[piece.token]
         self._text += text.lstrip(" ") if self._text.endswith(" ") else text
@@ -56,7 +58,7 @@ class Transcript:
         self._spell(going_on, piece)
         for other in others:
             if self._open:
-                self._ended.append(self._make.word(self._open, piece.frame))
+                self._ended.append(self._make.word(self._open, found, piece.frame))
                 self._open = None
             self._spell(other, piece)
 
