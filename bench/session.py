@@ -13,6 +13,7 @@ from bench.stopwatch import TimedRecognizer
 from data.manifest import ALLOWED
 from runtime.backends import default_backend, default_precision
 from runtime.bundle import read_bundle
+from runtime.early import DEFAULT, Early
 
 FRAME_MS = 20
 """Milliseconds of audio that a client sends at once, if not told otherwise."""
@@ -59,6 +60,8 @@ class SpeechOptions(DataOptions):
     """KenLM file, none for greedy decoding, or default: the bundle's own, if any."""
     frame_ms: int = FRAME_MS
     """Milliseconds of audio in a push, 20 to 40."""
+    early: Early = DEFAULT
+    """Tokens shown before their look-ahead has arrived: off, steady or eager."""
 
     @cached_property
     def chosen_backend(self) -> str:

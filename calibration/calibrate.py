@@ -127,7 +127,7 @@ def calibrate(folder: Path, selection: Selection) -> Calibration:
 def stream_speech(recognizer: Recognizer, clips: Iterable[Samples], alone: int) -> None:
     """Stream the first `alone` clips one by one, each from an utterance's start to its flush, and the rest as one stream with pauses."""
     rate = recognizer.bundle.sample_rate
-    stream, waiting = recognizer.stream(), iter(clips)
+    stream, waiting = recognizer.stream(early="off"), iter(clips)
     for clip in islice(waiting, alone):
         stream.push(clip)
         stream.end_utterance()

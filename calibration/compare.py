@@ -45,7 +45,7 @@ def hear(
     backend = ExposedStep(model, bundle, ["log_probs", "encoded", *tensors], threads=threads)
     texts = []
     with Recognizer(folder, backend=backend, lm=None) as recognizer:
-        stream = recognizer.stream()
+        stream = recognizer.stream(early="off")
         for clip in clips:
             stream.push(clip)
             texts.append(stream.end_utterance().text)

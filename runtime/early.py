@@ -1,4 +1,4 @@
-"""Early tokens: what a chunk says before its look-ahead has arrived, and how much of that is shown."""
+"""Early tokens: what a chunk says before its look-ahead has arrived, and which of that is shown."""
 
 import math
 from dataclasses import dataclass
@@ -11,32 +11,33 @@ from .bundle import Bundle
 from .errors import InputError
 
 Early = Literal["off", "steady", "eager"]
-"""Show no early tokens, those that are likely to stay, or all."""
+"""Show no early tokens; those of an utterance's first text that are likely to stay; or all, which flicker."""
+DEFAULT: Early = "steady"
 
 
 @dataclass(frozen=True)
 class EarlyRules:
-    """When a token that a step found early is shown. Chosen on calibration speech (docs/streaming.md)."""
+    """When early tokens are shown. Chosen on calibration speech, see docs/streaming.md."""
 
     log_prob: float
-    """It has at least this log-probability,"""
-    times: int
-    """in so many early steps one after another."""
+    """Of each of them, at least."""
+    first_only: bool
+    """Only while the utterance has no text: later ones save as much time, and are taken back more often than anyone likes to see."""
     every_ms: int = 40
     """Audio from one early step to the next, at least."""
 
 
-RULES: dict[Early, EarlyRules] = {
-    "steady": EarlyRules(log_prob=math.log(0.8), times=2),
-    "eager": EarlyRules(log_prob=-math.inf, times=1),
+RULES: dict[str, EarlyRules | None] = {
+    "off": None,
+    "steady": EarlyRules(log_prob=math.log(0.85), first_only=True),
+    "eager": EarlyRules(log_prob=-math.inf, first_only=False),
 }
-DEFAULT: Early = "off"
 BUSY = 0.9
-"""A caller that gives the next audio before this share of the last one's length has passed has more of it waiting."""
+"""A caller that gives the next audio before this share of its length has passed has more of it waiting."""
 
 
 class EarlyTokens:
-    """The early steps of a stream's chunks."""
+    """The early steps of a stream."""
 
     def __init__(self, rules: EarlyRules, bundle: Bundle) -> None:
         self._rules, self._blank = rules, bundle.blank
@@ -46,48 +47,46 @@ class EarlyTokens:
     def begin_chunk(self, received: int) -> None:
         """A step was taken, or an utterance begins: `received` samples of it are there."""
         self._last = received
-        self._seen: list[tuple[tuple[int, ...], int]] = []  # by frame: its tokens, and in how many steps in a row
 
-    def is_due(self, received: int) -> bool:
-        """Whether enough audio came for another early step, which is then taken for granted."""
-        if received - self._last < self._every:
+    def is_due(self, received: int, text: str) -> bool:
+        """Whether an early step is worth its time, and is then taken: `received` samples of the utterance, its text so far."""
+        if received - self._last < self._every or (text and self._rules.first_only):
             return False
         self._last = received
         return True
 
     def shown(self, result: StepResult, frames: int) -> int:
-        """Take an early step's first `frames` frames; return how many of them are shown.
-
-        These are all up to the last one that has a token, where every token among them keeps the rules.
-        """
-        before, self._seen, shown, steady = self._seen, [], 0, True
+        """Return how many of an early step's first `frames` frames are shown: up to the last one with a token, where all keep the rules."""
+        shown = 0
         for frame in range(frames):
             tokens, log_prob = self._best(result, frame)
-            times = 0
-            if log_prob >= self._rules.log_prob:
-                times = 1 + (before[frame][1] if before[frame : frame + 1] and before[frame][0] == tokens else 0)
-            self._seen.append((tokens, times))
-            steady = steady and (not tokens or times >= self._rules.times)
-            if steady and tokens:
-                shown = frame + 1
+            if tokens and log_prob < self._rules.log_prob:
+                break
+            shown = frame + 1 if tokens else shown
         return shown
 
-    def _best(self, result: StepResult, frame: int) -> tuple[tuple[int, ...], float]:
+    def _best(self, result: StepResult, frame: int) -> tuple[list[int], float]:
         """The frame's tokens without blanks, and the lowest of their log-probabilities."""
         if result.symbols is not None and result.symbol_log_probs is not None:
-            tokens = result.symbols[frame]
-            log_probs = result.symbol_log_probs[frame][tokens != self._blank]
+            tokens, log_probs = result.symbols[frame], result.symbol_log_probs[frame]
         elif result.log_probs is not None:
             tokens = result.log_probs[frame].argmax(keepdims=True)
             log_probs = result.log_probs[frame][tokens]
         else:
             raise ValueError("expected a backend that was opened for a decoder, found a step without tokens")
-        log_prob = np.min(log_probs, initial=0.0)
-        return tuple(token for token in tokens.tolist() if token != self._blank), float(log_prob)
+        are_tokens = tokens != self._blank
+        return tokens[are_tokens].tolist(), float(np.min(log_probs[are_tokens], initial=0.0))
 
 
-def early_tokens(early: str, bundle: Bundle) -> EarlyTokens | None:
-    """What a stream of the bundle keeps of a choice; None for off. Raises InputError for no such choice."""
-    if early not in get_args(Early):
+def early_tokens(early: Early | None, bundle: Bundle, *, can_peek: bool) -> EarlyTokens | None:
+    """Return what a stream of the bundle keeps of a choice, None being the default where the backend can; None for off.
+
+    Raises InputError for no such choice, and where the backend cannot.
+    """
+    chosen = early if early is not None else DEFAULT if can_peek else "off"
+    if chosen not in get_args(Early):
         raise InputError(f"expected early tokens {', '.join(get_args(Early))}, found {early!r}; steady is usual")
-    return next((EarlyTokens(rules, bundle) for name, rules in RULES.items() if name == early), None)
+    rules = RULES[chosen]
+    if rules and not can_peek:
+        raise InputError(f"expected early tokens off with a server that keeps the state, found {early}; leave them off")
+    return EarlyTokens(rules, bundle) if rules else None

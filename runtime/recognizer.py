@@ -14,7 +14,7 @@ from .decoders.decoder import Decoder
 from .decoders.greedy import GreedyCtc, GreedyRnnt
 from .decoders.hotwords import HotwordChoice, Hotwords
 from .decoders.ngram import LmChoice, language_model_file, open_language_model
-from .early import DEFAULT, Early
+from .early import Early
 from .endpoint import EndpointRules
 from .errors import ClosedError, InputError
 from .files import check_spelling
@@ -67,14 +67,15 @@ class Recognizer(OfOneProcess):
         self._streams: WeakSet[Stream] = WeakSet()
 
     def stream(
-        self, endpoints: EndpointRules | None = None, *, hotwords: HotwordChoice = (), early: Early = DEFAULT
+        self, endpoints: EndpointRules | None = None, *, hotwords: HotwordChoice = (), early: Early | None = None
     ) -> Stream:
         """A new stream at an utterance's start.
 
         With `endpoints` it ends utterances itself, without only `end_utterance` does. `hotwords` are phrases to favour, each of the
         same weight, or a dict of their weights; with them CTC is decoded by beam search, with the language model or without.
-        `early`: which tokens are shown before their look-ahead has arrived: off (none), steady (those that are likely to stay) or
-        eager (all).
+        `early`: which tokens are shown before their look-ahead has arrived: off (none), steady (those of an utterance's first text that
+        are likely to stay) or eager (all); None is steady where the backend can. They take a step each, only while the caller
+        waits for audio, and change no final.
 
         Raises InputError where rules are given for a bundle without a voice activity detector, and for hotwords that the bundle's
         pieces cannot spell, or that are given for RNN-T; ClosedError after `close`.

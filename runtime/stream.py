@@ -1,6 +1,5 @@
 """Stream: push audio, get partials; end the utterance, get the final."""
 
-import math
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from .audio import Pcm, Samples, checked
 from .backends import ALL_VALID
 from .decoders.decoder import Decoder
 from .decoders.hotwords import HotwordChoice
-from .early import BUSY, DEFAULT, Early, EarlyTokens, early_tokens
+from .early import BUSY, Early, EarlyTokens, early_tokens
 from .endpoint import EndedBy, Endpointer, EndpointRules
 from .errors import ClosedError, InputError
 from .events import Event, Final, Partial
@@ -31,7 +30,7 @@ class StreamOptions:
 
     endpoints: EndpointRules | None = None
     hotwords: HotwordChoice = ()
-    early: Early = DEFAULT
+    early: Early | None = None
 
 
 class Stream(OfOneProcess):
@@ -58,10 +57,10 @@ class Stream(OfOneProcess):
         self._vad = None if options.endpoints is None else self.new_detector()
         self._endpointer = Endpointer(options.endpoints or EndpointRules())
         self._hotwords = recognizer.hotwords(options.hotwords)
-        self._early = early_tokens(options.early, self._bundle)
+        self._early = early_tokens(options.early, self._bundle, can_peek=self._backend.can_peek)
         self.now = time.perf_counter
         """The clock by which a caller is seen to have more audio waiting."""
-        self._left_s = -math.inf
+        self._left_s = self.now()
         self._one_at_a_time = threading.Lock()
         self._cancelled = self._closed = False
         self._state: Any = None
@@ -244,7 +243,7 @@ class Stream(OfOneProcess):
 
     def _hear_early(self, early: EarlyTokens) -> list[Event]:
         """Run a step on what is there of the next chunk, without its state, and show what keeps the rules."""
-        if not early.is_due(self._received):
+        if not early.is_due(self._received, self._decoder.text):
             return []
         owed, window, mel_frames = self._tail()
         frames = min(owed, self._bundle.chunk_frames)

@@ -221,6 +221,7 @@ def listen(
         return end_s - begin_s
 
     clock.start()
+    stream.now = clock.now
     for frame in arrivals(clip.samples, clip.sample_rate, frame_ms, clock):
         arrival_s = frame.arrival_s
         listened.backlog_s = max(listened.backlog_s, frame.waited_s)

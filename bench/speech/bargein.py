@@ -24,6 +24,7 @@ from bench.speech.speech_session import opened
 from bench.summary import spread
 from runtime import BargeIn, BargeInRules, Conversation, Event, Recognizer, Stream
 from runtime.errors import InputError
+from runtime.stream import StreamOptions
 
 EARLY_S = 0.2
 """The onset's mark may be late by as much."""
@@ -165,7 +166,7 @@ class _Recorded(Stream):
 
     def __init__(self, recognizer: Recognizer) -> None:
         self.pieces: list[Audio] = []
-        super().__init__(recognizer)
+        super().__init__(recognizer, StreamOptions(early="off"))
 
     def push(self, samples: Audio | npt.NDArray[np.int16]) -> list[Event]:
         self.pieces.append(samples.astype(np.float32))
@@ -219,11 +220,11 @@ def play(recognizer: Recognizer, scene: Scene, rules: BargeInRules, lang: str) -
     # From the same sample on where that is before the speech: chunks fall alike.
     first = len(microphone) - sum(map(len, stream.pieces)) if detect_ms is not None else scene.onset
     first = first if first < scene.onset else max(0, scene.onset - rate // 2)
-    alone = events_of(recognizer.stream(), scene.heard[first:])[-1].text
+    alone = events_of(recognizer.stream(early="off"), scene.heard[first:])[-1].text
     outcome = outcome.with_(first_word_alone=_first_word(reference, normalise(alone, lang)), alone_hypothesis=alone)
     if detect_ms is None:
         return outcome
-    fresh = events_of(recognizer.stream(), *stream.pieces)
+    fresh = events_of(recognizer.stream(early="off"), *stream.pieces)
     known = {event.text for event in fresh}
     words, lost = _lost(normalise(alone, lang), normalise(after[-1].text, lang))
     return outcome.with_(

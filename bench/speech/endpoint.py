@@ -88,11 +88,11 @@ def measure(
     """Feed a data set's clips as one stream whose utterances end by rules; return the row and what it sums up."""
     recognizer, console = session.recognizer, session.console
     spoken, turns = one_after_another(data_set.name, clips, options.seed)
-    alone = [events_of(recognizer.stream(), turn.clip.samples)[-1].text for turn in turns if session.trained]
+    alone = [events_of(recognizer.stream(early="off"), turn.clip.samples)[-1].text for turn in turns if session.trained]
     recognizer.forget_times()
     with Bar(console, f"{data_set.name} endpoints", len(turns), spoken.audio_s) as bar:
         listened = listen(
-            recognizer.stream(rules),
+            recognizer.stream(rules, early=options.early),
             spoken,
             options.frame_ms,
             clock_of(options.chosen_pace),

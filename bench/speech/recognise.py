@@ -61,7 +61,7 @@ def measure(
     one_stream = mode == "continuous"
     fed = [joined(data_set.name, clips)] if one_stream else clips
     bar = Bar(session.console, f"{data_set.name} {mode}", len(clips), sum(clip.audio_s for clip in clips))
-    clock, stream = clock_of(options.chosen_pace), session.recognizer.stream()
+    clock, stream = clock_of(options.chosen_pace), session.recognizer.stream(early=options.early)
     listened: list[Listened] = []
     records: list[UtteranceRecord] = []
     done_s = 0.0

@@ -87,7 +87,7 @@ class SpeechSession:
             if number == 0:
                 begin, step_s = time.perf_counter(), self.recognizer.timed.step_s
                 while len(step_s) < WARM_UP_STEPS:
-                    listen(self.recognizer.stream(), clips[0], self.options.frame_ms, VirtualClock())
+                    listen(self.recognizer.stream(early="off"), clips[0], self.options.frame_ms, VirtualClock())
                 warm_up = f"warm-up: {len(step_s)} steps in {time.perf_counter() - begin:.2f} s, not in the figures"
                 self.console.print(warm_up, highlight=False)
             yield data_set, clips

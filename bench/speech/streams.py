@@ -98,7 +98,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
         expected = cache(partial(alone, session.recognizer, clips))
         for number in numbers:
             try:
-                streams = [session.recognizer.stream() for _ in range(number)]
+                streams = [session.recognizer.stream(early="off") for _ in range(number)]
             except CudaError as error:
                 if not rows:
                     raise
@@ -154,7 +154,7 @@ def measure(
 
 def alone(recognizer: Recognizer, clips: Sequence[Clip], piece: Piece) -> list[Event]:
     """Return an utterance's events in a stream that has the recogniser to itself."""
-    with closing(recognizer.stream()) as stream:
+    with closing(recognizer.stream(early="off")) as stream:
         return events_of(stream, clips[piece.clip].samples[: piece.samples])
 
 

@@ -74,10 +74,10 @@ def test_late_frames(
     catch_up_ms: float | tuple[float, float],
 ) -> None:
     audio = sample[0][1]
-    whole = recognizer.stream()
+    whole = recognizer.stream(early="off")
     whole.push(audio)
     expected = whole.end_utterance()
-    stream, clip = recognizer.stream(), Clip("a.wav", audio, 16_000, sample[0][0], None)
+    stream, clip = recognizer.stream(early="off"), Clip("a.wav", audio, 16_000, sample[0][0], None)
     listened = listen(stream, clip, 20, LateClock(arrives))
     final, found = listened.final, (1e3 * listened.backlog_s, 1e3 * listened.catch_up_s)
     print(f"backlog {found[0]:.0f} ms, caught up after {found[1]:.0f} ms: {final.event.text}")
@@ -92,7 +92,7 @@ def test_late_frames(
 def test_a_bursty_pipe_with_pieces_of_any_length(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> None:
     pcm = np.round(sample[0][1] * 32767).astype(np.int16)
     with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu") as recognizer:
-        stream = recognizer.stream()
+        stream = recognizer.stream(early="off")
         stream.push(pcm)
         expected = stream.end_utterance()
     command = [sys.executable, "-m", "runtime", "--bundle", str(bundle), "--backend", "onnxruntime-cpu", "-"]

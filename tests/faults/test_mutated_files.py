@@ -148,7 +148,7 @@ def test_bundles(toy: Path, files: int) -> None:
 
     def use() -> None:
         with Recognizer(toy, precision="fp32", backend="onnxruntime-cpu", lm=None, decoder="ctc") as recognizer:
-            stream = recognizer.stream()
+            stream = recognizer.stream(early="off")
             stream.push(audio)
             assert stream.end_utterance().audio_s > 0
 

@@ -96,7 +96,7 @@ class Listener:
     """A stream of one utterance. Numbers must be finite at the end of each block, and the beam's open hypotheses short."""
 
     def __init__(self, recognizer: Recognizer) -> None:
-        self._recognizer, self.stream = recognizer, recognizer.stream()
+        self._recognizer, self.stream = recognizer, recognizer.stream(early="off")
         self.heard: list[Heard] = []
         self._tokens: tuple[int, ...] = ()
         self._done = 0

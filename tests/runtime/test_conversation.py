@@ -22,6 +22,7 @@ from runtime import (
     Recognizer,
     Stream,
 )
+from runtime.stream import StreamOptions
 from tests.remembering import Remembering
 
 FRAME = 320
@@ -58,7 +59,7 @@ class Recorded(Stream):
 
     def __init__(self, recognizer: Recognizer) -> None:
         self.pieces: list[np.ndarray] = []
-        super().__init__(recognizer)
+        super().__init__(recognizer, StreamOptions(early="off"))
 
     def push(self, samples: np.ndarray) -> list[Event]:
         self.pieces.append(samples.copy())
@@ -83,9 +84,9 @@ def test_an_interruption_is_a_fresh_stream(recognizer: Recognizer, speech: np.nd
     events = talk(conversation, speech, frame)
     assert [place for place, each in enumerate(events) if isinstance(each, BargeIn)] == [0]
     final = conversation.end_utterance()
-    fresh = recognizer.stream()
+    fresh = recognizer.stream(early="off")
     expected = [event for piece in stream.pieces for event in fresh.push(piece)]
-    clean = recognizer.stream()
+    clean = recognizer.stream(early="off")
     clean.push(speech)
     stream.pieces.clear()
     barge_in, *found = events
@@ -103,7 +104,7 @@ def test_events_do_not_depend_on_how_audio_is_cut(
     microphone = quiet + echo_of(agent)[: len(quiet)] if reference else quiet
     found = {}
     for frame in (160, 320, 333, 16_000, len(microphone)):
-        conversation = Conversation(recognizer.stream())
+        conversation = Conversation(recognizer.stream(early="off"))
         conversation.agent_speaks(agent if reference else None)
         found[frame] = [*talk(conversation, microphone, frame), conversation.end_utterance()]
     assert isinstance(found[160][0], BargeIn)
@@ -114,7 +115,7 @@ def test_events_do_not_depend_on_how_audio_is_cut(
 
 
 def test_finals_come_by_the_stream_s_rules(recognizer: Recognizer, speech: np.ndarray) -> None:
-    conversation = Conversation(recognizer.stream(EndpointRules()))
+    conversation = Conversation(recognizer.stream(EndpointRules(), early="off"))
     conversation.agent_speaks()
     events = talk(conversation, np.concatenate([speech, np.zeros(48_000, np.float32)]))
     assert isinstance(events[0], BargeIn)
@@ -124,13 +125,13 @@ def test_finals_come_by_the_stream_s_rules(recognizer: Recognizer, speech: np.nd
 
 
 def test_without_an_agent_it_is_the_stream(recognizer: Recognizer, speech: np.ndarray) -> None:
-    conversation, stream = Conversation(recognizer.stream()), recognizer.stream()
+    conversation, stream = Conversation(recognizer.stream(early="off")), recognizer.stream(early="off")
     assert talk(conversation, speech) == stream.push(speech)
     assert conversation.end_utterance() == stream.end_utterance()
 
 
 def test_silence_and_claps_do_not_interrupt_and_are_not_recognised(recognizer: Recognizer) -> None:
-    conversation = Conversation(recognizer.stream())
+    conversation = Conversation(recognizer.stream(early="off"))
     conversation.agent_speaks()
     rng = np.random.default_rng(0)
     audio = (1e-4 * rng.standard_normal(80_000)).astype(np.float32)
@@ -143,10 +144,10 @@ def test_silence_and_claps_do_not_interrupt_and_are_not_recognised(recognizer: R
 
 def test_echo_interrupts_only_without_the_reference(recognizer: Recognizer, agent: np.ndarray) -> None:
     heard = echo_of(agent)
-    conversation = Conversation(recognizer.stream())
+    conversation = Conversation(recognizer.stream(early="off"))
     conversation.agent_speaks(agent)
     assert talk(conversation, heard) == []
-    conversation = Conversation(recognizer.stream())
+    conversation = Conversation(recognizer.stream(early="off"))
     conversation.agent_speaks()
     assert any(isinstance(each, BargeIn) for each in talk(conversation, heard))
 
@@ -155,7 +156,7 @@ def test_echo_interrupts_only_without_the_reference(recognizer: Recognizer, agen
 def test_a_device_that_plays_later_than_the_last_time_does_not_interrupt(
     recognizer: Recognizer, agent: np.ndarray, later: int
 ) -> None:
-    conversation = Conversation(recognizer.stream())
+    conversation = Conversation(recognizer.stream(early="off"))
     for played, delay in ((agent[:48_000], 800), (agent[48_000:96_000], 800 + later)):
         conversation.agent_speaks(played)
         assert [event for event in talk(conversation, echo_of(played, delay)) if isinstance(event, BargeIn)] == []
@@ -168,7 +169,7 @@ def test_a_user_over_the_echo_is_heard(recognizer: Recognizer, agent: np.ndarray
     start = 6 * 16_000
     length = min(len(heard) - start, len(speech))
     heard[start : start + length] += 2 * speech[:length]
-    conversation = Conversation(recognizer.stream())
+    conversation = Conversation(recognizer.stream(early="off"))
     conversation.agent_speaks(agent)
     events = talk(conversation, heard)
     assert isinstance(events[0], BargeIn)
@@ -181,11 +182,11 @@ def test_no_word_is_lost_from_the_first_half_second_on(
     recognizer: Recognizer, sample: list[tuple[str, np.ndarray]], start: int
 ) -> None:
     played, user = sample[2][1], sample[1][1]
-    alone = recognizer.stream()
+    alone = recognizer.stream(early="off")
     alone.push(user)
     expected = alone.end_utterance().text
     microphone = np.pad(user, (start, 0))
-    conversation = Conversation(recognizer.stream())
+    conversation = Conversation(recognizer.stream(early="off"))
     conversation.agent_speaks(played)
     echo: np.ndarray = np.pad(0.2 * played, (1_600, len(microphone)))
     stopped = None
@@ -204,7 +205,7 @@ def test_no_word_is_lost_from_the_first_half_second_on(
 
 
 def test_it_belongs_to_its_process(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    conversation = Conversation(recognizer.stream())
+    conversation = Conversation(recognizer.stream(early="off"))
     conversation.agent_speaks()
     with pytest.raises(TypeError, match="found a Conversation; open a Recognizer in each process"):
         pickle.dumps(conversation)
@@ -220,7 +221,7 @@ def test_it_belongs_to_its_process(recognizer: Recognizer, monkeypatch: pytest.M
 
 
 def test_bad_input(recognizer: Recognizer) -> None:
-    conversation = Conversation(recognizer.stream())
+    conversation = Conversation(recognizer.stream(early="off"))
     with pytest.raises(InputError, match="NaN or infinite"):
         conversation.agent_speaks(np.full(3, np.nan, np.float32))
     with pytest.raises(InputError, match="float32 or int16"):
@@ -257,7 +258,7 @@ def test_turns_from_another_thread(recognizer: Recognizer, speech: np.ndarray, a
     assert errors == []
     talk(conversation, speech)  # to the user alone
     final = conversation.end_utterance()
-    fresh = recognizer.stream()
+    fresh = recognizer.stream(early="off")
     for piece in stream.pieces:
         fresh.push(piece)
     assert final.at(0.0) == fresh.end_utterance()

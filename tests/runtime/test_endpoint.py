@@ -70,7 +70,7 @@ def recognizers(bundle_at: Callable[[int], Path]) -> dict[int, Recognizer]:
 
 
 def events(recognizer: Recognizer, audio: np.ndarray, frame: int, rules: EndpointRules | None = None) -> list[Event]:
-    stream = recognizer.stream(rules or EndpointRules())
+    stream = recognizer.stream(rules or EndpointRules(), early="off")
     pushed = [each for start in range(0, len(audio), frame) for each in stream.push(audio[start : start + frame])]
     return [*pushed, stream.end_utterance()]
 
@@ -99,7 +99,7 @@ def test_clips_end_to_end(recognizers: dict[int, Recognizer], talk: np.ndarray, 
     start = 0
     for each in found:  # each final is that of its own audio alone
         end = start + round(each.audio_s * 16_000)
-        stream = recognizers[80].stream()
+        stream = recognizers[80].stream(early="off")
         stream.push(talk[start:end])
         alone = stream.end_utterance()
         assert (each.text, each.tokens, each.audio_s) == (alone.text, alone.tokens, alone.audio_s)
@@ -108,13 +108,13 @@ def test_clips_end_to_end(recognizers: dict[int, Recognizer], talk: np.ndarray, 
 
 def test_after_an_endpoint_the_stream_is_a_new_one(recognizers: dict[int, Recognizer], talk: np.ndarray) -> None:
     recognizer = recognizers[80]
-    stream = recognizer.stream(EndpointRules())
+    stream = recognizer.stream(EndpointRules(), early="off")
     for start in range(
         0, len(talk), WINDOW_SAMPLES
     ):  # an endpoint lies on a window's end: nothing of the frame is after it
         if finals(stream.push(talk[start : start + WINDOW_SAMPLES])):
             break
-    fresh = recognizer.stream(EndpointRules())
+    fresh = recognizer.stream(EndpointRules(), early="off")
     rest = talk[start + WINDOW_SAMPLES :]
     assert len(rest) > 32_000
     for used, new in zip(stream._state.values(), fresh._state.values(), strict=True):
@@ -150,7 +150,7 @@ def test_the_last_word_is_there_where_speech_ends_at_the_last_sample(
     """Cut within the last word's sound, where the plain flush loses words: computed silence gives what real silence gives."""
 
     def last_word(audio: np.ndarray, silence_ms: int = 0) -> str:
-        stream = recognizers[lookahead_ms].stream()
+        stream = recognizers[lookahead_ms].stream(early="off")
         stream.push(audio)
         return stream.end_utterance(silence_ms).text.split()[-1]
 
@@ -168,7 +168,7 @@ def test_the_last_word_is_there_where_speech_ends_at_the_last_sample(
 def test_silence_in_the_flush_is_not_counted(
     recognizers: dict[int, Recognizer], sample: list[tuple[str, np.ndarray]]
 ) -> None:
-    stream = recognizers[80].stream()
+    stream = recognizers[80].stream(early="off")
     stream.push(sample[0][1])
     assert stream.end_utterance(160).audio_s == len(sample[0][1]) / 16_000
     assert stream.end_utterance(160) == Final("", (), 0.0, start_s=round(len(sample[0][1]) / 16_000, 3))

@@ -32,7 +32,7 @@ def at_start(events: list[Event]) -> list[Event]:
 
 
 def recognise(recognizer: Recognizer, audio: np.ndarray, frame: int) -> tuple[list[Event], Final]:
-    stream = recognizer.stream()
+    stream = recognizer.stream(early="off")
     partials = [each for start in range(0, len(audio), frame) for each in stream.push(audio[start : start + frame])]
     return partials, stream.end_utterance()
 
@@ -63,7 +63,7 @@ def test_int16_and_float_agree(recognizer: Recognizer, speech: np.ndarray) -> No
 
 
 def test_a_finished_stream_is_a_fresh_one(recognizer: Recognizer, speech: np.ndarray) -> None:
-    stream = recognizer.stream()
+    stream = recognizer.stream(early="off")
     finals = []
     for _ in range(2):
         stream.push(speech)
@@ -76,7 +76,7 @@ def test_a_finished_stream_is_a_fresh_one(recognizer: Recognizer, speech: np.nda
 
 def test_streams_do_not_cross(recognizer: Recognizer, sample: list[tuple[str, np.ndarray]]) -> None:
     clips = [audio for _, audio in sample[:3]]
-    streams = [recognizer.stream() for _ in clips]
+    streams = [recognizer.stream(early="off") for _ in clips]
     for start in range(0, max(map(len, clips)), 320):
         for stream, clip in zip(streams, clips, strict=True):
             stream.push(clip[start : start + 320])
@@ -103,7 +103,7 @@ def test_almost_nothing(recognizer: Recognizer, samples: int) -> None:
 def test_bad_samples_change_nothing(
     recognizer: Recognizer, speech: np.ndarray, samples: np.ndarray, message: str
 ) -> None:
-    stream = recognizer.stream()
+    stream = recognizer.stream(early="off")
     stream.push(speech[:8_000])
     with pytest.raises(InputError) as error:
         stream.push(samples)
@@ -164,12 +164,12 @@ def test_after_a_failed_step_an_utterance_begins_anew(
             raise CudaError("the GPU is gone")
         return real(*arguments)
 
-    stream = recognizer.stream()
+    stream = recognizer.stream(early="off")
     if call == "end_utterance":
         stream.push(speech[: len(speech) - 1])
     with monkeypatch.context() as failing:
         failing.setattr(recognizer.backend, "step", step)
         with pytest.raises(CudaError, match="gone"):
             stream.push(speech) if call == "push" else stream.end_utterance(silence_ms=1000)
-    fresh = recognizer.stream()
+    fresh = recognizer.stream(early="off")
     assert at_start([*stream.push(speech), stream.end_utterance()]) == [*fresh.push(speech), fresh.end_utterance()]

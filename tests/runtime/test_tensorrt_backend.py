@@ -117,7 +117,7 @@ def test_streams_give_the_host_s_events_and_keep_their_lanes(rig: Rig) -> None:
     audio = np.concatenate([window for window, _ in windows(20)])
     events = []
     for each in (backend, Host()):
-        stream = Recognizer(rig.folder, precision="fp32", backend=each).stream()
+        stream = Recognizer(rig.folder, precision="fp32", backend=each).stream(early="off")
         events.append([(stream.push(audio), stream.end_utterance()) for _ in range(4)])
         if each is backend:
             # One in use, and at most one while a stream asks for its next state before it drops the last.

@@ -72,7 +72,7 @@ def test_a_transducer_alone(rig: Rig, cuda_graph: bool) -> None:
         add_transducer(rig.folder, PLANS["usual"], ctc=ctc)
         assert_follows_loop(rig, "usual", cuda_graph=cuda_graph, ctc=ctc)
         with Recognizer(rig.folder, precision="fp32", backend="tensorrt") as recognizer:
-            stream = recognizer.stream()
+            stream = recognizer.stream(early="off")
             assert stream.push(audio)
             finals.append(stream.end_utterance())
     assert finals[0] == finals[1], "the CTC head made a difference"
@@ -108,7 +108,7 @@ def test_streams_of_both_decoders(rig: Rig) -> None:
     finals = {}
     for decoder in ("ctc", "rnnt", None):
         with Recognizer(rig.folder, precision="fp32", backend="tensorrt", decoder=decoder) as recognizer:
-            stream = recognizer.stream()
+            stream = recognizer.stream(early="off")
             partials, finals[decoder] = stream.push(audio), stream.end_utterance()
             assert partials
             stream.push(audio)

@@ -72,7 +72,7 @@ class Worker(threading.Thread):
 def hammer(recognizer: Recognizer, seed: int, longest: int, running_s: float) -> int:
     """Three streams with two threads each, closed one by one or by the recogniser; return the calls that were made."""
     pace = np.random.default_rng(seed)
-    streams = [(recognizer.stream(), threading.Event()) for _ in range(3)]
+    streams = [(recognizer.stream(early="off"), threading.Event()) for _ in range(3)]
     workers = [Worker(*each, seed * 10 + place, longest) for place, each in enumerate(streams * 2)]
     for worker in workers:
         worker.start()
@@ -110,7 +110,7 @@ def test_hammering_onnxruntime(bundle: Path, seed: int) -> None:
 def test_streams_that_are_closed_give_their_lanes_back(rig: Rig) -> None:
     recognizer = Recognizer(rig.folder, precision="fp32", backend=rig.open())
     for _ in range(5):
-        streams = [recognizer.stream() for _ in range(3)]
+        streams = [recognizer.stream(early="off") for _ in range(3)]
         for each in streams:
             each.push(AUDIO)
             each.close()
@@ -176,7 +176,7 @@ class Gate(Host):
 def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
     gate = Gate()
     recognizer = Recognizer(rig.folder, precision="fp32", backend=gate)
-    stream = recognizer.stream()
+    stream = recognizer.stream(early="off")
     returned: list[object] = []
 
     def push() -> None:
@@ -198,7 +198,7 @@ def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
     assert gate.steps == 3
     if how == "reset":
         assert returned == [[]]
-        fresh = Recognizer(rig.folder, precision="fp32", backend=Host()).stream()
+        fresh = Recognizer(rig.folder, precision="fp32", backend=Host()).stream(early="off")
         assert (stream.push(AUDIO), stream.end_utterance()) == (fresh.push(AUDIO), fresh.end_utterance())
         return
     assert returned == ["expected an open stream, found a closed one; make another"]
@@ -215,7 +215,7 @@ def test_an_event_loop_runs_on_while_a_step_does(rig: Rig) -> None:
     recognizer = Recognizer(rig.folder, precision="fp32", backend=gate)
 
     async def listen() -> list[object]:
-        pushing = asyncio.create_task(asyncio.to_thread(recognizer.stream().push, AUDIO))
+        pushing = asyncio.create_task(asyncio.to_thread(recognizer.stream(early="off").push, AUDIO))
         while not gate.reached.is_set():
             await asyncio.sleep(0.001)
         gate.passed.set()  # by the loop, while the step waits for it
@@ -223,7 +223,7 @@ def test_an_event_loop_runs_on_while_a_step_does(rig: Rig) -> None:
 
     with ThreadPoolExecutor(1) as pool:  # in this thread the browser of pages' tests may have its loop
         heard = pool.submit(asyncio.run, asyncio.wait_for(listen(), TIMEOUT_S)).result()
-    assert heard == recognizer.stream().push(AUDIO)
+    assert heard == recognizer.stream(early="off").push(AUDIO)
 
 
 class SlowLibcuda(FakeLibcuda):
@@ -244,10 +244,10 @@ class SlowLibcuda(FakeLibcuda):
 def test_a_stream_that_waits_for_the_gpu_holds_up_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = SlowLibcuda(rig.gpu)
     monkeypatch.setattr("runtime.cuda._driver", lambda: driver)
-    alone = Recognizer(rig.folder, precision="fp32", backend=Host()).stream()
+    alone = Recognizer(rig.folder, precision="fp32", backend=Host()).stream(early="off")
     expected = [alone.push(AUDIO), alone.end_utterance()]
     recognizer = Recognizer(rig.folder, precision="fp32", backend=rig.open())
-    waiting, other = recognizer.stream(), recognizer.stream()
+    waiting, other = recognizer.stream(early="off"), recognizer.stream(early="off")
     driver.slow = int(waiting._state.lane._queue._event)
     found: list[object] = []
     thread = threading.Thread(target=lambda: found.append(waiting.push(AUDIO)), daemon=True)
@@ -255,7 +255,7 @@ def test_a_stream_that_waits_for_the_gpu_holds_up_no_other(rig: Rig, monkeypatch
     assert driver.reached.wait(TIMEOUT_S)
     # Meanwhile all that another stream may ask for: steps, the next utterance, a new lane.
     assert [other.push(AUDIO), other.end_utterance()] == expected
-    another = recognizer.stream()
+    another = recognizer.stream(early="off")
     assert [another.push(AUDIO), another.end_utterance()] == expected
     assert thread.is_alive()
     driver.passed.set()

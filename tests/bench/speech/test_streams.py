@@ -94,7 +94,7 @@ def test_steps_are_those_of_a_stream(rig: Rig, toy: Bundle) -> None:
             ran.append(1)
             return super().step(*arguments)
 
-    stream = Recognizer(rig.folder, precision="fp32", backend=Counting()).stream()
+    stream = Recognizer(rig.folder, precision="fp32", backend=Counting()).stream(early="off")
     for heard in range(1, 100):
         stream.push(np.zeros(1, np.float32))
         assert len(ran) == steps_of(toy, heard), heard
@@ -170,7 +170,7 @@ def measured(recognizer: TimedRecognizer, folder: Path, clips: list[Clip], strea
     """A row of streams that are pushed as fast as they can."""
     options = Options(bundle=folder, backend="onnxruntime-cpu", precision="fp32", seconds=seconds)
     session = SpeechSession(options, SpeechData(folder, [], [], []), recognizer, Console())
-    made = [recognizer.stream() for _ in range(streams)]
+    made = [recognizer.stream(early="off") for _ in range(streams)]
     return measure(session, options, clips, partial(alone, recognizer, clips), made, clock=ThreadClock())
 
 

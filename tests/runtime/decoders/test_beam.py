@@ -150,7 +150,7 @@ def test_silence_costs_nothing_and_says_nothing(small: NGram) -> None:
 def test_the_final_of_a_stream(recognizer: Recognizer, sample: list[tuple[str, np.ndarray]]) -> None:
     finals = []
     for frame in (320, 10**6):
-        stream = recognizer.stream()
+        stream = recognizer.stream(early="off")
         samples = sample[1][1]
         for start in range(0, len(samples), frame):
             stream.push(samples[start : start + frame])
