@@ -60,8 +60,6 @@ class SpeechOptions(DataOptions):
     """KenLM file, none for greedy decoding, or default: the bundle's own, if any."""
     frame_ms: int = FRAME_MS
     """Milliseconds of audio in a push, 20 to 40."""
-    early: Early = DEFAULT
-    """Tokens shown before their look-ahead has arrived: off, steady or eager."""
 
     @cached_property
     def chosen_backend(self) -> str:
@@ -86,6 +84,8 @@ class PacedOptions(SpeechOptions):
 
     pace: Literal["auto", "realtime", "fast"] = "auto"
     """auto: realtime on a GPU, fast without one."""
+    early: Early = DEFAULT
+    """Tokens shown before their look-ahead has arrived: off, steady or eager."""
 
     @property
     def chosen_pace(self) -> Pace:

@@ -1,5 +1,6 @@
 """Where the time from a speech onset to its first text goes: stages that add up to it."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -7,9 +8,10 @@ import numpy as np
 from bench.speech.arrivals import Heard
 from runtime.bundle import Bundle
 
+ROUNDING = 1e-6
 STAGES = {
     "frame_ms": "from the onset to the end of its 80 ms encoder frame",
-    "lookahead_ms": "to the end of its chunk's last frame: the look-ahead at most",
+    "lookahead_ms": "to the end of its chunk's last frame, the look-ahead at most; less for an early text",
     "window_ms": "samples of the mel window after that frame's centre",
     "evidence_ms": "whole chunks in which the model knew no token yet",
     "client_ms": "to the end of the client's frame that completes the window",
@@ -38,16 +40,28 @@ def waterfall(bundle: Bundle, onset_s: float, utterance_s: float, text: Heard) -
     # Frame f is centred at f * frame_s and hears what lies before (causal subsampling): the first to hear the onset is this one.
     frame = -(-round(spoken_s * rate) // round(frame_s * rate))
     step = frame // bundle.chunk_frames
-    steps_later = round((text.event.audio_s - first_s) / chunk_s) - step
+    # An early text came before its chunk was whole: by so much less was waited for the window, then for the look-ahead.
+    last_step = math.ceil((text.event.audio_s - first_s) / chunk_s - ROUNDING)
+    saved_s = first_s + last_step * chunk_s - text.event.audio_s
+    steps_later = last_step - step
     if spoken_s < 0 or steps_later < 0:
         return None
     last_frame = (step + 1) * bundle.chunk_frames - 1
     heard_s = utterance_s + text.event.audio_s
-    stages = (
+    waited = [
+        steps_later * chunk_s,
         frame * frame_s - spoken_s,
         (last_frame - frame) * frame_s,
         first_s - (bundle.chunk_frames - 1) * frame_s,
-        steps_later * chunk_s,
+    ]
+    for place in (3, 2, 1, 0):
+        cut = min(saved_s, waited[place])
+        waited[place] -= cut
+        saved_s -= cut
+    evidence_s, *onset_to_window = waited
+    stages = (
+        *onset_to_window,
+        evidence_s,
         text.arrival_s - heard_s,
         text.begin_s - text.arrival_s,
         text.step_s,

@@ -37,6 +37,7 @@ from runtime import Final, Partial, Recognizer, Stream
 from runtime.audio import load_audio
 from runtime.backends import Backend
 from runtime.bundle import Bundle, read_bundle
+from runtime.early import Early
 from runtime.errors import CudaError, exit_code
 from tests.runtime.rig import Host, Rig
 
@@ -342,10 +343,10 @@ def test_no_room_for_more_streams(bundle: Path, tmp_path: Path, monkeypatch: pyt
     def run_with_room_for(streams: int) -> int:
         made: list[Stream] = []
 
-        def stream(self: Recognizer) -> Stream:
+        def stream(self: Recognizer, *, early: Early) -> Stream:
             if len(made) == streams:
                 raise CudaError("cudaMalloc: out of memory")
-            made.append(real(self))
+            made.append(real(self, early=early))
             return made[-1]
 
         monkeypatch.setattr(Recognizer, "stream", stream)
