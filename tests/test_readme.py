@@ -228,7 +228,9 @@ def test_the_json_that_is_shown_comes(bundle: Path) -> None:
     (line,) = (line for line in indented() if "--json" in line)
     come = json.loads(run(programs(line)[0], b"").stdout.splitlines()[-1])
     for word, other in zip(shown["words"], come["words"], strict=True):
-        assert other.pop("confidence") == pytest.approx(word.pop("confidence"), abs=0.02)  # another CPU rounds otherwise
+        assert other.pop("confidence") == pytest.approx(
+            word.pop("confidence"), abs=0.02
+        )  # another CPU rounds otherwise
     assert come == shown
 
 
