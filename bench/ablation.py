@@ -153,8 +153,10 @@ class Ablation:
                     change = {"wer_change": found.points, "wer_change_low": found.low, "wer_change_high": found.high}
                     rows[place] = row.with_(**change, words=found.words)
         self.survey.say(f"{trial.name}: WER {shown([rows[-1].wer], 2)} %, from FP32 {change_label(rows[-1])}")
-        # A precision is compared by its finals: partials are not kept.
-        self.records.extend(record.with_(combination=trial.name, partials=None) for record in result.utterances)
+        # A precision is compared by its finals' texts: neither partials nor words are kept.
+        self.records.extend(
+            record.with_(combination=trial.name, partials=None, words=None) for record in result.utterances
+        )
         return rows
 
 

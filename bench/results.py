@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self, TypeVar
 
-from bench.partials import Partials
+from bench.partials import Partials, Words
 from runtime.bundle import Bundle
 from runtime.errors import InputError, what_is_wrong
 from runtime.files import check_room, written_whole
@@ -251,7 +251,9 @@ class UtteranceRecord(Record):
     combination: str | None = None
     """Of an ablation, as its row has it."""
     partials: Partials | None = None
-    """Of a clip fed on its own; their form in JSON: bench/partials.py."""
+    """Of a clip fed on its own; their form in JSON, and that of words: bench/partials.py."""
+    words: Words | None = None
+    """Of the clip's finals, in seconds of what was fed; not of clips end to end, whose words are their clips' once more."""
 
 
 class Report(Record):

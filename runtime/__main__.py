@@ -12,18 +12,22 @@ import argparse
 import io
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 from rich.console import Console
 
 from .arguments import Arguments
 from .audio import Pcm, Samples
+from .early import DEFAULT, Early
 from .endpoint import EndpointRules
 from .errors import InputError, exit_code
+from .hotword_list import read_hotwords
 from .inputs import Framing, file_frames, stdin_frames
-from .live import UntilInterrupted, display, loaded_spared, microphone
+from .live import UntilInterrupted, loaded_spared, microphone
 from .recognizer import Recognizer
+from .show import display, print_json
 
 PROGRAM = "python -m runtime" if __package__ == "runtime" else "streaming-conformer"
 
@@ -63,6 +67,18 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--endpoints", action="store_true", help="end an utterance where its speaker does, and begin the next"
     )
+    parser.add_argument(
+        "--hotwords", type=Path, metavar="FILE", help="phrases to favour, one a line; a tab and a weight may follow"
+    )
+    parser.add_argument(
+        "--early",
+        choices=get_args(Early),
+        default=DEFAULT,
+        help=f"show text before its look-ahead has arrived: none, what is likely to stay, or all (default: {DEFAULT})",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="a JSON object per event and line: words, times, confidence"
+    )
     return parser.parse_args(argv)
 
 
@@ -74,21 +90,23 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"expected files or --mic, found {'both' if args.mic else 'neither'}; give one of them")
     if args.rate is not None and "-" not in args.files:
         raise InputError(f"expected - among the files with --rate, found {args.files}; files state their rate")
+    hotwords = read_hotwords(args.hotwords) if args.hotwords else {}
     with (
         Recognizer(
             args.bundle, precision=args.precision, backend=args.backend, lm=args.lm, decoder=args.decoder
         ) as recognizer,
         loaded_spared(),
-        display(Console()) as show,
+        nullcontext(print_json) if args.json else display(Console()) as show,
     ):
         framing = Framing(recognizer.bundle.sample_rate, args.frame_ms, args.realtime)
         for source in ["--mic"] if args.mic else args.files:
             frames = UntilInterrupted(_frames(source, args.rate, framing))
-            stream = recognizer.stream(EndpointRules() if args.endpoints else None)
+            rules = EndpointRules() if args.endpoints else None
+            stream = recognizer.stream(rules, hotwords=hotwords, early=args.early)
             for samples in frames:
                 for event in stream.push(samples):
-                    show(event)
-            show(stream.end_utterance())
+                    show(source, event)
+            show(source, stream.end_utterance())
             if frames.interrupted:
                 raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""What a program that recognises live needs: events in the terminal as they come, Ctrl-C between steps, pace, no stops for garbage."""
+"""What a program that recognises live needs: Ctrl-C between steps, pace, a microphone, no stops for garbage."""
 
 import gc
 import queue
@@ -9,40 +9,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-
 from .audio import Samples
 from .errors import InputError, imported, install
-from .events import Event, Final
 
 T = TypeVar("T")
 
 QUEUE_S = 10.0  # that recognition may fall behind before audio is dropped
 SILENT_DEVICE_S = 2.0  # without a callback the device is gone
-
-
-@contextmanager
-def display(console: Console) -> Iterator[Callable[[Event], None]]:
-    """What shows events: a partial replaces the one before it, a final stays. The terminal is as it was when the block is left."""
-
-    def line(event: Event) -> Text:
-        return Text(f"{event.audio_s:8.2f} s  {'final: ' if isinstance(event, Final) else ''}{event.text}")
-
-    if not console.is_terminal:
-        yield lambda event: print(line(event).plain, file=console.file, flush=True)
-        return
-    # Redrawn only when told: a drawing thread would take time from recognition.
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-
-        def show(event: Event) -> None:
-            final = isinstance(event, Final)
-            live.update(Text("") if final else line(event), refresh=True)
-            if final:
-                console.print(line(event))
-
-        yield show
 
 
 @contextmanager

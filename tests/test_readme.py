@@ -4,6 +4,7 @@ An indented block is commands and nothing else. Each is parsed by the parser tha
 parsed in turn; what needs neither a GPU, a server, a microphone nor a download is run, on the sample.
 """
 
+import json
 import re
 import shlex
 import subprocess
@@ -220,7 +221,20 @@ def test_what_is_shown_is_what_comes(bundle: Path) -> None:
     assert [each for each in done.stdout.decode().splitlines() if each in shown] == shown
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["stream", "asyncio", "conversation"])
+def test_the_json_that_is_shown_comes(bundle: Path) -> None:
+    assert bundle.is_dir()
+    guide = Path("docs/streaming.md").read_text(encoding="utf-8")
+    (shown,) = map(json.loads, re.findall(r"```json\n(.*)\n```", guide))
+    (line,) = (line for line in indented() if "--json" in line)
+    come = json.loads(run(programs(line)[0], b"").stdout.splitlines()[-1])
+    for word, other in zip(shown["words"], come["words"], strict=True):
+        assert other.pop("confidence") == pytest.approx(
+            word.pop("confidence"), abs=0.02
+        )  # another CPU rounds otherwise
+    assert come == shown
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["stream", "events", "asyncio", "conversation"])
 def test_python_block_runs(bundle: Path, block: str) -> None:
     assert bundle.is_dir()
     done = subprocess.run(

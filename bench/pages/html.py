@@ -13,7 +13,7 @@ from bench.pages.drawing import WIDTH_IN
 from bench.pages.plots import report_plots
 from bench.pages.result_tables import result_tables
 from bench.pages.template import rendered
-from bench.partials import changes
+from bench.partials import Shown
 from bench.results import ResultFile, UtteranceRecord, read_result, read_results
 from bench.score.words import Alignment, aligned
 from runtime.errors import InputError
@@ -126,6 +126,6 @@ def _groups(result: ResultFile) -> Iterator[Group]:
 
 def _transcript(record: UtteranceRecord, *, scored: bool) -> Transcript:
     final_s = round(record.audio_s + (record.final_ms or 0.0) / 1e3, 2)
-    texts = changes([*record.partials, (final_s, record.hypothesis)]) if record.partials else []
+    texts = [*record.partials, Shown(final_s, record.hypothesis)] if record.partials else []
     end_s = round(STEP_S * (int(final_s / STEP_S) + 1), 1)
     return Transcript(record, aligned(record) if scored else None, texts, end_s)

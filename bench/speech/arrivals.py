@@ -8,10 +8,11 @@ from typing import TypeVar
 
 from typing_extensions import override
 
+from bench.partials import Shown
 from bench.score.rates import retracted
 from bench.session import FRAME_MS, Pace
 from bench.speech.clips import Audio, Clip
-from runtime import Event, Stream
+from runtime import Event, Partial, Stream
 from runtime.errors import InputError
 
 FRAME_MS_RANGE = (20, 40)
@@ -164,9 +165,13 @@ class Listened:
         return self.heard[-1]
 
     @property
-    def partials(self) -> tuple[tuple[float, str], ...]:
-        """Seconds and text of every event before the final that has text."""
-        return tuple((heard.end_s, heard.event.text) for heard in self.heard[:-1] if heard.event.text)
+    def partials(self) -> tuple[Shown, ...]:
+        """Every partial that has text."""
+        return tuple(
+            Shown(heard.end_s, heard.event.text, heard.event.stable, len(heard.event.early))
+            for heard in self.heard
+            if isinstance(heard.event, Partial) and heard.event.text
+        )
 
     def add(self, heard: Heard, *, is_last: bool, keep: bool) -> None:
         """Take note of an event; `keep`: those before it too."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from rich.console import Console
 
+from bench.partials import LINE_DEFINITIONS
 from bench.progress import Bar
 from bench.results import EndpointRow, UtteranceRecord
 from bench.score.normalise import normalise
@@ -31,6 +32,7 @@ DEFINITIONS = {
     "endpoint": f"the data set's clips in order, after each a silence of {SILENCE_S[0]} to {SILENCE_S[1]} s (uniform, seeded) of white "
     "noise at -60 dB of full scale, as one stream; early: an endpoint within the clip's speech; late: more than "
     f"{LATE_S} s after it, missed: none before the next onset; latencies of finals over found and late clips",
+    "words": LINE_DEFINITIONS["words"],
     "waterfall_stages": "; ".join(f"{stage}: {what}" for stage, what in STAGES.items()),
 }
 
@@ -195,10 +197,12 @@ def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_
             times["end_decision_ms"] = 1e3 * (final.arrival_s - turn.end_s)
             times["final_ms"] = 1e3 * (final.end_s - final.arrival_s)
             times["final_speech_end_ms"] = 1e3 * (final.end_s - turn.end_s)
-        finals = [utterance.events[-1].event.text for utterance in own]
+        finals = [utterance.events[-1].event for utterance in own]
         marks = {"start_s": turn.start_s, "onset_s": turn.onset_s, "speech_end_s": turn.end_s, "verdict": verdict}
-        hypothesis = " ".join(text for text in finals if text)
-        records.append(data_set.record(turn.clip, mode="endpoint", hypothesis=hypothesis, **marks, **times))
+        hypothesis = " ".join(final.text for final in finals if final.text)
+        words = tuple(word for final in finals for word in final.words)
+        said = {"hypothesis": hypothesis, "words": words}
+        records.append(data_set.record(turn.clip, mode="endpoint", **said, **marks, **times))
     return records
 
 

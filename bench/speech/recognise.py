@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import tyro
 from rich.console import Console
 
 from bench.figures import CHECK
-from bench.partials import DEFINITION
+from bench.partials import LINE_DEFINITIONS
 from bench.progress import Bar
 from bench.results import SpeechRow, UtteranceRecord
 from bench.score.rates import churn
@@ -47,7 +47,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     with opened(options, argv, console) as session:
         path = session.path()
         measured = [measure(session, options, *fed, mode) for fed in session.clips() for mode in modes]
-        written = session.data.write(path, measured, {"partials": DEFINITION})
+        written = session.data.write(path, measured, LINE_DEFINITIONS)
     rows = [row for row, _ in measured]
     missed = missed_lines(bounds, rows)
     check = f"; {CHECK}" if rows[0].functional_check else ""
@@ -96,14 +96,16 @@ def measure(
 def record_of(clip: Clip, listened: Listened, data_set: DataSet, mode: Mode) -> UtteranceRecord:
     """Return what came of one clip, with times from the capture of its first sample, from speech onset and from speech end."""
     final, first_s, speech = listened.final, listened.first_text_s, clip.speech
-    marks: dict[str, float] = {}
+    marks: dict[str, Any] = {}
     if speech is not None:
-        marks = {"onset_s": speech.onset_s, "speech_end_s": speech.end_s}
+        marks |= {"onset_s": speech.onset_s, "speech_end_s": speech.end_s}
         marks["final_speech_end_ms"] = 1e3 * (final.end_s - speech.end_s)
     if first_s is not None:
         marks["first_partial_ms"] = 1e3 * first_s
         if speech is not None:
             marks["first_partial_onset_ms"] = 1e3 * (first_s - speech.onset_s)
+    if mode == "utterance":  # a stream's are its clips' once more
+        marks |= {"partials": listened.partials, "words": final.event.at(0.0).words}
     return data_set.record(
         clip,
         mode=mode,
@@ -113,7 +115,6 @@ def record_of(clip: Clip, listened: Listened, data_set: DataSet, mode: Mode) -> 
         final_ms=1e3 * (final.end_s - final.arrival_s),
         backlog_ms=1e3 * listened.backlog_s,
         catch_up_ms=1e3 * listened.catch_up_s,
-        partials=listened.partials if mode == "utterance" else None,  # a stream's are its clips' once more
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from bench.pages.drawing import Plot
 from bench.results import DataProvenance, Provenance, ResultFile, SpeechRow
+from runtime import Final, Partial
 from tests.runtime.conftest import folder, rig  # noqa: F401 -- fixtures: the toy bundle and the fake GPU
 
 
@@ -28,11 +29,6 @@ class FakeTime:
         self.now_s += seconds + self.oversleep_s
 
 
-@dataclass(frozen=True)
-class Text:
-    text: str
-
-
 @dataclass
 class FakeStream:
     """Push i costs `push_s[i]` and returns the texts `says[i]`; finish costs `finish_s` and returns `final`."""
@@ -44,15 +40,15 @@ class FakeStream:
     final: str = ""
     frames: list[int] = field(default_factory=list)
 
-    def push(self, samples: npt.NDArray[np.float32], /) -> list[Text]:
+    def push(self, samples: npt.NDArray[np.float32], /) -> list[Partial]:
         index = len(self.frames)
         self.frames.append(len(samples))
         self.time.now_s += self.push_s[index]
-        return [Text(text) for text in self.says.get(index, [])]
+        return [Partial(text, (), 0.0) for text in self.says.get(index, [])]
 
-    def end_utterance(self) -> Text:
+    def end_utterance(self) -> Final:
         self.time.now_s += self.finish_s
-        return Text(self.final)
+        return Final(self.final, (), 0.0)
 
 
 @pytest.fixture

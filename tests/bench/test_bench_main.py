@@ -195,12 +195,17 @@ def test_the_sample_end_to_end(bundle: Path, out: Path, mode: str) -> None:
     if mode == "utterance":
         for each in result.utterances:
             assert each.partials
-            assert each.partials[0][0] == pytest.approx((each.first_partial_ms or 0.0) / 1e3, abs=0.006)
-            assert [seconds for seconds, _ in each.partials] == sorted(seconds for seconds, _ in each.partials)
-            assert each.hypothesis.startswith(each.partials[-1][1].split()[0])
+            assert each.partials[0].seconds == pytest.approx((each.first_partial_ms or 0.0) / 1e3, abs=0.006)
+            assert [shown.seconds for shown in each.partials] == sorted(shown.seconds for shown in each.partials)
+            assert each.hypothesis.startswith(each.partials[-1].text.split()[0])
+            stable = [shown.stable for shown in each.partials]
+            assert stable == sorted(stable)
+            assert each.words
+            assert " ".join(word.text for word in each.words) == each.hypothesis
+            assert 0 <= each.words[0].start_s <= each.words[-1].end_s <= each.audio_s  # of the clip, not of the stream
     else:
-        assert result.utterances[0].partials is None
-    assert {"wer", "rtf", "step_ms", "speech", "partials"} <= result.definitions.keys()
+        assert (result.utterances[0].partials, result.utterances[0].words) == (None, None)
+    assert {"wer", "rtf", "step_ms", "speech", "partials", "words"} <= result.definitions.keys()
     assert ("final_ms" in result.definitions) is (mode == "utterance")  # what its rows hold
     assert result.provenance.data[0].clips == 2
 

@@ -85,7 +85,7 @@ def test_while_it_recognises(source: str, number: signal.Signals, bundle: Path) 
     """Ctrl-C ends the utterance, whose final is shown; SIGTERM ends all."""
     clip, piped = Path("data/sample/clips/01.mp3"), source == "standard input"
     command = [sys.executable, "-m", "runtime", "--backend", "onnxruntime-cpu", "--bundle", str(bundle)]
-    command += ["-"] if piped else ["--realtime", str(clip)]
+    command += ["--json", "-"] if piped else ["--realtime", str(clip)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=False
     ) as process:
@@ -99,7 +99,7 @@ def test_while_it_recognises(source: str, number: signal.Signals, bundle: Path) 
         rest, error = process.communicate(timeout=60)
     assert first
     assert (process.returncode, error) == (128 + number, b"")
-    assert (b"final: " in rest) == (number == signal.SIGINT)
+    assert (b'"final"' in rest or b"final: " in rest) == (number == signal.SIGINT)
 
 
 def raised_in_a_destructor() -> None:
@@ -137,8 +137,9 @@ def test_wherever_it_strikes(work: Callable[[], None], capsys: pytest.CaptureFix
         ["-m", "data"],
         ["-m", "setup.doctor"],
         ["-m", "runtime", "--bundle", "TOY", "--backend", "onnxruntime-cpu", "data/sample/clips/16.mp3"],
+        ["-m", "runtime", "--bundle", "TOY", "--backend", "onnxruntime-cpu", "data/sample/clips/16.mp3", "--json"],
     ],
-    ids=lambda words: " ".join(words[1:3]),
+    ids=lambda words: " ".join([*words[1:3], *words[7:]]),
 )
 @pytest.mark.parametrize(("read_on", "code"), [("closed", (141, -signal.SIGPIPE)), ("full", (2,))])
 def test_nobody_reads(words: list[str], read_on: str, code: tuple[int, ...], toy: Path) -> None:

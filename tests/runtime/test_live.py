@@ -1,6 +1,5 @@
-"""The microphone (a fake sounddevice), pace, Ctrl-C and the terminal's display."""
+"""The microphone (a fake sounddevice), pace and Ctrl-C."""
 
-import io
 import signal
 import sys
 import threading
@@ -12,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from runtime import Final, Partial, live
 from runtime import __main__ as main
+from runtime import live
 from runtime.__main__ import parse_args, run
 from runtime.errors import exit_code
-from runtime.live import UntilInterrupted, display, paced
+from runtime.live import UntilInterrupted, paced
 
 
 class FakeSounddevice:
@@ -152,18 +150,3 @@ def test_ctrl_c_while_a_frame_is_awaited() -> None:
 
     frames = UntilInterrupted(source())
     assert (list(frames), frames.interrupted) == ([0], True)
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_display(terminal: bool) -> None:
-    out = io.StringIO()
-    with display(Console(file=out, force_terminal=terminal, width=60, legacy_windows=False)) as show:
-        for event in (Partial("one [b]", (1,), 0.4), Partial("one [b] two", (1, 2), 0.6), Final("one two", (1, 2), 1)):
-            show(event)
-    lines = ["    0.40 s  one [b]", "    0.60 s  one [b] two", "    1.00 s  final: one two"]
-    assert all(line in out.getvalue() for line in lines)
-    if terminal:
-        assert "\x1b[2K" in out.getvalue()  # a line is erased before it is written again
-        assert out.getvalue().count("\n") <= 3
-    else:
-        assert out.getvalue().splitlines() == lines

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from bench.score.rates import retracted
 from bench.speech.arrivals import Clock, VirtualClock, arrivals, listen
 from bench.speech.clips import Clip, DataSet, Speech
 from bench.speech.recognise import record_of
+from runtime import Partial
 from runtime.errors import InputError
 from tests.bench.conftest import FakeTime
 
@@ -77,7 +77,7 @@ def test_latencies(make_time: Make, make_stream: Make, kind: str, case: Case) ->
         "busy_s": (sum(case.push) + case.finish) * MS,
     }
     assert {key: getattr(result, key) for key in expected} == pytest.approx(expected, abs=1e-6)
-    assert [text for _, text in result.partials or ()] == ["he", "hello"]
+    assert [shown.text for shown in result.partials or ()] == ["he", "hello"]
     assert (result.data, result.lang, result.mode, result.audio) == ("set_en", "en", "utterance", "a.wav")
     assert (result.onset_s, result.speech_end_s) == (0.030, 0.050)
 
@@ -175,14 +175,14 @@ def test_what_texts_took_back_is_counted_as_they_come(make_time: Make, make_stre
     assert listened.taken_back == sum(retracted(*pair) for pair in pairwise(texts)) == 4
     assert listened.first_text_s == pytest.approx(0.041)
     assert listened.final.event.text == "yellow dog"
-    assert [text for _, text in listened.partials] == (texts[:-1] if keep else [])
+    assert [shown.text for shown in listened.partials] == (texts[:-1] if keep else [])
 
 
 def test_a_long_stream_holds_one_partial(make_time: Make, make_stream: Make) -> None:
     frames = 3000
     time, text = make_time(), "word " * frames
     stream = make_stream(time, [0.0] * frames)
-    stream.push = lambda _: [SimpleNamespace(text=text[: 5 * len(listened_s)])]
+    stream.push = lambda _: [Partial(text[: 5 * len(listened_s)], (), 0.0)]
     listened_s: list[float] = []
     a_clip, clock = clip(frames * 320), VirtualClock(time.timer)
     tracemalloc.start()

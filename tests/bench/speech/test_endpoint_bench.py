@@ -15,6 +15,7 @@ from bench.speech.clips import Clip, DataSet, Speech
 from bench.speech.endpoint import Options, Turn, answers, one_after_another, run, verdicts
 from runtime import Final, InputError, Partial
 from runtime.bundle import read_bundle
+from runtime.words import Word
 
 RATE = 16_000
 SET = DataSet("set_en", "en", Path("manifest_en.jsonl"), (), 0)
@@ -74,7 +75,10 @@ def partial(text: str, audio_s: float, arrival_s: float) -> Heard:
 
 
 def final(text: str, audio_s: float, arrival_s: float) -> Heard:
-    return Heard(Final(text, (), audio_s, ended_by="silence"), arrival_s, arrival_s, 0.004, arrival_s + 0.006)
+    words = tuple(Word(word, arrival_s - 1, arrival_s - 0.9, 0.5) for word in text.split())
+    return Heard(
+        Final(text, (), audio_s, words=words, ended_by="silence"), arrival_s, arrival_s, 0.004, arrival_s + 0.006
+    )
 
 
 def test_text_and_times_of_each_clip(bundle: Path) -> None:
@@ -95,6 +99,8 @@ def test_text_and_times_of_each_clip(bundle: Path) -> None:
     assert one.waterfall is not None
     assert sum(one.waterfall.values()) == pytest.approx(245)
     assert (one.data, one.lang, one.mode, one.audio) == ("set_en", "en", "endpoint", "one two.wav")
+    assert one.words == (Word("one", 1.02, 1.12, 0.5), Word("too", 1.02, 1.12, 0.5))
+    assert three.words == (Word("three", 5.02, 5.12, 0.5),)  # of the stream, as the marks are
     assert (three.start_s, three.onset_s, three.speech_end_s, three.audio_s) == (4.0, 4.5, 5.5, 2.0)
 
 

@@ -1,0 +1,117 @@
+"""What the command line shows: lines, a line drawn over on a terminal, JSON; and the hotwords that it reads."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from runtime import Final, Partial, Recognizer, load_audio
+from runtime.__main__ import parse_args, run
+from runtime.decoders.hotwords import WEIGHT
+from runtime.errors import InputError
+from runtime.hotword_list import MAX_BYTES, read_hotwords
+from runtime.show import display
+
+CLIPS = ["data/sample/clips/16.mp3", "data/sample/clips/01.mp3"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_display(terminal: bool) -> None:
+    out = io.StringIO()
+    with display(Console(file=out, force_terminal=terminal, width=60, legacy_windows=False)) as show:
+        for event in (Partial("one [b]", (1,), 0.4), Partial("one [b] two", (1, 2), 0.6), Final("one two", (1, 2), 1)):
+            show("a.wav", event)
+    lines = ["    0.40 s  one [b]", "    0.60 s  one [b] two", "    1.00 s  final: one two"]
+    if terminal:
+        assert "\x1b[2K" in out.getvalue()  # a line is erased before it is written again
+        assert out.getvalue().count("\n") <= 3
+        assert lines[-1] in out.getvalue()
+    else:
+        assert out.getvalue().splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "stable", "early", "styled"),
+    [
+        ("one two three", 1, "", "one\x1b[2m two three\x1b[0m"),
+        ("one two three", 1, "ree", "one\x1b[2m two th\x1b[0m\x1b[2;3mree\x1b[0m"),
+        ("one two", 2, "", "one two"),
+        ("one two", 0, "one two", "\x1b[2;3mone two\x1b[0m"),
+        ("one two", 0, "", "\x1b[2mone two\x1b[0m"),
+    ],
+)
+def test_a_terminal_tells_the_parts_apart(text: str, stable: int, early: str, styled: str) -> None:
+    out = io.StringIO()
+    with display(Console(file=out, force_terminal=True, width=60, legacy_windows=False)) as show:
+        show("a.wav", Partial(text, (), 0.5, stable=stable, early=early))
+    assert f"    0.50 s  {styled}" in out.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_json_lines(bundle: Path, tmp_path: Path, encoding: str) -> None:
+    """Those that the library gives, a line each, whatever the locale's letters are."""
+    names = [str(tmp_path / "größe 👍.mp3"), CLIPS[1]]
+    Path(names[0]).write_bytes(Path(CLIPS[0]).read_bytes())
+    command = [
+        sys.executable,
+        "-m",
+        "runtime",
+        "--bundle",
+        str(bundle),
+        "--backend",
+        "onnxruntime-cpu",
+        "--json",
+        *names,
+    ]
+    without = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"} if encoding == "ascii" else {}
+    environment = {"PATH": os.environ["PATH"], "PYTHONIOENCODING": encoding} | without
+    done = subprocess.run(command, capture_output=True, check=True, env=environment)
+    assert done.stderr == b""
+    lines = done.stdout.decode().splitlines()
+    expected = []
+    with Recognizer(bundle, backend="onnxruntime-cpu") as recognizer:
+        for name in names:
+            stream, audio = recognizer.stream(), load_audio(name)
+            events = [event for at in range(0, len(audio), 320) for event in stream.push(audio[at : at + 320])]
+            expected += [{"file": name, **event.json()} for event in (*events, stream.end_utterance())]
+    assert [json.loads(line) for line in lines] == json.loads(json.dumps(expected))
+    assert "größe 👍" in lines[0]
+    assert {json.loads(line)["event"] for line in lines} == {"partial", "final"}
+
+
+def test_hotwords_and_early_text_are_asked_for(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "names.txt").write_text("timer\nnineteen minutes\t20\n")
+    said = {}
+    for more in ([], ["--hotwords", str(tmp_path / "names.txt")], ["--early", "eager"]):
+        run(parse_args(["--bundle", str(bundle), "--backend", "onnxruntime-cpu", "--json", *more, CLIPS[0]]))
+        said[" ".join(more[:1])] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert said["--hotwords"] != said[""]
+    assert any(event.get("early") for event in said["--early"])
+    assert not any(event.get("early") for event in said["--hotwords"])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", {}),
+        (b"Nemotron", {"Nemotron": WEIGHT}),
+        (b"\xef\xbb\xbf# one\r\n\n two words \t 2.5\r\n", {"# one": WEIGHT, "two words": 2.5}),
+        ("Frau Müller\t4\n".encode(), {"Frau Müller": 4.0}),
+        (b"\t3", {"": 3.0}),  # which the recogniser refuses, as an empty one of a program
+    ],
+)
+def test_a_list_of_hotwords(content: bytes, expected: dict[str, float], tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes(content)
+    assert read_hotwords(tmp_path / "names.txt") == expected
+
+
+def test_a_list_without_end() -> None:
+    with pytest.raises(InputError, match=rf"at most {MAX_BYTES >> 20} MB of hotwords, found more"):
+        read_hotwords(Path("/dev/zero"))
