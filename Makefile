@@ -75,7 +75,7 @@ $(call one_of,FRAME_MS,$(shell seq 20 40),20 to 40)
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 # What needs no GPU does not ask for one.
-FITTING := $(if $(and $(VERSION),$(filter-out help export calibrate test-quick lint clean,$(MAKECMDGOALS))),$(shell $(PYTHON) -m setup.machine))
+FITTING := $(if $(and $(VERSION),$(filter-out help export calibrate words test-quick lint clean,$(MAKECMDGOALS))),$(shell $(PYTHON) -m setup.machine))
 KIND := $(or $(HARDWARE),$(FITTING),cpu)
 # Bundles are made in the CPU's environment, which alone has torch and NeMo; all else is done in that of the hardware. Without a GPU they
 # are one. A set of packages is there where its stamp is; setup/environments.py calls folders and stamps by the same names.
@@ -107,8 +107,8 @@ STEP := $(if $(filter int8,$(PRECISION)),calibrate,$(BUNDLED))
 PLAN := $(if $(filter-out cpu,$(KIND)),engines)
 
 .NOTPARALLEL:
-.PHONY: help doctor verdict setup data export absent taken calibrate engines triton inspect bench ablation t4 publish results report test \
-	test-quick lint clean
+.PHONY: help doctor verdict setup data export absent taken calibrate words engines triton inspect bench ablation t4 publish results report \
+	test test-quick lint clean
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -136,6 +136,9 @@ absent:
 
 calibrate: $(CPU)/.runtime $(BUNDLED) ## calibration speech (CALIB, none of it in EVAL) to the bundle's INT8 thresholds and its INT8 step (METHOD, KEEP)
 	$(call calibrated,$(LOOKAHEAD))
+
+words: $(CPU)/.export $(BUNDLED) ## calibration speech (CALIB, none of it in EVAL) to the times and the confidence of the bundle's words
+	$(CPU)/bin/python -m calibration.words --bundle "$(BUNDLE)" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) --eval "$(EVAL)"
 
 engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans in the bundle (PRECISION, PRODUCTS), where an NVIDIA GPU is
 	$(RUN) engines --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--products,$(PRODUCTS))

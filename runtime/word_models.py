@@ -38,6 +38,8 @@ class WordModels(Strict):
     lookahead_ms: int
     clips: int
     """Calibration clips that it was measured on."""
+    made_from: Hash
+    """Of those clips, the bundle's step and language model, and the sources that measured: all that the figures depend on."""
     searches: dict[Search, WordModel]
 
 
@@ -56,6 +58,14 @@ def word_model(folder: Path, bundle: Bundle, search: Search) -> WordModel:
             f"look-ahead; make it again with {make}"
         )
     return found.searches.get(search, WordModel())
+
+
+def remove_unfit(folder: Path, bundle: Bundle) -> None:
+    """Remove words.json from the bundle's folder where `word_model` refuses it."""
+    try:
+        word_model(folder, bundle, "ctc")
+    except InputError:
+        (folder / FILE).unlink()
 
 
 def known_words(folder: Path, bundle: Bundle) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """Where a transcript departs from its reference, word by word: jiwer's alignment of both texts, normalised."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,3 +78,25 @@ def aligned(text: Recognised) -> Alignment:
         else:
             edits.append(Edit(chunk.type, " ".join(words), " ".join(others)))
     return Alignment(tuple(edits), found.hits, found.substitutions, found.deletions, found.insertions)
+
+
+def places(reference: str, words: Sequence[str], lang: str) -> list[tuple[int, ...] | None]:
+    """Return for each recognised word which words of the normalised reference it is, by their places; None where it is wrong.
+
+    Once normalised a word may be several, which must all be right, or none: () then. Raises KeyError for a language that the
+    normaliser does not know.
+    """
+    spelled = [normalise(word, lang).split() for word in words]
+    found = jiwer.process_words(normalise(reference, lang), " ".join(part for parts in spelled for part in parts))
+    right = {
+        chunk.hyp_start_idx + offset: chunk.ref_start_idx + offset
+        for chunk in found.alignments[0]
+        if chunk.type == "equal"
+        for offset in range(chunk.hyp_end_idx - chunk.hyp_start_idx)
+    }
+    at, placed = 0, list[tuple[int, ...] | None]()
+    for parts in spelled:
+        its = range(at, at + len(parts))
+        placed.append(tuple(right[each] for each in its) if right.keys() >= set(its) else None)
+        at += len(parts)
+    return placed

@@ -15,27 +15,13 @@ from bench.score.normalise import check_language, scorable
 from data import places
 from data.manifest import ALLOWED, Utterance, dataset_sha256, find_manifests, read_manifest
 from data.speech import load_speech
+from data.voiced import Speech, find_speech
 from export.companions import silero_file
 from runtime.errors import InputError
-from runtime.vad import SAMPLE_RATE, THRESHOLD, WINDOW_S, WINDOW_SAMPLES, Vad
+from runtime.vad import Vad
 
 Audio = npt.NDArray[np.float32]
 """[samples], -1..1."""
-
-RUN = 3
-"""Windows of 32 ms in a row at or above the threshold, so that a click is no onset."""
-SPEECH_DEFINITION = (
-    "Silero VAD 6.2 (silero-vad) on the clean clip, windows of 32 ms; onset is the beginning of the first, end the "
-    f"end of the last run of at least {RUN} windows with a speech probability of at least {THRESHOLD}"
-)
-
-
-@dataclass(frozen=True)
-class Speech:
-    """Speech within a clip, in seconds from its first sample."""
-
-    onset_s: float
-    end_s: float
 
 
 @dataclass(frozen=True)
@@ -89,11 +75,12 @@ class DataSet:
         """
         clips = []
         spoilt: list[str] = []
+        detector = Vad(silero_file()) if mark_speech else None
         speech = load_speech(
             self.utterances, sample_rate, lambda at, line: spoilt.append(f"{self.clip_name(at)}: {line}")
         )
         for utterance, samples in zip(self.utterances, speech, strict=True):
-            marked = find_speech(samples, sample_rate) if mark_speech else None
+            marked = find_speech(detector, samples, sample_rate) if detector else None
             clips.append(Clip(self.clip_name(utterance), samples, sample_rate, utterance.text, marked))
         if spoilt:
             print(f"warning: {self.name}: {len(spoilt)} recordings may be spoilt, such as {spoilt[0]}", file=sys.stderr)
@@ -169,27 +156,6 @@ def data_sets(folder: Path, lang: str, limit: int | None, allow: float = ALLOWED
             raise InputError(f"{manifest}: none of {len(first)} references is without digits; nothing can be scored")
         found.append(DataSet(f"{name}_{lang}", lang, manifest, kept, len(first) - len(kept) + len(broken)))
     return found
-
-
-def find_speech(samples: Audio, sample_rate: int) -> Speech | None:
-    """Mark speech in a clip: float32 [samples] at 16 kHz. None where the detector finds no speech.
-
-    Raises:
-        ValueError: another sample rate.
-    """
-    if sample_rate != SAMPLE_RATE:
-        raise ValueError(f"the voice activity detector takes {SAMPLE_RATE} Hz, not {sample_rate} Hz")
-    probabilities = Vad(silero_file()).push(np.pad(samples, (0, -len(samples) % WINDOW_SAMPLES)))
-    return marks(np.array(probabilities), WINDOW_S, len(samples) / sample_rate)
-
-
-def marks(probabilities: npt.NDArray[np.float64], window_s: float, audio_s: float) -> Speech | None:
-    """Return onset and end from the speech probability of each window: [windows]."""
-    speech = probabilities >= THRESHOLD
-    runs = [first for first in range(len(speech) - RUN + 1) if speech[first : first + RUN].all()]
-    if not runs:
-        return None
-    return Speech(runs[0] * window_s, min((runs[-1] + RUN) * window_s, audio_s))
 
 
 def with_speech(name: str, clips: Sequence[Clip]) -> list[tuple[Clip, Speech]]:

@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.speech.clips import Audio, Clip, Speech
+from bench.speech.clips import Audio, Clip
+from data.voiced import Speech
 
 Kind = Literal["user", "echo", "bursts"]
 Voice = tuple[Clip, Speech]

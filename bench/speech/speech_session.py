@@ -14,9 +14,10 @@ from bench.process import gpu_memory_mb, peak_host_memory_mb
 from bench.results import SEVERAL, DataProvenance, Row, UtteranceRecord, calibration_of, default_name, result_path
 from bench.session import DataOptions, SpeechOptions, Written, on_gpu, write_rows
 from bench.speech.arrivals import VirtualClock, check_frame_ms, listen
-from bench.speech.clips import SPEECH_DEFINITION, Clip, DataSet, data_sets, eval_folder
+from bench.speech.clips import Clip, DataSet, data_sets, eval_folder
 from bench.stopwatch import TimedRecognizer
 from bench.summary import spread
+from data.voiced import SPEECH_DEFINITION
 from runtime.live import loaded_spared
 
 WARM_UP_STEPS = 10

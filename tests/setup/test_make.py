@@ -68,6 +68,7 @@ T4, H100 = "550.54.15", "595.71"
         ("triton", H100, ALL | {"cuda13 runtime"}, ["cpu export", "cuda13 engines", "cuda13 serving"]),
         ("export", H100, ALL, ["cpu export"]),
         ("calibrate", H100, ALL, ["cpu export", "cpu calibration"]),
+        ("words", H100, ALL, ["cpu export", "cpu calibration.words"]),
         ("report", H100, {"cuda13 runtime"}, ["cuda13 bench"]),
         ("ablation ABLATED=80", T4, ALL | {"cuda12 runtime"}, ["cpu export", "cpu calibration", "cuda12 bench"]),
         ("test-quick", T4, {"cpu runtime", "cpu dev"}, ["cpu pytest"]),

@@ -13,8 +13,9 @@ import pytest
 from bench.results import UtteranceRecord
 from bench.score.rates import retracted
 from bench.speech.arrivals import Clock, VirtualClock, arrivals, listen
-from bench.speech.clips import Clip, DataSet, Speech
+from bench.speech.clips import Clip, DataSet
 from bench.speech.recognise import record_of
+from data.voiced import Speech
 from runtime import Partial
 from runtime.errors import InputError
 from tests.bench.conftest import FakeTime

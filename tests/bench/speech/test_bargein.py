@@ -15,8 +15,9 @@ from bench.results import ResultFile, read_results, write_result
 from bench.speech import bargein
 from bench.speech import scenes as bargein_scenes
 from bench.speech.bargein import DEFINITIONS, BargeInFile, Options, Outcome, rows, run
-from bench.speech.clips import Clip, Speech
+from bench.speech.clips import Clip
 from bench.speech.scenes import AGENT_DBFS, Voice, scenes
+from data.voiced import Speech
 from runtime.errors import InputError
 
 RATE = 16_000

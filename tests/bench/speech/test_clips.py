@@ -1,57 +1,11 @@
-"""Marks of speech: the rule on given probabilities, the detector on real silence and the committed sample; clips as one stream."""
-
-from pathlib import Path
+"""Clips as one stream."""
 
 import numpy as np
-import pytest
 
-from bench.speech.clips import Clip, Speech, find_speech, joined, marks
-from data.manifest import read_manifest
-from runtime.audio import load_audio
+from bench.speech.clips import Clip, joined
+from data.voiced import Speech
 
 RATE = 16_000
-WINDOW_S = 0.032
-
-
-@pytest.mark.parametrize(
-    ("probabilities", "expected"),
-    [
-        ([0, 0, 0.5, 0.9, 0.9, 0.1, 0], (2, 5)),
-        ([0.9, 0.9, 0.9], (0, 3)),
-        ([0, 0.9, 0, 0.9, 0.9, 0.9, 0.9, 0], (3, 7)),  # a click is no onset
-        ([0, 0.6, 0.6, 0.6, 0, 0, 0.7, 0.7, 0.7, 0, 0.9, 0.9], (1, 9)),
-        ([0.49, 0.49, 0.49, 0.49], None),
-        ([0.9, 0.9], None),
-        ([], None),
-    ],
-)
-def test_marks(probabilities: list[float], expected: tuple[int, int] | None) -> None:
-    found = marks(np.array(probabilities), WINDOW_S, audio_s=100.0)
-    assert found == (None if expected is None else Speech(expected[0] * WINDOW_S, expected[1] * WINDOW_S))
-
-
-def test_speech_ends_with_the_clip_at_the_latest() -> None:
-    assert marks(np.ones(4), WINDOW_S, audio_s=0.1) == Speech(0.0, 0.1)
-
-
-def test_silence_before_a_clip_moves_its_onset() -> None:
-    samples = load_audio(read_manifest(Path("data/sample/manifest_en.jsonl"))[0].audio)
-    plain = find_speech(samples, RATE)
-    later = find_speech(np.concatenate([np.zeros(RATE, np.float32), samples]), RATE)
-    assert plain is not None
-    assert later is not None
-    print(f"onset {plain.onset_s:.3f} s, after one second of silence {later.onset_s:.3f} s")
-    assert later.onset_s - plain.onset_s == pytest.approx(1.0, abs=2 * WINDOW_S)
-    assert 0 <= plain.onset_s < plain.end_s <= len(samples) / RATE
-
-
-def test_silence_has_no_speech() -> None:
-    assert find_speech(np.zeros(RATE, np.float32), RATE) is None
-
-
-def test_another_rate_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"16000 Hz, not 8000"):
-        find_speech(np.zeros(8000, np.float32), 8000)
 
 
 def test_clips_join_end_to_end() -> None:

@@ -11,8 +11,9 @@ from rich.console import Console
 from bench.pages.terminal import print_written
 from bench.results import EndpointRow, read_result
 from bench.speech.arrivals import Heard, VirtualClock, listen
-from bench.speech.clips import Clip, DataSet, Speech
+from bench.speech.clips import Clip, DataSet
 from bench.speech.endpoint import Options, Turn, answers, one_after_another, run, verdicts
+from data.voiced import Speech
 from runtime import Final, InputError, Partial
 from runtime.bundle import read_bundle
 from runtime.words import Word
