@@ -15,6 +15,7 @@ from typing_extensions import Self, TypeVar
 
 from bench.partials import Partials, Words
 from runtime.bundle import Bundle
+from runtime.early import Early
 from runtime.errors import InputError, what_is_wrong
 from runtime.files import check_room, written_whole
 
@@ -137,6 +138,15 @@ class _Transcribed(OnSpeech):
     first_partial_onset_ms_p95: Measured = None
     final_speech_end_ms_p50: Measured = None
     final_speech_end_ms_p95: Measured = None
+    first_correct_onset_ms_p50: Measured = None
+    first_correct_onset_ms_p95: Measured = None
+    first_correct: int | None = None
+    """Clips whose first word was right at some time."""
+    early_tokens: Early | None = None
+    """Which tokens were shown before their look-ahead had arrived; None where that was not known yet."""
+    early_step_ms_p50: Measured = None
+    early_step_ms_p95: Measured = None
+    early_steps_per_chunk: Measured = None
 
 
 class SpeechRow(_Transcribed):
@@ -146,6 +156,8 @@ class SpeechRow(_Transcribed):
     rtf_p50: Measured = None
     rtf_p95: Measured = None
     churn: Measured = None
+    first_stands: int | None = None
+    """Clips whose first text stands in the final."""
     catch_up_ms_max: Measured = None
     wer_change: Measured = None
     """Of an ablation: from FP32 of the same bundle, with its 95 % interval."""
@@ -166,10 +178,6 @@ class EndpointRow(_Transcribed):
     wer_clips: Measured = None
     end_decision_ms_p50: Measured = None
     end_decision_ms_p95: Measured = None
-    first_correct_onset_ms_p50: Measured = None
-    first_correct_onset_ms_p95: Measured = None
-    first_correct: int | None = None
-    """Clips whose first word was right at some time."""
     waterfall: dict[str, dict[str, Rounded]] | None = None
     """Stage -> mean, p50, p95 in ms."""
     waterfalls: int | None = None

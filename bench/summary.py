@@ -44,6 +44,17 @@ def latency_keys(kind: type[OnSpeech], records: Sequence[UtteranceRecord], *, tr
     return keys
 
 
+def first_text_keys(records: Sequence[UtteranceRecord]) -> Keys:
+    """Return how many clips had a first word that was right at some time."""
+    return {"first_correct": sum(record.first_correct_onset_ms is not None for record in records)}
+
+
+def stands(record: UtteranceRecord) -> bool:
+    """Return whether a clip's first text stands in its final."""
+    first = next((partial.text for partial in record.partials or ()), record.hypothesis)
+    return record.hypothesis.startswith(first)
+
+
 def rtf_keys(records: Iterable[UtteranceRecord]) -> Keys:
     """Return a row's real-time factors: busy seconds (push and finish) per second of audio, utterance by utterance."""
     return spread("rtf", (record.busy_s / record.audio_s for record in records if record.busy_s is not None))

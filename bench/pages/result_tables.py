@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
 from bench.figures import Column, column, data_label, memory_label, shown
 from bench.pages.combinations import COSTS, DECIDING, NAME, TIMES, combinations
@@ -11,6 +12,12 @@ from bench.results import EndpointRow, ResultFile, Row, SpeechRow, StepRow, Stre
 PACE = Column("Pace", lambda row: {"fast": "back to back", "realtime": "real time", None: "-"}[row.pace])
 DATA = Column("Data", data_label)
 MEMORY = Column("Peak\nMB", memory_label)
+
+
+def _standing(row: Any) -> str:  # noqa: ANN401 -- a row that has texts
+    return "-" if row.first_stands is None else f"{row.first_stands} of {row.clips}"
+
+
 STEP = column("step_ms", "p50", "p95", "p99")
 FIRST_PARTIAL = column("first_partial_onset_ms", "p50", "p95")
 FINAL = column("final_ms", "p50", "p95", title="Final")
@@ -26,13 +33,19 @@ SPEECH = (
     column("churn", title="Churn"),
     MEMORY,
 )
-LATENCIES = (
+EARLY = Column("Early text", lambda row: getattr(row, "early_tokens", None) or "off")
+FIRST_CORRECT = column("first_correct_onset_ms", "p50", "p95", title="First correct word")
+FIRST_TEXTS = (
     DATA,
+    EARLY,
     column("first_partial_ms", "p50", "p95"),
     FIRST_PARTIAL,
-    column("final_ms", "p50", "p95"),
-    SPEECH_END,
+    FIRST_CORRECT,
+    Column("First texts\nthat stand", _standing),
+    column("early_step_ms", "p50", "p95"),
+    column("early_steps_per_chunk"),
 )
+FINALS = (DATA, column("final_ms", "p50", "p95"), SPEECH_END)
 ENDPOINTS = (
     DATA,
     Column("Ends found /\nlate / early / missed", lambda row: shown([row.found, row.late, row.early, row.missed], 0)),
@@ -42,7 +55,7 @@ ENDPOINTS = (
     column("final_ms", "p50", "p95", title="Decision to final"),
     SPEECH_END,
     FIRST_PARTIAL,
-    column("first_correct_onset_ms", "p50", "p95", title="First correct word"),
+    FIRST_CORRECT,
 )
 STREAMS = (
     Column("Streams", lambda row: str(row.streams)),
@@ -79,7 +92,8 @@ def result_tables(result: ResultFile) -> Iterator[Table]:
             yield table(title, columns, rows).measured()
             timed = [row for row in rows if isinstance(row, SpeechRow) and row.final_ms_p50 is not None]
             if timed:
-                yield table("Latency", LATENCIES, timed).measured()
+                yield table("First text", FIRST_TEXTS, timed).measured()
+                yield table("Final", FINALS, timed).measured()
     if ended := result.rows_of(EndpointRow):
         yield table("Endpoints", ENDPOINTS, ended).measured()
     for row in ended:

@@ -42,6 +42,12 @@ def retracted(before: str, after: str) -> int:
     return 0 if grows else len(words) - kept
 
 
+def first_right(texts: Iterable[str], reference: str, lang: str) -> int | None:
+    """Return the place of the first text whose first word, normalised, is the reference's; None where there is none."""
+    word = normalise(reference, lang).split()[:1]
+    return next((place for place, text in enumerate(texts) if normalise(text, lang).split()[:1] == word), None)
+
+
 def churn(taken_back: int, finals: Iterable[str]) -> float | None:
     """Return the words taken back per word of the finals; None without a final word."""
     words = sum(len(text.split()) for text in finals)

@@ -11,14 +11,13 @@ from rich.console import Console
 from bench.partials import LINE_DEFINITIONS
 from bench.progress import Bar
 from bench.results import EndpointRow, UtteranceRecord
-from bench.score.normalise import normalise
-from bench.score.rates import error_rates
+from bench.score.rates import error_rates, first_right
 from bench.session import PacedOptions, Written
 from bench.speech.arrivals import Heard, clock_of, events_of, listen
 from bench.speech.clips import Audio, Clip, DataSet, with_speech
 from bench.speech.speech_session import SpeechSession, opened
 from bench.speech.waterfall import STAGES, summed_up, waterfall
-from bench.summary import error_keys, latency_keys
+from bench.summary import error_keys, first_text_keys, latency_keys
 from runtime import EndpointRules, Final
 from runtime.bundle import Bundle
 
@@ -107,13 +106,14 @@ def measure(
         waterfalls = [record.waterfall for record in records if record.waterfall]
         of_texts = {
             **error_keys(records),
+            **first_text_keys(records),
             "wer_clips": error_rates([record.reference for record in records], alone, data_set.lang)["wer"],
             "waterfall": summed_up(waterfalls),
             "waterfalls": len(waterfalls),
-            "first_correct": sum(record.first_correct_onset_ms is not None for record in records),
         }
     row = EndpointRow(
         **session.row_keys(data_set),
+        **session.early_keys(options.early),
         mode="endpoint",
         pace=options.chosen_pace,
         clips=len(records),
@@ -201,8 +201,8 @@ def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_
         marks = {"start_s": turn.start_s, "onset_s": turn.onset_s, "speech_end_s": turn.end_s, "verdict": verdict}
         hypothesis = " ".join(final.text for final in finals if final.text)
         words = tuple(word for final in finals for word in final.words)
-        said = {"hypothesis": hypothesis, "words": words}
-        records.append(data_set.record(turn.clip, mode="endpoint", **said, **marks, **times))
+        texts = {"hypothesis": hypothesis, "words": words}
+        records.append(data_set.record(turn.clip, mode="endpoint", **texts, **marks, **times))
     return records
 
 
@@ -212,12 +212,11 @@ def _first_texts(bundle: Bundle, turn: Turn, utterance: _Utterance, lang: str) -
     if not with_text:
         return {}
     first = with_text[0]
-    word = normalise(turn.clip.reference, lang).split()[0]
-    correct = next((said for said in with_text if normalise(said.event.text, lang).split()[:1] == [word]), None)
+    right = first_right((said.event.text for said in with_text), turn.clip.reference, lang)
     times: dict[str, Any] = {
         "first_partial_ms": 1e3 * (first.end_s - turn.start_s),
         "first_partial_onset_ms": 1e3 * (first.end_s - turn.onset_s),
-        "first_correct_onset_ms": None if correct is None else 1e3 * (correct.end_s - turn.onset_s),
+        "first_correct_onset_ms": None if right is None else 1e3 * (with_text[right].end_s - turn.onset_s),
     }
     if isinstance(first.event, Final):
         return times

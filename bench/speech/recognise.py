@@ -13,13 +13,13 @@ from bench.figures import CHECK
 from bench.partials import LINE_DEFINITIONS
 from bench.progress import Bar
 from bench.results import SpeechRow, UtteranceRecord
-from bench.score.rates import churn
+from bench.score.rates import churn, first_right
 from bench.session import PacedOptions, Written
 from bench.speech.arrivals import Listened, clock_of, listen
 from bench.speech.clips import Clip, DataSet, joined
 from bench.speech.slo import HELP, missed_lines, read_bounds
 from bench.speech.speech_session import SpeechSession, opened
-from bench.summary import error_keys, latency_keys, rtf_keys, spread
+from bench.summary import error_keys, first_text_keys, latency_keys, rtf_keys, spread, stands
 
 RTF_WINDOW_S = 10.0
 """Length of the windows of one stream that its real-time factor is over."""
@@ -78,6 +78,9 @@ def measure(
     windows = rtf_per_window(listened[0].push_s, fed[0].audio_s, options.frame_ms) if one_stream else []
     row = SpeechRow(
         **session.row_keys(data_set),
+        **session.early_keys(options.early),
+        **(first_text_keys(records) if session.trained and not one_stream else {}),
+        first_stands=sum(map(stands, records)) if session.trained and not one_stream else None,
         mode=mode,
         pace=options.chosen_pace,
         clips=len(clips),
@@ -105,6 +108,10 @@ def record_of(clip: Clip, listened: Listened, data_set: DataSet, mode: Mode) -> 
         if speech is not None:
             marks["first_partial_onset_ms"] = 1e3 * (first_s - speech.onset_s)
     if mode == "utterance":  # a stream's are its clips' once more
+        texts = [*((shown.seconds, shown.text) for shown in listened.partials), (final.end_s, final.event.text)]
+        right = first_right((text for _, text in texts), clip.reference, data_set.lang)
+        if right is not None and speech is not None:
+            marks["first_correct_onset_ms"] = 1e3 * (texts[right][0] - speech.onset_s)
         marks |= {"partials": listened.partials, "words": final.event.at(0.0).words}
     return data_set.record(
         clip,

@@ -18,6 +18,7 @@ from bench.speech.clips import Clip, DataSet, data_sets, eval_folder
 from bench.stopwatch import TimedRecognizer
 from bench.summary import spread
 from data.voiced import SPEECH_DEFINITION
+from runtime.early import Early
 from runtime.live import loaded_spared
 
 WARM_UP_STEPS = 10
@@ -119,6 +120,16 @@ class SpeechSession:
             "peak_gpu_memory_mb": gpu_memory_mb() if on_gpu(timed.name) else None,
             "peak_host_memory_mb": peak_host_memory_mb(),
             **plan_figures(options.bundle, precision, options.chosen_backend),
+        }
+
+    def early_keys(self, early: Early) -> dict[str, Any]:
+        """Return what a row that shows early tokens holds of them, since times were forgotten."""
+        timed = self.recognizer.timed
+        peek_ms = [1e3 * seconds for seconds in timed.peek_s]
+        return {
+            "early_tokens": early,
+            **spread("early_step_ms", peek_ms),
+            "early_steps_per_chunk": len(peek_ms) / len(timed.step_s) if timed.step_s else None,
         }
 
 
