@@ -138,7 +138,7 @@ class WordMaker:
     def confidence(self, evidence: Evidence) -> float:
         """Logistic regression, as Platt 1999, "Probabilistic Outputs for Support Vector Machines", with more than one input."""
         log_odds = self._model.offset + sum(map(operator.mul, self._weights, evidence))
-        return 1 / (1 + math.exp(-log_odds))
+        return (1 + math.tanh(log_odds / 2)) / 2  # the logistic function, which does not overflow
 
     def _begun_s(self, frame: int) -> float:
         """When a word was begun whose first piece was decided at `frame`, in seconds of the utterance."""

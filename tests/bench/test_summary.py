@@ -38,7 +38,7 @@ def test_error_rates_are_of_the_records_language() -> None:
     assert error_keys([]) == {"wer": None, "cer": None}
 
 
-@pytest.mark.parametrize(("kind", "more"), [(SpeechRow, 0), (EndpointRow, 2)])
+@pytest.mark.parametrize(("kind", "more"), [(SpeechRow, 1), (EndpointRow, 2)])
 def test_latencies_are_those_of_the_kind(kind: type[SpeechRow | EndpointRow], more: int) -> None:
     found = latency_keys(kind, RECORDS, trained=True)
     assert len(found) == 2 * (4 + more)
