@@ -7,9 +7,9 @@ from itertools import islice
 from ..errors import InputError
 from .transcript import UNKNOWN, text_of
 
-WEIGHT = 5.0
+WEIGHT = 8.0
 """Of a hotword of LONG characters or more that is given without one. Chosen on calibration speech, see docs/streaming.md."""
-LONG = 7
+LONG = 10
 """A shorter hotword has a smaller share of WEIGHT: the shorter it is, the more often something sounds like it."""
 LARGEST = 20.0
 """The largest weight: with more, hotwords are heard where there are none."""
