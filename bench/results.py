@@ -205,6 +205,24 @@ class StreamsRow(OnSpeech):
     cpu_cores: Measured = None
 
 
+class HotwordsRow(OnSpeech):
+    """`bench hotwords`: all data sets, with one choice of hotwords."""
+
+    mode: Literal["hotwords"]
+    hotwords: int
+    """Hotwords that were given."""
+    distractors: int | None = None
+    """Of them, those that nobody says; None: no hotwords."""
+    seed: int | None = None
+    """Of the distractors."""
+    rare_words: int | None = None
+    rare_recall: Measured = None
+    false_hotwords: Measured = None
+    other_wer: Measured = None
+    wer: Measured = None
+    decode_times: Measured = None
+
+
 class StepRow(Row):
     """`bench steps`, a rung of `bench ladder`, or the steps of an ablation: the step alone."""
 
@@ -228,7 +246,7 @@ class StepRow(Row):
     times_runtime: Measured = None
 
 
-AnyRow = Annotated[SpeechRow | EndpointRow | StreamsRow | StepRow, Field(discriminator="mode")]
+AnyRow = Annotated[SpeechRow | EndpointRow | StreamsRow | HotwordsRow | StepRow, Field(discriminator="mode")]
 
 
 class UtteranceRecord(Record):

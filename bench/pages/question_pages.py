@@ -18,6 +18,7 @@ from bench.pages.result_tables import (
     ENDPOINTS,
     FINAL,
     FIRST_PARTIAL,
+    HOTWORDS,
     MEMORY,
     PACE,
     STEP,
@@ -28,7 +29,7 @@ from bench.pages.result_tables import (
     waterfall_cells,
 )
 from bench.pages.tables import ENGINE, MODEL, PRECISION, WHERE, Labelled, Table, markdown, rows_of, sheets
-from bench.results import EndpointRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
+from bench.results import EndpointRow, HotwordsRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
 from bench.step.ladder import ladder_rows
 from engines.memory import MemoryByOwner
 
@@ -179,6 +180,11 @@ def _bargein(published: Published) -> Iterator[str]:
     yield from dict.fromkeys(f"Scenes: {result.definitions['scenes']}." for result in published.bargein)
 
 
+def _hotwords(published: Published) -> Iterator[str]:
+    found = _whole(published, HotwordsRow)
+    yield sheets([*ON, PRECISION, DECODING, NAME], _of_rows(*HOTWORDS), found, 5)
+
+
 def _projection(published: Published) -> Iterator[str]:
     yield sheets(PROJECTED_FROM, PROJECTED, published.projections)
 
@@ -212,6 +218,7 @@ PAGES: dict[str, Callable[[Published], Iterable[str]]] = {
     "ladder": _ladder,
     "streams": _streams,
     "bargein": _bargein,
+    "hotwords": _hotwords,
     "projection": _projection,
 }
 """Page of questions.md -> its paragraphs and tables; empty where nothing was measured."""

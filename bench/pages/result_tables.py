@@ -7,7 +7,7 @@ from typing import Any
 from bench.figures import Column, column, data_label, memory_label, shown
 from bench.pages.combinations import COSTS, DECIDING, NAME, TIMES, combinations
 from bench.pages.tables import Table, table
-from bench.results import EndpointRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
+from bench.results import EndpointRow, HotwordsRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
 
 PACE = Column("Pace", lambda row: {"fast": "back to back", "realtime": "real time", None: "-"}[row.pace])
 DATA = Column("Data", data_label)
@@ -71,6 +71,24 @@ STREAMS = (
         "Bound", lambda row: f"{row.slo_ms:g} ms {'met' if row.slo_met else 'given up' if row.given_up else 'missed'}"
     ),
 )
+HOTWORDS = (
+    Column(
+        "Hotwords",
+        lambda row: (
+            "none"
+            if row.distractors is None
+            else f"rare words, {row.distractors:,} others"
+            if row.distractors
+            else "rare words"
+        ),
+    ),
+    column("rare_recall"),
+    column("false_hotwords"),
+    column("other_wer"),
+    column("wer"),
+    column("decode_ms", "p50", "p95"),
+    column("decode_times"),
+)
 STEPS = (
     PACE,
     STEP,
@@ -86,7 +104,14 @@ def result_tables(result: ResultFile) -> Iterator[Table]:
         yield table("Combinations", (NAME, *DECIDING), compared).measured()
         yield table("Latency and costs", (NAME, *TIMES, *COSTS), compared).measured()
         return
-    for kind, columns in ((SpeechRow, SPEECH), (EndpointRow, SPEECH), (StreamsRow, STREAMS), (StepRow, STEPS)):
+    kinds = (
+        (SpeechRow, SPEECH),
+        (EndpointRow, SPEECH),
+        (StreamsRow, STREAMS),
+        (HotwordsRow, HOTWORDS),
+        (StepRow, STEPS),
+    )
+    for kind, columns in kinds:
         for title, group in groupby(result.rows_of(kind), key=_title):
             rows = list(group)
             yield table(title, columns, rows).measured()

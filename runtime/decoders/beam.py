@@ -104,7 +104,7 @@ class BeamCtc:
         hotwords: Hotwords | None = None,
         options: BeamOptions | None = None,
     ) -> None:
-        self._blank, self._ngram, self._hotwords = blank, ngram or AnyWord(), hotwords or Hotwords([], vocabulary)
+        self._blank, self._ngram, self._hotwords = blank, ngram or AnyWord(), hotwords or None
         self._options = options or (BeamOptions() if ngram else BeamOptions(beta=0.0))
         self._text_of = text_of(vocabulary)
         self._settled = Transcript(self._text_of, make)  # what all hypotheses begin with, as far as it was looked for
@@ -180,7 +180,7 @@ class BeamCtc:
         # The best one with a blank or a repeat will be there; what others may gain is a word's beta and a hotword.
         (top, (log_prob, _)), *_ = self._beam.items()
         stays = next((each for each, token in log_probs if token in (self._blank, top[2])), -math.inf)
-        gain = max(0.0, self._options.beta) + self._hotwords.most
+        gain = max(0.0, self._options.beta) + (self._hotwords.most if self._hotwords is not None else 0.0)
         lowest = self._score(top, log_prob) + stays + self._options.prune_log_prob - gain
         following: dict[_Alignment, _Found] = {}
         for (words, word, last), (log_prob, tokens) in self._beam.items():
@@ -211,7 +211,7 @@ class BeamCtc:
         known = self._known.get((words, word))
         if known is None:
             options, scored = self._options, self._ngram.score(words.state, word)
-            gained, hot = self._hotwords.ended(words.hot, word)
+            gained, hot = self._hotwords.ended(words.hot, word) if self._hotwords is not None else (0.0, ())
             log_prob = scored.log_prob + (0.0 if scored.known or gained or hot else options.unknown_word)
             score = words.score + options.alpha * log_prob + options.beta + gained
             known = _Words(scored.state, score, word, scored.log_prob, hot, words, words.count + 1)
@@ -222,8 +222,7 @@ class BeamCtc:
         """Acoustic log-probability, completed words, and the word in progress where it begins no known one."""
         words, word, _ = alignment
         score = log_prob + words.score
-        share = self._hotwords.begun(words.hot, word)
-        if share is not None:
+        if self._hotwords is not None and (share := self._hotwords.begun(words.hot, word)):
             return score + share
         if not word or self._ngram.is_start(word):
             return score
