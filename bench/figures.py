@@ -96,6 +96,7 @@ def data_label(row: Row) -> str:
         "offline": "whole clips",
         "steps": f"steps, {row.pace}",
         "endpoint": "endpoints",
+        "words": "words",
         "streams": f"{row.streams} streams" if isinstance(row, StreamsRow) else "",
     }[row.mode]
     limit = row.limit if isinstance(row, OnSpeech) else None

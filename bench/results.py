@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from typing_extensions import Self, TypeVar
 
 from bench.partials import Partials
+from bench.score.confidence import Bin
 from runtime.bundle import Bundle
 from runtime.errors import InputError, what_is_wrong
 from runtime.files import check_room, written_whole
@@ -197,6 +198,27 @@ class StreamsRow(OnSpeech):
     cpu_cores: Measured = None
 
 
+class WordsRow(OnSpeech):
+    """`bench words`: where the words of finals are, and how sure."""
+
+    mode: Literal["words"]
+    words: int | None = None
+    words_right: Measured = None
+    words_timed: int | None = None
+    unaligned: int | None = None
+    word_start_ms_p50: Measured = None
+    word_start_ms_p95: Measured = None
+    word_start_bias_ms: Measured = None
+    word_end_ms_p50: Measured = None
+    word_end_ms_p95: Measured = None
+    word_end_bias_ms: Measured = None
+    confidence: Measured = None
+    confidence_ece: Measured = None
+    confidence_auc: Measured = None
+    reliability: list[Bin] | None = None
+    """By rising confidence, those that hold a word."""
+
+
 class StepRow(Row):
     """`bench steps`, a rung of `bench ladder`, or the steps of an ablation: the step alone."""
 
@@ -220,7 +242,7 @@ class StepRow(Row):
     times_runtime: Measured = None
 
 
-AnyRow = Annotated[SpeechRow | EndpointRow | StreamsRow | StepRow, Field(discriminator="mode")]
+AnyRow = Annotated[SpeechRow | EndpointRow | StreamsRow | WordsRow | StepRow, Field(discriminator="mode")]
 
 
 class UtteranceRecord(Record):
@@ -228,7 +250,7 @@ class UtteranceRecord(Record):
 
     data: str
     lang: Language
-    mode: Literal["utterance", "continuous", "offline", "endpoint"]
+    mode: Literal["utterance", "continuous", "offline", "endpoint", "words"]
     audio: str
     reference: str
     hypothesis: str

@@ -6,7 +6,7 @@ from itertools import groupby
 from bench.figures import Column, column, data_label, memory_label, shown
 from bench.pages.combinations import COSTS, DECIDING, NAME, TIMES, combinations
 from bench.pages.tables import Table, table
-from bench.results import EndpointRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
+from bench.results import EndpointRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow, WordsRow
 
 PACE = Column("Pace", lambda row: {"fast": "back to back", "realtime": "real time", None: "-"}[row.pace])
 DATA = Column("Data", data_label)
@@ -64,6 +64,15 @@ STEPS = (
     *map(column, ("floor_ms", "launches_per_step", "further_turns_per_step", "times_runtime")),
     *map(column, ("peak_gpu_memory_mb", "plan_mb", "first_result_s")),
 )
+CONFIDENCE = (DATA, *map(column, ("words", "words_right", "confidence", "confidence_ece", "confidence_auc")))
+WORD_TIMES = (
+    DATA,
+    *map(column, ("words_timed", "unaligned")),
+    column("word_start_ms", "p50", "p95"),
+    column("word_start_bias_ms"),
+    column("word_end_ms", "p50", "p95"),
+    column("word_end_bias_ms"),
+)
 WATERFALL = ("Stage", "Mean ms", "p50 ms", "p95 ms")
 
 
@@ -73,7 +82,13 @@ def result_tables(result: ResultFile) -> Iterator[Table]:
         yield table("Combinations", (NAME, *DECIDING), compared).measured()
         yield table("Latency and costs", (NAME, *TIMES, *COSTS), compared).measured()
         return
-    for kind, columns in ((SpeechRow, SPEECH), (EndpointRow, SPEECH), (StreamsRow, STREAMS), (StepRow, STEPS)):
+    for kind, columns in (
+        (SpeechRow, SPEECH),
+        (EndpointRow, SPEECH),
+        (WordsRow, CONFIDENCE),
+        (StreamsRow, STREAMS),
+        (StepRow, STEPS),
+    ):
         for title, group in groupby(result.rows_of(kind), key=_title):
             rows = list(group)
             yield table(title, columns, rows).measured()
@@ -82,6 +97,8 @@ def result_tables(result: ResultFile) -> Iterator[Table]:
                 yield table("Latency", LATENCIES, timed).measured()
     if ended := result.rows_of(EndpointRow):
         yield table("Endpoints", ENDPOINTS, ended).measured()
+    if timed_words := [row for row in result.rows_of(WordsRow) if row.words_timed]:
+        yield table("Times of words", WORD_TIMES, timed_words).measured()
     for row in ended:
         if row.waterfall:
             yield Table(f"{row.data}: ms from onset to first text", list(WATERFALL), waterfall_cells(row))
