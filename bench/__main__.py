@@ -26,6 +26,7 @@ from runtime.errors import InputError, exit_code
 COMMANDS = {
     "run": ("bench.speech.recognise", "measure a bundle on speech (the default)"),
     "endpoint": ("bench.speech.endpoint", "utterances that end themselves in one stream"),
+    "words": ("bench.speech.words", "times and confidence of words, against an alignment and the reference"),
     "streams": ("bench.speech.streams", "latency against the number of streams at once"),
     "bargein": ("bench.speech.bargein", "a user who interrupts the agent: time, misses, false alarms"),
     "hotwords": (

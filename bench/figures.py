@@ -97,6 +97,7 @@ def data_label(row: Row) -> str:
         "steps": f"steps, {row.pace}",
         "endpoint": "endpoints",
         "hotwords": "hotwords",
+        "words": "words",
         "streams": f"{row.streams} streams" if isinstance(row, StreamsRow) else "",
     }[row.mode]
     limit = row.limit if isinstance(row, OnSpeech) else None

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from typing_extensions import Self, TypeVar
 
 from bench.partials import Partials, Words
+from bench.score.confidence import Bin
 from runtime.bundle import Bundle
 from runtime.early import Early
 from runtime.errors import InputError, what_is_wrong
@@ -223,6 +224,27 @@ class HotwordsRow(OnSpeech):
     decode_times: Measured = None
 
 
+class WordsRow(OnSpeech):
+    """`bench words`: where the words of finals are, and how sure."""
+
+    mode: Literal["words"]
+    words: int | None = None
+    words_right: Measured = None
+    words_timed: int | None = None
+    unaligned: int | None = None
+    word_start_ms_p50: Measured = None
+    word_start_ms_p95: Measured = None
+    word_start_bias_ms: Measured = None
+    word_end_ms_p50: Measured = None
+    word_end_ms_p95: Measured = None
+    word_end_bias_ms: Measured = None
+    confidence: Measured = None
+    confidence_ece: Measured = None
+    confidence_auc: Measured = None
+    reliability: list[Bin] | None = None
+    """By rising confidence, those that hold a word."""
+
+
 class StepRow(Row):
     """`bench steps`, a rung of `bench ladder`, or the steps of an ablation: the step alone."""
 
@@ -246,7 +268,7 @@ class StepRow(Row):
     times_runtime: Measured = None
 
 
-AnyRow = Annotated[SpeechRow | EndpointRow | StreamsRow | HotwordsRow | StepRow, Field(discriminator="mode")]
+AnyRow = Annotated[SpeechRow | EndpointRow | StreamsRow | HotwordsRow | WordsRow | StepRow, Field(discriminator="mode")]
 
 
 class UtteranceRecord(Record):
@@ -254,7 +276,7 @@ class UtteranceRecord(Record):
 
     data: str
     lang: Language
-    mode: Literal["utterance", "continuous", "offline", "endpoint"]
+    mode: Literal["utterance", "continuous", "offline", "endpoint", "words"]
     audio: str
     reference: str
     hypothesis: str

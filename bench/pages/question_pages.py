@@ -14,6 +14,7 @@ from bench.pages.plots import ablation_plots, page_plots
 from bench.pages.published import Published
 from bench.pages.report_tables import PROJECTED, PROJECTED_FROM, accuracy_tables, bargein_tables
 from bench.pages.result_tables import (
+    CONFIDENCE,
     DATA,
     ENDPOINTS,
     FINAL,
@@ -25,11 +26,12 @@ from bench.pages.result_tables import (
     STEPS,
     STREAMS,
     WATERFALL,
+    WORD_TIMES,
     streams_sentence,
     waterfall_cells,
 )
 from bench.pages.tables import ENGINE, MODEL, PRECISION, WHERE, Labelled, Table, markdown, rows_of, sheets
-from bench.results import EndpointRow, HotwordsRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
+from bench.results import EndpointRow, HotwordsRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow, WordsRow
 from bench.step.ladder import ladder_rows
 from engines.memory import MemoryByOwner
 
@@ -174,6 +176,16 @@ def _streams(published: Published) -> Iterator[str]:
             yield f"{Labelled(rows[0], result.provenance).model}: {streams_sentence(rows)}"
 
 
+def _words(published: Published) -> Iterator[str]:
+    labels = [*ON, PRECISION, DECODING, *_of_rows(DATA)]
+    found = _whole(published, WordsRow)
+    yield _titled("Confidence", sheets(labels, _of_rows(*CONFIDENCE[1:]), found, 5))
+    yield from _plot(published, "reliability")
+    yield _titled("Times", sheets(labels, _of_rows(*WORD_TIMES[1:]), found, 5))
+    sources = (result.definitions.get("spoken") for result in published.results.values() if result.rows_of(WordsRow))
+    yield from dict.fromkeys(f"{source}." for source in sources if source)
+
+
 def _bargein(published: Published) -> Iterator[str]:
     for result in published.bargein:
         yield from map(_captioned, bargein_tables(result))
@@ -217,6 +229,7 @@ PAGES: dict[str, Callable[[Published], Iterable[str]]] = {
     "step": _steps,
     "ladder": _ladder,
     "streams": _streams,
+    "words": _words,
     "bargein": _bargein,
     "hotwords": _hotwords,
     "projection": _projection,

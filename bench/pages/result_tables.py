@@ -7,7 +7,7 @@ from typing import Any
 from bench.figures import Column, column, data_label, memory_label, shown
 from bench.pages.combinations import COSTS, DECIDING, NAME, TIMES, combinations
 from bench.pages.tables import Table, table
-from bench.results import EndpointRow, HotwordsRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
+from bench.results import EndpointRow, HotwordsRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow, WordsRow
 
 PACE = Column("Pace", lambda row: {"fast": "back to back", "realtime": "real time", None: "-"}[row.pace])
 DATA = Column("Data", data_label)
@@ -95,6 +95,15 @@ STEPS = (
     *map(column, ("floor_ms", "launches_per_step", "further_turns_per_step", "times_runtime")),
     *map(column, ("peak_gpu_memory_mb", "plan_mb", "first_result_s")),
 )
+CONFIDENCE = (DATA, *map(column, ("words", "words_right", "confidence", "confidence_ece", "confidence_auc")))
+WORD_TIMES = (
+    DATA,
+    *map(column, ("words_timed", "unaligned")),
+    column("word_start_ms", "p50", "p95"),
+    column("word_start_bias_ms"),
+    column("word_end_ms", "p50", "p95"),
+    column("word_end_bias_ms"),
+)
 WATERFALL = ("Stage", "Mean ms", "p50 ms", "p95 ms")
 
 
@@ -109,6 +118,7 @@ def result_tables(result: ResultFile) -> Iterator[Table]:
         (EndpointRow, SPEECH),
         (StreamsRow, STREAMS),
         (HotwordsRow, HOTWORDS),
+        (WordsRow, CONFIDENCE),
         (StepRow, STEPS),
     )
     for kind, columns in kinds:
@@ -121,6 +131,8 @@ def result_tables(result: ResultFile) -> Iterator[Table]:
                 yield table("Final", FINALS, timed).measured()
     if ended := result.rows_of(EndpointRow):
         yield table("Endpoints", ENDPOINTS, ended).measured()
+    if timed_words := [row for row in result.rows_of(WordsRow) if row.words_timed]:
+        yield table("Times of words", WORD_TIMES, timed_words).measured()
     for row in ended:
         if row.waterfall:
             yield Table(f"{row.data}: ms from onset to first text", list(WATERFALL), waterfall_cells(row))
