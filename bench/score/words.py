@@ -1,6 +1,8 @@
 """Where a transcript departs from its reference, word by word: jiwer's alignment of both texts, normalised."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 import jiwer
@@ -77,3 +79,21 @@ def aligned(text: Recognised) -> Alignment:
         else:
             edits.append(Edit(chunk.type, " ".join(words), " ".join(others)))
     return Alignment(tuple(edits), found.hits, found.substitutions, found.deletions, found.insertions)
+
+
+def word_kinds(words: Sequence[str], lang: str, alignment: Alignment) -> list[str | None]:
+    """Return what kind of edit each word of the hypothesis is part of: jiwer's equal, substitute or insert.
+
+    A word that the normaliser takes apart is as bad as the first of its parts that is wrong; one that it drops is equal. None for each
+    where the normaliser makes other words of the whole text than of its words.
+    """
+    parts = [normalise(word, lang).split() for word in words]
+    edits = [(word, edit.kind) for edit in alignment.edits for word in edit.hypothesis.split()]
+    if list(chain.from_iterable(parts)) != [word for word, _ in edits]:
+        return [None] * len(words)
+    left = iter(edits)
+    found: list[str | None] = []
+    for part in parts:
+        kinds = [kind for _, (_, kind) in zip(part, left, strict=False)]
+        found.append(next((kind for kind in kinds if kind != "equal"), "equal"))
+    return found
