@@ -1,4 +1,24 @@
 let playing = null; // the player that plays, as only one does
+const lines = [...document.querySelectorAll(".line")];
+
+function layOut() { // each label below its word, in as many rows as keep labels apart
+  const measured = lines.map((line) => [line.clientWidth, [...line.querySelectorAll("button")].map((word) => [word, word.offsetWidth])]);
+  measured.forEach(([width, words], place) => { // only now: what is measured after a change is laid out again
+    const ends = [];
+    for (const [word, wide] of words) {
+      const left = Math.max(0, Math.min(width * word.dataset.start / word.closest(".player").dataset.length, width - wide));
+      let row = ends.findIndex((end) => end <= left);
+      if (row < 0) row = ends.length;
+      ends[row] = left + wide;
+      word.style.left = `${left}px`;
+      word.parentElement.style.setProperty("--row", row);
+    }
+    lines[place].style.setProperty("--rows", ends.length);
+  });
+}
+
+layOut();
+addEventListener("resize", layOut);
 
 for (const box of document.querySelectorAll(".player")) {
   const [button, slider, status] = box.querySelectorAll(".controls button, input, output");

@@ -8,8 +8,6 @@ from bench.score.words import Alignment, word_kinds
 
 REM_PER_S = 5.0
 """The least width of a second; a wider page stretches the line."""
-REM_PER_LETTER, REM_AROUND = 0.52, 0.8
-"""Estimated width of a word's label."""
 KINDS = {None: "", "equal": "", "substitute": ", wrong: another word was said", "insert": ", wrong: nothing was said"}
 """How a tooltip and a screen reader say what `word_kinds` found."""
 
@@ -28,10 +26,6 @@ class Placed:
     width: float
     """How long it is, in percent of the line."""
     confidence: float
-    lane: int
-    """Row of its label, from the top."""
-    room_rem: float
-    """Estimated width of its label."""
     said: str
     """All of this in words."""
 
@@ -41,9 +35,8 @@ class Timeline:
     """The words of a clip, whose line has the clip's length."""
 
     words: list[Placed]
-    lanes: int
     width_rem: float
-    """The least; the labels of no lane touch from there on."""
+    """The least; where the page is narrower, the line is scrolled."""
 
 
 def timeline(record: UtteranceRecord, alignment: Alignment | None) -> Timeline:
@@ -51,21 +44,13 @@ def timeline(record: UtteranceRecord, alignment: Alignment | None) -> Timeline:
     words, length_s, origin_s = record.words or (), record.audio_s, record.start_s or 0.0
     texts = [word.text for word in words]
     kinds: Sequence[str | None] = word_kinds(texts, record.lang, alignment) if alignment else [None] * len(words)
-    width_rem = REM_PER_S * length_s
-    ends_rem: list[float] = []  # where the last label of each lane ends
     placed = []
     for word, kind in zip(words, kinds, strict=True):
         start_s, end_s = word.start_s - origin_s, word.end_s - origin_s
         if end_s < 0 or start_s > length_s:
             continue
         start_s, end_s = max(0.0, start_s), min(length_s, end_s)
-        room_rem = min(width_rem, REM_PER_LETTER * len(word.text) + REM_AROUND)
-        label_rem = min(REM_PER_S * start_s, width_rem - room_rem)
-        lane = next((lane for lane, free_rem in enumerate(ends_rem) if free_rem <= label_rem), len(ends_rem))
-        ends_rem[lane : lane + 1] = [label_rem + room_rem]
         said = f"{word.text}: {start_s:.2f} to {end_s:.2f} s, {word.confidence:.0%} sure{KINDS[kind]}"
         left, width = (round(100 * seconds / length_s, 2) for seconds in (start_s, end_s - start_s))
-        placed.append(
-            Placed(word.text, kind, round(start_s, 3), left, width, word.confidence, lane, round(room_rem, 2), said)
-        )
-    return Timeline(placed, len(ends_rem), round(width_rem, 2))
+        placed.append(Placed(word.text, kind, round(start_s, 3), left, width, word.confidence, said))
+    return Timeline(placed, round(REM_PER_S * length_s, 2))

@@ -167,6 +167,15 @@ def test_words_lie_at_their_times(opened: Page) -> None:
     said = words.nth(1).get_attribute("aria-label")
     assert said is not None
     assert re.fullmatch(r"a: \d\.\d\d to \d\.\d\d s, \d+% sure, wrong: another word was said", said)
+    for width in (390, 1280):
+        opened.set_viewport_size({"width": width, "height": 900})
+        taken: set[tuple[int, int]] = set()
+        for word in words.all():
+            box = word.bounding_box()
+            assert box is not None
+            pixels = {(x, round(box["y"])) for x in range(round(box["x"]), round(box["x"] + box["width"]))}
+            assert not taken & pixels, f"two labels at one place, {width} pixels wide"
+            taken |= pixels
     words.first.focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
         opened.keyboard.press(key)
