@@ -198,11 +198,16 @@ def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_
             times["final_ms"] = 1e3 * (final.end_s - final.arrival_s)
             times["final_speech_end_ms"] = 1e3 * (final.end_s - turn.end_s)
         finals = [utterance.events[-1].event for utterance in own]
-        marks = {"start_s": turn.start_s, "onset_s": turn.onset_s, "speech_end_s": turn.end_s, "verdict": verdict}
+        marks: dict[str, Any] = {
+            "start_s": turn.start_s,
+            "onset_s": turn.onset_s,
+            "speech_end_s": turn.end_s,
+            "verdict": verdict,
+        }
         hypothesis = " ".join(final.text for final in finals if final.text)
         words = tuple(word for final in finals for word in final.words)
-        texts = {"hypothesis": hypothesis, "words": words}
-        records.append(data_set.record(turn.clip, mode="endpoint", **texts, **marks, **times))
+        marks |= {"hypothesis": hypothesis, "words": words}
+        records.append(data_set.record(turn.clip, mode="endpoint", **marks, **times))
     return records
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from bench.progress import Bar
 from bench.results import UtteranceRecord, WordsRow
 from bench.score.confidence import area_under_curve, calibration_error, reliability
-from bench.score.words import places
+from bench.score.words import matches
 from bench.session import SpeechOptions, Written
 from bench.speech.alignment import SpokenTimes
 from bench.speech.arrivals import events_of
@@ -89,16 +89,16 @@ def measure(session: SpeechSession, data_set: DataSet, clips: Sequence[Clip], ti
 def judged(reference: str, words: Sequence[Word], spoken: Sequence[SpokenWord] | None, lang: str) -> list[Judged]:
     """Judge recognised words; `spoken`: those of the normalised reference, if their times are known. One without letters is left out."""
     found = []
-    for word, its in zip(words, places(reference, [word.text for word in words], lang), strict=True):
-        if its == ():
+    for word, its in zip(words, matches(reference, [word.text for word in words], lang), strict=True):
+        if its.kind is None:
             continue
-        start_s = spoken[its[0]].start_s if its and spoken else None
-        end_s = spoken[its[-1]].end_s if its and spoken else None
+        start_s = spoken[its.places[0]].start_s if its.places and spoken else None
+        end_s = spoken[its.places[-1]].end_s if its.places and spoken else None
         errors = [
             None if true_s is None else found_s - true_s
             for found_s, true_s in ((word.start_s, start_s), (word.end_s, end_s))
         ]
-        found.append(Judged(word.confidence, its is not None, *errors))
+        found.append(Judged(word.confidence, its.kind == "equal", *errors))
     return found
 
 
