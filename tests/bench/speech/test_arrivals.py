@@ -170,7 +170,7 @@ def test_early_text_on_a_virtual_clock(
             time.now_s += step_s
             return step(*of)
 
-        recognizer.backend.step = slow  # type: ignore[method-assign]
+        recognizer.backend.step = slow  # type: ignore[assignment, method-assign]
         stream, a_clip = recognizer.stream(early="eager"), Clip("a.wav", sample[0][1], RATE, "reference", None)
         listened = listen(stream, a_clip, 20, VirtualClock(time.timer))
     assert any(shown.early for shown in listened.partials) == comes
