@@ -76,7 +76,7 @@ def partial(text: str, audio_s: float, arrival_s: float) -> Heard:
 
 
 def final(text: str, audio_s: float, arrival_s: float) -> Heard:
-    words = tuple(Word(word, arrival_s - 1, arrival_s - 0.9, 0.5) for word in text.split())
+    words = tuple(Word(word, arrival_s - 1, round(arrival_s - 0.9, 3), 0.5) for word in text.split())
     return Heard(
         Final(text, (), audio_s, words=words, ended_by="silence"), arrival_s, arrival_s, 0.004, arrival_s + 0.006
     )
