@@ -49,9 +49,11 @@ def test_rare_words_and_distractors(bundle: Path) -> None:
     texts = ["the chanticleer said", "the pacifist said that that"]
     session = session_of(bundle)
     none, alone, *others = hotword_choices(session, texts, seed=0)
-    rare = {"chanticleer", "pacifist"}
-    assert (none.distractors, none.hotwords, none.words) == (None, None, rare)
-    assert (alone.distractors, alone.words) == (0, rare)
+    rare = frozenset({"chanticleer", "pacifist"})
+    assert none.words == rare
+    assert none.distractors is none.hotwords is None
+    assert alone.distractors == 0
+    assert alone.words == rare
     assert [choice.distractors for choice in others] == list(DISTRACTORS[1:])
     probabilities = unigram(session, ["chanticleer"])
     assert probabilities["chanticleer"] == -float("inf")

@@ -101,7 +101,8 @@ TEXTS = [
 
 @pytest.mark.parametrize(("text", "weights", "expected"), TEXTS)
 def test_what_words_add_for_good(text: str, weights: dict[str, float], expected: list[float]) -> None:
-    hotwords, before, total = Hotwords(weights, PIECES), (), 0.0
+    hotwords, total = Hotwords(weights, PIECES), 0.0
+    before: tuple[str, ...] = ()
     totals = []
     for word in text.split():
         gained, before = hotwords.ended(before, word)
@@ -136,7 +137,7 @@ def spoken(pieces: list[str], *frames: dict[str, float]) -> np.ndarray:
     for number, frame in enumerate(frames):
         for piece, probability in frame.items():
             probabilities[2 * number, pieces.index(piece) if piece else -1] = probability
-    return np.log(probabilities / probabilities.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(np.log(probabilities / probabilities.sum(1, keepdims=True)), np.float32)
 
 
 NEWT = [{"▁n": 0.9, "▁y": 0.1}, {"e": 1.0}, {"w": 1.0}, {"t": 0.9, "▁": 0.05, "": 0.05}]
@@ -185,7 +186,8 @@ def final(recognizer: Recognizer, samples: np.ndarray, hotwords: Any = ()) -> st
 
 
 def test_an_empty_list_is_the_decoder_without(recognizer: Recognizer, clips: list[np.ndarray]) -> None:
-    for empty in ([], {}, (), iter([])):
+    empties: list[Any] = [[], {}, (), iter([])]
+    for empty in empties:
         assert final(recognizer, clips[0], empty) == final(recognizer, clips[0])
     kind = BeamCtc if recognizer.ngram else GreedyCtc
     assert isinstance(recognizer.new_decoder(hotwords=recognizer.hotwords([])), kind)
