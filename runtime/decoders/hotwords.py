@@ -40,7 +40,7 @@ class Hotwords:
         """Each beginning of a phrase, itself included, and its share of the weight."""
         for given, asked in _given(choice):
             phrase = _spelled(given, pieces)
-            weight = WEIGHT * min(1.0, len(phrase) / LONG) if asked is None else _checked(given, asked)
+            weight = _checked(given, asked) if isinstance(choice, Mapping) else WEIGHT * min(1.0, len(phrase) / LONG)
             self.phrases[phrase] = max(weight, self.phrases.get(phrase, 0.0))
             for length in range(1, len(phrase) + 1):
                 beginning, share = phrase[:length], weight * length / len(phrase)
@@ -75,7 +75,7 @@ class Hotwords:
 
 
 def _given(choice: HotwordChoice) -> list[tuple[object, object]]:
-    """Each phrase with its weight, None where none was given."""
+    """The phrases, each with its weight if it has one."""
     if isinstance(choice, str):  # its letters would be taken for phrases
         raise InputError(f"expected a list of hotwords, found the text {choice!r}; give [{choice!r}]")
     if isinstance(choice, bytes | bytearray) or not isinstance(choice, Iterable):
