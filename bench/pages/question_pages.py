@@ -183,7 +183,7 @@ def _words(published: Published) -> Iterator[str]:
     yield from _plot(published, "reliability")
     yield _titled("Times", sheets(labels, _of_rows(*WORD_TIMES[1:]), found, 5))
     sources = (result.definitions.get("spoken") for result in published.results.values() if result.rows_of(WordsRow))
-    yield from dict.fromkeys(f"{source}." for source in sources if source)
+    yield from dict.fromkeys(f"{source[0].upper()}{source[1:]}." for source in sources if source)
 
 
 def _bargein(published: Published) -> Iterator[str]:
