@@ -10,6 +10,10 @@ LEAST = 1e-4
 """Probabilities are kept so far from 0 and 1, where odds end and differences mean little."""
 
 
+MOST = 700.0
+"""Of log odds, beyond which exp overflows."""
+
+
 @dataclass(frozen=True)
 class Word:
     """A word, and where it lies in the stream."""
@@ -138,7 +142,7 @@ class WordMaker:
     def confidence(self, evidence: Evidence) -> float:
         """Logistic regression, as Platt 1999, "Probabilistic Outputs for Support Vector Machines", with more than one input."""
         log_odds = self._model.offset + sum(map(operator.mul, self._weights, evidence))
-        return 1 / (1 + math.exp(-log_odds))
+        return 1 / (1 + math.exp(min(-log_odds, MOST)))
 
     def _begun_s(self, frame: int) -> float:
         """When a word was begun whose first piece was decided at `frame`, in seconds of the utterance."""
