@@ -51,7 +51,8 @@ def test_rare_words_and_distractors(bundle: Path) -> None:
     none, alone, *others = hotword_choices(session, texts, seed=0)
     rare = frozenset({"chanticleer", "pacifist"})
     assert none.words == rare
-    assert none.distractors is none.hotwords is None
+    assert none.distractors is None
+    assert none.hotwords is None
     assert alone.distractors == 0
     assert alone.words == rare
     assert [choice.distractors for choice in others] == list(DISTRACTORS[1:])
