@@ -220,7 +220,7 @@ def test_what_is_shown_is_what_comes(bundle: Path) -> None:
     assert [each for each in done.stdout.decode().splitlines() if each in shown] == shown
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["stream", "asyncio", "conversation"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["stream", "asyncio", "hotwords", "conversation"])
 def test_python_block_runs(bundle: Path, block: str) -> None:
     assert bundle.is_dir()
     done = subprocess.run(
