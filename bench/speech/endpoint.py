@@ -97,7 +97,7 @@ def measure(
             spoken,
             options.frame_ms,
             clock_of(options.chosen_pace),
-            step_s=recognizer.timed.step_s,
+            step_s=recognizer.timed.run_s,
             on_frame=partial(bar.audio, 0.0),
         )
     records = answers(recognizer.bundle, turns, listened.heard, data_set)

@@ -75,7 +75,7 @@ def test_an_endless_list_is_refused() -> None:
         ({"new": 2}, {"new": 2}),
         ({"new": 2.5, "New": 3.5}, {"new": 3.5}),
         ({"new york": 20.0, "yorker": 0.5}, {"new york": 20.0, "yorker": 0.5}),
-        (["new yorkers york"[:10] + "k york"], {"new yorkerk york": WEIGHT}),
+        (["new york new york"], {"new york new york": WEIGHT}),
         (["e\u0301t"], {"ét": WEIGHT * 2 / LONG}),  # composed, as the pieces are
     ],
 )
@@ -150,7 +150,7 @@ NEWT = [{"▁n": 0.9, "▁y": 0.1}, {"e": 1.0}, {"w": 1.0}, {"t": 0.9, "▁": 0.
         ({"new": 2.0}, NEWT, "newt"),  # the word goes on: for 0.1 of 0.9 it is worth more than 2.0
         ({"new": 6.0}, NEWT, "new"),
         ({"ne": 20.0}, NEWT, "newt"),  # no place where the word may end
-        ({"yew": 20.0}, NEWT, "yewt"[:3]),
+        ({"yew": 20.0}, NEWT, "yew"),
         ({"yewt": 20.0}, NEWT, "yewt"),
         ({"new york": 20.0}, NEWT, "newt"),
     ],
