@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.results import OnSpeech, Record, Row, StreamsRow
+from bench.rows import OnSpeech, Record, Row, StreamsRow
 from bench.score import bootstrap
 
 CHECK = "functional check on the CPU: these figures are no result"

@@ -17,7 +17,8 @@ from bench.pages.sound import BARS, HEIGHT, named, sounds_of
 from bench.pages.template import rendered
 from bench.pages.timeline import Timeline, timeline
 from bench.partials import Shown, changes
-from bench.results import ResultFile, UtteranceRecord, read_result, read_results
+from bench.results import ResultFile, read_result, read_results
+from bench.rows import UtteranceRecord
 from bench.score.words import Alignment, aligned
 from data.recordings import Named
 from runtime.errors import InputError

@@ -25,7 +25,8 @@ from bench.pages.drawing import (
 from bench.pages.published import Published, first_texts
 from bench.pages.reliability import reliability_plot, reliability_rows
 from bench.pages.tables import Labelled, joined, rows_of
-from bench.results import EndpointRow, ResultFile, Row, StepRow
+from bench.results import ResultFile
+from bench.rows import EndpointRow, Row, StepRow
 from bench.score.words import Alignment
 from bench.speech.waterfall import STAGES, summed_up
 from bench.step.ladder import RUNTIME, is_runtime, ladder_rows

@@ -31,7 +31,8 @@ from bench.pages.result_tables import (
     waterfall_cells,
 )
 from bench.pages.tables import ENGINE, MODEL, PRECISION, WHERE, Labelled, Table, markdown, rows_of, sheets
-from bench.results import EndpointRow, HotwordsRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow, WordsRow
+from bench.results import ResultFile
+from bench.rows import EndpointRow, HotwordsRow, Row, SpeechRow, StepRow, StreamsRow, WordsRow
 from bench.step.ladder import ladder_rows
 from engines.memory import MemoryByOwner
 

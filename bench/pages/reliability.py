@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from bench.pages.drawing import ACCENT, INK, Plot
 from bench.pages.tables import Labelled
-from bench.results import ResultFile, WordsRow
+from bench.results import ResultFile
+from bench.rows import WordsRow
 from bench.score.confidence import BINS
 
 if TYPE_CHECKING:

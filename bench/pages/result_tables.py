@@ -7,7 +7,8 @@ from typing import Any
 from bench.figures import Column, column, data_label, memory_label, shown
 from bench.pages.combinations import COSTS, DECIDING, NAME, TIMES, combinations
 from bench.pages.tables import Table, table
-from bench.results import EndpointRow, HotwordsRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow, WordsRow
+from bench.results import ResultFile
+from bench.rows import EndpointRow, HotwordsRow, Row, SpeechRow, StepRow, StreamsRow, WordsRow
 
 PACE = Column("Pace", lambda row: {"fast": "back to back", "realtime": "real time", None: "-"}[row.pace])
 DATA = Column("Data", data_label)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from bench.results import UtteranceRecord
+from bench.rows import UtteranceRecord
 from data import places
 from data.recordings import Named, recordings
 from runtime.audio import SAMPLE_RATE, Samples

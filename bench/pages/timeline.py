@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bench.results import UtteranceRecord
+from bench.rows import UtteranceRecord
 from bench.score.words import matches
 
 REM_PER_S = 5.0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.results import DataProvenance, UtteranceRecord
+from bench.rows import DataProvenance, UtteranceRecord
 from bench.score.normalise import check_language, scorable
 from data import places
 from data.manifest import ALLOWED, Utterance, dataset_sha256, find_manifests, read_manifest

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench.partials import LINE_DEFINITIONS
 from bench.progress import Bar
-from bench.results import EndpointRow, UtteranceRecord
+from bench.rows import EndpointRow, UtteranceRecord
 from bench.score.rates import error_rates, first_right
 from bench.session import PacedOptions, Written
 from bench.speech.arrivals import Heard, clock_of, events_of, listen

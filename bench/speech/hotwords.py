@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from bench.progress import Bar
-from bench.results import HotwordsRow
+from bench.rows import HotwordsRow
 from bench.score.normalise import normalise
 from bench.session import SpeechOptions, Written, write_rows
 from bench.speech.clips import Clip, DataSet

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from bench.progress import Bar
-from bench.results import UtteranceRecord, WordsRow
+from bench.rows import UtteranceRecord, WordsRow
 from bench.score.confidence import area_under_curve, calibration_error, reliability
 from bench.score.words import matches
 from bench.session import SpeechOptions, Written

@@ -14,7 +14,8 @@ from bench.pages import html as report
 from bench.pages import sound
 from bench.pages.html import newest, page
 from bench.partials import Shown
-from bench.results import ResultFile, UtteranceRecord, read_result, write_result
+from bench.results import ResultFile, read_result, write_result
+from bench.rows import UtteranceRecord
 from bench.score.normalise import normalise
 from bench.speech.waterfall import STAGES
 from runtime.audio import load_audio

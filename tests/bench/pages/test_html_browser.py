@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Locator, Page
 
 from bench.pages.html import page
 from bench.partials import Shown
-from bench.results import ResultFile, UtteranceRecord
+from bench.results import ResultFile
+from bench.rows import UtteranceRecord
 from bench.speech.arrivals import events_of
 from runtime import Recognizer, load_audio
 from tests.bench.rows import changed

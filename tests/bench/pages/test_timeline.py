@@ -10,7 +10,7 @@ import soundfile
 
 from bench.pages.sound import BARS, HEIGHT, _source, bars
 from bench.pages.timeline import Timeline, timeline
-from bench.results import UtteranceRecord
+from bench.rows import UtteranceRecord
 from runtime.words import Word
 
 

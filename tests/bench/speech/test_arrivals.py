@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.results import UtteranceRecord
+from bench.rows import UtteranceRecord
 from bench.score.rates import retracted
 from bench.speech.arrivals import Clock, VirtualClock, arrivals, listen
 from bench.speech.clips import Clip, DataSet

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from bench.pages.terminal import print_written
-from bench.results import EndpointRow, read_result
+from bench.results import read_result
+from bench.rows import EndpointRow
 from bench.speech.arrivals import Heard, VirtualClock, listen
 from bench.speech.clips import Clip, DataSet
 from bench.speech.endpoint import Options, Turn, answers, one_after_another, run, verdicts

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from bench.pages.terminal import print_written
-from bench.results import HotwordsRow, read_result
+from bench.results import read_result
+from bench.rows import HotwordsRow
 from bench.speech.hotwords import DISTRACTORS, RARE, Counted, Options, counted, hotword_choices, run, unigram
 from bench.speech.speech_session import SpeechSession
 from runtime.bundle import read_bundle

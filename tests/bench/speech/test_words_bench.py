@@ -12,7 +12,8 @@ from rich.console import Console
 from bench.pages.published import read_published
 from bench.pages.question_pages import question_pages
 from bench.pages.terminal import print_written
-from bench.results import WordsRow, read_result, write_result
+from bench.results import read_result, write_result
+from bench.rows import WordsRow
 from bench.speech.alignment import OF_DATA, OF_POCKETSPHINX, align, open_aligner, spoken_words
 from bench.speech.words import Judged, Options, confidence_keys, judged, run, time_keys
 from data.word_times import SpokenWord
