@@ -39,8 +39,9 @@ class Hotwords:
         self.beginnings: dict[str, float] = {}
         """Each beginning of a phrase, itself included, and its share of the weight."""
         for given, asked in _given(choice):
+            own = _checked(given, asked) if isinstance(choice, Mapping) else None
             phrase = _spelled(given, pieces)
-            weight = _checked(given, asked) if isinstance(choice, Mapping) else WEIGHT * min(1.0, len(phrase) / LONG)
+            weight = WEIGHT * min(1.0, len(phrase) / LONG) if own is None else own
             self.phrases[phrase] = max(weight, self.phrases.get(phrase, 0.0))
             for length in range(1, len(phrase) + 1):
                 beginning, share = phrase[:length], weight * length / len(phrase)
