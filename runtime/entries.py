@@ -60,6 +60,10 @@ class TensorSpec(Strict):
     dtype: DType
     shape: list[Positive]
 
+    def of_streams(self, count: int) -> "TensorSpec":
+        """The same of that many streams."""
+        return self.model_copy(update={"shape": [count, *self.shape[1:]]})
+
     def zeros(self) -> npt.NDArray[np.generic]:
         """An array of this type and shape, all zero."""
         return np.zeros(self.shape, self.dtype)
@@ -153,6 +157,11 @@ class StepEntry(GraphEntry):
 
     state = STATE
     others = (("audio", "valid"), ("encoded",))
+
+    def of_streams(self, count: int) -> "StepEntry":
+        """The step over many streams with that many in it: the first axis of every tensor is theirs."""
+        inputs, outputs = ([spec.of_streams(count) for spec in specs] for specs in (self.inputs, self.outputs))
+        return self.model_copy(update={"inputs": inputs, "outputs": outputs})
 
 
 class RnntEntry(GraphEntry):

@@ -144,6 +144,7 @@ def test_every_verb_names_the_same_bundle(verb: str, model: str, name: str) -> N
         ("setup FOR=export", "Expected runtime as FOR, found export"),
         ("bench PRECISION=fp61", "Expected fp32, fp16, int8 as PRECISION, found fp61"),
         ("engines PRODUCTS=sums", "Expected matrix, sum as PRODUCTS, found sums"),
+        ("engines BATCH=64", "Expected 1 as BATCH, found 64"),
         ("bench DECODER=rnn-t", "Expected ctc, rnnt as DECODER, found rnn-t"),
         ("bench PACE=slow", "Expected auto, realtime, fast as PACE, found slow"),
         ("bench FRAME_MS=7", "Expected 20 to 40 as FRAME_MS, found 7"),
