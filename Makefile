@@ -172,8 +172,8 @@ publish: $(HERE)/.runtime ## put a run's result (RESULT) among the published one
 results: $(HERE)/.runtime ## make RESULTS.md, the pages of bench/results and their plots from its files
 	$(RUN) bench results
 
-report: $(HERE)/.runtime ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, partials over time
-	$(RUN) bench report $(if $(RESULT),"$(RESULT)")
+report: $(HERE)/.runtime ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, words and sound (EVAL)
+	$(RUN) bench report $(if $(RESULT),"$(RESULT)") $(if $(filter file,$(origin EVAL)),,--eval "$(EVAL)")
 
 test: $(CPU)/.export $(CPU)/.dev $(if $(PLAN),$(HERE)/.runtime) ## the tests; those that need a GPU where there is one
 	$(CPU)/bin/python -m pytest

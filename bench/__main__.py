@@ -26,8 +26,13 @@ from runtime.errors import InputError, exit_code
 COMMANDS = {
     "run": ("bench.speech.recognise", "measure a bundle on speech (the default)"),
     "endpoint": ("bench.speech.endpoint", "utterances that end themselves in one stream"),
+    "words": ("bench.speech.words", "times and confidence of words, against an alignment and the reference"),
     "streams": ("bench.speech.streams", "latency against the number of streams at once"),
     "bargein": ("bench.speech.bargein", "a user who interrupts the agent: time, misses, false alarms"),
+    "hotwords": (
+        "bench.speech.hotwords",
+        "rare words as hotwords, among distractors: how many more are found, at what cost",
+    ),
     "offline": ("bench.speech.offline", "NeMo's offline forward under the streaming mask"),
     "steps": ("bench.step.step_times", "time the step alone, beside its floor"),
     "ladder": ("bench.step.ladder", "the step from NeMo's encoder to the runtime, on one GPU"),

@@ -12,16 +12,8 @@ from rich.console import Console
 
 from bench.child import Survey, run_child
 from bench.figures import change_label, shown
-from bench.results import (
-    AnyRow,
-    SpeechRow,
-    UtteranceRecord,
-    default_name,
-    pairs_of,
-    read_result,
-    records_of,
-    result_path,
-)
+from bench.results import default_name, pairs_of, read_result, records_of, result_path
+from bench.rows import AnyRow, SpeechRow, UtteranceRecord
 from bench.score.bootstrap import paired_difference
 from bench.session import DataOptions, Written, write_rows
 from bench.speech.speech_session import SpeechData, read_data

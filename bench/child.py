@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench.figures import shown
 from bench.machine import without_folders
-from bench.results import StepRow
+from bench.rows import StepRow
 from runtime.errors import InputError
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.results import OnSpeech, Record, Row, StreamsRow
+from bench.rows import OnSpeech, Record, Row, StreamsRow
 from bench.score import bootstrap
 
 CHECK = "functional check on the CPU: these figures are no result"
@@ -96,6 +96,8 @@ def data_label(row: Row) -> str:
         "offline": "whole clips",
         "steps": f"steps, {row.pace}",
         "endpoint": "endpoints",
+        "hotwords": "hotwords",
+        "words": "words",
         "streams": f"{row.streams} streams" if isinstance(row, StreamsRow) else "",
     }[row.mode]
     limit = row.limit if isinstance(row, OnSpeech) else None

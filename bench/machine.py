@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.process import number, output, smi
-from bench.results import DataProvenance, Provenance
+from bench.rows import DataProvenance, Provenance
 from runtime.stamp import plan_path, read_stamp
 
 OUTSIDE = re.compile(r"(?<![\w./-])(?:~|\.\.)?/(?:[^\s/'\":,;]+/)+")

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from bench.figures import definitions
 from bench.machine import collect
-from bench.results import DataProvenance, Report, ResultFile, Row, write_result
+from bench.results import Report, ResultFile, write_result
+from bench.rows import DataProvenance, Row
 from bench.stopwatch import TimedRecognizer
 from data.manifest import ALLOWED
 from runtime.backends import default_backend, default_precision

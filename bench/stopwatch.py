@@ -14,26 +14,31 @@ from runtime.decoders.hotwords import Hotwords
 
 
 class TimedBackend(Wrapped):
-    """A backend, and the seconds of each of its steps in `step_s` and of each of its peeks in `peek_s`."""
+    """A backend, and the seconds of each of its steps in `step_s`, of each of its peeks in `peek_s`, and of all in `run_s`."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
         self.step_s: list[float] = []
         self.peek_s: list[float] = []
+        self.run_s: list[float] = []
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend.step."""
         begin = time.perf_counter()
         result = self.wrapped.step(window, valid, state)
-        self.step_s.append(time.perf_counter() - begin)
+        self._note(self.step_s, begin)
         return result
 
     def peek(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend.peek."""
         begin = time.perf_counter()
         result = self.wrapped.peek(window, valid, state)
-        self.peek_s.append(time.perf_counter() - begin)
+        self._note(self.peek_s, begin)
         return result
+
+    def _note(self, times_s: list[float], begin: float) -> None:
+        times_s.append(time.perf_counter() - begin)
+        self.run_s.append(times_s[-1])
 
 
 class TimedDecoder:
@@ -69,4 +74,5 @@ class TimedRecognizer(Recognizer):
         """Begin anew with what comes: warm-up and earlier rows are in no figure."""
         self.timed.step_s.clear()
         self.timed.peek_s.clear()
+        self.timed.run_s.clear()
         self.decode_s.clear()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.results import SEVERAL, OnSpeech, SpeechRow, UtteranceRecord
+from bench.rows import SEVERAL, OnSpeech, SpeechRow, UtteranceRecord
 from bench.score.rates import error_rates, percentiles
 
 Keys = dict[str, Any]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from bench.score.words import places
+from bench.score.words import matches
 from calibration.speech import Selection
 from data.speech import load_speech
 from data.voiced import Speech, find_speech
@@ -90,8 +90,8 @@ class Ear:
             steps = _steps(recognizer, samples)
             for search, decoder in self._searches(recognizer.decoder).items():
                 words = self._decode(decoder, steps, self._bundle.encoder_frames(len(samples)))
-                placed = places(reference, [word.text for word in words], self._lang)
-                right = tuple(None if where == () else where is not None for where in placed)
+                kinds = [word.kind for word in matches(reference, [word.text for word in words], self._lang)]
+                right = tuple(None if kind is None else kind == "equal" for kind in kinds)
                 heard[search] = Heard(words, right, speech)
         return heard
 

@@ -35,6 +35,11 @@ class Utterance:
     line: str = field(default="", compare=False)
     """Where it is written, as `manifest:line`, for messages."""
 
+    @property
+    def part(self) -> str:
+        """What follows the file's name in an utterance's: its offset, such as @1.5s, where it is a part of the file."""
+        return "" if self.offset is None else f"@{self.offset:g}s"
+
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 

@@ -1,12 +1,13 @@
 """Writing a bundle: the step in each precision, the tokenizer, what goes with them, bundle.json."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from export.architecture import ENCODER_FRAME_MS
 from export.checkpoint import Checkpoint, checkpoint_hash, checkpoint_name, load_checkpoint
-from export.companions import LANGUAGE_MODEL_FILES, NO_COMPANIONS, Companions, companions
+from export.companions import LANGUAGE_MODEL_FILES, NO_COMPANIONS, Companions, companions, words_beside
 from export.geometry import Geometry
 from export.graph import Floating, GraphSizeError, write_graph
 from export.parity import measure_parity
@@ -82,6 +83,7 @@ def export_bundle(
     if not carried.voice_activity:
         print("export: silero-vad is not installed: the bundle will know neither endpoints nor barge-in")
     print(f"export: loading {model} through NeMo")
+    carried = replace(carried, words=words_beside(Path(model), lookahead_ms))
     write_bundle(load_checkpoint(model), lookahead_ms, folder, carried, batched=batched)
     return folder
 
@@ -96,12 +98,16 @@ def write_bundle(
 ) -> Bundle:
     """Write a loaded checkpoint's bundle for one look-ahead in ms into `folder`, with its parity against NeMo.
 
-    `batched`: with the step over many streams.
+    <<<<<<< HEAD
+        `batched`: with the step over many streams.
 
-    Plans and calibration that the folder holds stay there: they say themselves whether they still fit.
+        Plans and calibration that the folder holds stay there: they say themselves whether they still fit.
+    =======
+        Plans and calibration that the folder holds stay there: they say themselves whether they still fit. So do word models that fit.
+    >>>>>>> 867a18157b4f5919ca6bcc527d277d9133f6e5d7
 
-    Raises InputError, and writes nothing, for a look-ahead that it lacks, a step that differs from NeMo or is too large in every
-    precision, and for a language model that does not go with the checkpoint.
+        Raises InputError, and writes nothing, for a look-ahead that it lacks, a step that differs from NeMo or is too large in every
+        precision, and for a language model that does not go with the checkpoint.
     """
     lookahead = checkpoint.architecture.lookahead_frames(lookahead_ms)
     left = checkpoint.architecture.left_context_frames
@@ -114,6 +120,7 @@ def write_bundle(
         _copy_companions(carried, partial, bundle)
         for name in ADDED:
             carry(folder / name, partial / name)
+        carried.add_words(partial, bundle)
         if checkpoint.tokenizer:
             tokenizer = partial / "tokenizer.model"
             tokenizer.write_bytes(checkpoint.tokenizer)

@@ -1,13 +1,14 @@
-"""What a bundle carries beside the checkpoint: a language model, and Silero VAD's model."""
+"""What a bundle carries beside the checkpoint: a language model, Silero VAD's model, and what is known of its words."""
 
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from runtime.bundle import read_bundle
+from runtime import word_models
+from runtime.bundle import Bundle, read_bundle
 from runtime.decoders.ngram import LmChoice, language_model_file, language_model_name, word_list
 from runtime.entries import FileEntry, LanguageModelEntry
 from runtime.errors import InputError
@@ -26,15 +27,21 @@ class Companions:
     voice_activity: FileEntry | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)
     """By name in the bundle."""
+    words: Path | None = None
+    """Word models of the bundle's look-ahead, for one that holds none of its own."""
 
     def copy_to(self, folder: Path) -> None:
         """Copy the files into a bundle's folder."""
         for name, source in self.sources.items():
-            with (
-                source.open("rb") as read,
-                (folder / name).open("wb") as written,
-            ):  # on a full disk copyfile names the source
-                shutil.copyfileobj(read, written)
+            _copy(source, folder / name)
+
+    def add_words(self, folder: Path, bundle: Bundle) -> None:
+        """Give a bundle's folder these word models, unless it holds some that fit. Raises InputError for those that do not."""
+        word_models.remove_unfit(folder, bundle)
+        own = folder / word_models.FILE
+        if self.words and not own.is_file():
+            _copy(self.words, own)
+            word_models.word_model(folder, bundle, "ctc")
 
     def with_language_model_of(self, folder: Path, checkpoint_sha256: str | None) -> "Companions":
         """Return these with the language model, or none, that the bundle in `folder` carries, where it is of this checkpoint."""
@@ -46,7 +53,7 @@ class Companions:
             return self
         sources = {name: path for name, path in self.sources.items() if name not in LANGUAGE_MODEL_FILES}
         sources |= {name: folder / name for name in LANGUAGE_MODEL_FILES if bundle.language_model}
-        return Companions(bundle.language_model, self.voice_activity, sources)
+        return replace(self, language_model=bundle.language_model, sources=sources)
 
 
 NO_COMPANIONS = Companions()
@@ -81,6 +88,12 @@ def beside(model: Path) -> Path | None:
     return found[0] if found else None
 
 
+def words_beside(model: Path, lookahead_ms: int) -> Path | None:
+    """CHECKPOINT.words-LOOKAHEADms.json beside CHECKPOINT.nemo; None without one."""
+    file = model.with_suffix(f".words-{lookahead_ms}ms.json")
+    return file if model.suffix == ".nemo" and file.is_file() else None
+
+
 def silero_file() -> Path:
     """Silero VAD's model in the silero-vad package, which is found and never imported, as it would import torch.
 
@@ -92,3 +105,8 @@ def silero_file() -> Path:
     if found is None:
         raise InputError(f"expected {PACKAGE}/{SILERO} of the silero-vad package, found none; run `make setup`")
     return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as read, target.open("wb") as written:  # on a full disk copyfile names the source
+        shutil.copyfileobj(read, written)

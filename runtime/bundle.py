@@ -11,7 +11,7 @@ from .errors import InputError
 from .files import sha256
 
 MANIFEST = "bundle.json"
-ADDED = ("plans", "calibration.json", "sensitivity.json")
+ADDED = ("plans", "calibration.json", "sensitivity.json", "words.json")
 """What engines and calibration add to the folder. Each has a stamp or hashes that say which bundle it is of."""
 
 Precision = Literal["fp32", "fp16", "int8"]

@@ -23,14 +23,14 @@ class EarlyRules:
     """Of each of them, at least."""
     first_only: bool
     """Only while the utterance has no text: later ones save as much time, and are taken back more often than anyone likes to see."""
-    every_ms: int = 40
+    every_ms: int
     """Audio from one early step to the next, at least."""
 
 
 RULES: dict[str, EarlyRules | None] = {
     "off": None,
-    "steady": EarlyRules(log_prob=math.log(0.85), first_only=True),
-    "eager": EarlyRules(log_prob=-math.inf, first_only=False),
+    "steady": EarlyRules(log_prob=math.log(0.9), first_only=True, every_ms=20),
+    "eager": EarlyRules(log_prob=-math.inf, first_only=False, every_ms=40),
 }
 BUSY = 0.9
 """A caller that gives the next audio before this share of its length has passed has more of it waiting."""

@@ -22,7 +22,7 @@ from .processes import OfOneProcess
 from .stream import Stream, StreamOptions
 from .vad import SAMPLE_RATE, Vad
 from .word_models import Search, known_words, word_model
-from .words import WordMaker
+from .words import Either, WordMaker
 
 
 class Recognizer(OfOneProcess):
@@ -103,7 +103,7 @@ class Recognizer(OfOneProcess):
     def new_decoder(self, start_s: float = 0.0, hotwords: Hotwords | None = None) -> Decoder:
         """A decoder at the start of an utterance, which is at `start_s` of its stream."""
         bundle = self.bundle
-        known = self._known if not hotwords else self._known | hotwords.words
+        known = Either(self._known, hotwords.words) if hotwords else self._known
         make = WordMaker(self._word_model, bundle.encoder_frame_ms / 1e3, start_s, known)
         if self.decoder == "rnnt":
             return GreedyRnnt(bundle.vocabulary, bundle.blank, make)

@@ -1,7 +1,9 @@
 """words.json of a bundle: how the pieces of each of its decoders become times and confidence, measured on calibration speech."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from .bundle import Bundle, checked_file
 from .decoders.ngram import read_words
@@ -11,21 +13,23 @@ from .errors import InputError
 FILE = "words.json"
 Search = Literal["ctc", "ctc with language model", "rnnt"]
 """How words are found."""
+Measured = Annotated[float, Field(ge=-1e3, le=1e3)]
+"""Within what any measurement may give, and what can be computed with."""
 
 
 class WordModel(Strict):
     """Of one way to find words. Without a measurement times are those of the decision, and confidence is the pieces' probability."""
 
-    start_delay_s: float = 0.0
+    start_delay_s: Measured = 0.0
     """From a word's start to the beginning of the encoder frame that decides its first piece, the median."""
-    end_delay_s: float = 0.0
+    end_delay_s: Measured = 0.0
     """From a word's end to the beginning of the encoder frame that decides its last piece, the median."""
-    pieces: float = 1.0
+    pieces: Measured = 1.0
     """Weight of this part of a word's Evidence in its log odds of being right, and so for the next three."""
-    rivals: float = 0.0
-    language: float = 0.0
-    known: float = 0.0
-    offset: float = 0.0
+    rivals: Measured = 0.0
+    language: Measured = 0.0
+    known: Measured = 0.0
+    offset: Measured = 0.0
     """Added to them."""
 
 

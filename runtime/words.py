@@ -105,6 +105,18 @@ class Model(Protocol):
         """See WordModel."""
 
 
+@dataclass(frozen=True)
+class Either:
+    """The words of two sets, which are not copied for each utterance."""
+
+    one: Container[str]
+    other: Container[str]
+
+    def __contains__(self, word: object) -> bool:
+        """Whether either has it."""
+        return word in self.one or word in self.other
+
+
 class WordMaker:
     """Times and confidence of an utterance's words."""
 

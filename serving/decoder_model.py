@@ -22,7 +22,8 @@ class TritonPythonModel:
         bundle = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
         self._vocabulary, self._blank = bundle["vocabulary"], bundle["blank"]
         model = SimpleNamespace(**json.loads((folder / "words.json").read_text(encoding="utf-8")))
-        self._make = WordMaker(model, bundle["encoder_frame_ms"] / 1e3)
+        known = frozenset((folder / "known_words.txt").read_text(encoding="utf-8").split("\n"))
+        self._make = WordMaker(model, bundle["encoder_frame_ms"] / 1e3, known=known)
         self._decoders: dict[int, GreedyCtc] = {}
 
     def execute(self, requests: list[Any]) -> list[Any]:

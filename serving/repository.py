@@ -17,7 +17,7 @@ from runtime.entries import STATE, StepEntry, TensorSpec
 from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 from runtime.stamp import check_stamp, plan_path, read_stamp
-from runtime.word_models import word_model
+from runtime.word_models import known_words, word_model
 
 TYPES = {"float32": "FP32", "float16": "FP16", "int32": "INT32"}  # Triton's names
 IDLE_S = 60
@@ -67,15 +67,17 @@ def write_repository(bundle_folder: Path, precision: str, out: Path) -> None:
 
 
 def write_decoder(bundle_folder: Path, out: Path) -> None:
-    """Write the decoder's model into the repository `out`: model.py, what it imports of the runtime, the vocabulary, its words' model."""
+    """Write the decoder's model into the repository `out`: model.py, what it imports of the runtime, vocabulary, words' model and list."""
     version = out / decoder_model(bundle_folder) / "1"
     decoders = version / "runtime" / "decoders"
     decoders.mkdir(parents=True)
     for module in (greedy, transcript):
         shutil.copy(str(module.__file__), decoders)
     shutil.copy(str(words.__file__), decoders.parent)
-    model = word_model(bundle_folder, read_bundle(bundle_folder), "ctc")
+    bundle = read_bundle(bundle_folder)
+    model, known = word_model(bundle_folder, bundle, "ctc"), known_words(bundle_folder, bundle)
     (version / "words.json").write_text(model.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (version / "known_words.txt").write_text("\n".join(sorted(known)), encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("decoder_model.py"), version / "model.py")
     shutil.copyfile(bundle_folder / MANIFEST, version / MANIFEST)
     (version.parent / "config.pbtxt").write_text(decoder_config(decoder_model(bundle_folder)), encoding="utf-8")

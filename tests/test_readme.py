@@ -234,7 +234,7 @@ def test_the_json_that_is_shown_comes(bundle: Path) -> None:
     assert come == shown
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["stream", "events", "asyncio", "conversation"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["stream", "events", "asyncio", "hotwords", "conversation"])
 def test_python_block_runs(bundle: Path, block: str) -> None:
     assert bundle.is_dir()
     done = subprocess.run(

@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from bench.pages.results_page import Options, run
-from bench.results import AnyRow, SpeechRow, read_result
+from bench.results import read_result
+from bench.rows import AnyRow, SpeechRow
 
 RESULTS, PAGE = Path("bench/results"), Path("RESULTS.md")
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.environments
 CLIP = Path("data/sample/clips/01.mp3").absolute()
 PUBLIC = {
     *("Recognizer", "Stream", "Conversation", "EndpointRules", "BargeInRules"),
-    *("Partial", "Final", "BargeIn", "Event"),
+    *("Partial", "Final", "Word", "BargeIn", "Event"),
     *("load_audio", "read_audio", "Recording", "InputError", "CudaError", "ClosedError"),
 }
 PROGRAM = """

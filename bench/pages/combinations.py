@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from bench.figures import Column, change_label, column, memory_label
 from bench.pages.tables import Labelled
-from bench.results import ResultFile, Row, SpeechRow, StepRow
+from bench.results import ResultFile
+from bench.rows import Row, SpeechRow, StepRow
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from rich.console import Console
 from bench.figures import CHECK, FIGURES, data_label, figure_name, graph_label
 from bench.pages.tables import Table
 from bench.pages.terminal import print_table
-from bench.results import ResultFile, Row, SpeechRow, UtteranceRecord, pairs_of, read_result, records_of
+from bench.results import ResultFile, pairs_of, read_result, records_of
+from bench.rows import Row, SpeechRow, UtteranceRecord
 from bench.score.bootstrap import RESAMPLES, Difference, Interval, label, paired_difference, percentile_interval
 from bench.summary import together
 from runtime.errors import InputError

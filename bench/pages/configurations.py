@@ -7,7 +7,8 @@ from operator import attrgetter
 from bench.figures import Column, column, shown
 from bench.pages.result_tables import FINAL, FIRST_PARTIAL, PACE
 from bench.pages.tables import ENGINE, MODEL, PRECISION, WHERE, Labelled
-from bench.results import SEVERAL, ResultFile, SpeechRow, StepRow, records_of
+from bench.results import ResultFile, records_of
+from bench.rows import SEVERAL, SpeechRow, StepRow
 from bench.summary import together
 
 RUN = attrgetter("combination", "mode", "lm", "precision", "calibration", "decoder", "backend", "lookahead_ms")

@@ -13,7 +13,7 @@ from bench.pages.plots import page_plots
 from bench.pages.published import Published, first_texts
 from bench.pages.tables import rows_of
 from bench.pages.template import rendered
-from bench.results import StepRow
+from bench.rows import StepRow
 from bench.speech.waterfall import summed_up
 from bench.summary import spread
 

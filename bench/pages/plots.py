@@ -23,8 +23,10 @@ from bench.pages.drawing import (
     write_beside,
 )
 from bench.pages.published import Published, first_texts
+from bench.pages.reliability import reliability_plot, reliability_rows
 from bench.pages.tables import Labelled, joined, rows_of
-from bench.results import EndpointRow, ResultFile, Row, StepRow
+from bench.results import ResultFile
+from bench.rows import EndpointRow, Row, StepRow
 from bench.score.words import Alignment
 from bench.speech.waterfall import STAGES, summed_up
 from bench.step.ladder import RUNTIME, is_runtime, ladder_rows
@@ -47,13 +49,15 @@ _Labelled = TypeVar("_Labelled", bound=Labelled[Row])
 
 
 def page_plots(published: Published) -> list[Plot]:
-    """Return the plots of all published files together, none of what was not measured: RESULTS.md's two, then that of the steps."""
+    """Return the plots of all published files together, none of what was not measured: RESULTS.md's two, then those of single pages."""
     results = list(published.results.values())
     steps = [step for step in rows_of(results, StepRow) if step.row.pace == "fast" and is_runtime(step.row)]
     timed = [step for step in steps if step.row.step_ms_percentiles and not step.on_cpu]
     ladders = list(filter(None, map(_ladder, results)))
     halves = _of_what_is_there((waterfall_plot, published.ends), (ladder_plot, ladders))
-    return [*(plot.half() for plot in halves), *_of_what_is_there((distribution_plot, timed))]
+    sure = [found for found in reliability_rows(results) if found.row.limit is None]
+    whole = _of_what_is_there((distribution_plot, timed), (reliability_plot, sure))
+    return [*(plot.half() for plot in halves), *whole]
 
 
 def ablation_plots(result: ResultFile) -> list[Plot]:
@@ -76,6 +80,7 @@ def report_plots(result: ResultFile, clips: Mapping[str, Sequence[Alignment]]) -
         (partial(bar_plot, "latency", "Latency", "Bar to p50, whisker to p95, in ms.", digits=0), latency_bars),
         (partial(bar_plot, "steps", "Step time", "Bar to p50, whisker to p99, in ms.", digits=2), step_bars),
         (error_plot, several),
+        (reliability_plot, reliability_rows([result])),
     )
 
 

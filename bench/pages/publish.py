@@ -9,11 +9,10 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from bench.pack import Pack
 from bench.pages import results_page
 from bench.pages.published import Inspection
 from bench.pages.report_tables import TABLES
-from bench.results import Report, read_result, result_path, write_result
+from bench.results import Pack, Report, read_result, result_path, write_result
 from runtime.errors import InputError
 from runtime.files import written_whole
 

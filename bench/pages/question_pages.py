@@ -14,21 +14,25 @@ from bench.pages.plots import ablation_plots, page_plots
 from bench.pages.published import Published
 from bench.pages.report_tables import PROJECTED, PROJECTED_FROM, accuracy_tables, bargein_tables
 from bench.pages.result_tables import (
+    CONFIDENCE,
     DATA,
     ENDPOINTS,
     FINAL,
     FIRST_PARTIAL,
+    HOTWORDS,
     MEMORY,
     PACE,
     STEP,
     STEPS,
     STREAMS,
     WATERFALL,
+    WORD_TIMES,
     streams_sentence,
     waterfall_cells,
 )
 from bench.pages.tables import ENGINE, MODEL, PRECISION, WHERE, Labelled, Table, markdown, rows_of, sheets
-from bench.results import EndpointRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
+from bench.results import ResultFile
+from bench.rows import EndpointRow, HotwordsRow, Row, SpeechRow, StepRow, StreamsRow, WordsRow
 from bench.step.ladder import ladder_rows
 from engines.memory import MemoryByOwner
 
@@ -173,10 +177,25 @@ def _streams(published: Published) -> Iterator[str]:
             yield f"{Labelled(rows[0], result.provenance).model}: {streams_sentence(rows)}"
 
 
+def _words(published: Published) -> Iterator[str]:
+    labels = [*ON, PRECISION, DECODING, *_of_rows(DATA)]
+    found = _whole(published, WordsRow)
+    yield _titled("Confidence", sheets(labels, _of_rows(*CONFIDENCE[1:]), found, 5))
+    yield from _plot(published, "reliability")
+    yield _titled("Times", sheets(labels, _of_rows(*WORD_TIMES[1:]), found, 5))
+    sources = (result.definitions.get("spoken") for result in published.results.values() if result.rows_of(WordsRow))
+    yield from dict.fromkeys(f"{source[0].upper()}{source[1:]}." for source in sources if source)
+
+
 def _bargein(published: Published) -> Iterator[str]:
     for result in published.bargein:
         yield from map(_captioned, bargein_tables(result))
     yield from dict.fromkeys(f"Scenes: {result.definitions['scenes']}." for result in published.bargein)
+
+
+def _hotwords(published: Published) -> Iterator[str]:
+    found = _whole(published, HotwordsRow)
+    yield sheets([*ON, PRECISION, DECODING, NAME], _of_rows(*HOTWORDS), found, 5)
 
 
 def _projection(published: Published) -> Iterator[str]:
@@ -211,7 +230,9 @@ PAGES: dict[str, Callable[[Published], Iterable[str]]] = {
     "step": _steps,
     "ladder": _ladder,
     "streams": _streams,
+    "words": _words,
     "bargein": _bargein,
+    "hotwords": _hotwords,
     "projection": _projection,
 }
 """Page of questions.md -> its paragraphs and tables; empty where nothing was measured."""

@@ -6,10 +6,9 @@ from operator import attrgetter
 from typing import Any
 
 from bench.figures import Column, shown
-from bench.pack import Pack
 from bench.pages.result_tables import result_tables
 from bench.pages.tables import Table, table
-from bench.results import Report, ResultFile
+from bench.results import Pack, Report, ResultFile
 from bench.speech.bargein import BargeInFile
 from bench.step.int8_accuracy import Accuracy, AccuracyReport
 from bench.step.projection import LABEL, Projection, StepRange

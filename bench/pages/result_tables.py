@@ -7,7 +7,8 @@ from typing import Any
 from bench.figures import Column, column, data_label, memory_label, shown
 from bench.pages.combinations import COSTS, DECIDING, NAME, TIMES, combinations
 from bench.pages.tables import Table, table
-from bench.results import EndpointRow, ResultFile, Row, SpeechRow, StepRow, StreamsRow
+from bench.results import ResultFile
+from bench.rows import EndpointRow, HotwordsRow, Row, SpeechRow, StepRow, StreamsRow, WordsRow
 
 PACE = Column("Pace", lambda row: {"fast": "back to back", "realtime": "real time", None: "-"}[row.pace])
 DATA = Column("Data", data_label)
@@ -71,11 +72,38 @@ STREAMS = (
         "Bound", lambda row: f"{row.slo_ms:g} ms {'met' if row.slo_met else 'given up' if row.given_up else 'missed'}"
     ),
 )
+HOTWORDS = (
+    Column(
+        "Hotwords",
+        lambda row: (
+            "none"
+            if row.distractors is None
+            else f"rare words, {row.distractors:,} others"
+            if row.distractors
+            else "rare words"
+        ),
+    ),
+    column("rare_recall"),
+    column("false_hotwords"),
+    column("other_wer"),
+    column("wer"),
+    column("decode_ms", "p50", "p95"),
+    column("decode_times"),
+)
 STEPS = (
     PACE,
     STEP,
     *map(column, ("floor_ms", "launches_per_step", "further_turns_per_step", "times_runtime")),
     *map(column, ("peak_gpu_memory_mb", "plan_mb", "first_result_s")),
+)
+CONFIDENCE = (DATA, *map(column, ("words", "words_right", "confidence", "confidence_ece", "confidence_auc")))
+WORD_TIMES = (
+    DATA,
+    *map(column, ("words_timed", "unaligned")),
+    column("word_start_ms", "p50", "p95"),
+    column("word_start_bias_ms"),
+    column("word_end_ms", "p50", "p95"),
+    column("word_end_bias_ms"),
 )
 WATERFALL = ("Stage", "Mean ms", "p50 ms", "p95 ms")
 
@@ -86,7 +114,15 @@ def result_tables(result: ResultFile) -> Iterator[Table]:
         yield table("Combinations", (NAME, *DECIDING), compared).measured()
         yield table("Latency and costs", (NAME, *TIMES, *COSTS), compared).measured()
         return
-    for kind, columns in ((SpeechRow, SPEECH), (EndpointRow, SPEECH), (StreamsRow, STREAMS), (StepRow, STEPS)):
+    kinds = (
+        (SpeechRow, SPEECH),
+        (EndpointRow, SPEECH),
+        (StreamsRow, STREAMS),
+        (HotwordsRow, HOTWORDS),
+        (WordsRow, CONFIDENCE),
+        (StepRow, STEPS),
+    )
+    for kind, columns in kinds:
         for title, group in groupby(result.rows_of(kind), key=_title):
             rows = list(group)
             yield table(title, columns, rows).measured()
@@ -96,6 +132,8 @@ def result_tables(result: ResultFile) -> Iterator[Table]:
                 yield table("Final", FINALS, timed).measured()
     if ended := result.rows_of(EndpointRow):
         yield table("Endpoints", ENDPOINTS, ended).measured()
+    if timed_words := [row for row in result.rows_of(WordsRow) if row.words_timed]:
+        yield table("Times of words", WORD_TIMES, timed_words).measured()
     for row in ended:
         if row.waterfall:
             yield Table(f"{row.data}: ms from onset to first text", list(WATERFALL), waterfall_cells(row))

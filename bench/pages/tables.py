@@ -6,7 +6,8 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from bench.figures import Column, graph_label
-from bench.results import Provenance, ResultFile, Row
+from bench.results import ResultFile
+from bench.rows import Provenance, Row
 
 _Row_co = TypeVar("_Row_co", bound=Row, covariant=True)
 

@@ -10,7 +10,8 @@ from bench.pages.plots import ablation_plots
 from bench.pages.report_tables import TABLES, projection_notes
 from bench.pages.result_tables import streams_sentence
 from bench.pages.tables import Table
-from bench.results import Report, ResultFile, StreamsRow
+from bench.results import Report, ResultFile
+from bench.rows import StreamsRow
 from bench.session import Written
 from bench.step.projection import Projection
 from runtime.errors import InputError

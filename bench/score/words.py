@@ -80,23 +80,34 @@ def aligned(text: Recognised) -> Alignment:
     return Alignment(tuple(edits), found.hits, found.substitutions, found.deletions, found.insertions)
 
 
-def places(reference: str, words: Sequence[str], lang: str) -> list[tuple[int, ...] | None]:
-    """Return for each recognised word which words of the normalised reference it is, by their places; None where it is wrong.
+@dataclass(frozen=True)
+class Match:
+    """What a recognised word is of the reference."""
 
-    Once normalised a word may be several, which must all be right, or none: () then. Raises KeyError for a language that the
-    normaliser does not know.
+    kind: str | None
+    """jiwer's: equal, substitute or insert; None for a word without letters, which the normaliser drops."""
+    places: tuple[int, ...] = ()
+    """Of a word that is right, which words of the normalised reference it is: several where the normaliser takes it apart."""
+
+
+def matches(reference: str, words: Sequence[str], lang: str) -> list[Match]:
+    """Judge each recognised word. One that the normaliser takes apart is as bad as the first of its parts that is wrong.
+
+    Raises KeyError for a language that the normaliser does not know.
     """
     spelled = [normalise(word, lang).split() for word in words]
     found = jiwer.process_words(normalise(reference, lang), " ".join(part for parts in spelled for part in parts))
-    right = {
-        chunk.hyp_start_idx + offset: chunk.ref_start_idx + offset
+    parts = [
+        Match(chunk.type, (chunk.ref_start_idx + offset,))
         for chunk in found.alignments[0]
-        if chunk.type == "equal"
         for offset in range(chunk.hyp_end_idx - chunk.hyp_start_idx)
-    }
-    at, placed = 0, list[tuple[int, ...] | None]()
-    for parts in spelled:
-        its = range(at, at + len(parts))
-        placed.append(tuple(right[each] for each in its) if right.keys() >= set(its) else None)
-        at += len(parts)
-    return placed
+    ]
+    left = iter(parts)
+    return [_together([part for _, part in zip(letters, left, strict=False)]) for letters in spelled]
+
+
+def _together(parts: Sequence[Match]) -> Match:
+    if not parts:
+        return Match(None)
+    wrong = next((part.kind for part in parts if part.kind != "equal"), None)
+    return Match(wrong) if wrong else Match("equal", tuple(place for part in parts for place in part.places))

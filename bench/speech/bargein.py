@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import track
 
 from bench.machine import collect
-from bench.results import Measured, Provenance, Record, Report, Rounded, result_path, write_result
+from bench.results import Report, result_path, write_result
+from bench.rows import Measured, Provenance, Record, Rounded
 from bench.score.normalise import normalise
 from bench.session import FRAME_MS, FileOptions, SpeechOptions, Written, on_gpu
 from bench.speech import scenes as drawn

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.results import DataProvenance, UtteranceRecord
+from bench.rows import DataProvenance, UtteranceRecord
 from bench.score.normalise import check_language, scorable
 from data import places
 from data.manifest import ALLOWED, Utterance, dataset_sha256, find_manifests, read_manifest
@@ -88,7 +88,7 @@ class DataSet:
 
     def clip_name(self, utterance: Utterance) -> str:
         """Return the name of an utterance's recording, with its offset where it is a part of one."""
-        return self.names[utterance.audio] + ("" if utterance.offset is None else f"@{utterance.offset:g}s")
+        return self.names[utterance.audio] + utterance.part
 
     def record(self, clip: Clip, **recognised: Any) -> UtteranceRecord:
         """Return the result file's record of a clip; `recognised`: its mode, hypothesis, times and marks."""

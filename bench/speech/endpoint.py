@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench.partials import LINE_DEFINITIONS
 from bench.progress import Bar
-from bench.results import EndpointRow, UtteranceRecord
+from bench.rows import EndpointRow, UtteranceRecord
 from bench.score.rates import error_rates, first_right
 from bench.session import PacedOptions, Written
 from bench.speech.arrivals import Heard, clock_of, events_of, listen
@@ -97,7 +97,7 @@ def measure(
             spoken,
             options.frame_ms,
             clock_of(options.chosen_pace),
-            step_s=recognizer.timed.step_s,
+            step_s=recognizer.timed.run_s,
             on_frame=partial(bar.audio, 0.0),
         )
     records = answers(recognizer.bundle, turns, listened.heard, data_set)
@@ -198,11 +198,16 @@ def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_
             times["final_ms"] = 1e3 * (final.end_s - final.arrival_s)
             times["final_speech_end_ms"] = 1e3 * (final.end_s - turn.end_s)
         finals = [utterance.events[-1].event for utterance in own]
-        marks = {"start_s": turn.start_s, "onset_s": turn.onset_s, "speech_end_s": turn.end_s, "verdict": verdict}
+        marks: dict[str, Any] = {
+            "start_s": turn.start_s,
+            "onset_s": turn.onset_s,
+            "speech_end_s": turn.end_s,
+            "verdict": verdict,
+        }
         hypothesis = " ".join(final.text for final in finals if final.text)
         words = tuple(word for final in finals for word in final.words)
-        texts = {"hypothesis": hypothesis, "words": words}
-        records.append(data_set.record(turn.clip, mode="endpoint", **texts, **marks, **times))
+        marks |= {"hypothesis": hypothesis, "words": words}
+        records.append(data_set.record(turn.clip, mode="endpoint", **marks, **times))
     return records
 
 

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from bench.process import peak_host_memory_mb
 from bench.progress import Bar
-from bench.results import SpeechRow, UtteranceRecord, default_name, result_path
+from bench.results import default_name, result_path
+from bench.rows import SpeechRow, UtteranceRecord
 from bench.session import DataOptions, Written
 from bench.speech.clips import Audio, DataSet
 from bench.speech.speech_session import read_data

@@ -12,7 +12,7 @@ from rich.console import Console
 from bench.figures import CHECK
 from bench.partials import LINE_DEFINITIONS
 from bench.progress import Bar
-from bench.results import SpeechRow, UtteranceRecord
+from bench.rows import SpeechRow, UtteranceRecord
 from bench.score.rates import churn, first_right
 from bench.session import PacedOptions, Written
 from bench.speech.arrivals import Listened, clock_of, listen

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from bench.figures import FIGURES, data_label, figure_name
-from bench.results import SpeechRow
+from bench.rows import SpeechRow
 from runtime.errors import InputError
 
 KEYS = {

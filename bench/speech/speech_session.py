@@ -11,7 +11,8 @@ from rich.console import Console
 
 from bench.machine import plan_figures
 from bench.process import gpu_memory_mb, peak_host_memory_mb
-from bench.results import SEVERAL, DataProvenance, Row, UtteranceRecord, calibration_of, default_name, result_path
+from bench.results import calibration_of, default_name, result_path
+from bench.rows import SEVERAL, DataProvenance, Row, UtteranceRecord
 from bench.session import DataOptions, SpeechOptions, Written, on_gpu, write_rows
 from bench.speech.arrivals import VirtualClock, check_frame_ms, listen
 from bench.speech.clips import Clip, DataSet, data_sets, eval_folder

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from bench.figures import shown
-from bench.results import StreamsRow
+from bench.rows import StreamsRow
 from bench.session import SpeechOptions, Written
 from bench.speech.arrivals import Clock, arrivals, events_of
 from bench.speech.clips import Audio, Clip

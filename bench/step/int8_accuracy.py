@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import track
 
 from bench.machine import collect
-from bench.results import Provenance, Report, result_path, write_result
+from bench.results import Report, result_path, write_result
+from bench.rows import Provenance
 from bench.session import FileOptions, Written
 from calibration.compare import StepError, check_reference, cosines, hear, step_error
 from calibration.exposed import ExposedStep, Floats, Samples

@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from bench.child import Survey, run_child
-from bench.results import ResultFile, StepRow, result_path
+from bench.results import ResultFile, result_path
+from bench.rows import StepRow
 from bench.session import FileOptions, Written, write_rows
 from bench.step.encoder_config import encoder_config
 from bench.step.step_times import LOAD_S, check_steps, rows_of_child

@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.machine import command, commit
-from bench.results import Provenance, StepRow, read_result, result_path, write_result
+from bench.results import read_result, result_path, write_result
+from bench.rows import Provenance, StepRow
 from bench.session import FileOptions, Written
 from bench.step.projection import GPUS, Gpu, GroupRange, Projection, Source, StepRange
 from bench.step.workload import GroupWork, step_work

@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from bench.results import Measured, Record, Report, Rounded
+from bench.results import Report
+from bench.rows import Measured, Record, Rounded
 from bench.step.workload import GroupWork
 
 LABEL = "projection, not measured"

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from bench.child import run_child
 from bench.machine import plan_figures
-from bench.results import StepRow, calibration_of, result_path
+from bench.results import calibration_of, result_path
+from bench.rows import StepRow
 from bench.session import FileOptions, Written, on_gpu, write_rows
 from bench.step.timing import StepMeasurement, Variant
 from bench.step.worker import measure_backend

@@ -12,7 +12,7 @@ from onnx import shape_inference
 from onnx.helper import tensor_dtype_to_np_dtype as np_dtype
 from pydantic import Field
 
-from bench.results import Record
+from bench.rows import Record
 from engines.nodes import load_without_weights
 from runtime.errors import InputError
 

@@ -13,8 +13,7 @@ from rich.console import Console
 
 from bench.child import Survey, run_child
 from bench.machine import collect
-from bench.pack import Pack
-from bench.results import ResultFile, read_result, result_path, write_result
+from bench.results import Pack, ResultFile, read_result, result_path, write_result
 from bench.session import DataOptions, Written
 from bench.speech.speech_session import SpeechData, read_data
 from bench.suite.targets import gpu_line, target_lines

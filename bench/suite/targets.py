@@ -3,7 +3,8 @@
 import re
 
 from bench.figures import FIGURES, shown
-from bench.results import ResultFile, SpeechRow
+from bench.results import ResultFile
+from bench.rows import SpeechRow
 from bench.summary import together
 
 TARGETS = {"first_partial_onset_ms": 300.0, "final_ms": 150.0, "rtf": 0.2}

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backends.base import StepResult
-from ..words import Found, Piece, Word, WordMaker
+from ..words import Piece, Word, WordMaker
 from .greedy import first
 from .hotwords import Hotwords
+from .hypotheses import Tokens, Words, chain_of, note_rival, shared_words
 from .ngram import AnyWord, NGram
 from .transcript import Transcript, text_of
 
@@ -53,39 +54,9 @@ class BeamOptions:
     """What is shown is not taken back while the best that goes on from it scores less than this below the best; the final is the best."""
 
 
-@dataclass(eq=False)
-class _Words:
-    """The completed words of a text. One object for one text, so that the same text is found by identity."""
-
-    state: Any
-    """KenLM's."""
-    score: float
-    word: str = ""
-    """The last of them."""
-    language: float = 0.0
-    """Its log-probability by the language model."""
-    hot: tuple[str, ...] = ()
-    """Hotwords in progress, as `Hotwords.ended` has them."""
-    before: "_Words | None" = None
-    """Without its last word; None where all hypotheses begin with these."""
-    count: int = 0
-    rivals: float = 0.0
-    """See Found: of the last word."""
-
-
-@dataclass(eq=False, slots=True)
-class _Tokens:
-    """A token after others; the first of a chain was shown for good, with all before it."""
-
-    before: "_Tokens | None"
-    piece: Piece
-    words: _Words
-    """Those that are completed with it."""
-
-
-_Alignment = tuple[_Words, str, int]
+_Alignment = tuple[Words, str, int]
 """Completed words, the word in progress, the last frame's token: alignments that agree in these are one, whatever their pieces."""
-_Found = tuple[float, _Tokens]
+_Found = tuple[float, Tokens]
 """Acoustic log-probability, summed over the alignments that are one, and the likeliest one's pieces."""
 
 K = TypeVar("K")
@@ -104,17 +75,17 @@ class BeamCtc:
         hotwords: Hotwords | None = None,
         options: BeamOptions | None = None,
     ) -> None:
-        self._blank, self._ngram, self._hotwords = blank, ngram or AnyWord(), hotwords or Hotwords([], vocabulary)
+        self._blank, self._ngram, self._hotwords = blank, ngram or AnyWord(), hotwords or None
         self._options = options or (BeamOptions() if ngram else BeamOptions(beta=0.0))
         self._text_of = text_of(vocabulary)
         self._settled = Transcript(self._text_of, make)  # what all hypotheses begin with, as far as it was looked for
         self._shown = self._settled
         self._frames = 0
         self._is_copy = False
-        self._known: WeakValueDictionary[tuple[_Words, str], _Words] = WeakValueDictionary()
-        start = _Words(self._ngram.sentence_start(), 0.0)
+        self._known: WeakValueDictionary[tuple[Words, str], Words] = WeakValueDictionary()
+        start = Words(self._ngram.sentence_start(), 0.0)
         # By falling score.
-        self._beam: dict[_Alignment, _Found] = {(start, "", blank): (0.0, _Tokens(None, Piece(blank, 0, 0.0), start))}
+        self._beam: dict[_Alignment, _Found] = {(start, "", blank): (0.0, Tokens(None, Piece(blank, 0, 0.0), start))}
         self.blank_frames = 0
         self.stable = 0
 
@@ -154,7 +125,7 @@ class BeamCtc:
     def finish(self) -> None:
         """The utterance is over: score the last word and the sentence's end."""
         ngram, options = self._ngram, self._options
-        ended: dict[_Words, _Found] = {}
+        ended: dict[Words, _Found] = {}
         for (words, word, _), (log_prob, tokens) in self._beam.items():
             _add(ended, self._end(words, word) if word else words, log_prob, tokens)
         scores = {
@@ -163,9 +134,9 @@ class BeamCtc:
         }
         best = max(scores, key=scores.__getitem__)
         for words, score in scores.items():
-            _rival(best, words, score - scores[best])
+            note_rival(best, words, score - scores[best])
         self._shown = self._transcript(ended[best][1])
-        self._shown.found = _found(best)
+        self._shown.found = best.found
         self.stable = len(self._shown.words)
 
     def _advance(self, frame: npt.NDArray[np.float32]) -> bool:
@@ -180,7 +151,7 @@ class BeamCtc:
         # The best one with a blank or a repeat will be there; what others may gain is a word's beta and a hotword.
         (top, (log_prob, _)), *_ = self._beam.items()
         stays = next((each for each, token in log_probs if token in (self._blank, top[2])), -math.inf)
-        gain = max(0.0, self._options.beta) + self._hotwords.most
+        gain = max(0.0, self._options.beta) + (self._hotwords.most if self._hotwords is not None else 0.0)
         lowest = self._score(top, log_prob) + stays + self._options.prune_log_prob - gain
         following: dict[_Alignment, _Found] = {}
         for (words, word, last), (log_prob, tokens) in self._beam.items():
@@ -193,12 +164,12 @@ class BeamCtc:
                 else:
                     grown = (*self._grow(words, word, token), token)
                     _add(
-                        following, grown, log_prob + of_token, _Tokens(tokens, Piece(token, number, of_token), grown[0])
+                        following, grown, log_prob + of_token, Tokens(tokens, Piece(token, number, of_token), grown[0])
                     )
         self._beam = self._pruned(following)
         return True
 
-    def _grow(self, words: _Words, word: str, token: int) -> tuple[_Words, str]:
+    def _grow(self, words: Words, word: str, token: int) -> tuple[Words, str]:
         text = self._text_of[token]
         if " " not in text:
             return words, word + text
@@ -207,14 +178,14 @@ class BeamCtc:
             words = self._end(words, each) if each else words
         return words, word
 
-    def _end(self, words: _Words, word: str) -> _Words:
+    def _end(self, words: Words, word: str) -> Words:
         known = self._known.get((words, word))
         if known is None:
             options, scored = self._options, self._ngram.score(words.state, word)
-            gained, hot = self._hotwords.ended(words.hot, word)
+            gained, hot = self._hotwords.ended(words.hot, word) if self._hotwords is not None else (0.0, ())
             log_prob = scored.log_prob + (0.0 if scored.known or gained or hot else options.unknown_word)
             score = words.score + options.alpha * log_prob + options.beta + gained
-            known = _Words(scored.state, score, word, scored.log_prob, hot, words, words.count + 1)
+            known = Words(scored.state, score, word, scored.log_prob, hot, words, words.count + 1)
             self._known[words, word] = known
         return known
 
@@ -222,8 +193,7 @@ class BeamCtc:
         """Acoustic log-probability, completed words, and the word in progress where it begins no known one."""
         words, word, _ = alignment
         score = log_prob + words.score
-        share = self._hotwords.begun(words.hot, word)
-        if share is not None:
+        if self._hotwords is not None and (share := self._hotwords.begun(words.hot, word)):
             return score + share
         if not word or self._ngram.is_start(word):
             return score
@@ -241,15 +211,15 @@ class BeamCtc:
             words, word, last = alignment
             most, (better, _, _) = kept.setdefault((words.state, words.hot, word, last), (score, alignment))
             if better is not words and not self._is_copy:
-                _rival(better, words, score - most)
+                note_rival(better, words, score - most)
         return {alignment: beam[alignment] for _, alignment in kept.values()}
 
     def _show(self) -> None:
         """Show the best hypothesis; or, while it is hardly better, the best that goes on from what is shown."""
         (best, (log_prob, tokens)), *_ = self._beam.items()
         if not self._is_copy:
-            self.stable = self._in_all()
-            if len(_chain(tokens)) > LONG:
+            self.stable = shared_words(words for words, _, _ in self._beam)
+            if len(chain_of(tokens)) > LONG:
                 self._settle()
         lowest = self._score(best, log_prob) - self._options.steady
         near = (found[1] for alignment, found in self._beam.items() if self._score(alignment, found[0]) >= lowest)
@@ -257,62 +227,23 @@ class BeamCtc:
         going_on = (transcript for transcript in transcripts if transcript.text.startswith(self.text))
         self._shown = next(going_on, None) or self._transcript(tokens)
 
-    def _in_all(self) -> int:
-        """How many words all hypotheses begin with, those in progress not counted."""
-        different = {words for words, _, _ in self._beam}
-        while len(different) > 1:
-            longest = max(different, key=lambda words: words.count)
-            different.remove(longest)
-            if longest.before:
-                different.add(longest.before)
-        shared = different.pop()
-        shared.before = None  # no hypothesis parts from the others before this any more
-        return shared.count
-
-    def _transcript(self, tokens: _Tokens) -> Transcript:
+    def _transcript(self, tokens: Tokens) -> Transcript:
         transcript = self._settled.copy()
-        for piece in _chain(tokens)[1:]:
-            transcript.add(piece.piece, _found(piece.words))
+        for piece in chain_of(tokens)[1:]:
+            transcript.add(piece.piece, piece.words.found)
         return transcript
 
     def _settle(self) -> None:
         """Show for good what all hypotheses begin with, so that a long utterance costs no more."""
-        chains = [_chain(tokens) for _, tokens in self._beam.values()]
+        chains = [chain_of(tokens) for _, tokens in self._beam.values()]
         at_each_place = zip(*chains, strict=False)
         shared = [pieces[0] for pieces in takewhile(lambda pieces: len(set(pieces)) == 1, at_each_place)]
         for piece in shared[1:]:
-            self._settled.add(piece.piece, _found(piece.words))
+            self._settled.add(piece.piece, piece.words.found)
         shared[-1].before = None
 
 
-def _found(words: _Words) -> Found:
-    return Found(words.rivals, words.language)
-
-
-def _rival(better: _Words, worse: _Words, log_odds: float) -> None:
-    """Note with the words of the better text, where they differ, that the worse one with the same future gave way to them."""
-    ours, theirs = [better], [worse]
-    while ours[-1] is not theirs[-1]:  # up to what both begin with
-        longer = ours if ours[-1].count >= theirs[-1].count else theirs
-        before = longer[-1].before
-        if before is None:
-            return
-        longer.append(before)
-    ours, theirs = ours[:-1], theirs[:-1]
-    while ours and theirs and ours[0].word == theirs[0].word:  # down to what both end with
-        ours, theirs = ours[1:], theirs[1:]
-    for words in ours:
-        words.rivals += math.exp(log_odds)
-
-
-def _chain(tokens: _Tokens) -> list[_Tokens]:
-    chain = [tokens]
-    while (before := chain[-1].before) is not None:
-        chain.append(before)
-    return chain[::-1]
-
-
-def _add(found: dict[K, _Found], key: K, log_prob: float, tokens: _Tokens) -> None:
+def _add(found: dict[K, _Found], key: K, log_prob: float, tokens: Tokens) -> None:
     """Sum probabilities of what is one; keep the likelier's pieces."""
     if other := found.get(key):
         (most, tokens), less = (other, log_prob) if other[0] >= log_prob else ((log_prob, tokens), other[0])

@@ -1,14 +1,22 @@
 """Hotwords: phrases that an application expects, which the prefix beam search favours."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from ..errors import InputError
-from .transcript import text_of
+from .transcript import UNKNOWN, text_of
 
-WEIGHT = 6.0
-"""Of a hotword that is given without one. Chosen on calibration speech (`python -m bench hotwords`)."""
-MOST = 20.0
+WEIGHT = 8.0
+"""Of a hotword of LONG characters or more that is given without one. Chosen on calibration speech, see docs/streaming.md."""
+LONG = 10
+"""A shorter hotword has a smaller share of WEIGHT: the shorter it is, the more often something sounds like it."""
+LARGEST = 20.0
 """The largest weight: with more, hotwords are heard where there are none."""
+MOST = 10_000
+"""Hotwords at once: words of ten characters take 10 MB and 0.3 s to read, the longest 150 MB and 2 s."""
+LONGEST = 100
+"""Characters in a hotword: every beginning of one is kept."""
 HotwordChoice = Iterable[str] | Mapping[str, float]
 """Phrases, or each with its weight: what it adds to a hypothesis that has it, natural log-probability."""
 
@@ -20,33 +28,27 @@ class Hotwords:
     """
 
     def __init__(self, choice: HotwordChoice, vocabulary: Sequence[str]) -> None:
-        """Raises InputError for a phrase that is empty or that the vocabulary cannot spell, and for a weight out of 0..MOST."""
-        weights = choice if isinstance(choice, Mapping) else dict.fromkeys(_checked(choice), WEIGHT)
-        letters = set("".join(text_of(vocabulary)))
-        self.beginnings: dict[str, float] = {}
-        """Each beginning of a phrase, itself included, and its share of the weight."""
+        """Read the phrases.
+
+        Raises InputError for what is no list of phrases, or one of more than MOST, for a phrase that is empty, longer than LONGEST or
+        that the vocabulary cannot spell, and for a weight out of 0..LARGEST.
+        """
+        pieces = frozenset(text_of(vocabulary)) - {UNKNOWN[1]}
         self.phrases: dict[str, float] = {}
         """Each phrase and its weight."""
-        for given, weight in weights.items():
-            if not isinstance(weight, int | float) or not 0 < weight <= MOST:
-                raise InputError(
-                    f"expected a weight above 0 and up to {MOST:g} for the hotword {given!r}, found {weight!r}; {WEIGHT:g} is usual"
-                )
-            phrase = _spelled(given, letters)
+        self.beginnings: dict[str, float] = {}
+        """Each beginning of a phrase, itself included, and its share of the weight."""
+        for given, asked in _given(choice):
+            phrase = _spelled(given, pieces)
+            weight = _checked(given, asked) if isinstance(choice, Mapping) else WEIGHT * min(1.0, len(phrase) / LONG)
             self.phrases[phrase] = max(weight, self.phrases.get(phrase, 0.0))
             for length in range(1, len(phrase) + 1):
                 beginning, share = phrase[:length], weight * length / len(phrase)
                 self.beginnings[beginning] = max(share, self.beginnings.get(beginning, 0.0))
-
-    @property
-    def words(self) -> frozenset[str]:
-        """The phrases' words."""
-        return frozenset(word for phrase in self.phrases for word in phrase.split(" "))
-
-    @property
-    def most(self) -> float:
+        self.most = max(self.phrases.values(), default=0.0)
         """The largest weight; 0 without hotwords."""
-        return max(self.phrases.values(), default=0.0)
+        self.words = frozenset(word for phrase in self.phrases for word in phrase.split(" "))
+        """The phrases' words."""
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -72,23 +74,54 @@ class Hotwords:
         return gained, tuple(f"{text} " for text in texts if f"{text} " in self.beginnings)
 
 
-def _checked(choice: Iterable[str]) -> list[str]:
-    """The phrases of a sequence of them. Raises InputError for a single text, whose letters would be taken for phrases."""
-    if isinstance(choice, str):
+def _given(choice: HotwordChoice) -> list[tuple[object, object]]:
+    """The phrases, each with its weight if it has one."""
+    if isinstance(choice, str):  # its letters would be taken for phrases
         raise InputError(f"expected a list of hotwords, found the text {choice!r}; give [{choice!r}]")
-    return list(choice)
+    if isinstance(choice, bytes | bytearray) or not isinstance(choice, Iterable):
+        raise InputError(
+            f"expected a list of hotwords or a dict of their weights, found {choice!r}; give [] for no hotwords"
+        )
+    pairs = choice.items() if isinstance(choice, Mapping) else ((each, None) for each in choice)
+    given: list[tuple[object, object]] = list(islice(pairs, MOST + 1))
+    if len(given) > MOST:
+        raise InputError(f"expected at most {MOST:,} hotwords, found more; keep those that are likely to be said")
+    return given
 
 
-def _spelled(given: object, letters: set[str]) -> str:
-    """The phrase in the vocabulary's letters: in lower case where it has no others."""
-    phrase = " ".join(given.split()) if isinstance(given, str) else ""
+def _checked(given: object, weight: object) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= LARGEST:
+        raise InputError(
+            f"expected a weight above 0 and up to {LARGEST:g} for the hotword {given!r}, found {weight!r}; {WEIGHT:g} is usual"
+        )
+    return weight
+
+
+def _spelled(given: object, pieces: frozenset[str]) -> str:
+    """The phrase as the pieces spell it: in lower case where they have no other letters."""
+    phrase = " ".join(unicodedata.normalize("NFC", given).split()) if isinstance(given, str) else ""
     if not phrase:
         raise InputError(f"expected a hotword of letters, found {given!r}; leave it out")
-    if not letters.issuperset(phrase):
-        phrase = phrase.lower()
-    if missing := "".join(dict.fromkeys(letter for letter in phrase if letter not in letters)):
+    if len(phrase) > LONGEST:
         raise InputError(
-            f"expected hotwords that the recogniser's pieces can spell, found {given!r} with {missing!r}; "
-            f"spell it in other letters, or leave it out"
+            f"expected a hotword of at most {LONGEST} characters, found {len(phrase):,}: {phrase[:20]!r}...; give its rare words alone"
         )
-    return phrase
+    for cased in dict.fromkeys((phrase, phrase.lower())):
+        spelled = _spelled_up_to(f" {cased}", pieces) - 1
+        if spelled == len(cased):
+            return cased
+    raise InputError(
+        f"expected hotwords that the recogniser's pieces can spell, found {given!r}, where none goes on with {cased[max(0, spelled)]!r}; "
+        f"spell it in other letters, or leave it out"
+    )
+
+
+def _spelled_up_to(text: str, pieces: frozenset[str]) -> int:
+    """How many of the first characters some sequence of pieces spells."""
+    longest = max(map(len, pieces), default=0)
+    reached = {0}
+    for start in range(len(text)):
+        if start in reached:
+            ends = range(start + 1, min(start + longest, len(text)) + 1)
+            reached.update(end for end in ends if text[start:end] in pieces)
+    return max(reached)

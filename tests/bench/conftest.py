@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pytest
 
 from bench.pages.drawing import Plot
-from bench.results import DataProvenance, Provenance, ResultFile, SpeechRow
+from bench.results import ResultFile
+from bench.rows import DataProvenance, Provenance, SpeechRow
 from runtime import Final, Partial
 from tests.runtime.conftest import folder, rig  # noqa: F401 -- fixtures: the toy bundle and the fake GPU
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import TypeAdapter
 
-from bench.results import AnyRow, Row
+from bench.rows import AnyRow, Row
 
 ROWS: TypeAdapter[AnyRow] = TypeAdapter(AnyRow)
 KINDS = {mode: kind for kind in AnyRow.__origin__.__args__ for mode in kind.model_fields["mode"].annotation.__args__}  # type: ignore[attr-defined]

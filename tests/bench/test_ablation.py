@@ -17,7 +17,8 @@ from bench.ablation import Options, run
 from bench.pages import results_page
 from bench.pages.combinations import combinations
 from bench.pages.terminal import print_written
-from bench.results import OnSpeech, ResultFile, SpeechRow, StepRow, UtteranceRecord, read_result, write_result
+from bench.results import ResultFile, read_result, write_result
+from bench.rows import OnSpeech, SpeechRow, StepRow, UtteranceRecord
 from bench.speech.recognise import Options as SpeechBench
 from bench.step import step_times
 from bench.step.timing import PaceTimes, StepMeasurement, Variant

@@ -12,7 +12,8 @@ import soundfile
 from rich.console import Console
 
 from bench.__main__ import parse_args, run
-from bench.results import EndpointRow, SpeechRow, read_result
+from bench.results import read_result
+from bench.rows import EndpointRow, SpeechRow
 from bench.speech import clips, endpoint, recognise
 from bench.speech.offline import load_recognizer
 from data import places

@@ -15,6 +15,7 @@ LEVELS = {
     "speech": 3,
     "step": 3,
     "results": 1,
+    "rows": 1,
     "partials": 1,
     "score": 0,
 }

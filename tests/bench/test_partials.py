@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.partials import Shown, changes
-from bench.results import ResultFile, UtteranceRecord, read_result, write_result
+from bench.results import ResultFile, read_result, write_result
+from bench.rows import UtteranceRecord
 from runtime.errors import InputError
 from runtime.words import Word
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bench.results import ResultFile, SpeechRow, default_name, read_result, read_results, result_path, write_result
+from bench.results import ResultFile, default_name, read_result, read_results, result_path, write_result
+from bench.rows import SpeechRow
 from runtime.errors import InputError
 
 PROVENANCE = "date commit command gpu driver sm_clock_mhz power_w tensorrt cuda python cpu data"

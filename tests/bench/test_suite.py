@@ -19,9 +19,9 @@ from rich.console import Console
 
 from bench import ablation, machine, process
 from bench.__main__ import run as run_command
-from bench.pack import Pack
 from bench.pages.terminal import print_written
-from bench.results import EndpointRow, Report, SpeechRow, StepRow, StreamsRow, read_result
+from bench.results import Pack, Report, read_result
+from bench.rows import EndpointRow, SpeechRow, StepRow, StreamsRow
 from bench.speech import endpoint, recognise
 from bench.speech.arrivals import VirtualClock
 from bench.step import step_times, timing, worker

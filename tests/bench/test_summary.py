@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.results import EndpointRow, SpeechRow, UtteranceRecord
+from bench.rows import EndpointRow, SpeechRow, UtteranceRecord
 from bench.score.rates import error_rates, percentiles
 from bench.summary import error_keys, latency_keys, rtf_keys, spread, together
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from bench.results import ResultFile, UtteranceRecord
+from bench.results import ResultFile
+from bench.rows import UtteranceRecord
 from bench.suite.targets import gpu_line, target_lines
 
 

@@ -1,17 +1,23 @@
-"""What travels in the bundle: which language model is the checkpoint's, that another one makes it again, and what an export keeps."""
+"""What travels in the bundle: which language model is the checkpoint's, that another one makes it again, and what an export keeps.
+
+So do word models.
+"""
 
 import dataclasses
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from export.bundle import export_bundle, is_current, write_bundle
 from export.checkpoint import EMBEDDED, Checkpoint
-from export.companions import Companions, beside, companions
+from export.companions import Companions, beside, companions, words_beside
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.files import sha256
+from runtime.word_models import WordModels, word_model
 
 pytestmark = pytest.mark.nemo
 
@@ -127,3 +133,48 @@ def test_an_export_anew_keeps_the_language_model_that_was_chosen(
     shutil.rmtree(folder)
     export_bundle(EMBEDDED, 80, tmp_path)
     assert [each.language_model is None for each in written] == [True, False], "a new bundle has the checkpoint's own"
+
+
+def test_words_beside(tmp_path: Path) -> None:
+    (tmp_path / "a.words-80ms.json").touch()
+    assert words_beside(tmp_path / "a.nemo", 80) == tmp_path / "a.words-80ms.json"
+    assert words_beside(tmp_path / "a.nemo", 480) is None
+    assert words_beside(tmp_path / "a", 80) is None, "a published name"
+
+
+@pytest.mark.parametrize("lookahead_ms", [0, 80, 480, 1040])
+def test_the_bundle_carries_the_word_models_of_its_look_ahead(
+    bundle_at: Callable[[int], Path], lookahead_ms: int
+) -> None:
+    beside = words_beside(Path(EMBEDDED), lookahead_ms)
+    assert beside is not None
+    folder = bundle_at(lookahead_ms)
+    found = word_model(folder, read_bundle(folder), "ctc")
+    assert found == WordModels.model_validate_json(beside.read_bytes()).searches["ctc"]
+
+
+def changed(content: bytes, **keys: object) -> bytes:
+    return json.dumps(json.loads(content) | keys).encode()
+
+
+@pytest.mark.parametrize(
+    ("own", "kept"),
+    [({"clips": 7}, True), ({"checkpoint_sha256": "0" * 64}, False), ({"lookahead_ms": 480}, False), (None, False)],
+)
+def test_an_export_keeps_a_bundle_s_own_word_models_that_fit(
+    bundle: Path, tmp_path: Path, own: dict[str, object] | None, kept: bool
+) -> None:
+    beside = Path(EMBEDDED).with_suffix(".words-80ms.json")
+    content = changed(beside.read_bytes(), **own) if own else b"{"
+    (tmp_path / "words.json").write_bytes(content)
+    Companions(words=beside).add_words(tmp_path, read_bundle(bundle))
+    assert (tmp_path / "words.json").read_bytes() == (content if kept else beside.read_bytes())
+
+
+def test_word_models_that_do_not_go_with_it_are_one_line(bundle: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_bytes(changed(Path(EMBEDDED).with_suffix(".words-80ms.json").read_bytes(), lookahead_ms=0))
+    with pytest.raises(InputError, match=r"^expected .* measured with .* at 80 ms, found it of another checkpoint or"):
+        Companions(words=other).add_words(tmp_path, read_bundle(bundle))
+    Companions().add_words(tmp_path, read_bundle(bundle))
+    assert not (tmp_path / "words.json").exists(), "and without any the plain model counts"

@@ -3,6 +3,7 @@
 import copy
 import tarfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,14 @@ from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as calibrate
 from calibration.calibrate import ObservedBackend, stream_speech
 from calibration.compare import hear
+from calibration.evidence import Ear
+from calibration.speech import Selection
+from data.manifest import read_manifest
 from export.bundle import write_bundle
 from export.checkpoint import EMBEDDED, RANDOM_CONFIG, load_checkpoint
+from export.companions import companions
 from export.parity import evaluated_rnnt
+from runtime.audio import load_audio
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.recognizer import Recognizer
@@ -100,9 +106,10 @@ def test_hybrid_gives_its_ctc_head_and_its_transducer(tokenizer: Path, tmp_path:
     head = model.ctc_decoder.state_dict()["decoder_layers.0.weight"].numpy()
     assert np.array_equal(checkpoint.weights["ctc.decoder_layers.0.weight"], head)
     assert len(checkpoint.vocabulary) == checkpoint.architecture.vocabulary == 256
-    bundle = write_bundle(checkpoint, 80, tmp_path / "bundle")
+    bundle = write_bundle(checkpoint, 80, tmp_path / "bundle", companions("hybrid", "hybrid", "none"))
     print(f"encoded frames within {bundle.parity['fp32'].encoded:.1e}")
     assert bundle.parity["fp32"].encoded <= 1e-4
+    check_words(tmp_path / "bundle")
 
     assert bundle.decoders == ["rnnt", "ctc"]
     frames = torch.randn(1, WIDTH, 60, generator=torch.Generator().manual_seed(0))
@@ -113,6 +120,22 @@ def test_hybrid_gives_its_ctc_head_and_its_transducer(tokenizer: Path, tmp_path:
     print(f"{len(found)} tokens, {len(set(found))} of them different")
     assert found == tuple(expected.y_sequence.tolist())
     assert 30 < len(found) < 600
+
+
+def check_words(folder: Path) -> None:
+    """What `make words` weighs are the words of both decoders, and theirs alone."""
+    clips = read_manifest(Path("data/sample/manifest_en.jsonl"))[:2]
+    with closing(Ear(folder, read_bundle(folder), "en")) as ear:
+        heard = list(ear.clips(Selection(Path(), tuple(clips), [])))[::2]
+    for clip, found in zip(clips, heard, strict=True):
+        assert found.keys() == {"rnnt", "ctc"}
+        for search, words in found.items():
+            with Recognizer(folder, precision="fp32", backend="onnxruntime-cpu", decoder=search) as recognizer:
+                stream = recognizer.stream()
+                stream.push(load_audio(clip.audio))
+                expected = [word.text for word in stream.end_utterance().words]
+            print(search, len(expected), "words")
+            assert [word.text for word in words.words] == expected
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,7 @@ BAD: list[tuple[str, str]] = [
     ("bench compare {result} {bad}/broken.json", "no result file of schema 1"),
     ("bench report {bad}/none.json --out {out}", "No such file"),
     ("bench report {bad}/broken.json --out {out}", "no result file of schema 1"),
+    ("bench report {result} --eval {bad}/none --out {out}", "--eval: expected a folder of data sets, found no folder"),
     ("bench publish {bad}/none.json --results {out}", "cannot read the result file"),
     ("bench publish {bad}/broken.json --results {out}", "no result file of schema 1"),
     ("bench publish {bad}/object.json --results {out}", "no result file of schema 1"),

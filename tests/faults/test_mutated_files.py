@@ -27,6 +27,8 @@ from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.recognizer import Recognizer
 from runtime.stamp import plan_path, read_stamp, stamp_path
+from runtime.word_models import WordModel, WordModels, word_model
+from runtime.words import Spelled, Word, WordMaker
 from tests.bench.toys import calibrated_toy
 from tests.runtime.formats import FORMATS, Format
 from tests.runtime.rig import write_stamp
@@ -183,23 +185,38 @@ def test_manifests(tmp_path: Path, check_audio: bool, files: int) -> None:
     assert min(seen.values()) >= files / 20
 
 
+def heard(model: WordModel) -> Word:
+    """A word by the model, which makes one of whatever it holds."""
+    return WordMaker(model, 0.08).word(Spelled("a", 1, 2, -0.1))
+
+
 def readers(toy: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     """Whole files of other kinds, and what reads them."""
     bundle, plan = read_bundle(toy), plan_path(toy, "fp32")
     plan.parent.mkdir(exist_ok=True)
     plan.write_bytes(b"a plan")
     write_stamp(toy)
+    words = toy / "words.json"
+    model = WordModel(start_delay_s=0.3, known=2.0, offset=-1.5)
+    WordModels(
+        checkpoint_sha256=bundle.checkpoint.sha256,
+        lookahead_ms=bundle.lookahead_ms,
+        clips=9,
+        made_from="0" * 64,
+        searches={"ctc": model},
+    ).write(words)
     return {
         "result": (min(RESULTS.glob("*.json"), key=lambda each: each.stat().st_size), read_result),
         "barge-in": (next((RESULTS / "bargein").glob("*.json")), partial(read_result, kind=BargeInFile)),
         "projection": (next((RESULTS / "projections").glob("*.json")), partial(read_result, kind=Projection)),
         "calibration": (calibration_path(toy), lambda path: read_calibration(path, bundle)),
+        "words": (words, lambda path: heard(word_model(path.parent, bundle, "ctc"))),
         "stamp": (stamp_path(plan), lambda path: read_stamp(path.with_name(plan.name))),
     }
 
 
 @FILES
-@pytest.mark.parametrize("kind", ["result", "barge-in", "projection", "calibration", "stamp"])
+@pytest.mark.parametrize("kind", ["result", "barge-in", "projection", "calibration", "words", "stamp"])
 def test_other_files(toy: Path, tmp_path: Path, kind: str, files: int) -> None:
     path, read = readers(toy)[kind]
     copied, seen = tmp_path / path.parent.name / path.name, {True: 0, False: 0}

@@ -17,7 +17,8 @@ from data import places
 from data.manifest import find_manifests, read_manifest
 from runtime import Recognizer
 from runtime.audio import SAMPLE_RATE, load_audio
-from runtime.decoders.beam import LONG, BeamCtc, _chain
+from runtime.decoders.beam import LONG, BeamCtc
+from runtime.decoders.hypotheses import chain_of
 from runtime.decoders.transcript import Transcript, text_of
 from runtime.words import Piece
 from tests.remembering import Remembering
@@ -115,7 +116,7 @@ class Listener:
         assert all(np.isfinite(each).all() for each in state)
         if isinstance(stream._decoder, BeamCtc):
             assert all(np.isfinite(score) for score, _ in stream._decoder._beam.values())
-            assert max(len(_chain(each)) for _, each in stream._decoder._beam.values()) <= 2 * LONG
+            assert max(len(chain_of(each)) for _, each in stream._decoder._beam.values()) <= 2 * LONG
         transcript = Transcript(text_of(self._recognizer.bundle.vocabulary), PLAIN)
         for token in self._tokens[self._done :]:
             transcript.add(Piece(token, 0, 0.0))

@@ -43,6 +43,7 @@ COMMANDS = {
     "runtime": ["--bundle", "TOY", "--backend", "onnxruntime-cpu", "data/sample/clips/16.mp3"],
     "bench": ["run", "--bundle", "TOY", "--eval", "data/sample", "--backend", "onnxruntime-cpu", "--out", "OUT"],
     "calibration": ["--bundle", "TOY", "--data", "data/sample"],
+    "calibration.words": ["--bundle", "TOY", "--data", "data/sample"],
     "export": ["--model", "large-random", "--out", "OUT"],
     "engines": ["--bundle", "TOY"],
     "engines.inspect": ["--bundle", "TOY"],

@@ -115,13 +115,13 @@ def test_steps_are_taken_while_the_caller_waits(
 
     monkeypatch.setattr(recognizer.backend, "peek", peek)
     live(recognizer.stream(early=early), clips[0], busy=busy)
-    most = len(clips[0]) / 640  # one in 40 ms
+    frames = len(clips[0]) / 320
     if early == "off" or busy:
         assert seen == []
     elif early == "steady":
-        assert 3 <= len(seen) < most / 3, "none once there is a text"
+        assert 3 <= len(seen) < frames / 3, "none once there is a text"
     else:
-        assert most / 2 < len(seen) < most
+        assert frames / 4 < len(seen) < frames / 2  # one in 40 ms, but where a step comes first
 
 
 def test_the_rnnt_of_a_gpu(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

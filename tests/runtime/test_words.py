@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime import Final, InputError, Partial, Word
+from runtime import Final, InputError, Partial, Recognizer, Word
 from runtime.bundle import read_bundle
 from runtime.decoders.greedy import GreedyCtc
 from runtime.decoders.transcript import Transcript, text_of
 from runtime.word_models import FILE, WordModel, WordModels, known_words, word_model
 from runtime.words import Found, Piece, Spelled, WordMaker
+from tests.calibration.conftest import toy_model, write_toy
 from tests.runtime.decoders.plain import PLAIN
 
 VOCABULARY = ["<unk>", "▁the", "▁", "c", "at", "s"]
@@ -90,7 +91,9 @@ def test_one_piece_at_a_time_as_all_at_once() -> None:
         ({"pieces": 0.0, "known": 2.0}, 0.0, Found(), "cta", 0.5),
         ({}, -1e9, Found(), "cat", 0.0001),  # bounded, never a math error
         ({}, 0.0, Found(rivals=math.inf), "cat", 0.9999),
-        ({"pieces": 1e6}, -1e9, Found(), "cat", 0.0),
+        ({"pieces": 100.0}, -1e9, Found(), "cat", 0.0),
+        ({"offset": -1000.0}, 0.0, Found(), "cat", 0.0),
+        ({"offset": 1000.0}, -1e9, Found(), "cat", 1.0),
     ],
 )
 def test_confidence(weights: dict[str, float], log_prob: float, found: Found, text: str, expected: float) -> None:
@@ -151,3 +154,16 @@ def test_words_json(folder: Path) -> None:
     (folder / FILE).write_text('{"searches": {"ctc": {"weight": 1}}}')
     with pytest.raises(InputError, match="expected a valid"):
         word_model(folder, manifest, "ctc")
+
+
+def test_a_recogniser_reads_its_bundle_s_and_refuses_another_s(tmp_path: Path) -> None:
+    toy = write_toy(tmp_path / "toy", toy_model())
+    models(toy).write(toy / FILE)
+    with Recognizer(toy, precision="fp32", backend="onnxruntime-cpu") as recognizer:
+        assert recognizer._word_model.start_delay_s == 0.2
+    for other in ({"lookahead_ms": 480}, {"checkpoint_sha256": "2" * 64}):
+        models(toy, **other).write(toy / FILE)
+        with pytest.raises(
+            InputError, match=r"^expected .* at 80 ms, found it of another .*make it again with `make wor"
+        ):
+            Recognizer(toy, precision="fp32", backend="onnxruntime-cpu")

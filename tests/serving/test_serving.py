@@ -314,7 +314,8 @@ def planned(bundle: Path, tmp_path: Path) -> Path:
     """A copy of the bundle's manifest with a plan of its own, whose bytes are no engine."""
     folder = tmp_path / "bundles" / "some"
     folder.mkdir(parents=True)
-    shutil.copy(bundle / "bundle.json", folder)
+    for name in ("bundle.json", "lm_words.txt"):
+        shutil.copy(bundle / name, folder)
     plan = plan_path(folder, "fp16")
     plan.parent.mkdir()
     plan.write_bytes(b"plan")

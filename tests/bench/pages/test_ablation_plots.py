@@ -12,7 +12,8 @@ from rich.console import Console
 
 from bench.pages.plots import ablation_plots
 from bench.pages.terminal import print_written
-from bench.results import ResultFile, Row
+from bench.results import ResultFile
+from bench.rows import Row
 from bench.session import Written
 from tests.bench.rows import changed
 

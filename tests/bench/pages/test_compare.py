@@ -7,7 +7,8 @@ import pytest
 
 from bench.__main__ import run
 from bench.pages.compare import Change, Comparison, beyond_noise, compare
-from bench.results import ResultFile, Row, UtteranceRecord, write_result
+from bench.results import ResultFile, write_result
+from bench.rows import Row, UtteranceRecord
 from bench.score.rates import percentiles
 from runtime.errors import InputError, exit_code
 from tests.bench.rows import changed

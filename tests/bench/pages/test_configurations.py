@@ -3,7 +3,8 @@
 import pytest
 
 from bench.pages.configurations import CONDITIONS, FIGURES_OF_ALL, configurations
-from bench.results import ResultFile, Row, UtteranceRecord
+from bench.results import ResultFile
+from bench.rows import Row, UtteranceRecord
 from tests.bench.rows import changed
 
 GPU = {"backend": "tensorrt", "cuda_graph": True, "functional_check": False, "peak_gpu_memory_mb": 512.0}

@@ -11,11 +11,16 @@ import pytest
 
 from bench.__main__ import run
 from bench.pages import html as report
+from bench.pages import sound
 from bench.pages.html import newest, page
-from bench.results import ResultFile, UtteranceRecord, read_result, write_result
+from bench.partials import Shown
+from bench.results import ResultFile, read_result, write_result
+from bench.rows import UtteranceRecord
 from bench.score.normalise import normalise
 from bench.speech.waterfall import STAGES
+from runtime.audio import load_audio
 from runtime.errors import InputError, exit_code
+from runtime.words import Word
 from tests.bench.rows import changed
 
 EVIL = "</p><script>alert('x')</script> \"quoted\" & <b>bold</b> {{ name }}"
@@ -53,6 +58,8 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.links: list[str] = []
         self.texts: list[object] = []
+        self.starts: list[float] = []
+        self.sounds = 0
         self.bold: list[str] = []
         self._inside: list[tuple[str, str]] = []
         self.feed(text)
@@ -63,6 +70,9 @@ class Page(HTMLParser):
         self.links += [known[key] for key in ("src", "href", "xlink:href", "srcset", "action", "data") if key in known]
         if "data-texts" in known:
             self.texts.append(json.loads(known["data-texts"]))
+        if "data-start" in known:
+            self.starts.append(float(known["data-start"]))
+        self.sounds += tag == "audio"
         if known.get("class") == "words":
             self.transcripts.append(Words())
         if tag in ("p", "span", "del", "ins", "b", "script", "style"):
@@ -116,15 +126,20 @@ def test_the_worst_come_first(a_result: ResultFile) -> None:
 
 
 def test_no_text_becomes_markup(a_result: ResultFile) -> None:
-    partials = ((0.5, "</p><sc"), (0.66, EVIL))
-    evil = said(EVIL, EVIL, audio=EVIL, data=f"{EVIL}_en", partials=partials)
+    partials = (Shown(0.5, "</p><sc", 1), Shown(0.66, EVIL, 1, early=3))
+    words = tuple(Word(text, 0.5, 0.6, 0.5) for text in EVIL.split(" "))
+    evil = said(EVIL, EVIL, audio=EVIL, data=f"{EVIL}_en", partials=partials, words=words)
     result = of(a_result, evil, data=f"{EVIL}_en", model=EVIL, lm=EVIL).model_copy(update={"definitions": {EVIL: EVIL}})
-    plain = Page(page("a", of(a_result, said("a", "a", partials=((0.5, "a"), (0.6, "b"))))))
+    plain = Page(page("a", of(a_result, said("a", "a", partials=(Shown(0.5, "a"), Shown(0.6, "b"))))))
     found = Page(page(EVIL, result))
     assert found.tags.count("script") == plain.tags.count("script") == 1
     assert found.tags.count("b") == plain.tags.count("b")
     assert found.bold == [EVIL]
-    assert found.texts == [[[0.5, 0, "</p><sc"], [0.66, 7, EVIL[7:]], [2.0, len(EVIL), ""]]]
+    first = len(EVIL.split(" ", maxsplit=1)[0])
+    assert found.texts == [
+        [[0.5, 0, "</p><sc", 7, 0], [0.66, 7, EVIL[7:], first, 3], [2.0, len(EVIL), "", len(EVIL), 0]]
+    ]
+    assert found.starts == [0.5] * len(words)
     assert "{{ name }}" in page(EVIL, result)
 
 
@@ -145,12 +160,44 @@ def test_nothing_comes_from_elsewhere(a_result: ResultFile) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_random_weights_have_no_errors(a_result: ResultFile) -> None:
-    result = of(a_result, said("a b", "xyz q", partials=((1.0, "xyz"),)), wer=None, weights="random")
+    result = of(a_result, said("a b", "xyz q", partials=(Shown(1.0, "xyz"),)), wer=None, weights="random")
     found = Page(page("a", result))
     assert found.transcripts[0].marked == [("p", "xyz q")]
     assert "no WER" in page("a", result)
     assert not {"del", "ins"} & set(found.tags)
     assert len(found.texts) == 1
+
+
+WORDS = (Word("set", 0.72, 0.8, 0.9), Word("a", 0.96, 0.96, 0.99))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_why_a_clip_has_no_sound(a_result: ResultFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    length_s = len(load_audio("data/sample/clips/16.mp3")) / 16_000
+    of_sample = {"data": "sample_en", "words": WORDS, "audio_s": length_s}
+    here, other, later, wordless = (
+        said("a b", "set a", audio=f"clips/{name}.mp3", **of_sample | more)
+        for name, more in (("16", {}), ("17", {}), ("15", {}), ("16", {"words": None, "mode": "continuous"}))
+    )
+    for records, minutes, sounds, note in (
+        ([here], 25.0, 1, ""),
+        (
+            [here, other],
+            25.0,
+            1,
+            "Without sound: 1 clip whose recordings are not here: --eval names",
+        ),  # of another length
+        ([here, other, later], 1.5 * length_s / 60, 1, "Without sound: 2 clips beyond the "),
+        ([other, later], 25.0, 0, "Without sound: 2 clips whose recordings are not here"),
+    ):
+        monkeypatch.setattr(sound, "MOST_MINUTES", minutes)
+        text = page("a", of(a_result, *records, data="sample_en"))
+        assert (Page(text).sounds, text.count(", without sound")) == (sounds, len(records) - sounds)
+        assert Page(text).starts == [0.72, 0.96] * len(records)
+        assert note in text
+        assert ("Without sound: " in text) == bool(note)
+    text = page("a", of(a_result, wordless, data="sample_en", mode="continuous"))
+    assert (Page(text).sounds, Page(text).starts, "ithout sound" in text) == (0, [], False)
 
 
 COMMITTED = [
@@ -165,6 +212,7 @@ def test_committed_results_have_a_page(name: str) -> None:
     found = Page(page(name, result))
     assert len(found.transcripts) == len(result.utterances)
     assert not found.texts  # measured before partials were kept
+    assert not found.starts
 
 
 @pytest.mark.usefixtures("undrawn")

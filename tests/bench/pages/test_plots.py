@@ -9,7 +9,8 @@ import pytest
 from bench.pages.drawing import Plot
 from bench.pages.plots import page_plots
 from bench.pages.published import read_published
-from bench.results import ResultFile, Row, UtteranceRecord, write_result
+from bench.results import ResultFile, write_result
+from bench.rows import Row, UtteranceRecord
 from bench.speech.waterfall import STAGES
 from bench.step.ladder import RUNTIME
 from runtime.errors import InputError

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import run
-from bench.pack import Pack
-from bench.results import ResultFile, read_result, write_result
+from bench.results import Pack, ResultFile, read_result, write_result
 from runtime.errors import exit_code
 
 RESULTS = Path("bench/results")

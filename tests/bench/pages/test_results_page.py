@@ -14,7 +14,8 @@ from bench.pages.published import read_published
 from bench.pages.results_page import Options, run
 from bench.pages.tables import Labelled
 from bench.pages.terminal import print_result
-from bench.results import ResultFile, Row, write_result
+from bench.results import ResultFile, write_result
+from bench.rows import Row
 from runtime.errors import InputError
 from tests.bench.rows import changed
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from bench.results import UtteranceRecord, pairs_of
+from bench.results import pairs_of
+from bench.rows import UtteranceRecord
 from bench.score import bootstrap as paired
 from bench.score.bootstrap import Difference, label, paired_difference, percentile_interval
 from bench.score.rates import error_rates

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.results import UtteranceRecord
+from bench.rows import UtteranceRecord
 from bench.score.rates import retracted
 from bench.speech.arrivals import Clock, VirtualClock, arrivals, listen
 from bench.speech.clips import Clip, DataSet
 from bench.speech.recognise import record_of
 from data.voiced import Speech
-from runtime import Partial
+from runtime import Partial, Recognizer
+from runtime.backends.base import StepResult
 from runtime.errors import InputError
 from tests.bench.conftest import FakeTime
 
@@ -155,6 +156,25 @@ def test_frames_arrive_from_where_the_audio_begins_and_may_change_until_then() -
         samples[frame.end :] = frame.end
         clock.wait_until(3.1)  # the first is worked on until the last has arrived
     assert seen == [pytest.approx(row) for row in [(40, 3.04, 0, 0), (80, 3.08, 0.02, 40), (100, 3.1, 0, 80)]]
+
+
+@pytest.mark.parametrize(("step_s", "comes"), [(0.0, True), (0.04, True), (0.8, False)])
+def test_early_text_on_a_virtual_clock(
+    bundle: Path, sample: list[tuple[str, np.ndarray]], make_time: Make, step_s: float, comes: bool
+) -> None:
+    """It comes although the clip is run through faster than it was spoken, and not where recognition is behind."""
+    time = make_time()
+    with Recognizer(bundle, backend="onnxruntime-cpu", lm=None) as recognizer:
+        step = recognizer.backend.step
+
+        def slow(*of: Any) -> StepResult:
+            time.now_s += step_s
+            return step(*of)
+
+        recognizer.backend.step = slow  # type: ignore[assignment, method-assign]
+        stream, a_clip = recognizer.stream(early="eager"), Clip("a.wav", sample[0][1], RATE, "reference", None)
+        listened = listen(stream, a_clip, 20, VirtualClock(time.timer))
+    assert any(shown.early for shown in listened.partials) == comes
 
 
 @pytest.mark.parametrize("frame_ms", [0, 10, 19, 41, 50, -20])

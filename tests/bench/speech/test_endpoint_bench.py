@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from bench.pages.terminal import print_written
-from bench.results import EndpointRow, read_result
+from bench.results import read_result
+from bench.rows import EndpointRow
 from bench.speech.arrivals import Heard, VirtualClock, listen
 from bench.speech.clips import Clip, DataSet
 from bench.speech.endpoint import Options, Turn, answers, one_after_another, run, verdicts
@@ -76,7 +77,7 @@ def partial(text: str, audio_s: float, arrival_s: float) -> Heard:
 
 
 def final(text: str, audio_s: float, arrival_s: float) -> Heard:
-    words = tuple(Word(word, arrival_s - 1, arrival_s - 0.9, 0.5) for word in text.split())
+    words = tuple(Word(word, arrival_s - 1, round(arrival_s - 0.9, 3), 0.5) for word in text.split())
     return Heard(
         Final(text, (), audio_s, words=words, ended_by="silence"), arrival_s, arrival_s, 0.004, arrival_s + 0.006
     )

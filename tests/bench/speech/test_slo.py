@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import run
-from bench.results import SpeechRow
+from bench.rows import SpeechRow
 from bench.speech.slo import KEYS, missed_lines, read_bounds
 from runtime.errors import InputError
 

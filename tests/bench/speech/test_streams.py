@@ -14,7 +14,8 @@ from bench.pages.published import read_published
 from bench.pages.question_pages import question_pages
 from bench.pages.result_tables import STREAMS
 from bench.pages.terminal import print_written
-from bench.results import ResultFile, StreamsRow, read_result, write_result
+from bench.results import ResultFile, read_result, write_result
+from bench.rows import StreamsRow
 from bench.session import Written
 from bench.speech.arrivals import Clock
 from bench.speech.clips import Clip

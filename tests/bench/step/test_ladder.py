@@ -17,7 +17,8 @@ from rich.console import Console
 from bench.__main__ import run as run_command
 from bench.child import run_child
 from bench.pages import results_page
-from bench.results import ResultFile, StepRow, read_result
+from bench.results import ResultFile, read_result
+from bench.rows import StepRow
 from bench.step import encoder_config as encoder
 from bench.step import ladder, step_times, timing
 from bench.step import nemo_peer as peer

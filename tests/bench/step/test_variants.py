@@ -18,7 +18,8 @@ import pytest
 from pydantic import TypeAdapter
 from rich.console import Console
 
-from bench.results import ResultFile, StepRow, read_result
+from bench.results import ResultFile, read_result
+from bench.rows import StepRow
 from bench.step import timing, worker
 from bench.step.host_state import HostStateBackend
 from bench.step.ladder import VARIANTS
