@@ -10,12 +10,12 @@ SIZES = "1,4,16,64,256"
 """Numbers of streams, as the command line and a plan's stamp have them."""
 
 
-def sizes_of(text: str) -> tuple[int, ...]:
+def sizes_of(text: str, option: str = "--batch") -> tuple[int, ...]:
     """The numbers of streams in `text`, as SIZES. Raises InputError unless they are whole, positive and rise."""
     parts = text.split(",")
     sizes = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
     if len(sizes) < len(parts) or any(above <= below for below, above in pairwise((0, *sizes))):
-        raise InputError(f"--batch: expected numbers of streams that rise, such as {SIZES}, found {text!r}")
+        raise InputError(f"{option}: expected numbers of streams that rise, such as {SIZES}, found {text!r}")
     return sizes
 
 

@@ -147,6 +147,11 @@ class GraphEntry(FileEntry):
                     f"expected {where} with {name} {expected.get(name)}, found {loaded.get(name)}; {remedy}"
                 )
 
+    def of_streams(self, count: int) -> Self:
+        """A graph over many streams with that many in it: the first axis of every tensor is theirs."""
+        inputs, outputs = ([spec.of_streams(count) for spec in specs] for specs in (self.inputs, self.outputs))
+        return self.model_copy(update={"inputs": inputs, "outputs": outputs})
+
     def new_state(self) -> dict[str, npt.NDArray[np.generic]]:
         """Zeros on the host: the state at an utterance's start."""
         return {name: self.input(name).zeros() for name in self.state}
@@ -157,11 +162,6 @@ class StepEntry(GraphEntry):
 
     state = STATE
     others = (("audio", "valid"), ("encoded",))
-
-    def of_streams(self, count: int) -> "StepEntry":
-        """The step over many streams with that many in it: the first axis of every tensor is theirs."""
-        inputs, outputs = ([spec.of_streams(count) for spec in specs] for specs in (self.inputs, self.outputs))
-        return self.model_copy(update={"inputs": inputs, "outputs": outputs})
 
 
 class RnntEntry(GraphEntry):

@@ -105,6 +105,11 @@ seen = {
         )
         if not hasattr(owner, name)
     ],
+    "runs_many": [
+        name
+        for name in ("set_optimization_profile_async", "set_input_shape", "set_tensor_address", "execute_async_v3")
+        if hasattr(trt.IExecutionContext, name)
+    ],
     "layers": [each.name for each in layers],
     "activation_bytes": activation_bytes(engine),
     "stamp": stamp.model_dump(include={"tensorrt", "gpu", "weights_typed", "precision"}),
