@@ -127,7 +127,7 @@ class Ablation:
         """Recognise the data sets, keep the utterances' records and return the rows with their differences from FP32."""
         options = self.options
         words = ["bench", "run", "--bundle", str(folder), "--backend", self.backend, "--precision", trial.precision]
-        words += ["--decoder", "ctc", "--lm", "none", "--pace", "fast", "--mode", "utterance"]
+        words += ["--decoder", "ctc", "--lm", "none", "--pace", "fast", "--mode", "utterance", "--early", "off"]
         words += ["--eval", str(data.folder), "--lang", options.lang]
         words += ["--out", str(self.folder), "--name", "speech"]
         words += [] if options.limit is None else ["--limit", str(options.limit)]

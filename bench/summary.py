@@ -1,10 +1,11 @@
 """What a row says of its utterances' records: error rates, latencies, real-time factors; rows of several data sets as one."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from bench.rows import SEVERAL, OnSpeech, SpeechRow, UtteranceRecord
-from bench.score.rates import error_rates, percentiles
+from bench.score.rates import churn, error_rates, percentiles, retracted
 
 Keys = dict[str, Any]
 """Keys of a row and their values."""
@@ -19,7 +20,10 @@ LATENCIES = (
 """Keys of records."""
 OF_TEXT = "first_"
 """Latencies with this prefix are none where the weights are random."""
-OF_THE_STEPS = ("step_ms_p50", "step_ms_p95", "step_ms_p99", "decode_ms_p50", "decode_ms_p95", "churn")
+OF_THE_STEPS = (
+    *("step_ms_p50", "step_ms_p95", "step_ms_p99", "early_step_ms_p50", "early_step_ms_p95"),
+    *("decode_ms_p50", "decode_ms_p95"),
+)
 """Keys of rows that records do not tell."""
 
 
@@ -60,6 +64,17 @@ def rtf_keys(records: Iterable[UtteranceRecord]) -> Keys:
     return spread("rtf", (record.busy_s / record.audio_s for record in records if record.busy_s is not None))
 
 
+def _churn(records: Sequence[UtteranceRecord]) -> float | None:
+    """Return the churn of clips whose partials were kept; None where one's were not."""
+    taken_back = 0
+    for record in records:
+        if record.partials is None:
+            return None
+        texts = [*(partial.text for partial in record.partials), record.hypothesis]
+        taken_back += sum(retracted(before, after) for before, after in pairwise(texts))
+    return churn(taken_back, (record.hypothesis for record in records))
+
+
 def together(rows: Sequence[SpeechRow], records: Sequence[UtteranceRecord]) -> list[SpeechRow]:
     """Return a row of several data sets as one, all clip by clip and in one language; none for a single one.
 
@@ -69,11 +84,15 @@ def together(rows: Sequence[SpeechRow], records: Sequence[UtteranceRecord]) -> l
         return []
     trained = all(row.wer is not None for row in rows)
     summed: Keys = dict.fromkeys(OF_THE_STEPS)
-    for key in ("clips", "left_out", "audio_minutes", "steps"):
+    for key in ("clips", "left_out", "audio_minutes", "steps", "first_correct", "first_stands"):
         values = [getattr(row, key) for row in rows]
         summed[key] = None if None in values else sum(values)
     for key in ("backlog_ms_max", "catch_up_ms_max"):
         summed[key] = max(getattr(row, key) or 0.0 for row in rows)
+    summed["churn"] = _churn(records)
+    if rows[-1].early_steps_per_chunk is not None and summed["steps"]:
+        early = sum((row.early_steps_per_chunk or 0.0) * (row.steps or 0) for row in rows)
+        summed["early_steps_per_chunk"] = early / summed["steps"]
     summed |= error_keys(records if trained else []) | rtf_keys(records)
     summed |= latency_keys(SpeechRow, records, trained=trained)
     return [rows[-1].with_(data=SEVERAL.join(row.data for row in rows), **summed)]

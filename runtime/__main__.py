@@ -73,8 +73,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--early",
         choices=get_args(Early),
-        default=DEFAULT,
-        help=f"show text before its look-ahead has arrived: none, what is likely to stay, or all (default: {DEFAULT})",
+        help="text shown before its look-ahead has arrived: off, steady (where it is likely to stay) or eager (all of it); default: "
+        "steady where audio is live, off for a file, whose partials are then the same each time",
     )
     parser.add_argument(
         "--json", action="store_true", help="a JSON object per event and line: words, times, confidence"
@@ -101,8 +101,9 @@ def run(args: argparse.Namespace) -> None:
         framing = Framing(recognizer.bundle.sample_rate, args.frame_ms, args.realtime)
         for source in ["--mic"] if args.mic else args.files:
             frames = UntilInterrupted(_frames(source, args.rate, framing))
-            rules = EndpointRules() if args.endpoints else None
-            stream = recognizer.stream(rules, hotwords=hotwords, early=args.early)
+            rules, is_live = EndpointRules() if args.endpoints else None, args.realtime or source in ("--mic", "-")
+            early = args.early or (DEFAULT if is_live else "off")
+            stream = recognizer.stream(rules, hotwords=hotwords, early=early)
             for samples in frames:
                 for event in stream.push(samples):
                     show(source, event)

@@ -16,6 +16,7 @@ from .processes import OfOneProcess
 from .stream import Stream
 from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_MS
 
+NOTHING: Samples = np.zeros(0, np.float32)
 SPARE = 2  # windows before those that decide: some of these may be explained once the path is learned again
 
 
@@ -119,7 +120,9 @@ class Conversation(OfOneProcess):
     def end_utterance(self, silence_ms: int = 0) -> Final:
         """See Stream.end_utterance."""
         with self._turn():
-            self._recognise(self._canceller.flush())
+            # In the agent's turn the part of a window stays the canceller's, and what follows does not reach the stream.
+            self._recognise(NOTHING if self._agent_speaks else self._canceller.flush())
+            self._anew = self._agent_speaks
             return self._stream.end_utterance(silence_ms)
 
     def close(self) -> None:
@@ -138,7 +141,7 @@ class Conversation(OfOneProcess):
         self._voiced: deque[bool] = deque(maxlen=self._needed + SPARE)  # the last windows
         self._count = 0  # of voiced windows, those without voice taken off
         self._confirming = False
-        self._preroll: Samples = np.zeros(0, np.float32)
+        self._preroll = NOTHING
         self._forget()
 
     def _recognise(self, heard: Samples) -> list[Event]:

@@ -33,7 +33,7 @@ RULES: dict[str, EarlyRules | None] = {
     "eager": EarlyRules(log_prob=-math.inf, first_only=False, every_ms=40),
 }
 BUSY = 0.9
-"""A caller that gives the next audio before this share of its length has passed has more of it waiting."""
+"""A caller whose pushes take more than this share of the audio's time has more of it waiting."""
 
 
 class EarlyTokens:

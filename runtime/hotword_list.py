@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .decoders.hotwords import WEIGHT
+from .decoders.hotwords import WEIGHT, usual_weight
 from .errors import InputError
 
 MAX_BYTES = 1 << 20
@@ -10,7 +10,7 @@ MAX_BYTES = 1 << 20
 
 
 def read_hotwords(path: Path) -> dict[str, float]:
-    """Return each phrase of a list in UTF-8 and its weight, `hotwords.WEIGHT` where the line has none; blank lines are skipped.
+    """Return each phrase of a list in UTF-8 and its weight, the usual one where the line has none; blank lines are skipped.
 
     Raises InputError for a file that is missing, too large or not in UTF-8, for a weight that is no number, and for a phrase twice.
     """
@@ -33,7 +33,7 @@ def read_hotwords(path: Path) -> dict[str, float]:
         if phrase in weights:
             raise InputError(f"{name}:{number}: expected a hotword once, found {phrase!r} again; leave one out")
         try:
-            weights[phrase] = float(weight) if "\t" in line else WEIGHT
+            weights[phrase] = float(weight) if "\t" in line else usual_weight(phrase)
         except ValueError:
             raise InputError(
                 f"{name}:{number}: expected a number after the tab, the weight of {phrase!r}, found {weight!r}; {WEIGHT:g} is usual"

@@ -49,7 +49,10 @@ def _line(event: Event) -> Text:
 
 
 def print_json(source: str, event: Event) -> None:
-    """Print an event as a line of JSON in UTF-8, whatever the locale's letters are, with its source as `file`."""
+    """Print an event as a line of JSON in UTF-8, whatever the locale's letters are, with its source as `file`.
+
+    A byte of a file's name that is no UTF-8 is escaped as JSON has it, as `os.fsdecode` does.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding != "utf-8":
-        sys.stdout.reconfigure(encoding="utf-8")
+        sys.stdout.reconfigure(encoding="utf-8", errors=sys.stdout.errors)
     print(json.dumps({"file": source, **event.json()}, ensure_ascii=False), flush=True)

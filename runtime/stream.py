@@ -1,5 +1,6 @@
 """Stream: push audio, get partials; end the utterance, get the final."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -64,18 +65,21 @@ class Stream(OfOneProcess):
         self._one_at_a_time = threading.Lock()
         self._cancelled = self._closed = False
         self._state: Any = None
-        self._at = 0  # samples of the stream before the utterance
+        self._taken = 0  # samples of the stream, those that a failed step lost included
+        self._at = 0  # of them before the utterance
         self._start()
 
     def reset(self, start_s: float = 0.0) -> None:
         """Forget the utterance: equal to a new stream, whose time begins at `start_s`. A push in progress returns nothing.
 
-        Raises ClosedError after `close`.
+        Raises InputError for a start that is no time from 0 on, ClosedError after `close`.
         """
+        if not 0 <= start_s < math.inf:
+            raise InputError(f"expected a stream's start from 0 s on, found {start_s}; without one it is 0")
         self._cancelled = True  # before it is our turn: what is in progress stops, and whoever is next starts anew
         with self._turn():
-            self._at = round(start_s * self._bundle.sample_rate)
-            self._decoder = self._new_decoder()
+            self._taken = self._at = round(start_s * self._bundle.sample_rate)
+            self._start()  # another thread's turn may have come first
 
     def set_hotwords(self, hotwords: HotwordChoice) -> None:
         """Favour these from the next utterance on, or from now on where the utterance has no audio yet; an empty list: none.
@@ -107,7 +111,7 @@ class Stream(OfOneProcess):
             try:
                 if self._cancelled:
                     self._cancelled = False
-                    self._at += self._received
+                    self._at = self._taken
                     self._start()
                 yield
             except BaseException:
@@ -157,6 +161,7 @@ class Stream(OfOneProcess):
         waiting = self.now() - self._left_s < (1 - BUSY) * len(heard) / self._bundle.sample_rate
         with self._turn():
             bundle, events = self._bundle, list[Event]()
+            self._taken += len(heard)
             while len(heard) and not self._interrupted:
                 # With endpoints a decision falls on a window's last sample.
                 piece = heard[: WINDOW_SAMPLES - self._received % WINDOW_SAMPLES] if self._vad else heard
@@ -195,12 +200,13 @@ class Stream(OfOneProcess):
             self._audio = window
             self._step(mel_frames, owed)
         self._decoder.finish()
+        end_s = round(self._start_s + round(heard / bundle.sample_rate, 3), 3)
         final = Final(
             self._decoder.text,
             self._decoder.tokens,
             heard / bundle.sample_rate,
             self._start_s,
-            self._decoder.words,
+            tuple(word.within(end_s) for word in self._decoder.words),  # one may be decided in silence that was added
             ended_by,
         )
         self._at += heard  # without silence that was added

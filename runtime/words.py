@@ -25,6 +25,10 @@ class Word:
         """Return the word so much later in the stream."""
         return replace(self, start_s=round(self.start_s + seconds, 3), end_s=round(self.end_s + seconds, 3))
 
+    def within(self, end_s: float) -> "Word":
+        """Return the word as far as it lies in audio that ends there."""
+        return replace(self, start_s=min(self.start_s, end_s), end_s=min(self.end_s, end_s))
+
 
 class Piece(NamedTuple):
     """A token that was decided."""

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from bench.figures import Column, column, shown
-from bench.pages.result_tables import FINAL, FIRST_PARTIAL, PACE
+from bench.pages.result_tables import EARLY, FINAL, FIRST_PARTIAL, PACE
 from bench.pages.tables import ENGINE, MODEL, PRECISION, WHERE, Labelled
 from bench.results import ResultFile, records_of
 from bench.rows import SEVERAL, SpeechRow, StepRow
 from bench.summary import together
 
-RUN = attrgetter("combination", "mode", "lm", "precision", "calibration", "decoder", "backend", "lookahead_ms")
+RUN = attrgetter(
+    "combination", "mode", "lm", "precision", "calibration", "decoder", "backend", "lookahead_ms", "early_tokens"
+)
 """What the rows of one configuration share within a result file."""
 
 
@@ -47,6 +49,7 @@ CONDITIONS = (
     Column("Decoding", lambda configuration: getattr(configuration.row, "lm", None) or "greedy"),
     PRECISION,
     Column("Audio", attrgetter("fed")),
+    EARLY.of("row"),
 )
 FIGURES_OF_ALL = (
     Column("WER %", attrgetter("error_rates")),

@@ -16,6 +16,7 @@ from bench.pages.report_tables import PROJECTED, PROJECTED_FROM, accuracy_tables
 from bench.pages.result_tables import (
     CONFIDENCE,
     DATA,
+    EARLY_TEXTS,
     ENDPOINTS,
     FINAL,
     FIRST_PARTIAL,
@@ -107,6 +108,16 @@ def _first_text(published: Published) -> Iterator[str]:
     columns = [Column(title, itemgetter(place)).of("cells") for place, title in enumerate(WATERFALL)]
     yield sheets([*ON, PRECISION, DECODING, NAME], columns, stages, 6)
     yield from _plot(published, "waterfall")
+
+
+def _early_text(published: Published) -> Iterator[str]:
+    clips = [
+        found
+        for found in chain.from_iterable(map(configurations, published.results.values()))
+        if getattr(found.row, "early_tokens", None)
+    ]
+    labels = [*ON, DECODING, PRECISION, Column("Audio", attrgetter("fed"))]
+    yield sheets(labels, _of_rows(*EARLY_TEXTS, column("rtf", "p50", "p95")), clips, 3)
 
 
 def _endpoints(published: Published) -> Iterator[str]:
@@ -224,6 +235,7 @@ def _captioned(shown: Table) -> str:
 PAGES: dict[str, Callable[[Published], Iterable[str]]] = {
     "recognition": _recognition,
     "first_text": _first_text,
+    "early_text": _early_text,
     "endpoints": _endpoints,
     "ablation": _ablation,
     "int8": _int8,

@@ -36,16 +36,16 @@ SPEECH = (
 )
 EARLY = Column("Early text", lambda row: getattr(row, "early_tokens", None) or "off")
 FIRST_CORRECT = column("first_correct_onset_ms", "p50", "p95", title="First correct word")
-FIRST_TEXTS = (
-    DATA,
+EARLY_TEXTS = (
     EARLY,
-    column("first_partial_ms", "p50", "p95"),
     FIRST_PARTIAL,
     FIRST_CORRECT,
     Column("First texts\nthat stand", _standing),
+    column("churn", title="Churn"),
     column("early_step_ms", "p50", "p95"),
     column("early_steps_per_chunk"),
 )
+FIRST_TEXTS = (DATA, column("first_partial_ms", "p50", "p95"), *(each for each in EARLY_TEXTS if each.title != "Churn"))
 FINALS = (DATA, column("final_ms", "p50", "p95"), SPEECH_END)
 ENDPOINTS = (
     DATA,

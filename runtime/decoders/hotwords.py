@@ -21,6 +21,11 @@ HotwordChoice = Iterable[str] | Mapping[str, float]
 """Phrases, or each with its weight: what it adds to a hypothesis that has it, natural log-probability."""
 
 
+def usual_weight(phrase: str) -> float:
+    """Return the weight of a phrase that is given without one."""
+    return WEIGHT * min(1.0, len(_written(phrase)) / LONG)
+
+
 class Hotwords:
     """A trie over the phrases' letters, as a dictionary of their beginnings, so that any spelling in pieces is found.
 
@@ -39,8 +44,9 @@ class Hotwords:
         self.beginnings: dict[str, float] = {}
         """Each beginning of a phrase, itself included, and its share of the weight."""
         for given, asked in _given(choice):
+            own = _checked(given, asked) if isinstance(choice, Mapping) else None
             phrase = _spelled(given, pieces)
-            weight = _checked(given, asked) if isinstance(choice, Mapping) else WEIGHT * min(1.0, len(phrase) / LONG)
+            weight = usual_weight(phrase) if own is None else own
             self.phrases[phrase] = max(weight, self.phrases.get(phrase, 0.0))
             for length in range(1, len(phrase) + 1):
                 beginning, share = phrase[:length], weight * length / len(phrase)
@@ -97,9 +103,14 @@ def _checked(given: object, weight: object) -> float:
     return weight
 
 
+def _written(phrase: str) -> str:
+    """In composed letters, with a space between words."""
+    return " ".join(unicodedata.normalize("NFC", phrase).split())
+
+
 def _spelled(given: object, pieces: frozenset[str]) -> str:
     """The phrase as the pieces spell it: in lower case where they have no other letters."""
-    phrase = " ".join(unicodedata.normalize("NFC", given).split()) if isinstance(given, str) else ""
+    phrase = _written(given) if isinstance(given, str) else ""
     if not phrase:
         raise InputError(f"expected a hotword of letters, found {given!r}; leave it out")
     if len(phrase) > LONGEST:

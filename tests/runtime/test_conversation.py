@@ -235,6 +235,25 @@ def test_bad_input(recognizer: Recognizer) -> None:
         conversation.push(np.zeros(3, np.float32))
 
 
+@pytest.mark.parametrize("odd", [0, 100])
+def test_an_utterance_that_is_ended_while_the_agent_speaks(
+    recognizer: Recognizer, speech: np.ndarray, agent: np.ndarray, odd: int
+) -> None:
+    """It is empty, and times and echo go on as if it had not been ended."""
+    found = []
+    for ends in (False, True):
+        conversation, before = Conversation(recognizer.stream(early="off")), 16_000 + odd
+        conversation.agent_speaks(agent)
+        microphone = np.pad(speech, (before, 0)) + echo_of(agent)[: before + len(speech)]
+        talk(conversation, microphone[:before])
+        if ends:
+            empty = conversation.end_utterance()
+            assert (empty.text, empty.audio_s, empty.start_s) == ("", 0.0, round(before / 16_000, 3))
+        found.append([*talk(conversation, microphone[before:]), conversation.end_utterance()])
+    assert any(isinstance(event, BargeIn) for event in found[0])
+    assert found[0] == found[1]
+
+
 def test_turns_from_another_thread(recognizer: Recognizer, speech: np.ndarray, agent: np.ndarray) -> None:
     stream = Recorded(recognizer)
     conversation = Conversation(stream)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from runtime import Event, Final, InputError, Recognizer
+from runtime import EndpointRules, Event, Final, InputError, Recognizer
 from runtime.__main__ import parse_args, run
 from runtime.backends import StepResult
 from runtime.errors import CudaError, exit_code
@@ -150,10 +150,34 @@ def test_closed_standard_input(
     )
 
 
+@pytest.mark.parametrize("start_s", [-0.1, float("nan"), float("inf")])
+def test_a_stream_starts_at_a_time(recognizer: Recognizer, start_s: float) -> None:
+    with pytest.raises(InputError, match=r"expected a stream's start from 0 s on, found (-0.1|nan|inf); without"):
+        recognizer.stream().reset(start_s)
+
+
+def test_words_end_with_the_audio(recognizer: Recognizer, speech: np.ndarray) -> None:
+    """Those that are decided in silence after it, too."""
+    stream = recognizer.stream(early="off")
+    words = 0
+    for samples in range(8_000, len(speech), 1_000):
+        stream.push(speech[:samples])
+        final = stream.end_utterance(silence_ms=480)
+        words += len(final.words)
+        assert all(word.start_s <= word.end_s <= final.start_s + final.audio_s + 0.001 for word in final.words)
+    assert words
+
+
+@pytest.mark.parametrize("rules", [None, EndpointRules()])
 @pytest.mark.parametrize("fails_at", [1, 2, 3])
 @pytest.mark.parametrize("call", ["push", "end_utterance"])
-def test_after_a_failed_step_an_utterance_begins_anew(
-    recognizer: Recognizer, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch, fails_at: int, call: str
+def test_after_a_failed_step_an_utterance_begins_anew(  # noqa: PLR0917 -- a table
+    recognizer: Recognizer,
+    speech: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    fails_at: int,
+    call: str,
+    rules: EndpointRules | None,
 ) -> None:
     steps, real = 0, recognizer.backend.step
 
@@ -164,12 +188,15 @@ def test_after_a_failed_step_an_utterance_begins_anew(
             raise CudaError("the GPU is gone")
         return real(*arguments)
 
-    stream = recognizer.stream(early="off")
+    stream, pushed = recognizer.stream(rules, early="off"), speech
     if call == "end_utterance":
-        stream.push(speech[: len(speech) - 1])
+        pushed = speech[:8_000]
+        stream.push(pushed)
     with monkeypatch.context() as failing:
         failing.setattr(recognizer.backend, "step", step)
         with pytest.raises(CudaError, match="gone"):
-            stream.push(speech) if call == "push" else stream.end_utterance(silence_ms=1000)
-    fresh = recognizer.stream(early="off")
-    assert at_start([*stream.push(speech), stream.end_utterance()]) == [*fresh.push(speech), fresh.end_utterance()]
+            stream.push(pushed) if call == "push" else stream.end_utterance(silence_ms=1000)
+    fresh = recognizer.stream(rules, early="off")
+    events = [*stream.push(speech), stream.end_utterance()]
+    assert at_start(events) == at_start([*fresh.push(speech), fresh.end_utterance()])
+    assert events[0].start_s == round(len(pushed) / 16_000, 3), "what was lost is of the stream"

@@ -210,6 +210,26 @@ def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
         expect_closed(recognizer.stream)
 
 
+def test_a_reset_that_another_push_overtakes(rig: Rig) -> None:
+    """It had stopped what was in progress; then another thread's push came first."""
+    stream = Recognizer(rig.folder, precision="fp32", backend=Host()).stream(early="off")
+    lock = stream._one_at_a_time
+
+    class Overtaken:
+        def __enter__(self) -> None:
+            stream._one_at_a_time = lock
+            stream.push(AUDIO)
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    stream._one_at_a_time = Overtaken()  # type: ignore[assignment]
+    stream.reset()
+    fresh = Recognizer(rig.folder, precision="fp32", backend=Host()).stream(early="off")
+    assert (stream.push(AUDIO), stream.end_utterance()) == (fresh.push(AUDIO), fresh.end_utterance())
+
+
 def test_an_event_loop_runs_on_while_a_step_does(rig: Rig) -> None:
     gate = Gate()
     recognizer = Recognizer(rig.folder, precision="fp32", backend=gate)
