@@ -137,6 +137,13 @@ def test_every_verb_names_the_same_bundle(verb: str, model: str, name: str) -> N
 
 
 @pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize(("knob", "batched"), [("BATCH=", []), ("BATCH=1", ["export", "engines"])])
+def test_the_step_over_many_streams_is_made_only_when_asked_for(knob: str, batched: list[str]) -> None:
+    lines = make("-n", "engines", knob, driver=T4).stdout.replace("\\\n", "").splitlines()
+    assert [found[2] for line in lines if "--batch" in line and (found := RUNS.search(line))] == batched
+
+
+@pytest.mark.usefixtures("checkout")
 @pytest.mark.parametrize(
     ("words", "says"),
     [
