@@ -19,6 +19,8 @@ LOOKAHEAD ?= 80
 PRECISION ?=
 # In plans, products of one or two rows as matrix products or as sums: matrix or sum; by default what was faster where it was measured.
 PRODUCTS ?=
+# 1: the step over many streams too, in the bundle and as a plan.
+BATCH ?=
 # ctc or rnnt; by default the checkpoint's best.
 DECODER ?=
 # Milliseconds of audio in one push, 20 to 40.
@@ -51,8 +53,8 @@ LANGUAGE = en
 NAME =
 
 # A variable that no verb knows is a typing error, never ignored.
-KNOBS := PYTHON HARDWARE FOR MODEL LOOKAHEAD PRECISION PRODUCTS DECODER FRAME_MS LM PACE LIMIT SLO EVAL CALIB METHOD KEEP METHODS ABLATED RESULT \
-	COMMON_VOICE LANGUAGE NAME
+KNOBS := PYTHON HARDWARE FOR MODEL LOOKAHEAD PRECISION PRODUCTS BATCH DECODER FRAME_MS LM PACE LIMIT SLO EVAL CALIB METHOD KEEP METHODS ABLATED \
+	RESULT COMMON_VOICE LANGUAGE NAME
 UNKNOWN := $(firstword $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(filter-out $(KNOBS),$(name)))))
 NEAREST = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(*sys.argv[1:2], sys.argv[2:], 1, 0))' $(UNKNOWN) $(KNOBS))
 $(if $(UNKNOWN),$(error Expected variables out of $(KNOBS), found $(UNKNOWN): did you mean $(NEAREST)?))
@@ -66,6 +68,7 @@ $(call one_of,HARDWARE,cpu cuda12 cuda13)
 $(call one_of,FOR,runtime)
 $(call one_of,PRECISION,fp32 fp16 int8)
 $(call one_of,PRODUCTS,matrix sum)
+$(call one_of,BATCH,1)
 $(call one_of,DECODER,ctc rnnt)
 $(call one_of,PACE,auto realtime fast)
 $(call one_of,METHOD,$(METHOD_NAMES))
@@ -88,7 +91,7 @@ option = $(if $(2),$(1) "$(2)")
 # What verbs do at a look-ahead: $(call bundle,80) and so on. A name's spaces are | while make takes it apart by words.
 bundle = build/bundles/$(subst |, ,$(patsubst %.nemo,%,$(notdir $(subst $(space),|,$(MODEL)))))-$(1)ms
 exported = $(CPU)/bin/python -m export --model "$(MODEL)" --lookahead $(1) \
-	$(if $(filter export,$(MAKECMDGOALS)),$(call option,--lm,$(LM))) --out build/bundles
+	$(if $(filter export,$(MAKECMDGOALS)),$(call option,--lm,$(LM))) $(if $(BATCH),--batch) --out build/bundles
 calibrated = $(CPU)/bin/python -m calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) \
 	--eval "$(EVAL)" --method $(METHOD) --keep $(KEEP)
 # Whether to export: where torch and NeMo are, always, as `export` knows what is current; elsewhere a bundle that is there will do.
@@ -125,7 +128,7 @@ verdict:
 data: $(HERE)/.runtime ## check the data, or COMMON_VOICE=DIR: make manifests from an unpacked release
 	$(RUN) data $(if $(COMMON_VOICE),--common-voice "$(COMMON_VOICE)" --lang $(LANGUAGE))
 
-export: $(CPU)/.export ## a checkpoint (MODEL, LOOKAHEAD, LM) to a bundle in build/bundles
+export: $(CPU)/.export ## a checkpoint (MODEL, LOOKAHEAD, LM, BATCH) to a bundle in build/bundles
 	$(call exported,$(LOOKAHEAD))
 
 taken:
@@ -140,8 +143,8 @@ calibrate: $(CPU)/.runtime $(BUNDLED) ## calibration speech (CALIB, none of it i
 words: $(CPU)/.export $(BUNDLED) ## calibration speech (CALIB, none of it in EVAL) to the times and the confidence of the bundle's words
 	$(CPU)/bin/python -m calibration.words --bundle "$(BUNDLE)" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) --eval "$(EVAL)"
 
-engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans in the bundle (PRECISION, PRODUCTS), where an NVIDIA GPU is
-	$(RUN) engines --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--products,$(PRODUCTS))
+engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans in the bundle (PRECISION, PRODUCTS, BATCH), where an NVIDIA GPU is
+	$(RUN) engines --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--products,$(PRODUCTS)) $(if $(BATCH),--batch)
 
 triton: engines ## the plan and the decoder to a Triton model repository in build/triton (PRECISION)
 	$(RUN) serving --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) --out build/triton

@@ -35,6 +35,7 @@ COMMANDS = {
     ),
     "offline": ("bench.speech.offline", "NeMo's offline forward under the streaming mask"),
     "steps": ("bench.step.step_times", "time the step alone, beside its floor"),
+    "batch": ("bench.step.batch", "the step over many streams alone, for each number of them, beside its floor"),
     "ladder": ("bench.step.ladder", "the step from NeMo's encoder to the runtime, on one GPU"),
     "project": ("bench.step.project", "the step's range on a GPU that is not at hand"),
     "int8": ("bench.step.int8_accuracy", "INT8 against FP32 on calibration speech, by layer and over a long stream"),

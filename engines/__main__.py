@@ -1,4 +1,4 @@
-"""`python -m engines`: a bundle's step to a TensorRT plan for this GPU, or for Turing with no GPU."""
+"""`python -m engines`: a bundle's graphs to TensorRT plans for this GPU, or for Turing with no GPU."""
 
 from runtime.command import begin
 
@@ -8,9 +8,11 @@ if __name__ == "__main__":
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from engines.profiles import SIZES, sizes_of
 from runtime.arguments import Arguments
 from runtime.bundle import Graph, Precision, read_bundle
 from runtime.errors import exit_code
@@ -39,11 +41,18 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         choices=["matrix", "sum"],
         help="those of one or two rows as matrix products or as sums (default: sum with TensorRT 8.6, matrix with others)",
     )
+    parser.add_argument(
+        "--batch",
+        nargs="?",
+        const=SIZES,
+        metavar="SIZES",
+        help=f"also the step over many streams, of a bundle made with `make export BATCH=1`, for so many (default: {SIZES})",
+    )
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Build the step, and a transducer's evaluation, unless its plan is there already: whole, of this bundle, with these options."""
+    """Build the graphs asked for, each unless its plan is there already: whole, of this bundle, with these options."""
     from engines.build import BuildOptions, PlanBuild, Products
     from engines.target import this_gpu, turing_without_gpu
     from runtime.files import alone
@@ -52,7 +61,11 @@ def run(args: argparse.Namespace) -> None:
     products: Products = args.products or ("matrix" if target.strongly_typed else "sum")
     options = BuildOptions(level=args.level, cublas=not args.no_cublas, products=products)
     graphs: list[Graph] = ["step", "rnnt"] if read_bundle(args.bundle).rnnt else ["step"]
-    for build in (PlanBuild(args.bundle, args.precision, target, options, graph) for graph in graphs):
+    builds = [PlanBuild(args.bundle, args.precision, target, options, graph) for graph in graphs]
+    if args.batch:
+        many = replace(options, products="matrix")  # sums are for few rows
+        builds.append(PlanBuild(args.bundle, args.precision, target, many, "batched", sizes=sizes_of(args.batch)))
+    for build in builds:
         with alone(build.plan.parent):
             if build.is_current():
                 print(f"engines: {build.plan} is up to date")

@@ -2,11 +2,13 @@
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from engines import profiles
 from engines.precision import set_flags, with_fp32_scales
 from engines.progress import MessageLog, make_logger, watched
 from engines.sums import products_as_sums
@@ -39,13 +41,23 @@ class BuildOptions:
 
 
 class PlanBuild:
-    """The build of a bundle's step of one precision, or of the evaluation that goes with it, for a target."""
+    """The build of a bundle's step of one precision, of the evaluation that goes with it, or of that step over many streams."""
 
     def __init__(
-        self, folder: Path, precision: Precision, target: Target, options: BuildOptions, graph: Graph = "step"
+        self,
+        folder: Path,
+        precision: Precision,
+        target: Target,
+        options: BuildOptions,
+        graph: Graph = "step",
+        *,
+        sizes: Sequence[int] = (),
     ) -> None:
-        """Raises InputError for a bundle that is broken or lacks the precision or the graph."""
-        self.folder, self.target, self.options = folder, target, options
+        """`sizes`: of `batched`, the numbers of streams that it is built for, see engines/profiles.py.
+
+        Raises InputError for a bundle that is broken or lacks the precision or the graph.
+        """
+        self.folder, self.target, self.options, self.sizes = folder, target, options, sizes
         self.bundle = read_bundle(folder)
         self.precision, self.entry = self.bundle.graph(precision, graph)
         self.plan = target.named(plan_path(folder, self.precision, graph))
@@ -53,7 +65,11 @@ class PlanBuild:
     @property
     def recorded(self) -> dict[str, str | int | bool]:
         """The stamp's options, with the hash of what rewrites the graph and configures the builder."""
-        return {"library": str(self.target.trt.__name__), **asdict(self.options), "sources": sources_hash(SOURCES)}
+        told = {"library": str(self.target.trt.__name__), **asdict(self.options)}
+        if not self.sizes:
+            return told | {"sources": sources_hash(SOURCES)}
+        of_many = Path(str(profiles.__file__))
+        return told | {"sources": sources_hash((*SOURCES, of_many)), "sizes": ",".join(map(str, self.sizes))}
 
     def is_current(self) -> bool:
         """Whether the plan is whole and was built from this bundle for this target with these options."""
@@ -117,6 +133,7 @@ class PlanBuild:
             raise _failure(f"parse {source}", logger, "make the bundle again with `make export`")
         config = builder.create_builder_config()
         self.target.configure(config, self.options.level, self.options.cublas)
+        profiles.add_profiles(builder, config, network, self.sizes)
         if not self.target.strongly_typed:
             set_flags(trt, config, network, self.precision)
         cache = None if self.target.offline else _timing_cache(config, timing)  # RTX asks a GPU as soon as it has one

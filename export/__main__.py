@@ -31,6 +31,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         "bundle gets unasked",
     )
     parser.add_argument(
+        "--batch", action="store_true", help="also the step over many streams, which makes the bundle twice as large"
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("build/bundles"), help="folder of bundles (default: build/bundles)"
     )
     return parser.parse_args(argv)
@@ -44,11 +47,12 @@ def run(args: argparse.Namespace) -> None:
 
     check_lookahead(args.model, args.lookahead)
     folder = bundle_folder(args.out, args.model, args.lookahead)
-    if not is_current(folder, args.model, args.lm):
+    if not is_current(folder, args.model, args.lm, batched=args.batch):
         check_room(folder, LEAST_BYTES)
         with alone(args.out):
-            if not is_current(folder, args.model, args.lm):  # another process made it meanwhile
-                print(f"export: wrote {export_bundle(args.model, args.lookahead, args.out, args.lm)}")
+            if not is_current(folder, args.model, args.lm, batched=args.batch):  # another process made it meanwhile
+                made = export_bundle(args.model, args.lookahead, args.out, args.lm, batched=args.batch)
+                print(f"export: wrote {made}")
                 return
     print(f"export: {folder} is up to date")
 

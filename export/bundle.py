@@ -12,6 +12,7 @@ from export.geometry import Geometry
 from export.graph import Floating, GraphSizeError, write_graph
 from export.parity import measure_parity
 from export.rnnt import build_evaluation
+from export.rows import rows_from_step
 from export.step import build_step
 from runtime.bundle import (
     ADDED,
@@ -43,8 +44,11 @@ def exporter_hash() -> str:
     return sources_hash(Path(__file__).parent.glob("*.py"))
 
 
-def is_current(folder: Path, model: str, lm: LmChoice | None = None) -> bool:
-    """Whether `folder` holds a whole bundle that this exporter made from this checkpoint, with this language model; None: with any."""
+def is_current(folder: Path, model: str, lm: LmChoice | None = None, *, batched: bool = False) -> bool:
+    """Whether `folder` holds a whole bundle that this exporter made from this checkpoint, with this language model; None: with any.
+
+    `batched`: whether the step over many streams must be in it.
+    """
     wanted, carried = checkpoint_hash(model), companions(model, checkpoint_name(model), "default" if lm is None else lm)
     try:
         bundle = read_bundle(folder)
@@ -55,14 +59,18 @@ def is_current(folder: Path, model: str, lm: LmChoice | None = None) -> bool:
         return False
     same = (bundle.exporter, bundle.voice_activity) == (exporter_hash(), carried.voice_activity)
     asked = lm is None or bundle.language_model == carried.language_model
+    asked &= bundle.batched is not None or not batched
     return same and asked and wanted in (None, bundle.checkpoint.sha256)
 
 
-def export_bundle(model: str, lookahead_ms: int, out: Path, lm: LmChoice | None = None) -> Path:
+def export_bundle(
+    model: str, lookahead_ms: int, out: Path, lm: LmChoice | None = None, *, batched: bool = False
+) -> Path:
     """Export `model` for one look-ahead in ms; return the bundle's folder.
 
     `lm`: see `companions`; None leaves a bundle its own, and is the default for a new one. Where only the language model is another, it
     alone is replaced.
+    `batched`: whether the step over many streams is in it, which makes the bundle twice as large.
 
     Raises InputError for a checkpoint that is missing, corrupt, no streaming Conformer or not trained for that look-ahead.
     """
@@ -70,25 +78,36 @@ def export_bundle(model: str, lookahead_ms: int, out: Path, lm: LmChoice | None 
     carried = companions(model, checkpoint_name(model), "default" if lm is None else lm)
     if lm is None:
         carried = carried.with_language_model_of(folder, checkpoint_hash(model))
-    elif is_current(folder, model):
+    elif is_current(folder, model, batched=batched):
         return _with_companions(folder, carried)
     if not carried.voice_activity:
         print("export: silero-vad is not installed: the bundle will know neither endpoints nor barge-in")
     print(f"export: loading {model} through NeMo")
     carried = replace(carried, words=words_beside(Path(model), lookahead_ms))
-    write_bundle(load_checkpoint(model), lookahead_ms, folder, carried)
+    write_bundle(load_checkpoint(model), lookahead_ms, folder, carried, batched=batched)
     return folder
 
 
 def write_bundle(
-    checkpoint: Checkpoint, lookahead_ms: int, folder: Path, carried: Companions = NO_COMPANIONS
+    checkpoint: Checkpoint,
+    lookahead_ms: int,
+    folder: Path,
+    carried: Companions = NO_COMPANIONS,
+    *,
+    batched: bool = False,
 ) -> Bundle:
     """Write a loaded checkpoint's bundle for one look-ahead in ms into `folder`, with its parity against NeMo.
 
-    Plans and calibration that the folder holds stay there: they say themselves whether they still fit. So do word models that fit.
+    <<<<<<< HEAD
+        `batched`: with the step over many streams.
 
-    Raises InputError, and writes nothing, for a look-ahead that it lacks, a step that differs from NeMo or is too large in every
-    precision, and for a language model that does not go with the checkpoint.
+        Plans and calibration that the folder holds stay there: they say themselves whether they still fit.
+    =======
+        Plans and calibration that the folder holds stay there: they say themselves whether they still fit. So do word models that fit.
+    >>>>>>> 867a18157b4f5919ca6bcc527d277d9133f6e5d7
+
+        Raises InputError, and writes nothing, for a look-ahead that it lacks, a step that differs from NeMo or is too large in every
+        precision, and for a language model that does not go with the checkpoint.
     """
     lookahead = checkpoint.architecture.lookahead_frames(lookahead_ms)
     left = checkpoint.architecture.left_context_frames
@@ -143,6 +162,9 @@ def write_bundle(
                         f"expected the tokens of NeMo's greedy RNN-T, found others for {checkpoint.name}; "
                         f"this transducer has something that the exporter does not know: please report it"
                     )
+            if batched:
+                bundle = _with_batched(checkpoint, geometry, partial, bundle, precision)
+                parity = parity.model_copy(update={"batched": _checked_rows(partial, bundle, precision)})
             bundle = bundle.model_copy(update={"parity": {**bundle.parity, precision: parity}})
         if not bundle.steps:
             raise InputError(
@@ -151,6 +173,28 @@ def write_bundle(
             )
         write_manifest(partial, bundle)
     return bundle
+
+
+def _with_batched(
+    checkpoint: Checkpoint, geometry: Geometry, folder: Path, bundle: Bundle, precision: Precision
+) -> Bundle:
+    """Write the step over many streams into `folder`; return the bundle with it."""
+    parts = (checkpoint.architecture, geometry, checkpoint.mel, checkpoint.weights)
+    model = build_step(*parts, PRECISIONS[precision], many=True)
+    entry = write_graph(folder / f"batched.{precision}.onnx", model, StepEntry)
+    return bundle.model_copy(update={"batched": {**(bundle.batched or {}), precision: entry}})
+
+
+def _checked_rows(folder: Path, bundle: Bundle, precision: Precision) -> float:
+    """How far the rows of the step over many streams are from the step. Raises InputError beyond the tolerance."""
+    difference = rows_from_step(folder, bundle, precision)
+    print(f"export: batched.{precision}.onnx: rows from the step of one stream: encoded within {difference:.1e}")
+    if not difference <= TOLERANCES[precision]:
+        raise InputError(
+            f"expected rows of the {precision} step over many streams within {TOLERANCES[precision]} of the step, found {difference:.1e} "
+            f"for {bundle.checkpoint.name}; this is an error of the exporter: please report it"
+        )
+    return difference
 
 
 def _with_companions(folder: Path, carried: Companions) -> Path:

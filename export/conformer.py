@@ -43,7 +43,10 @@ class ConformerLayers:
         self.query_scale = float((architecture.width / architecture.heads) ** -0.5)
 
     def add(self, layer: int, x: str, cached: LayerFrames, score_bias: str) -> tuple[str, LayerFrames]:
-        """Layer number `layer` over x [T, D]: its output [T, D], and what the next steps need of the chunk's frames."""
+        """Layer number `layer` over x [T, D]: its output [T, D], and what the next steps need of the chunk's frames.
+
+        In a graph of many streams, here and below, T of a first axis is the frames of all of them, and 1 is their number.
+        """
         prefix = f"encoder.layers.{layer}"
         x = self.feed_forward(x, prefix, 1)
         x, keys, values = self.attention(x, layer, cached, score_bias)
@@ -83,8 +86,9 @@ class ConformerLayers:
     def attention(self, x: str, layer: int, cached: LayerFrames, bias: str) -> tuple[str, str, str]:
         """x + attention over the cached and the chunk's own frames; also the chunk's keys and values [1, T, 1, H, D/H].
 
-        A chunk has few queries: written as sums in FP32, keys before heads, their products with keys and values need no transpose
-        and fuse with the softmax, where TensorRT would launch a matrix product of two rows.
+        A chunk has few queries, and however many streams there are, keys and values meet those of their own stream alone: written as
+        sums in FP32, keys before heads, their products with keys and values need no transpose and fuse with the softmax, where
+        TensorRT would launch a matrix product of two rows.
         """
         g, a, source = self.graph, self.architecture, f"encoder.layers.{layer}.self_attn"
         y = self.norm(x, f"encoder.layers.{layer}.norm_self_att", "attention.norm")
@@ -166,11 +170,7 @@ class ConformerLayers:
         return self.frames - 1 - queries + keys
 
     def convolution(self, x: str, prefix: str, cache: str) -> tuple[str, str]:
-        """x + convolution module; also the gated input [1, T, D] that the next steps' depthwise convolution needs.
-
-        The depthwise convolution is a sum over its taps in FP32, which fuses with what stands around it; a Conv node would be a
-        kernel of its own between two reformats. Its bias is one more frame, with a tap of 1.
-        """
+        """x + convolution module; also the gated input [1, T, D] that the next steps' depthwise convolution needs."""
         g, a, convolution = self.graph, self.architecture, f"{prefix}.conv"
         y = self.norm(x, f"{prefix}.norm_conv", "conv.norm")
         y = self.project(y, f"{convolution}.pointwise_conv1", "conv.in")
@@ -178,26 +178,36 @@ class ConformerLayers:
             g.reshape(y, [1, self.frames, 2 * a.width], "conv.frames"), [a.width] * 2, 2, "conv.halves"
         )
         gated = g.one("Mul", [value, g.one("Sigmoid", [gate], "conv.gate")], "conv.glu")
-        kernel, shift = self.depthwise(convolution)
-        bias = g.constant("conv.depthwise.bias", shift[None, None])
-        history = g.cast(g.one("Concat", [cache, gated, bias], "conv.history", axis=1), np.float32)
-        taps = np.arange(self.frames)[:, None] + np.arange(a.kernel)
-        taps = np.pad(
-            taps, ((0, 0), (0, 1)), constant_values=self.frames + a.kernel - 1
-        )  # [T, k + 1], the last one the bias
-        windows = g.one(
-            "Gather", [history, g.shared("taps", taps, np.int64)], "conv.windows", axis=1
-        )  # [1, T, k + 1, D]
-        weights = g.constant(
-            "conv.depthwise.weight", np.concatenate([kernel[:, 0].T, np.ones((1, a.width))]), np.float32
-        )
-        y = g.sum_of_products(windows, weights, [0, 2], "conv.depthwise")
+        y = self.depthwise(convolution, [cache, gated])
         if a.convolution_norm == "layer_norm":
             y = self.norm(y, f"{convolution}.batch_norm", "conv.depthwise_norm")
         y = self.project(g.silu(y, "conv.silu"), f"{convolution}.pointwise_conv2", "conv.out")
         return self.add_residual(x, y, "conv.residual"), gated
 
-    def depthwise(self, convolution: str) -> tuple[Array, Array]:
+    def depthwise(self, convolution: str, history: list[str]) -> str:
+        """Depthwise convolution over the frames of `history` [1, ., D], k - 1 + T in all: FP32 [T, D].
+
+        A sum over its taps in FP32, which fuses with what stands around it; a Conv node would be a kernel of its own between two
+        reformats. Of one stream its bias is one more frame, with a tap of 1; of many that frame would be copied for each.
+        """
+        g, a = self.graph, self.architecture
+        kernel, bias = self.depthwise_weights(convolution)
+        weights = kernel[:, 0].T  # [k, D]
+        taps = np.arange(self.frames)[:, None] + np.arange(a.kernel)  # [T, k]
+        if not g.many:
+            history = [*history, g.constant("conv.depthwise.bias", bias[None, None])]
+            weights = np.concatenate([weights, np.ones((1, a.width))])
+            taps = np.pad(taps, ((0, 0), (0, 1)), constant_values=self.frames + a.kernel - 1)
+        frames = g.cast(g.one("Concat", history, "conv.history", axis=1), np.float32)
+        windows = g.one("Gather", [frames, g.shared("taps", taps, np.int64)], "conv.windows", axis=1)  # [1, T, taps, D]
+        factors = g.constant("conv.depthwise.weight", weights, np.float32)
+        if not g.many:
+            return g.sum_of_products(windows, factors, [0, 2], "conv.depthwise")
+        sums = g.sum_of_products(windows, factors, [2], "conv.depthwise.sums")  # [streams, T, D]
+        rows = g.reshape(sums, [self.frames, a.width], "conv.depthwise.rows")
+        return g.one("Add", [rows, g.constant("conv.depthwise.bias", bias, np.float32)], "conv.depthwise")
+
+    def depthwise_weights(self, convolution: str) -> tuple[Array, Array]:
         """Depthwise kernel [D, 1, k] and bias [D]; a batch norm (constant at inference) folded in."""
         kernel = self.weights[f"{convolution}.depthwise_conv.weight"]
         bias = self.weights.get(f"{convolution}.depthwise_conv.bias", np.zeros(len(kernel)))

@@ -17,6 +17,7 @@ OPSET = 17  # the highest that TensorRT 8.6 parses; the first with LayerNormaliz
 IR_VERSION = 8
 MAX_BYTES = 2_000_000_000  # of constants: protobuf writes no more than 2 GiB, the nodes included
 TENSOR_CORE_COLUMNS = 8  # a multiple of this, for FP16
+STREAMS = "streams"  # name of the first axis of a graph that takes many streams
 
 Entry = TypeVar("Entry", bound=GraphEntry)
 Array = npt.NDArray[np.float64]
@@ -39,10 +40,13 @@ class GraphBuilder:
 
     `compute` is the type of the weights and products; `layer_norm`, `softmax` and whatever follows `cast(x, np.float32)` is
     FP32 in either. With `compute` = float32 no Cast is added.
+
+    `many`: whether the first axis of inputs and outputs is STREAMS, which is known when the graph runs, instead of 1. Inside, the first
+    axis of a tensor then has the streams, or the frames of all of them in the place of one stream's.
     """
 
-    def __init__(self, compute: Floating) -> None:
-        self.compute = compute
+    def __init__(self, compute: Floating, *, many: bool = False) -> None:
+        self.compute, self.many = compute, many
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -58,19 +62,23 @@ class GraphBuilder:
         self._scope.pop()
 
     def input(self, name: str, dtype: type[np.generic], shape: Sequence[int]) -> str:
-        """Declare an input of the step."""
-        self._inputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), shape))
+        """Declare an input of the step, its shape that of one stream."""
+        self._inputs.append(self._declared(name, dtype, shape))
         self._note_type(name, dtype)
         return name
 
     def output(self, name: str, source: str, dtype: type[np.generic], shape: Sequence[int]) -> None:
-        """Declare an output of the step: `source`, renamed."""
+        """Declare an output of the step: `source`, renamed, its shape that of one stream."""
         for node in self._nodes:
             for names in (node.input, node.output):
                 for index, tensor in enumerate(names):
                     if tensor == source:
                         names[index] = name
-        self._outputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), shape))
+        self._outputs.append(self._declared(name, dtype, shape))
+
+    def _declared(self, name: str, dtype: type[np.generic], shape: Sequence[int]) -> onnx.ValueInfoProto:
+        axes: Sequence[int | str] = [STREAMS, *shape[1:]] if self.many else shape
+        return helper.make_tensor_value_info(name, _onnx_type(dtype), axes)
 
     def constant(self, name: str, values: npt.ArrayLike, dtype: type[np.generic] | None = None) -> str:
         """Add a constant of `dtype`, by default the compute type."""
@@ -115,7 +123,8 @@ class GraphBuilder:
         return name
 
     def reshape(self, x: str, shape: Sequence[int], name: str) -> str:
-        """`x` in another static shape."""
+        """`x` in another shape, that of one stream."""
+        shape = [-1, *shape[1:]] if self.many else shape
         return self.one("Reshape", [x, self.shared(f"shape/{'x'.join(map(str, shape))}", shape, np.int64)], name)
 
     def split(self, x: str, sizes: Sequence[int], axis: int, name: str) -> list[str]:
@@ -209,7 +218,7 @@ def _onnx_type(dtype: type[np.generic]) -> int:
 
 
 def write_graph(path: Path, model: onnx.ModelProto, kind: type[Entry]) -> Entry:
-    """Write a step or an evaluation whole or not at all; return its entry of the manifest."""
+    """Write a step or an evaluation whole or not at all; return its entry of the manifest, whose shapes are those of one stream."""
     with written_whole(path) as partial:
         partial.write_bytes(model.SerializeToString())
     inputs, outputs = (
@@ -217,7 +226,7 @@ def write_graph(path: Path, model: onnx.ModelProto, kind: type[Entry]) -> Entry:
             {
                 "name": value.name,
                 "dtype": helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
-                "shape": [dimension.dim_value for dimension in value.type.tensor_type.shape.dim],
+                "shape": [1 if each.dim_param else each.dim_value for each in value.type.tensor_type.shape.dim],
             }
             for value in values
         ]

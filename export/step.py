@@ -1,4 +1,4 @@
-"""The streaming step of a cache-aware FastConformer, with its CTC head where it has one, as one static ONNX graph.
+"""The streaming step of a cache-aware FastConformer, with its CTC head where it has one, as one ONNX graph.
 
 Source of the arithmetic: NeMo 3.0.0, nemo/collections/asr/modules/conformer_encoder.py and parts/submodules. What differs is only
 what is constant at export.
@@ -20,7 +20,13 @@ CTC_HEAD = "ctc.decoder_layers.0"
 
 
 def build_step(
-    architecture: Architecture, geometry: Geometry, mel: MelFrontEnd, weights: Weights, compute: Floating
+    architecture: Architecture,
+    geometry: Geometry,
+    mel: MelFrontEnd,
+    weights: Weights,
+    compute: Floating,
+    *,
+    many: bool = False,
 ) -> onnx.ModelProto:
     """One step: audio window and state in, tokens, log-probabilities, encoded frames and next state out. `compute`: FP32 or FP16.
 
@@ -30,8 +36,11 @@ def build_step(
         time_cache [1, k-1, LD], both in the compute type, all zero at the start of an utterance;
     out encoded FP32 [1, T, D], next_length, next_kv_cache, next_time_cache, and of weights with a CTC head tokens INT32 [1, T] and
         log_probs FP32 [1, T, V+1].
+
+    `many`: the first axis of all of these is that of the streams, each of which is masked by its own `valid` and `length`. How many
+    there are is known when the graph runs.
     """
-    return _Step(architecture, geometry, mel, weights, GraphBuilder(compute)).build()
+    return _Step(architecture, geometry, mel, weights, GraphBuilder(compute, many=many)).build()
 
 
 class _Step:
@@ -84,17 +93,29 @@ class _Step:
         return g.model(f"step_{np.dtype(g.compute).name}")
 
     def masks(self, length: str, valid: str) -> list[str]:
-        """FP32 masks (1: exists) of each stride-2 convolution's input [frames] and, last, of the attention keys [keys]."""
+        """FP32 masks (1: exists) of each stride-2 convolution's input [frames] and, last, of the attention keys [keys].
+
+        Of many streams [streams, 1, 1, frames] and [streams, keys].
+        """
         g = self.graph
         begins, ends, sizes = self.geometry.visible()
+        if g.many:
+            length, valid = (g.reshape(each, [1, 1], f"{each}.column") for each in (length, valid))
         start = g.one("Mul", [length, g.constant("minus_subsampling", [-self.geometry.subsampling], np.int32)], "start")
         begun = g.one("GreaterOrEqual", [g.constant("begins", begins, np.int32), start], "begun")
         ended = g.one("LessOrEqual", [g.constant("ends", ends, np.int32), valid], "ended")
         exists = g.one("Cast", [g.one("And", [begun, ended], "exists")], "float", to=onnx.TensorProto.FLOAT)
-        return g.split(exists, sizes, 0, "parts")
+        if not g.many:
+            return g.split(exists, sizes, 0, "parts")
+        *stages, keys = g.split(exists, sizes, 1, "parts")
+        shaped = [
+            g.reshape(each, [1, 1, 1, size], f"stage{stage}")
+            for stage, (each, size) in enumerate(zip(stages, sizes, strict=False))
+        ]
+        return [*shaped, keys]
 
     def subsample(self, features: str, masks: list[str]) -> str:
-        """Log-mel [mel, 1, frames] to [T, D]: causal dw_striding over frequency x time, time last so that masks broadcast.
+        """Log-mel of `features`, see MelFrontEnd, to [T, D]: causal dw_striding over frequency x time, time last so that masks broadcast.
 
         The convolutions are FP32 in every precision: they hold 0.1 % of the weights, and log-mel near silence has a spacing of
         2^-7 in FP16, the largest single source of FP16 error in the log-probabilities.
@@ -111,9 +132,14 @@ class _Step:
                 x = self.convolve(x, f"{convolutions}.{3 * stage}", f"{name}.pointwise")
             x = g.one("Relu", [x], f"{name}.relu")
             frequencies = frequencies // 2 + 1
-        flat = g.reshape(x, [a.subsampling_channels * frequencies, self.frames], "flat")
         weight, bias = (self.weights[f"encoder.pre_encode.out.{key}"] * a.input_scale for key in ("weight", "bias"))
-        return g.cast(g.linear(flat, weight, bias, "out", transposed=True), np.float32)
+        columns = a.subsampling_channels * frequencies
+        if g.many:
+            x = g.one("Transpose", [g.reshape(x, [1, columns, self.frames], "columns")], "rows", perm=[0, 2, 1])
+            flat = g.reshape(x, [self.frames, columns], "flat")
+        else:
+            flat = g.reshape(x, [columns, self.frames], "flat")
+        return g.cast(g.linear(flat, weight, bias, "out", transposed=not g.many), np.float32)
 
     def convolve(self, x: str, source: str, name: str, **attributes: Any) -> str:
         """A 2-D convolution in FP32 with NeMo's weights [out, in, time, frequency], laid out as frequency x time."""

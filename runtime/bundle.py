@@ -1,5 +1,6 @@
 """bundle.json: the contract between export and everything after it, checked whole before anything is loaded."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,8 +16,8 @@ ADDED = ("plans", "calibration.json", "sensitivity.json", "words.json")
 
 Precision = Literal["fp32", "fp16", "int8"]
 Decoding = Literal["ctc", "rnnt"]
-Graph = Literal["step", "rnnt"]
-"""What a plan is built from: the step, or the evaluation that RNN-T needs beside it."""
+Graph = Literal["step", "rnnt", "batched"]
+"""What a plan is built from: the step, the evaluation that RNN-T needs beside it, or the step over many streams."""
 
 
 class CheckpointEntry(Strict):
@@ -42,6 +43,8 @@ class Parity(Strict):
     """Whether the evaluation gives the same over the same frames."""
     rnnt_log_probs: float | None = None
     """Of those tokens' log-probabilities; None also where the evaluation gives other tokens."""
+    batched: float | None = None
+    """Of encoded frames, a row of the step over many streams from the step; None without one."""
 
 
 class Quantisation(Strict):
@@ -99,6 +102,8 @@ class Bundle(Strict):
     """None until `make calibrate` adds the INT8 step."""
     rnnt: dict[Precision, RnntEntry] | None = None
     """A transducer's evaluation by precision; None without one. The INT8 step has that of FP16."""
+    batched: dict[Precision, StepEntry] | None = None
+    """The step over many streams by precision, its shapes those of one stream, where `make export` was asked for it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Bundle":
@@ -135,6 +140,9 @@ class Bundle(Strict):
                 raise ValueError(
                     f"rnnt {precision} takes {frames} frames, symbols {symbols} and scores {scores}, not {self.chunk_frames}"
                 )
+        for precision, batched in (self.batched or {}).items():
+            if precision not in self.steps or batched.tensors != self.steps[precision].tensors:
+                raise ValueError(f"batched {precision} has other inputs or outputs than the step")
         return self
 
     @property
@@ -142,7 +150,8 @@ class Bundle(Strict):
         """All that the manifest names."""
         lm = self.language_model
         companions = [self.tokenizer, self.voice_activity, *((lm.model, lm.words) if lm else ())]
-        return [*self.steps.values(), *(self.rnnt or {}).values(), *(entry for entry in companions if entry)]
+        graphs = [graph for kind in (self.steps, self.rnnt, self.batched) for graph in (kind or {}).values()]
+        return [*graphs, *(entry for entry in companions if entry)]
 
     def decoder(self, asked: str | None) -> Decoding:
         """The decoder of that name, or the best one for None; raises InputError for one that the bundle lacks."""
@@ -182,20 +191,27 @@ class Bundle(Strict):
         return "fp32" if "fp32" in self.steps else "fp16"
 
     def graph(self, precision: str, graph: Graph) -> tuple[Precision, StepEntry | RnntEntry]:
-        """The step of `precision`, or the evaluation that goes with it, and that graph's own precision.
+        """The step of `precision`, the evaluation that goes with it, or that step over many streams, and that graph's own precision.
 
-        Raises InputError for a precision or a decoder that the bundle lacks.
+        Raises InputError for a precision, a decoder or a graph that the bundle lacks.
         """
-        step = self.step(precision)
-        if graph == "step":
-            return next(key for key, each in self.steps.items() if key == precision), step
-        self.decoder("rnnt")
-        own: Precision = "fp32" if precision == "fp32" else "fp16"
-        entry = (self.rnnt or {}).get(own)
+        self.step(precision)
+        own = next(key for key in self.steps if key == precision)
+        if graph == "rnnt":
+            self.decoder("rnnt")
+            own = "fp32" if precision == "fp32" else "fp16"
+        kinds: dict[Graph, tuple[str, Mapping[Precision, StepEntry | RnntEntry] | None]] = {
+            "step": ("the step", self.steps),
+            "rnnt": ("the RNN-T evaluation", self.rnnt),
+            "batched": ("the step over many streams", self.batched),
+        }
+        what, graphs = kinds[graph]
+        entry = (graphs or {}).get(own)
         if entry is None:
-            raise InputError(
-                f"expected the RNN-T evaluation in {own}, found none; make the bundle again with `make export`"
-            )
+            make = f"make the bundle again with `make export{' BATCH=1' if graph == 'batched' else ''}`"
+            if graph == "batched" and graphs:
+                make = f"choose one of {', '.join(graphs)}"
+            raise InputError(f"expected {what} in {own}, found none; {make}")
         return own, entry
 
     def encoder_frames(self, samples: int) -> int:

@@ -60,6 +60,10 @@ class TensorSpec(Strict):
     dtype: DType
     shape: list[Positive]
 
+    def of_streams(self, count: int) -> "TensorSpec":
+        """The same of that many streams."""
+        return self.model_copy(update={"shape": [count, *self.shape[1:]]})
+
     def zeros(self) -> npt.NDArray[np.generic]:
         """An array of this type and shape, all zero."""
         return np.zeros(self.shape, self.dtype)
@@ -142,6 +146,11 @@ class GraphEntry(FileEntry):
                 raise InputError(
                     f"expected {where} with {name} {expected.get(name)}, found {loaded.get(name)}; {remedy}"
                 )
+
+    def of_streams(self, count: int) -> Self:
+        """A graph over many streams with that many in it: the first axis of every tensor is theirs."""
+        inputs, outputs = ([spec.of_streams(count) for spec in specs] for specs in (self.inputs, self.outputs))
+        return self.model_copy(update={"inputs": inputs, "outputs": outputs})
 
     def new_state(self) -> dict[str, npt.NDArray[np.generic]]:
         """Zeros on the host: the state at an utterance's start."""

@@ -51,7 +51,7 @@ class Stamp(Strict):
 
 
 def plan_path(bundle_folder: Path, precision: str, graph: Graph = "step") -> Path:
-    """Where the plan of a bundle's step, or of its evaluation, lies: BUNDLE/plans/step.PRECISION.plan or rnnt.PRECISION.plan."""
+    """Where the plan of a bundle's graph lies: BUNDLE/plans/step.PRECISION.plan, rnnt.PRECISION.plan or batched.PRECISION.plan."""
     return bundle_folder / "plans" / f"{graph}.{precision}.plan"
 
 
@@ -63,7 +63,7 @@ def stamp_path(plan: Path) -> Path:
 def read_stamp(plan: Path) -> Stamp:
     """The stamp of `plan`; raises InputError where the plan or its stamp is missing, or the stamp is broken."""
     named = re.search(r"\.(fp\d+|int8)\.", plan.name)
-    make = f"`make engines PRECISION={named[1] if named else '...'}`"
+    make = _make(plan, named[1] if named else "...")
     if not plan.is_file():
         raise InputError(f"expected a plan at {plan}, found none; make it with {make}")
     return Stamp.read(stamp_path(plan), "a plan's stamp", make)
@@ -71,7 +71,7 @@ def read_stamp(plan: Path) -> Stamp:
 
 def check_stamp(stamp: Stamp, plan: Path, graph: GraphEntry, precision: str, here: Platform) -> None:
     """Raise InputError, one line, unless `plan` is whole and was built from this graph for the platform `here`."""
-    make = f"make it again with `make engines PRECISION={precision}`"
+    make = f"make it again with {_make(plan, precision)}"
     expectations = [
         ("in precision", precision, stamp.precision, make),
         ("for TensorRT", here.tensorrt, stamp.tensorrt, f"{make}, or install TensorRT {stamp.tensorrt}"),
@@ -83,6 +83,10 @@ def check_stamp(stamp: Stamp, plan: Path, graph: GraphEntry, precision: str, her
     for what, expected, found, remedy in expectations:
         if expected != found:
             raise InputError(f"expected the plan {plan} {what} {expected}, found {found}; {remedy}")
+
+
+def _make(plan: Path, precision: str) -> str:
+    return f"`make engines PRECISION={precision}{' BATCH=1' if plan.name.startswith('batched.') else ''}`"
 
 
 def _short(digest: str) -> str:

@@ -40,12 +40,15 @@ def _cheap() -> Iterator[None]:
 
 
 @cache
-def exported(model: str, lookahead_ms: int) -> Path:
-    """The bundle's folder, as `make export` leaves it."""
+def exported(model: str, lookahead_ms: int, *, batched: bool = False) -> Path:
+    """The bundle's folder, as `make export` leaves it; in a place of its own where the step over many streams is in it."""
     from export.bundle import bundle_folder, export_bundle, is_current
 
-    folder = bundle_folder(BUNDLES, model, lookahead_ms)
-    return folder if is_current(folder, model) else export_bundle(model, lookahead_ms, BUNDLES)
+    bundles = BUNDLES.with_name("batched") if batched else BUNDLES
+    folder = bundle_folder(bundles, model, lookahead_ms)
+    if is_current(folder, model, batched=batched):
+        return folder
+    return export_bundle(model, lookahead_ms, bundles, batched=batched)
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +69,14 @@ def bundle_at() -> Callable[[int], Path]:
 def bundle(bundle_at: Callable[[int], Path]) -> Path:
     """The embedded checkpoint's bundle at 80 ms."""
     return bundle_at(80)
+
+
+@pytest.fixture(scope="session")
+def batched_bundle() -> Path:
+    """The same, with the step over many streams in it."""
+    from export.checkpoint import EMBEDDED
+
+    return exported(EMBEDDED, 80, batched=True)
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ NOT_HERE = {
     "engines": "TensorRT",
     "bench int8": "calibration speech, which data/sample is not",
     "bench steps": "a GPU",
+    "bench batch": "a GPU",
     "bench ladder": "a GPU",
     "bench streams": "a GPU",
     "bench project": "the 114 M bundle, minutes to export",

@@ -10,6 +10,7 @@ from bench.pages.result_tables import result_tables
 from bench.pages.tables import Table, table
 from bench.results import Pack, Report, ResultFile
 from bench.speech.bargein import BargeInFile
+from bench.step.batch import BatchReport
 from bench.step.int8_accuracy import Accuracy, AccuracyReport
 from bench.step.projection import LABEL, Projection, StepRange
 
@@ -110,6 +111,28 @@ def _memory(projection: Projection) -> str:
     return "-" if projection.gpu_memory_mb is None else f"about {projection.gpu_memory_mb:.0f}"
 
 
+BATCH = (
+    Column("Streams", lambda row: str(row.streams)),
+    Column("Step ms\np50 / p95 / p99", lambda row: shown([row.step_ms_p50, row.step_ms_p95, row.step_ms_p99], 3)),
+    Column("Kernels ms\np50", lambda row: shown([row.kernels_ms_p50], 3)),
+    Column("Floor\nms", lambda row: shown([row.floor_ms], 3)),
+    Column("A stream's\nchunk ms", lambda row: shown([row.stream_ms], 4)),
+    Column("Kernels", lambda row: str(row.kernels)),
+    Column("First stream\ndiffers by", lambda row: shown([row.first_stream], 4)),
+    Column("Peak\nMB", lambda row: shown([row.peak_gpu_memory_mb], 0)),
+    Column("SM clock\nMHz", lambda row: shown([row.sm_clock_mhz], 0)),
+    Column("Power\nW", lambda row: shown([row.power_draw_w], 0)),
+)
+
+
+def batch_tables(report: BatchReport) -> list[Table]:
+    """Return a row for each number of streams."""
+    weights = "" if report.weights == "trained" else ", random weights"
+    title = f"{report.model}{weights}, {report.lookahead_ms} ms, {report.precision}: chunks of {report.chunk_ms:.0f} ms"
+    plan = f"plan for {report.sizes} of {report.plan_mb:.0f} MB, copies {report.copy_gb_s:.0f} GB/s"
+    return [table(f"{title}\n{plan}", BATCH, report.rows).measured()]
+
+
 PROJECTED_FROM = (
     Column("GPU", attrgetter("gpu")),
     Column("", lambda _: LABEL),
@@ -129,6 +152,7 @@ TABLES: dict[type[Report], Callable[[Any], Iterable[Table]]] = {
     ResultFile: result_tables,
     BargeInFile: bargein_tables,
     AccuracyReport: accuracy_tables,
+    BatchReport: batch_tables,
     Projection: projection_tables,
     Pack: lambda pack: chain.from_iterable(map(result_tables, pack.results.values())),
 }

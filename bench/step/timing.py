@@ -99,10 +99,10 @@ def time_steps(step: Step, steps: int, chunk_s: float, paced: int | None = None)
     """
     step(0)
     first_result_s = process_age_s()
-    fast = _timed(step, steps, 0.0)
-    realtime = _timed(step, steps // PACED_SHARE if paced is None else paced, chunk_s)
-    timed = {"first_result_s": first_result_s, "fast": fast, "realtime": realtime}
-    return timed | {"peak_gpu_memory_mb": gpu_memory_mb()}
+    fast = timed(step, steps)
+    realtime = timed(step, steps // PACED_SHARE if paced is None else paced, chunk_s)
+    measured = {"first_result_s": first_result_s, "fast": fast, "realtime": realtime}
+    return measured | {"peak_gpu_memory_mb": gpu_memory_mb()}
 
 
 def copy_bandwidth(copy: Callable[[], object], wait: Callable[[], object]) -> float:
@@ -116,7 +116,8 @@ def copy_bandwidth(copy: Callable[[], object], wait: Callable[[], object]) -> fl
     return 2 * COPY_BYTES * COPIES / (time.perf_counter() - begin)
 
 
-def _timed(step: Step, steps: int, interval_s: float) -> PaceTimes:
+def timed(step: Step, steps: int, interval_s: float = 0.0) -> PaceTimes:
+    """Time steps, one every `interval_s` seconds or back to back, after a warm-up."""
     for index in range(WARM_UP):
         step(index)
     seconds = []

@@ -1,6 +1,7 @@
 """A TensorRT plan, loaded and found to be the bundle's step or evaluation, on TensorRT 8.6 to 11."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ..bundle import Bundle, Graph
 from ..cuda import Bytes, Device
 from ..entries import GraphEntry, TensorSpec
 from ..errors import CudaError, InputError, imported, install
-from ..stamp import Platform, check_stamp, plan_path, read_stamp
+from ..stamp import Platform, Stamp, check_stamp, plan_path, read_stamp
 
 ALIGNMENT = 512  # bytes; what TensorRT 8.6 asks of its scratch memory, 256 elsewhere; cudaMalloc gives as much
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32"}  # TensorRT's names
@@ -31,10 +32,25 @@ class Region:
         return {f"{prefix}{name}": base + offset for name, offset in self.offsets.items()}
 
 
-class Engine:
-    """A loaded plan, its tensors found to be the bundle's, and where a lane's block holds each of them."""
+@dataclass(frozen=True)
+class CheckedPlan:
+    """A plan of the bundle, found by its stamp to be made for this GPU and TensorRT, and not loaded yet."""
 
-    def __init__(self, tensorrt: Any, device: Device, plan: Path, entry: GraphEntry) -> None:  # noqa: ANN401 -- a module without types
+    tensorrt: Any
+    """The module."""
+    device: Device
+    path: Path
+    entry: GraphEntry
+    """Of the graph that it was built from."""
+    stamp: Stamp
+
+
+class LoadedPlan:
+    """A plan in the GPU's memory, its tensors found to be the bundle's."""
+
+    def __init__(self, checked: CheckedPlan) -> None:
+        """Raises InputError for a plan that TensorRT refuses or whose tensors are others."""
+        tensorrt, device, plan = checked.tensorrt, checked.device, checked.path
         self._tensorrt, self._device = tensorrt, device
         self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
@@ -44,43 +60,21 @@ class Engine:
                 f"{device.room()}, or make the plan again with `make engines`"
             )
         names = map(self._engine.get_tensor_name, range(self._engine.num_io_tensors))
-        loaded = {name: (self._dtype(name), list(self._engine.get_tensor_shape(name))) for name in names}
-        entry.check_tensors(loaded, f"the plan {plan}", "make it again with `make engines`")
-        self.tensors = {spec.name: spec for spec in entry.tensors}
+        loaded = {name: (self._dtype(name), self._shape(name)) for name in names}
+        checked.entry.check_tensors(loaded, f"the plan {plan}", "make it again with `make engines`")
         self.scratch_bytes = activation_bytes(self._engine)
         """Activations of one run."""
-        state = [entry.input(name) for name in entry.state]
-        self.inputs = Region(0, [spec for spec in entry.inputs if spec not in state])
-        self.outputs = Region(self.inputs.end, [spec for spec in entry.outputs if spec.name in entry.results])
-        first = Region(self.outputs.end, state)
-        second = Region(first.end, state)
-        self.sets = (first, second)
-        """The state is read from one and written to the other, never to the address it is read from."""
 
     def _dtype(self, name: str) -> str:
         dtype = str(self._engine.get_tensor_dtype(name).name)
         return DTYPES.get(dtype, dtype)
 
-    def view(self, staging: Bytes, name: str) -> npt.NDArray[Any]:
-        """An input or output in pinned memory."""
-        spec, start = self.tensors[name], {**self.inputs.offsets, **self.outputs.offsets}[name]
-        return spec.view(staging, start)
+    def _shape(self, name: str) -> list[int]:
+        """As manifests have it: 1 where the number of streams is open."""
+        return [1 if axis < 0 else axis for axis in self._engine.get_tensor_shape(name)]
 
-    def results(self, staging: Bytes) -> dict[str, npt.NDArray[Any]]:
-        """All outputs but the state in pinned memory, by name, without the batch's dimension."""
-        return {name: self.view(staging, name)[0] for name in self.outputs.offsets}
-
-    def contexts(self, base: int, **elsewhere: int) -> list[Any]:
-        """Contexts as `context` makes them: from the first state set to the second, and back."""
-        first, second = self.sets
-        return [self.context(base, reads, writes, **elsewhere) for reads, writes in ((first, second), (second, first))]
-
-    def context(self, base: int, reads: Region, writes: Region, **elsewhere: int) -> Any:  # noqa: ANN401 -- TensorRT's
-        """An execution context on the block at `base`, bound for good: from one state set to the other.
-
-        `elsewhere`: addresses of tensors that lie in another block.
-        """
-        scratch = base + self.sets[1].end
+    def new_context(self, scratch: int) -> Any:  # noqa: ANN401 -- TensorRT's
+        """An execution context whose activations lie at the address `scratch`. Raises CudaError."""
         # Scratch is ours, so that a lane's two contexts, which never run at once, share it.
         if hasattr(self._tensorrt, "ExecutionContextAllocationStrategy"):  # TensorRT 10 and later
             managed = self._tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -95,16 +89,83 @@ class Engine:
             context.set_device_memory(scratch, self.scratch_bytes)
         else:
             context.device_memory = scratch
-        addresses = self.inputs.addresses(base) | self.outputs.addresses(base)
-        addresses |= reads.addresses(base) | writes.addresses(base, "next_") | elsewhere
-        for name, address in addresses.items():
-            if not context.set_tensor_address(name, address):
-                raise CudaError(f"set_tensor_address: TensorRT refused {name}; its reason is logged above")
         return context
 
     def close(self) -> None:
         """Unload it; its contexts must be gone."""
         self._engine = self._runtime = None
+
+
+def bind(context: Any, addresses: Mapping[str, int]) -> None:  # noqa: ANN401 -- TensorRT's
+    """Tell a context where its tensors lie, by name. Raises CudaError."""
+    for name, address in addresses.items():
+        if not context.set_tensor_address(name, address):
+            raise CudaError(f"set_tensor_address: TensorRT refused {name}; its reason is logged above")
+
+
+class Layout:
+    """Where a block of memory holds each tensor of a graph: inputs, outputs, and the state twice."""
+
+    def __init__(self, entry: GraphEntry) -> None:
+        self.tensors = {spec.name: spec for spec in entry.tensors}
+        state = [entry.input(name) for name in entry.state]
+        self.inputs = Region(0, [spec for spec in entry.inputs if spec not in state])
+        self.outputs = Region(self.inputs.end, [spec for spec in entry.outputs if spec.name in entry.results])
+        first = Region(self.outputs.end, state)
+        second = Region(first.end, state)
+        self.sets = (first, second)
+        """The state is read from one and written to the other, never to the address it is read from."""
+
+    def addresses(self, base: int, reads: Region, writes: Region) -> dict[str, int]:
+        """Address of each tensor where the block lies at `base`, the state read from one set and written to the other."""
+        addresses = self.inputs.addresses(base) | self.outputs.addresses(base)
+        return addresses | reads.addresses(base) | writes.addresses(base, "next_")
+
+    def view(self, staging: Bytes, name: str) -> npt.NDArray[Any]:
+        """An input or output in pinned memory."""
+        spec, start = self.tensors[name], {**self.inputs.offsets, **self.outputs.offsets}[name]
+        return spec.view(staging, start)
+
+    def results(self, staging: Bytes) -> dict[str, npt.NDArray[Any]]:
+        """All outputs but the state in pinned memory, by name, without the batch's dimension."""
+        return {name: self.view(staging, name)[0] for name in self.outputs.offsets}
+
+
+class Engine(LoadedPlan, Layout):
+    """The plan of a step or an evaluation of one stream, and where a lane's block holds its tensors."""
+
+    def __init__(self, checked: CheckedPlan) -> None:
+        """Raises InputError as LoadedPlan does."""
+        LoadedPlan.__init__(self, checked)
+        Layout.__init__(self, checked.entry)
+
+    def contexts(self, base: int, **elsewhere: int) -> list[Any]:
+        """Contexts as `context` makes them: from the first state set to the second, and back."""
+        first, second = self.sets
+        return [self.context(base, reads, writes, **elsewhere) for reads, writes in ((first, second), (second, first))]
+
+    def context(self, base: int, reads: Region, writes: Region, **elsewhere: int) -> Any:  # noqa: ANN401 -- TensorRT's
+        """An execution context on the block at `base`, bound for good: from one state set to the other.
+
+        `elsewhere`: addresses of tensors that lie in another block.
+        """
+        context = self.new_context(base + self.sets[1].end)
+        bind(context, self.addresses(base, reads, writes) | elsewhere)
+        return context
+
+
+def check_plan(folder: Path, bundle: Bundle, precision: str, graph: Graph) -> CheckedPlan:
+    """The plan of a graph of the bundle in `folder`.
+
+    Raises InputError for a plan that is missing, broken or of another bundle, precision, TensorRT or GPU, or where there is no GPU.
+    """
+    own, entry = bundle.graph(precision, graph)
+    plan = plan_path(folder, own, graph)
+    stamp = read_stamp(plan)
+    tensorrt = import_tensorrt()
+    device = Device()
+    check_stamp(stamp, plan, entry, own, Platform(tensorrt.__version__, device.name, device.compute_capability))
+    return CheckedPlan(tensorrt, device, plan, entry, stamp)
 
 
 def open_engine(folder: Path, bundle: Bundle, precision: str, graph: Graph = "step") -> tuple[Device, Engine]:
@@ -113,13 +174,8 @@ def open_engine(folder: Path, bundle: Bundle, precision: str, graph: Graph = "st
     Raises InputError for a plan that is missing, broken or of another bundle, precision, TensorRT or GPU, before loading it;
     CudaError where the GPU has no room.
     """
-    own, entry = bundle.graph(precision, graph)
-    plan = plan_path(folder, own, graph)
-    stamp = read_stamp(plan)
-    tensorrt = import_tensorrt()
-    device = Device()
-    check_stamp(stamp, plan, entry, own, Platform(tensorrt.__version__, device.name, device.compute_capability))
-    return device, Engine(tensorrt, device, plan, entry)
+    checked = check_plan(folder, bundle, precision, graph)
+    return checked.device, Engine(checked)
 
 
 def activation_bytes(engine: Any) -> int:  # noqa: ANN401 -- TensorRT's

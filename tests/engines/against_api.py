@@ -57,6 +57,15 @@ library = SimpleNamespace(**{name: getattr(trt, name) for name in dir(trt)} | fa
 target = Target(library, Platform(trt.__version__, "A GPU", "9.0"))
 engines.build.TIMING = folder / "timing"
 stamp = PlanBuild(folder, precision, target, BuildOptions(level=2, cublas=False)).run()
+parsed = [hashlib.sha256(parser.parse.call_args.args[0]).hexdigest()]
+
+tensor, profile = spec("ITensor"), spec("IOptimizationProfile")
+tensor.name, tensor.shape, network.num_inputs = "valid", (-1,), 1
+network.get_input.return_value = tensor
+builder.create_optimization_profile.return_value = profile
+many = PlanBuild(folder, precision, target, BuildOptions(level=2, cublas=False), "batched", sizes=(1, 4))
+many.run()
+parsed.append(hashlib.sha256(parser.parse.call_args.args[0]).hexdigest())
 layers = plan_layers(library, plan_path(folder, precision))
 
 with Progress(disable=True) as progress:
@@ -75,7 +84,9 @@ seen = {
     "version": trt.__version__,
     "network_flags": builder.create_network.call_args.args[0],
     "strongly_typed": 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED),
-    "parsed": hashlib.sha256(parser.parse.call_args.args[0]).hexdigest(),
+    "parsed": parsed,
+    "profiles": [each.args for each in profile.set_shape.call_args_list],
+    "profiles_added": config.add_optimization_profile.call_count,
     "cleared": [each.args[0].name for each in config.clear_flag.call_args_list],
     "set": [each.args[0].name for each in config.set_flag.call_args_list],
     "max_aux_streams": config.max_aux_streams,
@@ -93,6 +104,11 @@ seen = {
             ("device_memory_size", trt.ICudaEngine),
         )
         if not hasattr(owner, name)
+    ],
+    "runs_many": [
+        name
+        for name in ("set_optimization_profile_async", "set_input_shape", "set_tensor_address", "execute_async_v3")
+        if hasattr(trt.IExecutionContext, name)
     ],
     "layers": [each.name for each in layers],
     "activation_bytes": activation_bytes(engine),

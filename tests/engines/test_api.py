@@ -58,17 +58,21 @@ def run_against(version: str, folder: Path, precision: str) -> dict[str, Any]:
     [("10.16.1.11", []), ("11.4.0.106", ["FP16", "EXPLICIT_BATCH", "device_memory_size"])],
 )
 def test_build_and_inspect_use_what_this_version_has(
-    version: str, lacks: list[str], precision: str, bundle: Path, tmp_path: Path
+    version: str, lacks: list[str], precision: str, batched_bundle: Path, tmp_path: Path
 ) -> None:
-    folder = Path(shutil.copytree(bundle, tmp_path / "embedded-80ms", ignore=shutil.ignore_patterns("plans")))
+    folder = Path(shutil.copytree(batched_bundle, tmp_path / "embedded-80ms", ignore=shutil.ignore_patterns("plans")))
     seen = run_against(version, folder, precision)
     assert seen["version"] == version
     assert seen["lacks"] == lacks
     assert seen["network_flags"] == seen["strongly_typed"], "and nothing else"
-    assert seen["parsed"] == read_bundle(bundle).step(precision).sha256
-    assert (seen["cleared"], seen["set"]) == (["TF32"], []), "the ONNX alone decides the precision"
+    bundle = read_bundle(folder)
+    assert seen["parsed"] == [bundle.graph(precision, graph)[1].sha256 for graph in ("step", "batched")]
+    assert seen["profiles"] == [["valid", [1], [1], [1]], ["valid", [2], [4], [4]]]
+    assert seen["profiles_added"] == 2
+    assert (set(seen["cleared"]), seen["set"]) == ({"TF32"}, []), "the ONNX alone decides the precision"
     assert (seen["max_aux_streams"], seen["level"], seen["verbosity"]) == (0, 2, "DETAILED")
     assert seen["tactics"] == seen["own_kernels"]
+    assert len(seen["runs_many"]) == 4, "what bench/step/batched.py calls"
     assert (seen["layers"], seen["activation_bytes"]) == (["a layer"], 5_000_000)
     assert seen["monitored"]
     assert seen["monitor"] == [["outer", "  inner"], True, True, ["outer"]]

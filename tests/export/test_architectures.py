@@ -50,7 +50,7 @@ def small(encoder: dict[str, Any], preprocessor: dict[str, Any]) -> Checkpoint:
     ids=str,
 )
 def test_against_nemo(encoder: dict[str, Any], preprocessor: dict[str, Any], lookahead_ms: int, tmp_path: Path) -> None:
-    written = write_bundle(small(encoder, preprocessor), lookahead_ms, tmp_path / "bundle")
+    written = write_bundle(small(encoder, preprocessor), lookahead_ms, tmp_path / "bundle", batched=True)
     assert read_bundle(tmp_path / "bundle") == written
     parity = written.parity["fp32"]
     print(f"encoded frames within {parity.encoded:.1e}, log-probabilities within {parity.log_probs:.1e}")
@@ -58,3 +58,6 @@ def test_against_nemo(encoder: dict[str, Any], preprocessor: dict[str, Any], loo
     assert parity.encoded <= 1e-4
     assert parity.log_probs is not None
     assert parity.log_probs <= 1e-4
+    assert parity.batched is not None
+    print(f"rows of many streams from the step: encoded frames within {parity.batched:.1e}")
+    assert parity.batched <= 1e-4

@@ -128,7 +128,7 @@ def test_an_export_anew_keeps_the_language_model_that_was_chosen(
     export_bundle(EMBEDDED, 80, tmp_path, "none")
     written: list[Companions] = []
     monkeypatch.setattr("export.bundle.load_checkpoint", lambda model: model)
-    monkeypatch.setattr("export.bundle.write_bundle", lambda *given: written.append(given[-1]))
+    monkeypatch.setattr("export.bundle.write_bundle", lambda *given, **_: written.append(given[-1]))
     export_bundle(EMBEDDED, 80, tmp_path)
     shutil.rmtree(folder)
     export_bundle(EMBEDDED, 80, tmp_path)

@@ -32,7 +32,15 @@ def test_large_encoder_has_at_most_800_nodes(bundle_of: Callable[[str, int], Pat
 
 
 def test_types_by_construction(folder: Path) -> None:
-    model = onnx.shape_inference.infer_shapes(onnx.load(folder / "step.fp16.onnx"), check_type=True, strict_mode=True)
+    check_types(folder / "step.fp16.onnx")
+
+
+def test_types_over_many_streams(batched_bundle: Path) -> None:
+    check_types(batched_bundle / "batched.fp16.onnx")
+
+
+def check_types(path: Path) -> None:
+    model = onnx.shape_inference.infer_shapes(onnx.load(path), check_type=True, strict_mode=True)
     types = {
         each.name: each.type.tensor_type.elem_type
         for each in [*model.graph.value_info, *model.graph.input, *model.graph.output]

@@ -31,6 +31,8 @@ SHAPES: dict[str, tuple[str, list[int]]] = {
     "next_kv_cache": ("float32", [1, 4, 5, 7]),
     "next_time_cache": ("float32", [1, 6, 2]),
 }
+OPEN = -1  # an axis whose length is known when a plan runs
+SIZES = (1, 4, 6)  # numbers of streams of the plan for many
 CTC_RESULTS = ("tokens", "log_probs")
 INPUTS = ("audio", "valid", "length", "kv_cache", "time_cache")
 SCRATCH = 1000  # bytes
@@ -65,12 +67,30 @@ class Program:
     """What a plan runs."""
 
     shapes: dict[str, tuple[str, list[int]]]
+    """The first axis is OPEN where the streams are many."""
     inputs: tuple[str, ...]
     function: Callable[[Arrays], Arrays]
+    sizes: tuple[int, ...] = ()
+    """Of the profiles, where the streams are many: each begins after the one before."""
+
+    def of_streams(self, streams: int) -> dict[str, tuple[str, list[int]]]:
+        return {
+            name: (dtype, [streams if each == OPEN else each for each in shape])
+            for name, (dtype, shape) in self.shapes.items()
+        }
+
+
+def toy_rows(of: Arrays) -> Arrays:
+    """The step of each stream."""
+    rows = [toy_step({name: values[row : row + 1] for name, values in of.items()}) for row in range(len(of["valid"]))]
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 PROGRAMS = {
     b"a plan": Program(SHAPES, INPUTS, toy_step),
+    b"a plan of many streams": Program(
+        {name: (dtype, [OPEN, *shape[1:]]) for name, (dtype, shape) in SHAPES.items()}, INPUTS, toy_rows, SIZES
+    ),
     b"a plan without a CTC head": Program(_without_ctc(SHAPES), INPUTS, lambda of: _without_ctc(toy_step(of))),
     b"an evaluation": Program(fake_rnnt.SHAPES, fake_rnnt.INPUTS, fake_rnnt.toy_evaluation),
     b"an eager evaluation": Program(fake_rnnt.SHAPES, fake_rnnt.INPUTS, partial(fake_rnnt.toy_evaluation, eager=True)),
@@ -85,11 +105,12 @@ class Kernel(FakeKernel):
     """A program over device memory, at the addresses that were bound when it was enqueued."""
 
     program: Program
+    streams: int
     addresses: dict[str, int]
     scratch: tuple[int, int]
 
     def __call__(self) -> None:
-        shapes, inputs = self.program.shapes, self.program.inputs
+        shapes, inputs = self.program.of_streams(self.streams), self.program.inputs
         of = {name: _at(self.addresses[name], *shapes[name]) for name in shapes}
         ctypes.memset(self.scratch[0], 0xAB, self.scratch[1])
         for name in inputs:
@@ -111,9 +132,22 @@ class FakeContext:
     def __init__(self, gpu: FakeGpu, program: Program) -> None:
         self._gpu, self._program, self._addresses, self._scratch = gpu, program, dict[str, int](), (0, 0)
         self._handle = gpu.make("context")
+        self._profile, self._streams = -1, dict[str, int]()
 
     def __del__(self) -> None:
         del self._gpu.live[self._handle]
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        assert stream in self._gpu.streams
+        self._profile = profile
+        return not self._gpu.counted("set_optimization_profile_async") and profile < len(self._program.sizes)
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert name in self._program.inputs
+        assert self._program.of_streams(shape[0])[name][1] == list(shape)
+        self._streams[name] = shape[0]
+        below, size = (0, *self._program.sizes)[self._profile : self._profile + 2]
+        return not self._gpu.counted("set_input_shape") and below < shape[0] <= size
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
@@ -123,17 +157,21 @@ class FakeContext:
         queue = self._gpu.streams[stream]
         if self._gpu.counted("execute_async_v3") or (queue.recording is not None and not self._gpu.capturable):
             return False
+        streams = 1
+        if self._program.sizes:
+            assert self._streams.keys() == set(self._program.inputs), "an input without a shape"
+            (streams,) = set(self._streams.values())
         ranges = sorted(
             [
                 (self._addresses[name], _at(self._addresses[name], *shape).nbytes)
-                for name, shape in self._program.shapes.items()
+                for name, shape in self._program.of_streams(streams).items()
             ]
             + [self._scratch]
         )
         apart = all(start + size <= after for (start, size), (after, _) in pairwise(ranges))
         assert apart, "two tensors share bytes"
         assert all(self._gpu.holds("device", *each) for each in ranges), "a tensor outside of the device's memory"
-        queue.enqueue(Kernel(self._program, dict(self._addresses), self._scratch))
+        queue.enqueue(Kernel(self._program, streams, dict(self._addresses), self._scratch))
         return True
 
 

@@ -74,6 +74,7 @@ def unlink(name: str) -> Change:
         (change("decoders", to=["rnnt"]), "step fp32 with the decoders rnnt has tokens [1, 2], not None"),
         (change("decoders", to=["rnnt", "ctc"]), "decoders rnnt, ctc with 0 evaluations of RNN-T"),
         (change("rnnt", to={"fp32": {}}), "found at rnnt.fp32.file: Field required"),
+        (change("batched", to={"fp32": {}}), "found at batched.fp32.file: Field required"),
         (unlink("step.fp32.onnx"), "expected step.fp32.onnx in the bundle"),
         (write("step.fp32.onnx", b"not the step"), "with sha256"),
     ],
@@ -88,10 +89,29 @@ def test_broken_bundle(broken: Change, message: str, bundle: Path, tmp_path: Pat
     assert "\n" not in str(error.value)
 
 
-def test_a_bundle_from_before_there_was_rnnt(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["rnnt", "batched"])
+def test_a_bundle_from_before_there_was(key: str, bundle: Path, tmp_path: Path) -> None:
     content = json.loads((bundle / "bundle.json").read_text())
-    remove("rnnt")(tmp_path, content)
+    remove(key)(tmp_path, content)
     assert read_bundle(tmp_path) == read_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (change("batched", "fp32", "inputs", 0, "shape", to=[1, 7]), "batched fp32 has other inputs or outputs"),
+        (change("batched", "fp32", "inputs", 3, "dtype", to="float16"), "does not match input kv_cache"),
+        (change("steps", to={}), "batched fp32 has other inputs or outputs than the step"),
+    ],
+)
+def test_a_step_over_many_streams_that_is_not_the_step(
+    broken: Change, message: str, batched_bundle: Path, tmp_path: Path
+) -> None:
+    broken(tmp_path, json.loads((batched_bundle / "bundle.json").read_text()))
+    with pytest.raises(InputError) as error:
+        read_bundle(tmp_path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_bundle_from_before_symbols_had_scores(bundle_of: Callable[[str, int], Path], tmp_path: Path) -> None:

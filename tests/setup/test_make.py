@@ -137,6 +137,13 @@ def test_every_verb_names_the_same_bundle(verb: str, model: str, name: str) -> N
 
 
 @pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize(("knob", "batched"), [("BATCH=", []), ("BATCH=1", ["export", "engines"])])
+def test_the_step_over_many_streams_is_made_only_when_asked_for(knob: str, batched: list[str]) -> None:
+    lines = make("-n", "engines", knob, driver=T4).stdout.replace("\\\n", "").splitlines()
+    assert [found[2] for line in lines if "--batch" in line and (found := RUNS.search(line))] == batched
+
+
+@pytest.mark.usefixtures("checkout")
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -144,6 +151,7 @@ def test_every_verb_names_the_same_bundle(verb: str, model: str, name: str) -> N
         ("setup FOR=export", "Expected runtime as FOR, found export"),
         ("bench PRECISION=fp61", "Expected fp32, fp16, int8 as PRECISION, found fp61"),
         ("engines PRODUCTS=sums", "Expected matrix, sum as PRODUCTS, found sums"),
+        ("engines BATCH=64", "Expected 1 as BATCH, found 64"),
         ("bench DECODER=rnn-t", "Expected ctc, rnnt as DECODER, found rnn-t"),
         ("bench PACE=slow", "Expected auto, realtime, fast as PACE, found slow"),
         ("bench FRAME_MS=7", "Expected 20 to 40 as FRAME_MS, found 7"),

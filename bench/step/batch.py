@@ -1,0 +1,180 @@
+"""`python -m bench batch`: the step over many streams alone, for each number of streams, beside the floor that its bytes set."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from rich.console import Console
+
+from bench.machine import collect
+from bench.process import gpu_memory_mb
+from bench.results import Report, result_path, write_result
+from bench.rows import Measured, Provenance, Record, Rounded
+from bench.session import FileOptions, Written
+from bench.step.batched import BatchedStep
+from bench.step.step_times import check_steps
+from bench.step.timing import timed
+from bench.step.worker import gpu_bandwidth
+from bench.summary import spread
+from engines.profiles import profile_for, sizes_of
+from runtime.backends.engine import LoadedPlan, check_plan
+from runtime.bundle import read_bundle
+from runtime.cuda import Graph
+from runtime.entries import GraphEntry
+from runtime.errors import CudaError, InputError
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(FileOptions):
+    """What to measure."""
+
+    bundle: Path
+    """Folder made by `make export BATCH=1`, with a plan by `make engines BATCH=1`."""
+    precision: str = "fp16"
+    """fp32 or fp16."""
+    streams: str | None = None
+    """Numbers of streams, with commas between (default: those that the plan is built for)."""
+    steps: int = 1000
+    """Steps of each, back to back."""
+
+
+class BatchRow(Record):
+    """The step over one number of streams, back to back. Times are of the host's clock, the wait for the GPU included."""
+
+    streams: int
+    step_ms_p50: Rounded
+    """With the copies of samples to the GPU and of all results to the host, in one graph."""
+    step_ms_p95: Rounded
+    step_ms_p99: Rounded
+    kernels_ms_p50: Rounded
+    """Without those copies."""
+    floor_ms: Rounded
+    """The weights' bytes, and those of every stream's state read and written, over the bandwidth of copies within the GPU's memory."""
+    kernels: int
+    """In the captured graph."""
+    first_stream: Rounded
+    """Largest difference of the first stream's log-probabilities, without a CTC head of its encoded frames, from those of the first row."""
+    peak_gpu_memory_mb: Measured = None
+    sm_clock_mhz: Measured = None
+    """Median while the steps with copies ran, and so for the next."""
+    power_draw_w: Measured = None
+
+    @property
+    def stream_ms(self) -> float:
+        """Of the GPU for one chunk of one stream, the copies included."""
+        return self.step_ms_p50 / self.streams
+
+
+class BatchReport(Report):
+    """batch/NAME.json of a folder of results."""
+
+    what = "batch report"
+    folder = "batch"
+
+    schema_: Literal[1] = Field(default=1, alias="schema_version")
+    provenance: Provenance
+    model: str
+    weights: Literal["trained", "random"]
+    lookahead_ms: int
+    chunk_ms: Rounded
+    """Of audio in a step of one stream."""
+    precision: str
+    sizes: str
+    """Numbers of streams that the plan is built for."""
+    plan_mb: Rounded
+    build_s: Rounded
+    copy_gb_s: Rounded
+    """Bytes read and written by large copies within the GPU's memory."""
+    state_mb: Rounded
+    """Of one stream."""
+    steps: int
+    rows: list[BatchRow] = Field(min_length=1)
+    left_out: dict[str, str] = Field(default_factory=dict)
+    """Numbers of streams that did not run, and why."""
+
+
+def run(options: Options, argv: Sequence[str], console: Console) -> Written:
+    """Measure one number of streams after the other and write the report.
+
+    Raises InputError for bad options, a bundle or plan that cannot be used, no GPU, or where no number of streams ran.
+    """
+    check_steps(options.steps)
+    asked = None if options.streams is None else sizes_of(options.streams, "--streams")
+    bundle = read_bundle(options.bundle)
+    parts = [bundle.checkpoint.name, f"{bundle.lookahead_ms}ms", options.precision]
+    path = result_path(options.out, options.name or "-".join(parts), BatchReport)
+    checked = check_plan(options.bundle, bundle, options.precision, "batched")
+    sizes = sizes_of(str(checked.stamp.options.get("sizes")))
+    profiles = {streams: profile_for(sizes, streams) for streams in asked or sizes}
+    bandwidth = gpu_bandwidth(checked.device)
+    rows: list[BatchRow] = []
+    left_out: dict[str, str] = {}
+    first: Floats | None = None
+    with closing(LoadedPlan(checked)) as plan:
+        for streams, profile in profiles.items():
+            try:
+                with (
+                    console.status(f"{streams} streams"),
+                    BatchedStep(checked.device, plan, checked.entry, streams, profile) as step,
+                ):
+                    heard = step.first_stream()
+                    first = heard if first is None else first
+                    row = _measured(step, options.steps)
+            except CudaError as error:
+                left_out[str(streams)] = str(error)
+                continue
+            floor_s = (checked.entry.bytes + 2 * streams * state_bytes(checked.entry)) / bandwidth
+            change = float(np.abs(heard - first).max())
+            rows.append(BatchRow(streams=streams, floor_ms=1e3 * floor_s, first_stream=change, **row))
+    if not rows:
+        number, reason = left_out.popitem()
+        raise InputError(f"expected the step over {number} streams to run, found {reason}")
+    report = BatchReport(
+        provenance=collect(argv, []),
+        model=bundle.checkpoint.name,
+        weights=bundle.checkpoint.weights,
+        lookahead_ms=bundle.lookahead_ms,
+        chunk_ms=1e3 * bundle.chunk_samples / bundle.sample_rate,
+        precision=options.precision,
+        sizes=",".join(map(str, sizes)),
+        plan_mb=checked.path.stat().st_size / 1e6,
+        build_s=checked.stamp.build_s,
+        copy_gb_s=bandwidth / 1e9,
+        state_mb=state_bytes(checked.entry) / 1e6,
+        steps=options.steps,
+        rows=rows,
+        left_out=left_out,
+    )
+    write_result(path, report)
+    return Written(path, report, [f"not measured: {number} streams: {why}" for number, why in left_out.items()])
+
+
+def _measured(step: BatchedStep, steps: int) -> dict[str, Any]:
+    """Return a row's keys that are measured."""
+    whole, alone = (timed(partial(_run, step, graph), steps) for graph in (step.whole, step.alone))
+    return {
+        **spread("step_ms", (1e3 * seconds for seconds in whole.seconds), p99=True),
+        "kernels_ms_p50": 1e3 * median(alone.seconds),
+        "kernels": step.whole.kernels,
+        "peak_gpu_memory_mb": gpu_memory_mb(),
+        "sm_clock_mhz": whole.sm_clock_mhz,
+        "power_draw_w": whole.power_draw_w,
+    }
+
+
+def _run(step: BatchedStep, graph: Graph, _: int) -> None:
+    step.run(graph)
+
+
+def state_bytes(entry: GraphEntry) -> int:
+    """Bytes of one stream's state."""
+    return sum(entry.input(name).size for name in entry.state)

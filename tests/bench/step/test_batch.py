@@ -1,0 +1,167 @@
+"""`bench batch` on the fake GPU: every stream's results, what is captured, sizes and profiles, and freeing after failures."""
+
+import gc
+import io
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bench.__main__ import parse_args
+from bench.pages.terminal import print_result
+from bench.results import read_result
+from bench.step import batch, timing
+from bench.step.batch import BatchReport, Options, run, state_bytes
+from bench.step.batched import BatchedStep
+from runtime.backends.engine import LoadedPlan, check_plan
+from runtime.bundle import read_bundle, write_manifest
+from runtime.entries import STATE
+from runtime.errors import CudaError, InputError
+from runtime.stamp import plan_path
+from tests.runtime.fake_tensorrt import SIZES, toy_step
+from tests.runtime.rig import Rig, write_stamp
+
+BANDWIDTH = 2e12
+VERSIONS = ["8.6.0", "10.16.1.11"]
+
+
+@pytest.fixture
+def many(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """The toy bundle with the step over many streams and its plan; no GPU copies gigabytes here, and a warm-up warms nothing."""
+    monkeypatch.setattr(batch, "gpu_bandwidth", lambda _: BANDWIDTH)
+    monkeypatch.setattr(timing, "WARM_UP", 1)
+    bundle = read_bundle(rig.folder)
+    entry = bundle.step("fp32").model_copy(update={"file": "batched.fp32.onnx", "sha256": "b" * 64})
+    write_manifest(rig.folder, bundle.model_copy(update={"batched": {"fp32": entry}}))
+    plan_path(rig.folder, "fp32", "batched").write_bytes(b"a plan of many streams")
+    write_stamp(rig.folder, "batched", options={"sizes": ",".join(map(str, SIZES))})
+    return rig
+
+
+def installed(rig: Rig, version: str, **gpu: Any) -> None:
+    rig.install(version, **gpu)
+    write_stamp(rig.folder, "batched", tensorrt=version, options={"sizes": ",".join(map(str, SIZES))})
+
+
+def measured(rig: Rig, out: Path, **options: Any) -> BatchReport:
+    chosen = replace(Options(bundle=rig.folder, precision="fp32", steps=100, out=out), **options)
+    written = run(chosen, ["batch"], Console(file=io.StringIO()))
+    report = read_result(written.path, BatchReport)
+    assert report == written.result
+    return report
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("streams", "profile"), [(1, 0), (3, 1), (4, 1), (5, 2)])
+def test_every_stream_s_result_after_its_cache_is_full(many: Rig, version: str, streams: int, profile: int) -> None:
+    installed(many, version)
+    checked = check_plan(many.folder, read_bundle(many.folder), "fp32", "batched")
+    plan = LoadedPlan(checked)
+    with BatchedStep(checked.device, plan, checked.entry, streams, profile) as step:
+        heard = step.first_stream()
+        audio = step._layout.view(step._staging, "audio").copy()
+        results = {name: step._layout.view(step._staging, name).copy() for name in ("tokens", "log_probs", "encoded")}
+        assert (step.whole.kernels, step.alone.kernels) == (1, 1)
+        many.gpu.calls.clear()
+        step.run(step.alone)
+        assert Counter(many.gpu.calls) == Counter(cudaGraphLaunch=1, cudaEventRecord=1, cudaEventSynchronize=1)
+    assert many.gpu.live == {handle: kind for handle, kind in many.gpu.live.items() if kind == "engine"}
+    for row in range(streams):
+        feeds = {"audio": audio[row : row + 1], "valid": np.array([1 << 30], np.int32)}
+        state = {name: checked.entry.input(name).zeros() for name in STATE}
+        for _ in range(2 + 1):  # a cache of 4 frames in chunks of 2, and the step itself
+            of = toy_step({**feeds, **state})
+            state = {name: of[f"next_{name}"] for name in STATE}
+        for name, values in results.items():
+            assert np.array_equal(values[row], of[name][0]), (row, name)
+    assert np.array_equal(heard, results["log_probs"][0])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_report(many: Rig, tmp_path: Path, version: str) -> None:
+    installed(many, version)
+    report = measured(many, tmp_path)
+    assert [row.streams for row in report.rows] == list(SIZES)
+    assert (report.sizes, report.copy_gb_s, report.build_s, report.left_out) == ("1,4,6", BANDWIDTH / 1e9, 1.0, {})
+    state = state_bytes(read_bundle(many.folder).step("fp32"))
+    assert state == 4 + 4 * 4 * 5 * 7 + 4 * 6 * 2
+    for row in report.rows:
+        assert row.floor_ms == round(1e3 * (4 + 2 * row.streams * state) / BANDWIDTH, 5)
+        assert row.first_stream == 0
+        assert row.stream_ms == row.step_ms_p50 / row.streams
+        assert row.kernels_ms_p50 > 0
+    assert many.gpu.live == {}
+    shown = io.StringIO()
+    print_result(report, Console(file=shown, width=120))
+    assert "plan for 1,4,6" in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"streams": "4,2"}, "--streams: expected numbers of streams that rise, such as 1,4,16,64,256, found '4,2'"),
+        ({"streams": "7"}, "expected at most 6 streams for this plan, found 7"),
+        ({"steps": 99}, "--steps: expected at least 100"),
+        ({"precision": "fp16"}, "expected a precision of the bundle (fp32), found fp16"),
+    ],
+)
+def test_what_is_refused(many: Rig, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        measured(many, tmp_path, **options)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert many.gpu.live == {}
+    assert not list(tmp_path.glob("*/*.json"))
+
+
+def test_a_plan_that_is_not_there(many: Rig, tmp_path: Path) -> None:
+    plan_path(many.folder, "fp32", "batched").unlink()
+    with pytest.raises(InputError, match=r"found none; make it with `make engines PRECISION=fp32 BATCH=1`$"):
+        measured(many, tmp_path)
+
+
+def test_numbers_that_do_not_fit_are_left_out(many: Rig, tmp_path: Path) -> None:
+    bundle = read_bundle(many.folder)
+    block = sum(-(-spec.size // 512) * 512 for spec in bundle.step("fp32").of_streams(6).tensors)
+    many.install(costs={"cuda": (16 << 30) - block})
+    report = measured(many, tmp_path)
+    assert [row.streams for row in report.rows] == [1, 4]
+    assert report.left_out.keys() == {"6"}
+    assert "cudaMalloc" in report.left_out["6"]
+    assert many.gpu.live == {}
+    many.install(capturable=False)
+    with pytest.raises(InputError, match="expected the step over 6 streams to run, found"):
+        measured(many, tmp_path)
+    assert many.gpu.live == {}
+
+
+def test_every_failure_frees_everything(many: Rig) -> None:
+    def use() -> None:
+        checked = check_plan(many.folder, read_bundle(many.folder), "fp32", "batched")
+        plan = LoadedPlan(checked)
+        try:
+            with BatchedStep(checked.device, plan, checked.entry, 4, 1) as step:
+                step.first_stream()
+        finally:
+            plan.close()
+
+    many.install()
+    use()
+    for place, name in enumerate(many.gpu.calls, 1):
+        gpu = many.install(fail_at=place)
+        with pytest.raises((CudaError, InputError), match=f"{name}|refuses") as error:
+            use()
+        assert "\n" not in str(error.value)
+        del error
+        if gpu.live:
+            gc.collect()  # what the error's traceback held
+        assert gpu.live == {}, f"call {place}, {name}, failed"
+
+
+def test_the_command_line(many: Rig) -> None:
+    name, options = parse_args(["batch", "--bundle", str(many.folder), "--streams", "1,4,16,64,256"])
+    assert (name, options.streams, options.precision) == ("batch", "1,4,16,64,256", "fp16")
