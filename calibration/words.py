@@ -43,6 +43,8 @@ SOURCES = (
     "data/voiced.py",
     "runtime/decoders/beam.py",
     "runtime/decoders/greedy.py",
+    "runtime/decoders/hypotheses.py",
+    "runtime/decoders/ngram.py",
     "runtime/decoders/transcript.py",
     "runtime/words.py",
 )

@@ -141,7 +141,7 @@ class Stream(OfOneProcess):
         self._state = None  # given back before the next is asked for: a backend may reuse it
         self._state = self._backend.new_state()
         self._steps = 0
-        self._received = 0
+        self._received: int = 0
         # Before the first sample lies silence: that part of the first window is zero.
         self._audio: Samples = np.zeros(bundle.window_samples - bundle.first_step_samples, np.float32)
         self._endpointer.reset()

@@ -150,7 +150,10 @@ def unigram(session: SpeechSession, words: Sequence[str] | Mapping[str, int]) ->
     """
     own, folder = session.recognizer.bundle.language_model, session.options.bundle
     if own is None:
-        raise InputError(f"expected a bundle with a language model, which tells rare words, found none in {folder}")
+        raise InputError(
+            f"expected a bundle with a language model, which tells rare words, found none in {folder}; "
+            f"make it again with `make export LM=FILE`"
+        )
     import kenlm  # only where there is one
 
     model = kenlm.Model(str(checked_file(folder, own.model)))

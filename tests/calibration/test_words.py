@@ -1,5 +1,6 @@
 """words.json: what it holds for given words, who is refused, that it is whole, repeatable and read; and the embedded checkpoint's own."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 import calibration.evidence
 from calibration.evidence import Ear, Heard, Weighed, WeighedMaker, with_noise
 from calibration.speech import Selection
-from calibration.words import FROM_SILERO_S, LEAST_CLIPS, LEAST_WORDS, parse_args, run, word_model
+from calibration.words import FROM_SILERO_S, LEAST_CLIPS, LEAST_WORDS, SOURCES, parse_args, run, word_model
 from data.manifest import read_manifest
 from data.voiced import Speech
 from export.companions import silero_file
@@ -83,6 +84,13 @@ def test_too_little_speech_is_one_line(clips: int, right: int, wrong: int) -> No
     said = f"^expected calibration speech in which rnnt .*found {clips} clips, {right} right and {wrong} wrong; add clips, or"
     with pytest.raises(InputError, match=said):
         word_model("rnnt", [all_words, *empty], FRAME_S)
+
+
+def test_it_is_measured_again_where_the_search_changed() -> None:
+    """What the search is made of, but hotwords, without which it is measured."""
+    beam = ast.parse(Path("runtime/decoders/beam.py").read_text(encoding="utf-8"))
+    beside = {node.module for node in ast.walk(beam) if isinstance(node, ast.ImportFrom) and node.level == 1}
+    assert {f"runtime/decoders/{name}.py" for name in beside - {"hotwords"}} <= set(SOURCES)
 
 
 def test_noise() -> None:
