@@ -11,7 +11,7 @@ import numpy as np
 from .audio import Pcm, Samples, checked
 from .echo import KEPT_MS, TAIL_MS, EchoCanceller
 from .errors import InputError
-from .events import Event, Final
+from .events import Event, Final, Partial
 from .processes import OfOneProcess
 from .stream import Stream
 from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_MS
@@ -192,7 +192,7 @@ class Conversation(OfOneProcess):
 
     def _confirm(self, samples: Samples) -> list[Event | BargeIn]:
         events = self._hear(samples)
-        if any(event.text for event in events):
+        if any(event.text and not (isinstance(event, Partial) and event.early) for event in events):
             return self._interrupted(events)
         if self._count == 0:
             self._confirming = False

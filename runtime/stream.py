@@ -137,7 +137,7 @@ class Stream(OfOneProcess):
     def _start(self) -> None:
         bundle = self._bundle
         self._decoder = self._new_decoder()
-        self._shown = ""
+        self._shown = "", ""  # text, and its early end
         self._state = None  # given back before the next is asked for: a backend may reuse it
         self._state = self._backend.new_state()
         self._steps = 0
@@ -261,14 +261,16 @@ class Stream(OfOneProcess):
         return self._show(decoder, self._received)
 
     def _show(self, decoder: Decoder, heard: int) -> list[Event]:
-        """A partial of what a decoder has by `heard` samples of the utterance, where that differs from what was shown."""
-        if decoder.text == self._shown:
-            return []
-        self._shown, committed = decoder.text, self._decoder.text
+        """A partial of what a decoder has by `heard` samples of the utterance, where that, or what of it is early, was not shown yet."""
+        committed = self._decoder.text
         kept = len(committed)
         if not decoder.text.startswith(committed):
             pairs = enumerate(zip(committed, decoder.text, strict=False))
             kept = next((place for place, (before, after) in pairs if before != after), len(decoder.text))
+        shown = decoder.text, decoder.text[kept:]
+        if shown == self._shown:
+            return []
+        self._shown = shown
         return [
             Partial(
                 decoder.text,
@@ -277,6 +279,6 @@ class Stream(OfOneProcess):
                 self._start_s,
                 decoder.words,
                 self._decoder.stable,
-                decoder.text[kept:],
+                shown[1],
             )
         ]

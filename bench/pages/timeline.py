@@ -40,7 +40,7 @@ class Timeline:
 
 def timeline(record: UtteranceRecord, *, scored: bool) -> Timeline:
     """Lay out a record's words. Those that lie outside the clip, as an utterance that began before it has them, are left out."""
-    words, length_s, origin_s = record.words or (), record.audio_s, record.start_s or 0.0
+    words, length_s, origin_s = record.words or (), max(record.audio_s, 0.001), record.start_s or 0.0
     found = matches(record.reference, [word.text for word in words], record.lang) if scored else []
     kinds = [match.kind for match in found] or [None] * len(words)
     placed = []

@@ -179,3 +179,10 @@ def test_which_frames_are_shown(
         for result in (step, rnnt):
             assert EarlyTokens(rules, manifest).shown(result, 2) == expected
             assert EarlyTokens(rules, manifest).shown(result, 1) == min(expected, 1 if tokens[0] != B else 0)
+
+
+def test_what_is_confirmed_is_no_longer_early(recognizer: Recognizer, clips: list[np.ndarray]) -> None:
+    events = [event for event in live(recognizer.stream(early="eager"), clips[0]) if isinstance(event, Partial)]
+    pairs = list(itertools.pairwise(events))
+    assert all((one.text, one.early) != (other.text, other.early) for one, other in pairs)
+    assert any(one.text == other.text and len(other.early) < len(one.early) for one, other in pairs)
