@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.results import Report, ResultFile, read_results
 from bench.speech.bargein import BargeInFile
+from bench.step.batch import BatchReport
 from bench.step.int8_accuracy import AccuracyReport
 from bench.step.projection import Projection
 from engines.memory import MemoryByOwner
@@ -54,6 +55,7 @@ class Published:
     results: dict[str, ResultFile]
     bargein: Sequence[BargeInFile]
     accuracy: Sequence[AccuracyReport]
+    batches: Sequence[BatchReport]
     projections: Sequence[Projection]
     inspections: Sequence[Inspection]
 
@@ -70,6 +72,7 @@ def read_published(folder: Path) -> Published:
         read_results(folder),
         list(read_results(folder, BargeInFile).values()),
         list(read_results(folder, AccuracyReport).values()),
+        list(read_results(folder, BatchReport).values()),
         list(read_results(folder, Projection).values()),
         list(read_results(folder, Inspection).values()),
     )

@@ -12,7 +12,7 @@ from bench.pages.combinations import COSTS, DECIDING, TIMES, combinations, is_ab
 from bench.pages.configurations import CONDITIONS, FIGURES_OF_ALL, configurations
 from bench.pages.plots import ablation_plots, page_plots
 from bench.pages.published import Published
-from bench.pages.report_tables import PROJECTED, PROJECTED_FROM, accuracy_tables, bargein_tables
+from bench.pages.report_tables import PROJECTED, PROJECTED_FROM, accuracy_tables, bargein_tables, batch_tables
 from bench.pages.result_tables import (
     CONFIDENCE,
     DATA,
@@ -198,6 +198,12 @@ def _words(published: Published) -> Iterator[str]:
     yield from dict.fromkeys(f"{source[0].upper()}{source[1:]}." for source in sources if source)
 
 
+def _batch(published: Published) -> Iterator[str]:
+    for report in published.batches:
+        yield f"## {report.provenance.gpu}, TensorRT {report.provenance.tensorrt}, CUDA graph"
+        yield from map(_captioned, batch_tables(report))
+
+
 def _bargein(published: Published) -> Iterator[str]:
     for result in published.bargein:
         yield from map(_captioned, bargein_tables(result))
@@ -242,6 +248,7 @@ PAGES: dict[str, Callable[[Published], Iterable[str]]] = {
     "step": _steps,
     "ladder": _ladder,
     "streams": _streams,
+    "batch": _batch,
     "words": _words,
     "bargein": _bargein,
     "hotwords": _hotwords,
