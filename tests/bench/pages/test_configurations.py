@@ -52,6 +52,7 @@ LABELS = [
     "greedy",
     "fp16",
     "back to back",
+    "off",
 ]
 FIGURES = ["12.35 / 20.00", "0.2500 / 0.3850", "300 / 300", "250.0 / 385.0", "512"]
 
@@ -67,6 +68,7 @@ def test_data_sets_share_a_row_and_its_times_are_over_all_clips(on_gpu: ResultFi
         ({"lm": "gram"}, {5: "gram"}),
         ({"lookahead_ms": 480}, {0: "m, 480 ms"}),
         ({"decoder": "rnnt"}, {0: "m, 80 ms, RNN-T"}),
+        ({"early_tokens": "steady"}, {8: "steady"}),
     ],
 )
 def test_how_it_was_run_is_said(on_gpu: ResultFile, update: dict[str, object], labels: dict[int, str]) -> None:
@@ -93,9 +95,9 @@ def test_steps_of_random_weights_have_their_pace_s_times_and_no_error_rate(a_res
     paces = [changed(steps, {"pace": pace, "rtf_p50": rtf}) for pace, rtf in (("fast", 0.01), ("realtime", 0.02))]
     (row,) = cells(a_result.model_copy(update={"rows": [*paces, changed(steps, {"rung": "a rung"})]}))
     assert (row[0], row[7]) == ("m, 80 ms, random weights", "steps alone")
-    assert row[8:11] == ["-", "0.0200 / 0.0500", "-"]
+    assert row[9:12] == ["-", "0.0200 / 0.0500", "-"]
 
 
 def test_random_weights_have_neither_error_rate_nor_first_partial(on_gpu: ResultFile) -> None:
     (row,) = cells(with_rows(on_gpu, weights="random", wer=None))
-    assert row[8:] == ["-", "0.2500 / 0.3850", "-", "250.0 / 385.0", "512"]
+    assert row[9:] == ["-", "0.2500 / 0.3850", "-", "250.0 / 385.0", "512"]
