@@ -10,7 +10,6 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -18,10 +17,9 @@ from calibration.calibrate import calibrate, is_current
 from calibration.compare import check_reference
 from calibration.record import calibration_path
 from calibration.search import current, print_search, search, search_path
-from calibration.speech import Selection, check_levels, default_folder, evaluation_folders, select
+from calibration.speech import Selection, check_levels, default_folder, evaluation_folders, select, speech_arguments
 from calibration.step import INT8_STEP, add_int8, is_added
 from calibration.thresholds import METHODS
-from runtime.arguments import Arguments
 from runtime.bundle import Bundle, read_bundle
 from runtime.errors import exit_code
 from runtime.files import alone, check_room
@@ -29,14 +27,7 @@ from runtime.files import alone, check_room
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line of the calibration."""
-    parser = Arguments(prog="python -m calibration", description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder made by `make export`")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="calibration sets (default: data/asr_calib)")
-    parser.add_argument("--lang", default="en", help="language code of the manifests (default: en)")
-    parser.add_argument("--minutes", type=float, metavar="M", help="the first M minutes only (default: all)")
-    parser.add_argument(
-        "--eval", type=Path, metavar="DIR", help="evaluation sets to keep out, beside data/asr_eval and data/sample"
-    )
+    parser = speech_arguments(prog="python -m calibration", description=__doc__)
     parser.add_argument("--method", choices=METHODS, default="mse", help="of the INT8 step (default: mse)")
     kept = "products that INT8 leaves in FP16: none (the default), or those that a sensitivity search asks for"
     parser.add_argument("--keep", choices=("none", "search"), default="none", help=kept)

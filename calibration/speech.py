@@ -11,6 +11,7 @@ from calibration.record import DataEntry
 from data import places
 from data.manifest import Utterance, dataset_sha256, find_manifests, read_manifest, words
 from data.speech import load_speech
+from runtime.arguments import Arguments
 from runtime.audio import CLIPPED_SHARE, FULL_SCALE, SILENT_DBFS, audio_rate, audio_seconds
 from runtime.console import progress_console
 from runtime.errors import InputError
@@ -33,6 +34,19 @@ class Selection:
     def unnamed(self) -> int:
         """Clips whose manifest names no speaker: of them only sentence and recording can be compared with evaluation speech."""
         return sum(clip.speaker == UNKNOWN for clip in self.utterances)
+
+
+def speech_arguments(prog: str, description: str | None) -> Arguments:
+    """Return the command line of what is measured on calibration speech: which bundle, and which speech."""
+    parser = Arguments(prog=prog, description=description)
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder made by `make export`")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="calibration sets (default: data/asr_calib)")
+    parser.add_argument("--lang", default="en", help="language code of the manifests (default: en)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="the first M minutes only (default: all)")
+    parser.add_argument(
+        "--eval", type=Path, metavar="DIR", help="evaluation sets to keep out, beside data/asr_eval and data/sample"
+    )
+    return parser
 
 
 def default_folder() -> Path:

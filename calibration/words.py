@@ -19,8 +19,7 @@ import numpy as np
 
 from bench.score.normalise import check_language, scorable
 from calibration.evidence import Ear, Heard, Weighed
-from calibration.speech import Selection, check_levels, default_folder, evaluation_folders, select
-from runtime.arguments import Arguments
+from calibration.speech import Selection, check_levels, default_folder, evaluation_folders, select, speech_arguments
 from runtime.bundle import Bundle, read_bundle
 from runtime.errors import InputError, exit_code, imported, install
 from runtime.files import alone, check_room, sources_hash
@@ -52,14 +51,7 @@ SOURCES = (
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = Arguments(prog="python -m calibration.words", description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder made by `make export`")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="calibration sets (default: data/asr_calib)")
-    parser.add_argument("--lang", default="en", help="language code of the manifests (default: en)")
-    parser.add_argument("--minutes", type=float, metavar="M", help="the first M minutes only (default: all)")
-    parser.add_argument(
-        "--eval", type=Path, metavar="DIR", help="evaluation sets to keep out, beside data/asr_eval and data/sample"
-    )
+    parser = speech_arguments(prog="python -m calibration.words", description=__doc__)
     return parser.parse_args(argv)
 
 
