@@ -41,8 +41,8 @@ class Stream(OfOneProcess):
     the samples that the next window overlaps are kept.
 
     With endpoint rules `push` returns finals too. The audio after an endpoint belongs to the next utterance, which begins as in a new
-    stream; the lengths of the finals add up to the audio. Endpoints and finals depend on the audio alone, not on how it was cut into frames;
-    early text also on when it came.
+    stream; the lengths of the finals add up to the audio. Endpoints and finals depend on the audio alone, not on how it was cut into
+    frames; early text also on when it came.
 
     Any method may be called from any thread: one at a time has its turn, a step and its decoding are never parted. `reset` and `close`
     cut a longer `push` short after the step that it is in. After a step that failed the utterance is lost: the next
