@@ -26,6 +26,10 @@ class ClosedError(RuntimeError):
     """Something was used after it was closed: one line that says what."""
 
 
+class FullError(RuntimeError):
+    """A recogniser has as many streams as it takes, or more audio waits than it keeps: one line that says what to do."""
+
+
 def install(extra: str = "") -> str:
     """How to install what is missing, for a message: with `make setup` here, with pip where this package is installed by itself."""
     if __package__ == "runtime":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..bundle import Bundle, Decoding, Precision
 from ..errors import InputError
-from .base import ALL_VALID, Backend, Launches, StepResult, Wrapped
+from .base import ALL_VALID, Backend, Launches, Step, StepResult, Wrapped
 from .onnxruntime import PROVIDERS, OnnxRuntimeBackend
 from .tensorrt import TensorRtBackend
 
@@ -14,6 +14,7 @@ __all__ = [
     "ALL_VALID",
     "Backend",
     "Launches",
+    "Step",
     "StepResult",
     "Wrapped",
     "default_backend",

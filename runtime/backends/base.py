@@ -1,6 +1,6 @@
 """What every engine that runs the streaming step offers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
@@ -31,6 +31,19 @@ class StepResult:
     """Natural log-probability of each of `symbols` among the joint's classes [T, S], 0 where there is none; None where `symbols` is."""
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step of one stream that is to be run."""
+
+    window: npt.NDArray[np.float32]
+    """[window_samples]."""
+    valid: int
+    """Mel frames from the chunk's start to the end of the audio."""
+    state: Any
+    peek: bool = False
+    """Whether its state is not taken over, see Backend.peek."""
+
+
 @dataclass
 class Launches:
     """How a backend launches its steps on a GPU, as far as it knows by now; None where it launches none."""
@@ -52,6 +65,8 @@ class Backend(Protocol):
     """One object for all that launch nothing; a backend that launches has its own."""
     can_peek: bool = False
     """Whether `peek` is there; it is not where a server keeps the state and takes every step over."""
+    most_streams: int | None = None
+    """States that there may be at once, whose steps run best together, from one thread; None: each runs apart, on the caller's thread."""
 
     def new_state(self) -> Any:  # noqa: ANN401 -- opaque by design
         """The state at an utterance's start."""
@@ -68,6 +83,10 @@ class Backend(Protocol):
             f"expected a backend that can run a step without taking its state over, found {self.name}; leave early partials off"
         )
 
+    def run(self, steps: Sequence[Step]) -> list[StepResult]:
+        """Run steps of different states; what each gives is valid until the next run."""
+        return [(self.peek if step.peek else self.step)(step.window, step.valid, step.state) for step in steps]
+
     def close(self) -> None:
         """Free everything; safe to call twice."""
 
@@ -77,7 +96,8 @@ class Wrapped(Backend):
 
     def __init__(self, backend: Backend) -> None:
         self.wrapped = backend
-        self.name, self.launches, self.can_peek = backend.name, backend.launches, backend.can_peek
+        self.name, self.launches = backend.name, backend.launches
+        self.can_peek, self.most_streams = backend.can_peek, backend.most_streams
 
     def new_state(self) -> Any:  # noqa: ANN401 -- the backend's own
         """See Backend."""
@@ -90,6 +110,10 @@ class Wrapped(Backend):
     def peek(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend."""
         return self.wrapped.peek(window, valid, state)
+
+    def run(self, steps: Sequence[Step]) -> list[StepResult]:
+        """See Backend."""
+        return self.wrapped.run(steps) if self.most_streams else super().run(steps)
 
     def close(self) -> None:
         """See Backend."""
