@@ -48,9 +48,13 @@ class EarlyTokens:
         """A step was taken, or an utterance begins: `received` samples of it are there."""
         self._last = received
 
+    def needed(self, received: int, text: str) -> float:
+        """Return how many samples must come before `is_due` may say yes."""
+        return math.inf if text and self._rules.first_only else self._every - (received - self._last)
+
     def is_due(self, received: int, text: str) -> bool:
         """Whether an early step is worth its time, and is then taken: `received` samples of the utterance, its text so far."""
-        if received - self._last < self._every or (text and self._rules.first_only):
+        if self.needed(received, text) > 0:
             return False
         self._last = received
         return True

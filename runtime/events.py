@@ -1,6 +1,6 @@
 """What a stream says: partials as the text changes, a final at an utterance's end. Times are in seconds of the stream."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from typing_extensions import Self
@@ -22,6 +22,8 @@ class Said:
     """Where the utterance starts in the stream: at its start, or where the utterance before ended. In whole milliseconds."""
     words: tuple[Word, ...] = ()
     """The words of `text`."""
+    lag_ms: float = field(default=0.0, compare=False)
+    """From the arrival of the last of that audio, or from the call that ended the utterance, to this event; no part of what was said."""
 
     def at(self, start_s: float) -> Self:
         """Return the same of an utterance that starts at `start_s`, in whole milliseconds."""

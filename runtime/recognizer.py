@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from pathlib import Path
 from weakref import WeakSet
 
@@ -18,8 +19,10 @@ from .early import Early
 from .endpoint import EndpointRules
 from .errors import ClosedError, InputError
 from .files import check_spelling
+from .hearing import StreamOptions
 from .processes import OfOneProcess
-from .stream import Stream, StreamOptions
+from .scheduler import Scheduler
+from .stream import Stream
 from .vad import SAMPLE_RATE, Vad
 from .word_models import Search, known_words, word_model
 from .words import Either, WordMaker
@@ -39,6 +42,7 @@ class Recognizer(OfOneProcess):
         backend: str | Backend | None = None,
         lm: LmChoice = "default",
         decoder: str | None = None,
+        max_streams: int | None = None,
     ) -> None:
         """Open the bundle in the folder `bundle`.
 
@@ -46,6 +50,9 @@ class Recognizer(OfOneProcess):
         an open backend has its own. `lm` is a KenLM file with its word list beside it, "default" for the one that the bundle carries,
         if any, or None or "none" for none; it goes with CTC. `decoder` is ctc, rnnt or None for the bundle's best (CTC where `lm` is a
         file); an open backend's is ctc unless named, or where there is no CTC head.
+
+        With `max_streams` the steps of all streams that are due run together, by the bundle's step over many streams, and there may be
+        that many streams at once; without it each stream runs apart, for the shortest delay of a few.
 
         Raises InputError for a bundle that is missing, broken or not for this backend, and for a language model that is so.
         """
@@ -58,13 +65,15 @@ class Recognizer(OfOneProcess):
         name, opened = (backend, None) if isinstance(backend, str) else (None, backend)
         self.decoder = choose_decoder(self.bundle, decoder, lm, best=opened is None)
         self.ngram = None if self.decoder == "rnnt" else open_language_model(lm, folder, self.bundle)
-        self.backend = opened or open_backend(folder, self.bundle, name, precision, self.decoder)
+        self.backend = opened or open_backend(folder, self.bundle, name, precision, self.decoder, max_streams)
         search: Search = "ctc with language model" if self.ngram else self.decoder
         self._word_model = word_model(folder, self.bundle, search)
         self._known = known_words(folder, self.bundle)
         self._opening = threading.Lock()  # no stream is made while the streams are closed
         self._closed = False
         self._streams: WeakSet[Stream] = WeakSet()
+        self._scheduling = threading.Lock()
+        self._scheduler: Scheduler | None = None
 
     def stream(
         self, endpoints: EndpointRules | None = None, *, hotwords: HotwordChoice = (), early: Early | None = None
@@ -78,7 +87,7 @@ class Recognizer(OfOneProcess):
         waits for audio, and change no final.
 
         Raises InputError where rules are given for a bundle without a voice activity detector, and for hotwords that the bundle's
-        pieces cannot spell, or that are given for RNN-T; ClosedError after `close`.
+        pieces cannot spell, or that are given for RNN-T; FullError where `max_streams` are open; ClosedError after `close`.
         """
         self._check_process()
         with self._opening:
@@ -90,6 +99,16 @@ class Recognizer(OfOneProcess):
 
     def _new_stream(self, options: StreamOptions) -> Stream:
         return Stream(self, options)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """What does the work of streams whose callers do not."""
+        with self._scheduling:
+            if self._scheduler is None:
+                self._scheduler = Scheduler(self.backend)
+                # Also when the recogniser is dropped without close(), or the process ends.
+                weakref.finalize(self, _end, self._scheduler, os.getpid())
+            return self._scheduler
 
     def hotwords(self, choice: HotwordChoice) -> Hotwords:
         """Return the hotwords of a choice. Raises InputError as `stream` does."""
@@ -134,6 +153,8 @@ class Recognizer(OfOneProcess):
             self._closed = True
             for stream in list(self._streams):
                 stream.close()
+            if self._scheduler:
+                self._scheduler.close()
             self.backend.close()
 
     def __enter__(self) -> Self:
@@ -141,6 +162,12 @@ class Recognizer(OfOneProcess):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _end(scheduler: Scheduler, process: int) -> None:
+    """End it in that process; a fork has none of its threads."""
+    if os.getpid() == process:
+        scheduler.close()
 
 
 def choose_decoder(bundle: Bundle, asked: str | None, lm: LmChoice, *, best: bool) -> Decoding:

@@ -3,6 +3,8 @@
 Source: github.com/snakers4/silero-vad, 6.2; windows, context and state as in its `OnnxWrapper`.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -38,13 +40,39 @@ class Vad:
 
     def push(self, samples: Samples) -> list[float]:
         """Take FP32 samples [n] in -1..1 at 16 kHz, any n; return the speech probability of each window that they filled."""
+        return [voice.run() for voice in self.voices(samples)]
+
+    def voices(self, samples: Samples) -> Iterator["Voice"]:
+        """Take samples as `push` does; yield each window that they filled, to be run before the next one is asked for."""
         audio = np.concatenate([self._audio, samples])
-        probabilities = []
         while len(audio) >= CONTEXT_SAMPLES + WINDOW_SAMPLES:
-            window = audio[None, : CONTEXT_SAMPLES + WINDOW_SAMPLES]  # [1, 576]
-            feeds = {"input": window, "state": self._state, "sr": np.array(SAMPLE_RATE, np.int64)}
-            probability, self._state = self._session.run(None, feeds)  # [1, 1], [2, 1, 128]
-            probabilities.append(float(probability[0, 0]))
-            audio = audio[WINDOW_SAMPLES:]
+            window, audio = audio[: CONTEXT_SAMPLES + WINDOW_SAMPLES], audio[WINDOW_SAMPLES:]
+            self._audio = audio
+            yield Voice(self, window)
         self._audio = audio.copy()
-        return probabilities
+
+    @staticmethod
+    def run(voices: Sequence["Voice"]) -> list[float]:
+        """Return the probabilities of windows of different detectors; each is what it would be alone."""
+        detectors = [voice.detector for voice in voices]
+        windows = np.stack([voice.window for voice in voices])  # [n, 576]
+        states = np.concatenate([detector._state for detector in detectors], axis=1)  # noqa: SLF001 -- [2, n, 128]
+        feeds = {"input": windows, "state": states, "sr": np.array(SAMPLE_RATE, np.int64)}
+        probabilities, states = detectors[0]._session.run(None, feeds)  # noqa: SLF001 -- [n, 1], [2, n, 128]
+        for number, detector in enumerate(detectors):
+            detector._state = states[:, number : number + 1]  # noqa: SLF001
+        found: list[float] = probabilities[:, 0].tolist()
+        return found
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A window that is to be told a speech probability of."""
+
+    detector: Vad
+    window: Samples
+    """[576]: the context, then the window."""
+
+    def run(self) -> float:
+        """Return it."""
+        return Vad.run([self])[0]

@@ -28,8 +28,9 @@ from runtime.decoders.greedy import first
 from runtime.decoders.hotwords import HotwordChoice, Hotwords
 from runtime.errors import InputError, exit_code
 from runtime.events import Partial
+from runtime.hearing import StreamOptions
 from runtime.recognizer import Recognizer
-from runtime.stream import Stream, StreamOptions
+from runtime.stream import Stream
 from runtime.words import Word
 from serving.repository import IDLE_S, decoder_model, step_model
 
@@ -182,7 +183,7 @@ class TritonDecoder:
 class TritonStream(Stream):
     """A Stream whose utterance is on the server. `push` and `end_utterance` raise InputError also where another client holds the slot."""
 
-    _backend: TritonBackend
+    _recognizer: "TritonRecognizer"
     live = True
     """Until its sequences are ended by `close`."""
 
@@ -191,7 +192,7 @@ class TritonStream(Stream):
         super().close()
         with self._one_at_a_time:
             if self.live:  # later the sequences are another stream's
-                self._backend.end()
+                self._recognizer.server.end()
                 self.live = False
 
 

@@ -25,7 +25,7 @@ from bench.speech.speech_session import opened
 from bench.summary import spread
 from runtime import BargeIn, BargeInRules, Conversation, Event, Recognizer, Stream
 from runtime.errors import InputError
-from runtime.stream import StreamOptions
+from runtime.hearing import StreamOptions
 
 EARLY_S = 0.2
 """The onset's mark may be late by as much."""

@@ -45,7 +45,12 @@ def default_precision(backend: str, bundle: Bundle) -> Precision:
 
 
 def open_backend(
-    folder: Path, bundle: Bundle, name: str | None = None, precision: str | None = None, decoder: Decoding = "ctc"
+    folder: Path,
+    bundle: Bundle,
+    name: str | None = None,
+    precision: str | None = None,
+    decoder: Decoding = "ctc",
+    most_streams: int | None = None,
 ) -> Backend:
     """The backend of that name on the step of the bundle in `folder`, and on what `decoder` needs beside it.
 

@@ -71,6 +71,10 @@ class Backend(Protocol):
     def new_state(self) -> Any:  # noqa: ANN401 -- opaque by design
         """The state at an utterance's start."""
 
+    def restart(self, state: Any) -> Any:  # noqa: ANN401, ARG002
+        """The state at an utterance's start in the place of one that is not used again."""
+        return self.new_state()
+
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """Run one step over `window` FP32 [window_samples]; `valid`: mel frames from the chunk's start to the end of the audio."""
 
@@ -102,6 +106,10 @@ class Wrapped(Backend):
     def new_state(self) -> Any:  # noqa: ANN401 -- the backend's own
         """See Backend."""
         return self.wrapped.new_state()
+
+    def restart(self, state: Any) -> Any:  # noqa: ANN401
+        """See Backend."""
+        return self.wrapped.restart(state)
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend."""

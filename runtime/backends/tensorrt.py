@@ -76,6 +76,13 @@ class TensorRtBackend(Backend):
         weakref.finalize(state, self._idle.append, lane).atexit = False
         return state
 
+    def restart(self, state: "TensorRtState") -> "TensorRtState":
+        """The same state, its lane zeroed. Raises as `new_state` does."""
+        if not self._free.alive:
+            raise ClosedError(CLOSED)
+        state.lane.reset()
+        return state
+
     def step(self, window: npt.NDArray[np.float32], valid: int, state: "TensorRtState") -> StepResult:
         """See Backend.step. The state is used linearly: it is changed in place and returned, so an earlier one cannot be stepped again.
 

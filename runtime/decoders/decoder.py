@@ -1,5 +1,6 @@
 """What every decoder offers: a step's frames in, the utterance's text, tokens and words out, state carried across steps."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..backends.base import StepResult
@@ -37,3 +38,20 @@ class Decoder(Protocol):
 
     def copy(self) -> "Decoder":
         """One that decodes on apart from this."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a decoder is to take."""
+
+    decoder: Decoder
+    result: StepResult | None = None
+    """None: the utterance is over."""
+    frames: int = 0
+
+    def run(self) -> None:
+        """Let the decoder take it."""
+        if self.result is None:
+            self.decoder.finish()
+        else:
+            self.decoder.push(self.result, self.frames)

@@ -104,24 +104,24 @@ class Listener:
         self._spent: list[float] = []
 
     def push(self, samples: np.ndarray) -> None:
-        steps, begin = self.stream._steps, time.perf_counter()
+        steps, begin = self.stream._hearing._steps, time.perf_counter()
         events = self.stream.push(samples)
-        self._spent += [time.perf_counter() - begin] * (self.stream._steps - steps)
+        self._spent += [time.perf_counter() - begin] * (self.stream._hearing._steps - steps)
         self._tokens = events[-1].tokens if events else self._tokens
 
     def end_block(self, seconds: float) -> None:
         """Check what is held and add what was heard; `seconds` of the stream."""
         stream = self.stream
-        state = list(stream._state.values())
+        state = list(stream._hearing._state.values())
         assert all(np.isfinite(each).all() for each in state)
-        if isinstance(stream._decoder, BeamCtc):
-            assert all(np.isfinite(score) for score, _ in stream._decoder._beam.values())
-            assert max(len(chain_of(each)) for _, each in stream._decoder._beam.values()) <= 2 * LONG
+        if isinstance(stream._hearing._decoder, BeamCtc):
+            assert all(np.isfinite(score) for score, _ in stream._hearing._decoder._beam.values())
+            assert max(len(chain_of(each)) for _, each in stream._hearing._decoder._beam.values()) <= 2 * LONG
         transcript = Transcript(text_of(self._recognizer.bundle.vocabulary), PLAIN)
         for token in self._tokens[self._done :]:
             transcript.add(Piece(token, 0, 0.0))
         self._done = len(self._tokens)
-        assert len(stream._audio) < self._recognizer.bundle.window_samples
+        assert len(stream._hearing._audio) < self._recognizer.bundle.window_samples
         size = sum(each.nbytes for each in state)
         resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
         words = len(transcript.text.split())

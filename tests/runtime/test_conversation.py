@@ -22,7 +22,7 @@ from runtime import (
     Recognizer,
     Stream,
 )
-from runtime.stream import StreamOptions
+from runtime.hearing import StreamOptions
 from tests.remembering import Remembering
 
 FRAME = 320

@@ -117,9 +117,9 @@ def test_after_an_endpoint_the_stream_is_a_new_one(recognizers: dict[int, Recogn
     fresh = recognizer.stream(EndpointRules(), early="off")
     rest = talk[start + WINDOW_SAMPLES :]
     assert len(rest) > 32_000
-    for used, new in zip(stream._state.values(), fresh._state.values(), strict=True):
+    for used, new in zip(stream._hearing._state.values(), fresh._hearing._state.values(), strict=True):
         np.testing.assert_array_equal(used, new)
-    np.testing.assert_array_equal(stream._audio, fresh._audio)
+    np.testing.assert_array_equal(stream._hearing._audio, fresh._hearing._audio)
     # Its time alone goes on.
     at_s, theirs = (start + WINDOW_SAMPLES) / 16_000, [*fresh.push(rest), fresh.end_utterance()]
     assert [*stream.push(rest), stream.end_utterance()] == [each.at(round(at_s + each.start_s, 3)) for each in theirs]

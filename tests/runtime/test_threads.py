@@ -190,7 +190,7 @@ def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
     pushing.start()
     assert gate.reached.wait(TIMEOUT_S)
     interrupting.start()
-    while not (stream._cancelled or stream._closed):
+    while not (stream._hearing._interrupted):
         time.sleep(0.001)
     assert interrupting.is_alive(), "it does not wait for the step in progress"
     gate.passed.set()
@@ -268,7 +268,7 @@ def test_a_stream_that_waits_for_the_gpu_holds_up_no_other(rig: Rig, monkeypatch
     expected = [alone.push(AUDIO), alone.end_utterance()]
     recognizer = Recognizer(rig.folder, precision="fp32", backend=rig.open())
     waiting, other = recognizer.stream(early="off"), recognizer.stream(early="off")
-    driver.slow = int(waiting._state.lane._queue._event)
+    driver.slow = int(waiting._hearing._state.lane._queue._event)
     found: list[object] = []
     thread = threading.Thread(target=lambda: found.append(waiting.push(AUDIO)), daemon=True)
     thread.start()
