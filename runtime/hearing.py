@@ -24,6 +24,8 @@ from .vad import WINDOW_SAMPLES, Voice
 if TYPE_CHECKING:
     from .recognizer import Recognizer
 
+NOTHING: Samples = np.zeros(0, np.float32)
+
 T = TypeVar("T")
 Ask = Step | Voice | Search
 Asking = Generator[Ask, Any, T]
@@ -110,18 +112,18 @@ class Hearing:
         for samples, at_s in pieces:
             self._taken += len(samples)
             self._arrivals.append((self._taken, at_s))
-        for heard, _ in pieces:
-            while len(heard) and not self._interrupted:
-                # With endpoints a decision falls on a window's last sample.
-                piece = heard[: WINDOW_SAMPLES - self._received % WINDOW_SAMPLES] if self._vad else heard
-                heard = heard[len(piece) :]  # noqa: PLW2901 -- what is left of it
-                events += yield from self._hear(piece)
-                for voice in self._vad.voices(piece) if self._vad else ():
-                    probability = yield voice
-                    blank_samples = self._decoder.blank_frames * bundle.chunk_samples // bundle.chunk_frames
-                    tokenless = self._received - self._steps * bundle.chunk_samples + blank_samples
-                    if ended_by := self._endpointer.push(probability, tokenless, bool(self._decoder.tokens)):
-                        events.append((yield from self.end(ended_by, self._arrived_s(self._received))))
+        heard = pieces[0].samples if len(pieces) == 1 else np.concatenate([NOTHING, *(each.samples for each in pieces)])
+        while len(heard) and not self._interrupted:
+            # With endpoints a decision falls on a window's last sample.
+            piece = heard[: WINDOW_SAMPLES - self._received % WINDOW_SAMPLES] if self._vad else heard
+            heard = heard[len(piece) :]
+            events += yield from self._hear(piece)
+            for voice in self._vad.voices(piece) if self._vad else ():
+                probability = yield voice
+                blank_samples = self._decoder.blank_frames * bundle.chunk_samples // bundle.chunk_frames
+                tokenless = self._received - self._steps * bundle.chunk_samples + blank_samples
+                if ended_by := self._endpointer.push(probability, tokenless, bool(self._decoder.tokens)):
+                    events.append((yield from self.end(ended_by, self._arrived_s(self._received))))
         if self._early and not more_waits and not self._interrupted:
             events += yield from self._hear_early(self._early)
         return [] if self._cancelled else events

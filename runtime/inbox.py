@@ -42,8 +42,11 @@ class Inbox:
         """`wake` has the scheduler call `go_on` soon; `tell` takes what comes of audio that nobody waits for."""
         self._hearing, self._wake, self._tell = hearing, wake, tell
         self._adding = threading.Lock()
-        self._items: deque[Arrived | Job] = deque()
-        self._jobs = self._samples = 0  # of them
+        self._jobs: deque[tuple[list[Arrived], Job]] = deque()
+        """Each with the audio before it and behind the job before."""
+        self._pieces: list[Arrived] = []  # behind them all
+        self._samples = 0  # of those pieces
+        self._needed = hearing.needed  # for there to be something to do, known while it is not due
         self._is_due = False  # the scheduler knows of it, or works on it
         self._work: Asking[Any] | None = None
         self._reply: Callable[[Any], None] = tell
@@ -53,16 +56,17 @@ class Inbox:
         """Add audio. Raises FullError, and takes nothing, where too much of it waits already."""
         with self._adding:
             self._add(arrived)
-            call = not self._is_due and self._calls(self._something_to_do)
-        if call:
-            self._wake(self)
+            if self._is_due or self._samples < self._needed:
+                return
+            self._is_due = True
+        self._wake(self)
 
     def push(self, arrived: Arrived, work: Callable[[Sequence[Arrived]], Asking[list[Event]]]) -> list[Event]:
         """Add audio, and where there is something to do with it now the work that does that; return what comes of it."""
         reply: Future[list[Event]] = Future()
         with self._adding:
             self._add(arrived)
-            if not self._is_due and not self._something_to_do:
+            if not self._is_due and self._samples < self._needed:
                 return []
             call = self._add_job(Job(work, reply.set_result, reply.set_exception, takes_audio=True))
         if call:
@@ -85,8 +89,9 @@ class Inbox:
     def drop_audio(self) -> None:
         """Forget the audio that waits."""
         with self._adding:
-            self._items = deque(item for item in self._items if isinstance(item, Job))
-            self._samples = 0
+            for pieces, _ in self._jobs:
+                pieces.clear()
+            self._pieces, self._samples = [], 0
 
     def go_on(self, answer: Any = None) -> Ask | None:  # noqa: ANN401 -- each kind's own
         """Go on with the answer to what was asked for, or what it failed with; return what is asked for next, or None: no work is left.
@@ -104,10 +109,6 @@ class Inbox:
             self._work = answer = None
         return None
 
-    @property
-    def _something_to_do(self) -> bool:
-        return bool(self._jobs) or self._samples >= self._hearing.needed
-
     def _add(self, arrived: Arrived) -> None:
         waiting_s = self._samples / self._hearing.sample_rate
         if waiting_s > MOST_WAITING_S:
@@ -115,40 +116,43 @@ class Inbox:
                 f"expected a recogniser that keeps up, found {waiting_s:.0f} s of a stream's audio waiting; push no faster than its events "
                 f"come, or close other streams"
             )
-        self._items.append(arrived)
+        self._pieces.append(arrived)
         self._samples += len(arrived.samples)
 
     def _add_job(self, job: Job) -> bool:
-        self._items.append(job)
-        self._jobs += 1
-        return self._calls(True)
-
-    def _calls(self, due: bool) -> bool:
-        """Whether the scheduler must be told."""
-        call = due and not self._is_due
-        self._is_due = self._is_due or due
+        """Add it behind the audio so far; whether the scheduler must be told."""
+        self._jobs.append((self._pieces, job))
+        self._pieces, self._samples = [], 0
+        call, self._is_due = not self._is_due, True
         return call
 
     def _begin(self) -> Asking[Any] | None:
         """What is next; None, and not due any more, where there is nothing."""
-        hearing, pieces, job = self._hearing, list[Arrived](), None
+        hearing = self._hearing
         with self._adding:
-            if not self._something_to_do:
+            self._needed = hearing.needed
+            if self._jobs:
+                pieces, job = self._jobs[0]
+                if job.takes_audio or not pieces:
+                    self._jobs.popleft()
+                    self._reply, self._fail = job.reply, job.fail
+                    return hearing.turn(job.work(pieces))
+                self._jobs[0] = [], job
+            elif self._samples >= self._needed:
+                pieces = self._taken()
+            else:
                 self._is_due = False
                 return None
-            wanted = self._samples if self._jobs else hearing.needed  # more at once would hold events back
-            while wanted > 0 and isinstance(item := self._items[0], Arrived):
-                self._items.popleft()
-                pieces.append(item)
-                self._samples -= len(item.samples)
-                wanted -= len(item.samples)
-            if self._items and isinstance(item := self._items[0], Job) and (item.takes_audio or not pieces):
-                self._items.popleft()
-                self._jobs -= 1
-                job = item
-            more_waits = bool(self._items)
-        if job is None:
-            self._reply = self._fail = self._tell
-            return hearing.turn(hearing.push(pieces, more_waits=more_waits))
-        self._reply, self._fail = job.reply, job.fail
-        return hearing.turn(job.work(pieces))
+            more_waits = bool(self._jobs or self._pieces)
+        self._reply = self._fail = self._tell
+        return hearing.turn(hearing.push(pieces, more_waits=more_waits))
+
+    def _taken(self) -> list[Arrived]:
+        """As many pieces as there is something to do with: events of more would be told at the end of all."""
+        count, samples = 0, 0
+        while samples < self._needed:
+            samples += len(self._pieces[count].samples)
+            count += 1
+        taken, self._pieces = self._pieces[:count], self._pieces[count:]
+        self._samples -= samples
+        return taken

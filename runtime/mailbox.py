@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 
-from .errors import InputError
+from .errors import ClosedError, InputError
 from .events import Event
 
 
@@ -53,6 +53,8 @@ class Mailbox:
                 await waiter
             finally:
                 self._waiter = None
+        if isinstance(found, ClosedError):
+            return None
         if isinstance(found, BaseException):
             raise found
         return found

@@ -115,7 +115,9 @@ class Stream(OfOneProcess):
         self._check_process()
         work = partial(hearing.push, more_waits=waiting)
         inbox = self._inbox
-        events = inbox.push(Arrived(heard.copy(), now_s), work) if inbox else self._do(work([Arrived(heard, now_s)]))
+        events = (
+            inbox.push(Arrived(_own(heard, samples), now_s), work) if inbox else self._do(work([Arrived(heard, now_s)]))
+        )
         self._left_s = self.now()
         return events
 
@@ -138,7 +140,7 @@ class Stream(OfOneProcess):
         """
         self._check_process()
         self._hearing.check_open()
-        self._scheduled().feed(Arrived(checked(samples).copy(), self.now()))
+        self._scheduled().feed(Arrived(_own(checked(samples), samples), self.now()))
 
     def feed_end(self, silence_ms: int = 0) -> None:
         """End the utterance as `end_utterance` does, after the audio so far, and return at once: the final comes among the events."""
@@ -180,3 +182,8 @@ class Stream(OfOneProcess):
             if self._inbox is None:
                 self._inbox = Inbox(self._hearing, self._recognizer.scheduler.wake, self._mailbox.put)
             return self._inbox
+
+
+def _own(heard: Samples, samples: Samples | Pcm) -> Samples:
+    """What may be kept, since the caller's array may be used again."""
+    return heard.copy() if heard is samples else heard
