@@ -16,6 +16,7 @@ Whatever fails says so in one line:
     RuntimeError
         CudaError     a call on the GPU failed
         ClosedError   a recogniser or a stream was used after it was closed
+        FullError     a recogniser has as many streams as it takes, or a stream as much audio waiting
 """
 
 from importlib import import_module
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .audio import Recording, load_audio, read_audio
     from .conversation import BargeIn, BargeInRules, Conversation
     from .endpoint import EndpointRules
-    from .errors import ClosedError, CudaError, InputError
+    from .errors import ClosedError, CudaError, FullError, InputError
     from .events import Event, Final, Partial
     from .recognizer import Recognizer
     from .stream import Stream
@@ -40,6 +41,7 @@ __all__ = [
     "EndpointRules",
     "Event",
     "Final",
+    "FullError",
     "InputError",
     "Partial",
     "Recognizer",

@@ -1,5 +1,6 @@
 """Scheduler: one thread that does the work of many streams, and runs together what they ask for at the same time."""
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +20,10 @@ VOICES = 32
 """Windows run together at most: more take no less time each, and let others wait."""
 
 
+_Queue = SimpleQueue[tuple[Inbox, Any] | None]
+"""Of inboxes with an ask or an answer; None ends it."""
+
+
 class Scheduler:
     """Steps of all streams that are due run in one call of the backend; what falls due meanwhile runs in the next.
 
@@ -29,7 +34,7 @@ class Scheduler:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._due: SimpleQueue[tuple[Inbox | None, Any]] = SimpleQueue()
+        self._due: _Queue = SimpleQueue()
         self._asked: list[tuple[Inbox, Step]] = []
         self._voices = Answerer(Vad.run, self._post, VOICE_THREADS, VOICES)
         self._closed = False
@@ -43,7 +48,7 @@ class Scheduler:
     def close(self) -> None:
         """End the thread after the run that it is in: to be called once the streams are closed. Safe to call twice."""
         self._closed = True
-        self._due.put((None, None))
+        self._due.put(None)
         self._thread.join()
         self._voices.close()
         self._fail_what_waits()
@@ -54,17 +59,24 @@ class Scheduler:
             self._fail_what_waits()
 
     def _run(self) -> None:
-        while not self._closed:
-            for inbox, answer in _taken(self._due, block=not self._asked):
-                if inbox:
-                    self._go_on(inbox, answer)
-            if self._asked and not self._closed:
-                asked, self._asked = self._asked, []
-                answers = _answers(self._backend.run, [step for _, step in asked])
-                for (inbox, _), answer in zip(asked, answers, strict=True):
-                    self._go_on(inbox, answer)
+        while not self._closed:  # what is named in the two, a stream and its state, is not held while the thread waits
+            self._go_on_with_what_is_due()
+            self._run_steps()
         for inbox, _ in self._asked:
             self._go_on(inbox, _closed())
+
+    def _go_on_with_what_is_due(self) -> None:
+        due, _ = _taken(self._due, block=not self._asked)
+        for inbox, answer in due:
+            self._go_on(inbox, answer)
+
+    def _run_steps(self) -> None:
+        if not self._asked or self._closed:
+            return
+        asked, self._asked = self._asked, []
+        answers = _answers(self._backend.run, [step for _, step in asked])
+        for (inbox, _), answer in zip(asked, answers, strict=True):
+            self._go_on(inbox, answer)
 
     def _go_on(self, inbox: Inbox, answer: Any) -> None:  # noqa: ANN401 -- each kind's own
         ask: Ask | None = inbox.go_on(answer)
@@ -76,9 +88,10 @@ class Scheduler:
             self._voices.ask(inbox, ask)
 
     def _fail_what_waits(self) -> None:
-        for inbox, _ in _taken(self._due, block=False):
-            ask = inbox.go_on() if inbox else None
-            while inbox and ask:
+        due, _ = _taken(self._due, block=False)
+        for inbox, answer in due:
+            ask = inbox.go_on(answer)
+            while ask:
                 ask = inbox.go_on(_closed())
 
 
@@ -94,7 +107,7 @@ class Answerer:
     ) -> None:
         """`run` answers `most` asks at once; `post` takes each answer, or what `run` raised."""
         self._run, self._post, self._most = run, post, most
-        self._asked: SimpleQueue[tuple[Inbox, Voice] | None] = SimpleQueue()
+        self._asked: _Queue = SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name="answerer", daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -111,19 +124,16 @@ class Answerer:
             thread.join()
 
     def _work(self) -> None:
-        while first := self._asked.get():
-            asked = [first]
-            while len(asked) < self._most:
-                try:
-                    following = self._asked.get_nowait()
-                except Empty:
-                    break
-                if following is None:
-                    self._asked.put(None)  # for this thread, after what it has
-                    break
-                asked.append(following)
-            for (inbox, _), answer in zip(asked, _answers(self._run, [ask for _, ask in asked]), strict=True):
-                self._post(inbox, answer)
+        while self._answer():
+            pass
+
+    def _answer(self) -> bool:
+        """Wait for asks and answer them; False: there will be none."""
+        asked, ended = _taken(self._asked, block=True, most=self._most)
+        answers = _answers(self._run, [ask for _, ask in asked])
+        for (inbox, _), answer in zip(asked, answers, strict=True):
+            self._post(inbox, answer)
+        return not ended
 
 
 def _answers(run: Callable[[list[Any]], Sequence[Any]], asks: list[Any]) -> Sequence[Any]:
@@ -140,13 +150,16 @@ def _search(asks: list[Search]) -> list[None]:
     return [None] * len(asks)
 
 
-def _taken(queue: "SimpleQueue[tuple[Inbox | None, Any]]", *, block: bool) -> list[tuple[Inbox | None, Any]]:
-    """All that a queue holds; with `block` at least one thing."""
-    taken = [queue.get()] if block else []
+def _taken(queue: _Queue, *, block: bool, most: float = math.inf) -> tuple[list[tuple[Inbox, Any]], bool]:
+    """What a queue holds, with `block` at least one thing, up to where it ends; and whether it ended."""
+    taken: list[tuple[Inbox, Any]] = []
     with suppress(Empty):
-        while True:
-            taken.append(queue.get_nowait())
-    return taken
+        while len(taken) < most:
+            each = queue.get(block and not taken)
+            if each is None:
+                return taken, True
+            taken.append(each)
+    return taken, False
 
 
 def _closed() -> ClosedError:
