@@ -192,7 +192,16 @@ class StreamsRow(OnSpeech):
     chunks: int | None = None
     late_chunks: int | None = None
     differing: int | None = None
+    compared: int | None = None
+    """Utterances whose texts were compared: all but those that the end of the time cut."""
     cpu_cores: Measured = None
+    batched: bool | None = None
+    """Whether the steps of all streams ran together."""
+    endpoints: bool | None = None
+    """Whether utterances ended themselves too."""
+    early_tokens: Early | None = None
+    streams_in_run: Measured = None
+    run_share: Measured = None
 
 
 class HotwordsRow(OnSpeech):

@@ -72,10 +72,20 @@ class SpeechOptions(DataOptions):
         """The precision asked for, or what is usual for the bundle on the chosen backend. Raises InputError for a broken bundle."""
         return self.precision or default_precision(self.chosen_backend, read_bundle(self.bundle))
 
+    @property
+    def max_streams(self) -> int | None:
+        """Streams whose steps run together; None: each runs apart."""
+        return None
+
     def opened(self) -> TimedRecognizer:
         """The recogniser to measure; a context manager. Raises InputError for a bundle or a choice that cannot be opened."""
         return TimedRecognizer(
-            self.bundle, precision=self.chosen_precision, backend=self.chosen_backend, lm=self.lm, decoder=self.decoder
+            self.bundle,
+            precision=self.chosen_precision,
+            backend=self.chosen_backend,
+            lm=self.lm,
+            decoder=self.decoder,
+            max_streams=self.max_streams,
         )
 
 

@@ -2,13 +2,14 @@
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime import Recognizer
-from runtime.backends import Backend, StepResult, Wrapped
+from runtime.backends import Backend, Step, StepResult, Wrapped
 from runtime.decoders.decoder import Decoder
 from runtime.decoders.hotwords import Hotwords
 
@@ -21,6 +22,8 @@ class TimedBackend(Wrapped):
         self.step_s: list[float] = []
         self.peek_s: list[float] = []
         self.run_s: list[float] = []
+        self.in_run: list[int] = []
+        """Streams of each run, where they run together."""
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend.step."""
@@ -35,6 +38,19 @@ class TimedBackend(Wrapped):
         result = self.wrapped.peek(window, valid, state)
         self._note(self.peek_s, begin)
         return result
+
+    def run(self, steps: Sequence[Step]) -> list[StepResult]:
+        """See Backend.run; steps that run together take each the time of all."""
+        if not self.most_streams:
+            return super().run(steps)
+        begin = time.perf_counter()
+        results = self.wrapped.run(steps)
+        took_s = time.perf_counter() - begin
+        for step in steps:
+            (self.peek_s if step.peek else self.step_s).append(took_s)
+        self.run_s.append(took_s)
+        self.in_run.append(len(steps))
+        return results
 
     def _note(self, times_s: list[float], begin: float) -> None:
         times_s.append(time.perf_counter() - begin)
@@ -75,4 +91,5 @@ class TimedRecognizer(Recognizer):
         self.timed.step_s.clear()
         self.timed.peek_s.clear()
         self.timed.run_s.clear()
+        self.timed.in_run.clear()
         self.decode_s.clear()

@@ -42,12 +42,15 @@ class Stream(OfOneProcess):
     Where nobody can wait, `feed` takes audio and returns at once, and `async for event in stream` gives what comes of it.
     """
 
+    kind = Hearing
+    """What does the work."""
+
     def __init__(self, recognizer: "Recognizer", options: StreamOptions) -> None:
         """See Recognizer.stream."""
         super().__init__()
         self._recognizer = recognizer
         self.new_detector = recognizer.new_detector
-        self._hearing = Hearing(recognizer, options)
+        self._hearing = self.kind(recognizer, options)
         self._one_at_a_time = threading.Lock()
         self._mailbox = Mailbox()
         self._inbox: Inbox | None = None
@@ -132,15 +135,18 @@ class Stream(OfOneProcess):
         """
         return self._do(self._hearing.end("caller", self._asked(silence_ms), silence_ms))
 
-    def feed(self, samples: Samples | Pcm) -> None:
+    def feed(self, samples: Samples | Pcm, arrived_s: float | None = None) -> None:
         """Take samples as `push` does and return at once: what comes of them is given by `async for event in stream`.
+
+        `arrived_s`: when they came, by the clock `now`; None: now. Events' `lag_ms` counts from there.
 
         Raises InputError as `push` does, FullError where a minute of audio waits already; it takes nothing then. ClosedError after
         `close`.
         """
         self._check_process()
         self._hearing.check_open()
-        self._scheduled().feed(Arrived(_own(checked(samples), samples), self.now()))
+        at_s = self.now() if arrived_s is None else arrived_s
+        self._scheduled().feed(Arrived(_own(checked(samples), samples), at_s))
 
     def feed_end(self, silence_ms: int = 0) -> None:
         """End the utterance as `end_utterance` does, after the audio so far, and return at once: the final comes among the events."""

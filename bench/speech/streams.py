@@ -1,34 +1,39 @@
 """`python -m bench streams`: latency against the number of streams of one process, up to the first number that misses the bound.
 
-Each stream has a thread of its own, which takes audio at the pace of speech.
+All streams are fed from one event loop, at the pace of speech, as a server does.
 """
 
-import threading
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
+from statistics import median
 
 import numpy as np
 from rich.console import Console
 
 from bench.figures import shown
+from bench.process import cpu_s
 from bench.rows import StreamsRow
 from bench.session import SpeechOptions, Written
-from bench.speech.arrivals import Clock, arrivals, events_of
-from bench.speech.clips import Audio, Clip
-from bench.speech.speech_session import WARM_UP_STEPS, SpeechSession, opened
+from bench.speech.answers import Answers, texts_of
+from bench.speech.arrivals import Clock
+from bench.speech.clips import Clip
+from bench.speech.fed import Fed, FedStream, play
+from bench.speech.speech_session import SpeechSession, opened
 from bench.summary import Keys, spread
-from runtime import Event, Recognizer, Stream
-from runtime.bundle import Bundle
-from runtime.errors import CudaError, InputError
+from runtime import EndpointRules, Final, Recognizer
+from runtime.audio import INT16_FULL_SCALE, Pcm
+from runtime.early import Early
+from runtime.errors import CudaError, FullError, InputError
+from runtime.hearing import StreamOptions
 
-MOST_STREAMS = 1024
+MOST_STREAMS = 4096
 SECONDS = (1.0, 3600.0)
-GIVE_UP_S = 1.0
-"""An arrived frame that waited so long ends the run: it only gets later."""
+START_S = 1.0
+"""Streams start within so long, at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +42,18 @@ class Options(SpeechOptions):
 
     streams: str = "1,2,4,8,16,32,64,128,256"
     """Numbers of streams at once, ascending; the run ends with the first that misses the bound."""
+    batched: bool = False
+    """Run the steps of all streams together, by the plan of `make engines BATCH=1`."""
+    endpoints: bool = False
+    """Let utterances end themselves too, as in a conversation."""
+    early: Early = "off"
+    """Tokens shown before their look-ahead has arrived: off, steady or eager."""
     seconds: float = 12.0
     """Seconds of audio in each stream, which is how long a number of them takes."""
     slo_ms: float = 150.0
     """Bound on the 95th percentile of chunks and of finals, in ms."""
+    seed: int = 0
+    """Of the streams' starts."""
 
     def numbers(self) -> list[int]:
         """Return the numbers of streams. Raises InputError for options out of range."""
@@ -67,21 +80,19 @@ class Piece:
     """Number of the clip."""
     samples: int
 
+    @property
+    def max_streams(self) -> int | None:
+        """Streams that the recogniser is opened for."""
+        return self.numbers()[-1] if self.batched else None
 
-@dataclass
-class Answers:
-    """What one stream said, and when. Times are in seconds."""
 
-    chunk_s: list[float] = field(default_factory=list)
-    """From the arrival of a chunk's last frame to its events."""
-    final_s: list[float] = field(default_factory=list)
-    """From the arrival of an utterance's last frame to its final."""
-    said: list[int] = field(default_factory=list)
-    """Hash of the events of each utterance that was ended, in order: the events of hours of streams would fill the memory."""
-    backlog_s: float = 0.0
-    """Longest time that an arrived frame waited to be pushed."""
-    audio_s: float = 0.0
-    """Of the utterances that were ended."""
+@dataclass(frozen=True)
+class Piece:
+    """An utterance to feed: a clip, or its beginning where the time is over."""
+
+    clip: int
+    """Number of the clip."""
+    samples: int
 
 
 def run(options: Options, argv: Sequence[str], console: Console) -> Written:
@@ -93,18 +104,18 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     numbers = options.numbers()
     rows: list[StreamsRow] = []
     with opened(options, argv, console) as session:
-        path, rate = session.path("streams"), session.recognizer.bundle.sample_rate
-        clips = [clip for data_set in session.data.sets for clip in data_set.load(rate, mark_speech=False)]
-        expected = cache(partial(alone, session.recognizer, clips))
+        path, rate = session.path("batched-streams" if options.batched else "streams"), session.recognizer.bundle.sample_rate
+        loaded = [clip for data_set in session.data.sets for clip in data_set.load(rate, mark_speech=False)]
+        clips = [pcm(clip) for clip in loaded]
+        expected = cache(partial(alone, session.recognizer, options, clips))
         for number in numbers:
             try:
-                streams = [session.recognizer.stream(early="off") for _ in range(number)]
-            except CudaError as error:
+                row = measure(session, options, clips, expected, number, clock=Clock())
+            except (CudaError, FullError) as error:
                 if not rows:
                     raise
                 console.print(f"no room for {number} streams: {error}", style="bold yellow", highlight=False)
                 break
-            row = measure(session, options, clips, expected, streams, clock=Clock())
             rows.append(row)
             bound = "met" if row.slo_met else "given up" if row.given_up else "missed"
             console.print(
@@ -120,42 +131,86 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
 def measure(
     session: SpeechSession,
     options: Options,
-    clips: Sequence[Clip],
-    expected: Callable[[Piece], list[Event]],
-    streams: Sequence[Stream],
+    clips: Sequence[Pcm],
+    expected: Callable[[int], int],
+    number: int,
     *,
     clock: Clock,
 ) -> StreamsRow:
-    """Feed clips to new streams of the recogniser at once and close them; `expected`: each piece's events, see `alone`.
+    """Feed clips to so many new streams of the recogniser at once and close them; `expected`: what is said of a clip alone, see `alone`.
 
-    Raises CudaError where the GPU fails.
+    Raises CudaError where the GPU fails or has no room, FullError where the recogniser has none.
     """
     recognizer, bundle = session.recognizer, session.recognizer.bundle
-    lengths = [len(clip.samples) for clip in clips]
-    shares = pieces(lengths, len(streams), round(options.seconds * bundle.sample_rate))
+    rate, lengths = bundle.sample_rate, [len(clip) for clip in clips]
+    shares = pieces(lengths, number, round(options.seconds * rate))
+    for clip in {piece.clip for share in shares for piece in share}:
+        expected(clip)  # now, which is the warm-up too
+    starts = np.random.default_rng(options.seed).uniform(0.0, START_S, number)
+    streams: list[FedStream] = []
     try:
-        for stream in streams:  # warm-up, not in the figures
-            stream.push(np.zeros(WARM_UP_STEPS * bundle.chunk_samples, np.float32))
-            stream.reset()
+        streams.extend(FedStream(recognizer, stream_options(options)) for _ in range(number))
+        fed = [
+            Fed(stream, [clips[piece.clip][: piece.samples] for piece in share], start, rate, rate * options.frame_ms // 1000)
+            for stream, share, start in zip(streams, shares, starts.tolist(), strict=True)
+        ]
         recognizer.forget_times()
-        audio = [[clips[piece.clip].samples[: piece.samples] for piece in share] for share in shares]
-        answers, took = play(bundle, streams, audio, options.frame_ms, clock)
+        begin, cpu = time.perf_counter(), cpu_s()
+        with ThreadPoolExecutor(1) as thread:  # where this is called there may be a loop already
+            given_up = thread.submit(asyncio.run, play(fed, clock)).result()
+        took_s = time.perf_counter() - begin
+        took = {"given_up": given_up, "cpu_cores": (cpu_s() - cpu) / took_s, **runs(session, took_s)}
         keys = session.row_keys(*session.data.sets)
     finally:
         for stream in streams:
             stream.close()
-    differing = sum(
-        said != hash(tuple(expected(piece)))
-        for share, answer in zip(shares, answers, strict=True)
-        for piece, said in zip(share, answer.said, strict=False)  # a run that was given up ended fewer
+    whole = [
+        (said, piece.clip)
+        for share, each in zip(shares, fed, strict=True)
+        for piece, said in zip(share, each.answers.said, strict=False)  # a run that was given up ended fewer
+        if piece.samples == lengths[piece.clip]
+    ]
+    differing = sum(said != expected(clip) for said, clip in whole)
+    answers = [each.answers for each in fed]
+    return StreamsRow(
+        **keys,
+        mode="streams",
+        pace="realtime",
+        batched=options.batched,
+        endpoints=options.endpoints,
+        early_tokens=options.early,
+        compared=len(whole),
+        **figures(answers, took, options.slo_ms, differing),
     )
-    return StreamsRow(**keys, mode="streams", pace="realtime", **figures(answers, took, options.slo_ms, differing))
 
 
-def alone(recognizer: Recognizer, clips: Sequence[Clip], piece: Piece) -> list[Event]:
-    """Return an utterance's events in a stream that has the recogniser to itself."""
-    with closing(recognizer.stream(early="off")) as stream:
-        return events_of(stream, clips[piece.clip].samples[: piece.samples])
+def pcm(clip: Clip) -> Pcm:
+    """Return a clip as a client sends it."""
+    return (clip.samples * (INT16_FULL_SCALE - 1)).round().astype(np.int16)
+
+
+def stream_options(options: Options) -> StreamOptions:
+    """Return how each stream hears."""
+    return StreamOptions(EndpointRules() if options.endpoints else None, early=options.early)
+
+
+def alone(recognizer: Recognizer, options: Options, clips: Sequence[Pcm], clip: int) -> int:
+    """Return what a stream says of a clip that has the recogniser to itself, as `texts_of` has it."""
+    stream = recognizer.stream(stream_options(options).endpoints, early="off")
+    try:
+        finals = [event for event in stream.push(clips[clip]) if isinstance(event, Final)]
+        return texts_of([*finals, stream.end_utterance()])
+    finally:
+        stream.close()
+
+
+def runs(session: SpeechSession, took_s: float) -> Keys:
+    """Return keys of a row: how many streams' steps ran together, and for what share of the time any did."""
+    timed = session.recognizer.timed
+    return {
+        "streams_in_run": median(timed.in_run) if timed.in_run else None,
+        "run_share": sum(timed.run_s) / took_s,
+    }
 
 
 def pieces(lengths: Sequence[int], streams: int, samples: int) -> list[list[Piece]]:
@@ -173,77 +228,6 @@ def pieces(lengths: Sequence[int], streams: int, samples: int) -> list[list[Piec
             clip = (clip + 1) % len(lengths)
         shares.append(share)
     return shares
-
-
-def play(
-    bundle: Bundle, streams: Sequence[Stream], audio: Sequence[Sequence[Audio]], frame_ms: int, clock: Clock
-) -> tuple[list[Answers], Keys]:
-    """Feed each stream its utterances, one after another without a gap, on a thread of its own.
-
-    An utterance's frames arrive from where the one before ends. Streams start spread over a chunk. Once a frame has waited for GIVE_UP_S,
-    all stop.
-
-    Args:
-        bundle: of the streams.
-        streams: at an utterance's start.
-        audio: of each stream, its utterances.
-        frame_ms: frame length in ms.
-        clock: of all threads; started once all of them are there.
-
-    Returns:
-        What each stream said, and keys of a row: whether a frame waited for so long, and the cores that it took.
-
-    Raises:
-        The first error of a stream, once all have stopped.
-    """
-    stop = threading.Event()
-    ready = threading.Barrier(len(streams), clock.start)
-    rate = bundle.sample_rate
-    chunk_s = bundle.chunk_samples / rate
-    starts = [place * chunk_s / len(streams) for place in range(len(streams))]
-
-    def play_one(stream: Stream, utterances: Sequence[Audio], start_s: float) -> Answers:
-        answers = Answers()
-        try:
-            ready.wait()
-            for samples in utterances:
-                events: list[Event] = []
-                steps, arrival_s = 0, 0.0
-                for frame in arrivals(samples, rate, frame_ms, clock, start_s + answers.audio_s):
-                    answers.backlog_s = max(answers.backlog_s, frame.waited_s)
-                    if frame.waited_s > GIVE_UP_S:
-                        stop.set()
-                    if stop.is_set():
-                        return answers
-                    events += stream.push(frame.samples)
-                    before, steps, arrival_s = steps, steps_of(bundle, frame.end), frame.arrival_s
-                    if steps > before:
-                        answers.chunk_s.append(clock.now() - arrival_s)
-                events.append(stream.end_utterance())
-                answers.final_s.append(clock.now() - arrival_s)
-                answers.said.append(hash(tuple(event.at(0.0) for event in events)))
-                answers.audio_s += len(samples) / rate
-        except BaseException:
-            stop.set()  # the other streams end with the frame that they are in
-            raise
-        return answers
-
-    begin, cpu = time.perf_counter(), time.process_time()
-    with ThreadPoolExecutor(len(streams)) as threads:
-        try:
-            answers = list(threads.map(play_one, streams, audio, starts))
-        except BaseException:
-            stop.set()
-            raise
-        finally:
-            ready.abort()  # where a thread could not be started, the others would wait for it
-    cpu_cores = (time.process_time() - cpu) / (time.perf_counter() - begin)  # of all the process's threads
-    return answers, {"given_up": stop.is_set(), "cpu_cores": cpu_cores}
-
-
-def steps_of(bundle: Bundle, samples: int) -> int:
-    """Return how many steps run on the first `samples` samples of an utterance that goes on."""
-    return max(0, (samples - bundle.first_step_samples) // bundle.chunk_samples + 1)
 
 
 def figures(answers: Sequence[Answers], took: Keys, slo_ms: float, differing: int) -> Keys:
