@@ -48,6 +48,7 @@ def freed_with(owner: object, owned: ExitStack) -> "finalize[[ExitStack, int], o
     At the end CUDA and TensorRT are still there. A fork frees nothing: it has no part in a GPU's memory.
     """
     keep_in_forks(owner)
+    keep_in_forks(owned)  # which nothing else may hold once its owner is closed there
     return finalize(owner, _close, owned, os.getpid())
 
 

@@ -76,9 +76,9 @@ class Batch:
         self._context = None
 
     def fill(self, steps: Sequence[Step], rows: Rows) -> None:
-        """Put steps into the first rows, and no slots into the others."""
+        """Put steps into the first rows; the others have no slots, and of whatever audio is there no valid frame."""
         self._rows[: len(steps)] = rows
-        self._rows[len(steps) :] = NO_SLOT
+        self._rows[len(steps) :], self._valid[len(steps) :] = NO_SLOT, 0
         for place, step in enumerate(steps):
             self._audio[place], self._valid[place] = step.window, step.valid
 
