@@ -17,10 +17,11 @@ def add_profiles(
     So every number of streams has one profile. It is a range where it can be: for a single number TensorRT-RTX takes the batch for
     static and stores constants once for each stream, 59 MB more of a plan for 64 streams of the 13 M model.
     """
-    if sizes and hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806"):
-        # One profile runs several numbers of streams, each captured, and a captured graph needs a context of its own. Later versions
-        # let contexts share a profile always.
-        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
+    # One profile runs several numbers of streams, and each that is captured needs a context of its own. In 8.6 two contexts may share a
+    # profile only where this is asked for; in 10 they always may, and 11 no longer has the name.
+    sharing = getattr(trt.PreviewFeature, "PROFILE_SHARING_0806", None)
+    if sizes and sharing is not None and not config.get_preview_feature(sharing):
+        config.set_preview_feature(sharing, True)
     for below, size in pairwise((0, *sizes)):
         profile = builder.create_optimization_profile()
         for tensor in (network.get_input(index) for index in range(network.num_inputs)):

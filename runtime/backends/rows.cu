@@ -1,4 +1,4 @@
-// Copies of states between streams' slots and the rows of a batch. After a change make rows.ptx, which is what the runtime loads, anew here:
+// Copies of states between streams' slots and the rows of a batch. The runtime loads rows.ptx; after a change here, make it anew in this folder:
 //
 //   python3 -m venv /tmp/nvrtc && /tmp/nvrtc/bin/pip install nvidia-cuda-nvrtc-cu12==12.1.105
 //   /tmp/nvrtc/bin/python - <<'END'

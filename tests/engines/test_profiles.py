@@ -35,10 +35,15 @@ class Builder:
 
     def __init__(self) -> None:
         self.profiles: list[dict[str, list[tuple[int, ...]]]] = []
-        self.features: list[tuple[str, bool]] = []
+        self.features: dict[str, bool] = {}
+        self.told: list[str] = []
 
     def set_preview_feature(self, feature: str, on: bool) -> None:
-        self.features.append((feature, on))
+        self.features[feature] = on
+        self.told.append(feature)
+
+    def get_preview_feature(self, feature: str) -> bool:
+        return self.features.get(feature, False)
 
     def create_optimization_profile(self) -> SimpleNamespace:
         made: dict[str, list[tuple[int, ...]]] = {}
@@ -58,7 +63,7 @@ def test_every_number_of_streams_has_one_profile(sizes: tuple[int, ...], bounds:
     network = SimpleNamespace(num_inputs=len(inputs), get_input=inputs.__getitem__)
     builder, trt = Builder(), SimpleNamespace(PreviewFeature=SimpleNamespace())
     add_profiles(trt, builder, builder, network, sizes)
-    assert builder.features == []
+    assert builder.told == []
     assert builder.profiles == [
         {"valid": [(least,), (most,), (most,)], "kv_cache": [(least, 70, 4), (most, 70, 4), (most, 70, 4)]}
         for least, most in bounds
@@ -67,14 +72,15 @@ def test_every_number_of_streams_has_one_profile(sizes: tuple[int, ...], bounds:
         assert {profile_for(sizes, streams) for streams in range(least, most + 1)} == {index}
 
 
-@pytest.mark.parametrize(("sizes", "features"), [((), []), ((4,), [("sharing", True)])])
-def test_tensorrt_8_6_is_asked_to_let_contexts_share_a_profile(
-    sizes: tuple[int, ...], features: list[tuple[str, bool]]
-) -> None:
+@pytest.mark.parametrize(("sizes", "shared", "told"), [((), False, []), ((4,), False, ["sharing"]), ((4,), True, [])])
+def test_contexts_may_share_a_profile(sizes: tuple[int, ...], shared: bool, told: list[str]) -> None:
+    """TensorRT 8.6 is told so; 10 has the name and does so anyway."""
     trt = SimpleNamespace(PreviewFeature=SimpleNamespace(PROFILE_SHARING_0806="sharing"))
     builder = Builder()
+    builder.features["sharing"] = shared
     add_profiles(trt, builder, builder, SimpleNamespace(num_inputs=0), sizes)
-    assert builder.features == features
+    assert builder.told == told
+    assert builder.features["sharing"] == (shared or bool(sizes))
 
 
 @pytest.mark.parametrize(
