@@ -59,5 +59,5 @@ def follow(
             pairs[place].alone = expected.state
             happened["peeks" if step.peek else "steps"] += 1
         happened[f"runs of {len(steps)}"] += 1
-        del steps, step, found, result  # or a stream that ends keeps its slot
+        del steps, step, found, result, expected  # or a stream that ends keeps its slot
     return happened
