@@ -33,7 +33,10 @@ class Driver:
 
 
 class Module:
-    """Kernels of one parameter each, which the driver compiles for the GPU from PTX; in the context that CUDA's runtime has current."""
+    """Kernels of one parameter each, which the driver compiles for the GPU from PTX.
+
+    They are in the context that is current in the calling thread: a call of CUDA's runtime comes before any of these in each thread.
+    """
 
     def __init__(self, ptx: bytes) -> None:
         """Raises CudaError, as every method does."""

@@ -144,10 +144,8 @@ class Batches:
             in_slots = queue.allocate(slots * slot.end)
             rows = queue.allocate(start + most.sets[1].end + plan.scratch_bytes)
             staging = queue.pinned(start + most.outputs.end)
-            copies = RowCopies(queue, slot, in_slots, rows)
-            made.callback(copies.close)
             base = rows + start
-            block = Block(queue, copies, rows, base, base + most.sets[1].end, staging)
+            block = Block(queue, RowCopies(queue, slot, in_slots, rows), rows, base, base + most.sets[1].end, staging)
             self.of_size = {size: Batch(block, entry.of_streams(size)) for size in profiles}
             for batch in self.of_size.values():
                 made.callback(batch.close)  # before the block that it uses is freed

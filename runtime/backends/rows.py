@@ -1,7 +1,6 @@
 """The kernels of rows.cu, which copy states between streams' slots and the rows of a batch."""
 
 import ctypes
-from contextlib import ExitStack
 from pathlib import Path
 
 from ..cuda import Queue
@@ -40,11 +39,9 @@ class RowCopies:
         Raises CudaError, as every method does.
         """
         self._queue, self._slot, self._slots, self._rows = queue, slot, slots, rows
-        with ExitStack() as made:
-            self._module = Module(PTX.read_bytes())
-            made.callback(self._module.close)
-            self._gather, self._scatter = (self._module.function(name) for name in ("gather", "scatter"))
-            self._owned = made.pop_all()
+        self._module = Module(PTX.read_bytes())
+        queue.keep(self._module.close)
+        self._gather, self._scatter = (self._module.function(name) for name in ("gather", "scatter"))
 
     def gather(self, layout: Layout, base: int) -> None:
         """Enqueue the copies to the state that a batch at `base` reads."""
@@ -53,10 +50,6 @@ class RowCopies:
     def scatter(self, layout: Layout, base: int) -> None:
         """Enqueue the copies from the state that a batch at `base` writes."""
         self._launch(self._scatter, layout, base, layout.sets[1])
-
-    def close(self) -> None:
-        """Unload them."""
-        self._owned.close()
 
     def _launch(self, function: object, layout: Layout, base: int, state: Region) -> None:
         streams = layout.tensors[STATE[0]].shape[0]

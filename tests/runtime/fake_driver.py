@@ -26,14 +26,18 @@ NAMES = {  # by handle: that of a function, and that of a kernel of a library, w
 class Result(IntEnum):
     CUDA_SUCCESS = 0
     CUDA_ERROR_INVALID_VALUE = 1
+    CUDA_ERROR_INVALID_CONTEXT = 201
 
 
 def _call(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     """Count; fail where it is that call's turn, or where the arguments are wrong; what frees has done so even then."""
     frees = "Unload" in function.__name__
+    needs_context = "Graph" not in function.__name__
 
     @wraps(function)
     def counted(self: "FakeDriver", *args: object) -> tuple[Any, ...]:
+        if needs_context and not hasattr(self._gpu.here, "current"):
+            return (Result.CUDA_ERROR_INVALID_CONTEXT, None)
         failing = self._gpu.counted(function.__name__)
         found = function(self, *args) if frees or not failing else None
         return (Result.CUDA_ERROR_INVALID_VALUE, None) if failing or found is None else (Result.CUDA_SUCCESS, found)
@@ -156,6 +160,7 @@ class FakeDriver:
 
     @_call
     def cuModuleUnload(self, module: int) -> bool | None:
+        assert "executable" not in self._gpu.live.values(), "a graph may hold its kernels"
         return True if self._gpu.free(module, "module") == 0 else None
 
     def _add(self, graph: Any, before: list[Op], number: int, params: Any) -> Op | None:  # noqa: ANN401

@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from ctypes import alignment, sizeof
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,10 @@ def test_peeks_change_nothing(many: Rig) -> None:
     assert_peeks_change_nothing(many.open_batched(12), windows(8), windows(3, seed=9))
 
 
-def test_threads(many: Rig) -> None:
-    """Steps that several threads ask for, beside one that runs many."""
-    backend = many.open_batched(8)
+@pytest.mark.parametrize("cuda_graph", [True, False])
+def test_threads(many: Rig, cuda_graph: bool) -> None:
+    """Steps that several threads ask for, beside one that runs many; another thread closes it."""
+    backend = many.open_batched(8, cuda_graph=cuda_graph)
     failures: list[BaseException] = []
 
     def attempt(seed: int) -> None:
@@ -141,6 +143,10 @@ def test_threads(many: Rig) -> None:
     for each in threads:
         each.join()
     assert failures == []
+    closing = threading.Thread(target=backend.close)
+    closing.start()
+    closing.join()
+    assert many.gpu.live == {}
 
 
 @pytest.mark.parametrize("name", ["cudaStreamBeginCapture", "cudaGraphInstantiate", "cudaGraphDestroy"])
@@ -226,30 +232,32 @@ def without_graph(folder: Path) -> None:
     write_manifest(folder, read_bundle(folder).model_copy(update={"batched": None}))
 
 
-@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime-cpu"])
+REFUSED = [
+    (without_graph, {}, "found none; make the bundle again with `make export BATCH=1`"),
+    (lambda folder: add_transducer(folder, b"an evaluation"), {"decoder": "rnnt"}, "expected ctc for .*, found rnnt"),
+    (None, {"precision": "int8"}, "expected fp32 or fp16 for .*, found int8"),
+    (None, {"precision": "fp16"}, "expected a precision of the bundle"),
+    (None, {"most_streams": 0}, "expected a number of streams of at least 1, found 0"),
+]
+
+
 @pytest.mark.parametrize(
-    ("break_", "asked", "message"),
+    ("name", "broken", "asked", "message"),
     [
-        (without_graph, {}, "found none; make the bundle again with `make export BATCH=1`"),
-        (without_plan, {}, "found none; make it with `make engines PRECISION=fp32 BATCH=1`"),
-        (
-            lambda folder: add_transducer(folder, b"an evaluation"),
-            {"decoder": "rnnt"},
-            "expected ctc for .*, found rnnt",
-        ),
-        (lambda _: None, {"precision": "int8"}, "expected fp32 or fp16 for .*, found int8"),
-        (lambda _: None, {"precision": "fp16"}, "expected a precision of the bundle"),
-        (lambda _: None, {"most_streams": 0}, "expected a number of streams of at least 1, found 0"),
-        (lambda _: None, {"name": "tensorflow"}, "expected a backend out of tensorrt, .*, found tensorflow"),
+        *(("tensorrt", *each) for each in REFUSED),
+        ("tensorrt", without_plan, {}, "found none; make it with `make engines PRECISION=fp32 BATCH=1`"),
+        *(("onnxruntime-cpu", *each) for each in REFUSED),
+        ("tensorflow", None, {}, "expected a backend out of tensorrt, .*, found tensorflow"),
     ],
 )
-def test_what_is_refused(many: Rig, backend: str, break_: Any, asked: dict[str, Any], message: str) -> None:  # noqa: ANN401
-    if backend != "tensorrt" and break_ is without_plan:
-        pytest.skip("it needs none")
-    break_(many.folder)
-    asked = {"name": backend, "precision": "fp32", "most_streams": 4, **asked}
+def test_what_is_refused(
+    many: Rig, name: str, broken: Callable[[Path], None] | None, asked: dict[str, Any], message: str
+) -> None:
+    if broken:
+        broken(many.folder)
+    asked = {"precision": "fp32", "most_streams": 4, **asked}
     with pytest.raises(InputError, match=message) as raised:
-        open_backend(many.folder, read_bundle(many.folder), **asked)
+        open_backend(many.folder, read_bundle(many.folder), name, **asked)
     assert "\n" not in str(raised.value)
     gc.collect()
     assert many.gpu.live == {}
