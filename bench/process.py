@@ -27,7 +27,9 @@ def cpu_s() -> float:
     ticks = 0
     for child in active_children():
         with suppress(OSError):  # it has ended
-            ticks += sum(map(int, Path(f"/proc/{child.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13]))
+            ticks += sum(
+                map(int, Path(f"/proc/{child.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13])
+            )
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 

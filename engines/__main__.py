@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from engines.profiles import SIZES, sizes_of
 from runtime.arguments import Arguments
+from runtime.backends.sizes import SIZES, sizes_of
 from runtime.bundle import Graph, Precision, read_bundle
 from runtime.errors import exit_code
 

@@ -133,7 +133,7 @@ class PlanBuild:
             raise _failure(f"parse {source}", logger, "make the bundle again with `make export`")
         config = builder.create_builder_config()
         self.target.configure(config, self.options.level, self.options.cublas)
-        profiles.add_profiles(builder, config, network, self.sizes)
+        profiles.add_profiles(trt, builder, config, network, self.sizes)
         if not self.target.strongly_typed:
             set_flags(trt, config, network, self.precision)
         cache = None if self.target.offline else _timing_cache(config, timing)  # RTX asks a GPU as soon as it has one

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -14,9 +13,9 @@ from runtime.backends.engine import open_engine
 from runtime.backends.tensorrt import Lane
 from runtime.bundle import read_bundle
 from runtime.cuda import Device, Queue
+from runtime.driver import Driver
 from runtime.errors import CudaError
 
-BINDINGS = ("cuda.bindings.driver", "cuda.cuda")  # cuda-python 12.6 and later, and the 12.x before it
 COPIES = 20
 LAUNCHES = 7
 COPIED = ("Kernel", "Memcpy", "Memset")  # types of node
@@ -63,7 +62,7 @@ def profile_step(folder: Path, precision: str) -> StepProfile:
     Raises InputError for a plan that the runtime refuses; CudaError where the GPU has no room or the capture fails, where CUDA's driver
     API is missing or too old (names came with 12.3), and where a kernel that ran on its own broke the process's CUDA context.
     """
-    driver = _Driver()
+    driver = Driver()
     with ExitStack() as opened:
         device, engine = open_engine(folder, read_bundle(folder), precision)
         opened.callback(engine.close)
@@ -74,26 +73,6 @@ def profile_step(folder: Path, precision: str) -> StepProfile:
         whole = _microseconds(device, graph)
         # In the step's order, after a whole one: each kernel finds the inputs it would have, so that no index leads out of a table.
         return StepProfile(whole, [_kernel(device, driver, node) for node in _in_order(device, graph)])
-
-
-class _Driver:
-    """CUDA's driver API, for what its runtime does not tell of kernels that TensorRT has loaded through the driver."""
-
-    def __init__(self) -> None:
-        for name in BINDINGS:
-            with suppress(ImportError):
-                self._api = import_module(name)
-                return
-        raise CudaError("expected cuda-python with CUDA's driver API, found none")
-
-    def call(self, name: str, *args: object) -> Any:  # noqa: ANN401 -- each call's own
-        try:
-            code, *values = getattr(self._api, name)(*args)
-        except (AttributeError, RuntimeError) as error:  # of the bindings, of the driver's library
-            raise CudaError(f"{name}: {error}") from error
-        if code != self._api.CUresult.CUDA_SUCCESS:
-            raise CudaError(f"{name}: {code.name}")
-        return values[0] if values else None
 
 
 def _in_order(device: Device, graph: Any) -> Iterable[Any]:  # noqa: ANN401
@@ -108,7 +87,7 @@ def _in_order(device: Device, graph: Any) -> Iterable[Any]:  # noqa: ANN401
     return order.static_order()
 
 
-def _kernel(device: Device, driver: _Driver, node: Any) -> Kernel:  # noqa: ANN401
+def _kernel(device: Device, driver: Driver, node: Any) -> Kernel:  # noqa: ANN401
     kind = device.call("cudaGraphNodeGetType", node).name.removeprefix("cudaGraphNodeType")
     name, grid, block = kind.lower(), (), ()
     if kind == "Kernel":
@@ -124,7 +103,7 @@ def _kernel(device: Device, driver: _Driver, node: Any) -> Kernel:  # noqa: ANN4
     return Kernel(name, kind_of(name), grid, block, microseconds)
 
 
-def _copy(driver: _Driver, node: Any, kind: str, graph: Any) -> None:  # noqa: ANN401
+def _copy(driver: Driver, node: Any, kind: str, graph: Any) -> None:  # noqa: ANN401
     """Fill an empty graph with a chain of the node's copies."""
     params = driver.call(f"cuGraph{kind}NodeGetParams", node)
     context = () if kind == "Kernel" else (driver.call("cuCtxGetCurrent"),)

@@ -112,6 +112,10 @@ class Queue:
         array[:] = 0
         return array
 
+    def keep(self, close: Callable[[], object]) -> None:
+        """Call `close` once the queue is left, its work done and what was made on it later freed."""
+        self._owned.callback(close)
+
     def upload(self, address: int, host: Bytes) -> None:
         """Enqueue the copy of pinned bytes to the device."""
         kind = self._device.api.cudaMemcpyKind.cudaMemcpyHostToDevice

@@ -2,8 +2,9 @@
 
 import ctypes
 import os
+from contextlib import ExitStack
 from typing import NoReturn
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from .errors import ClosedError
 
@@ -39,6 +40,21 @@ class OfOneProcess:
 def keep_in_forks(owner: object) -> None:
     """Never free `owner` in a fork: it would wait for threads that only this process has, or free what is not the fork's."""
     _kept.add(owner)
+
+
+def freed_with(owner: object, owned: ExitStack) -> "finalize[[ExitStack, int], object]":
+    """Return what frees `owned` once: when it is called, when `owner` is dropped or when the process ends, whichever comes first.
+
+    At the end CUDA and TensorRT are still there. A fork frees nothing: it has no part in a GPU's memory.
+    """
+    keep_in_forks(owner)
+    keep_in_forks(owned)  # which nothing else may hold once its owner is closed there
+    return finalize(owner, _close, owned, os.getpid())
+
+
+def _close(owned: ExitStack, process: int) -> None:
+    if os.getpid() == process:
+        owned.close()
 
 
 def _keep() -> None:

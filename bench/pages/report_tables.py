@@ -115,6 +115,7 @@ BATCH = (
     Column("Streams", lambda row: str(row.streams)),
     Column("Step ms\np50 / p95 / p99", lambda row: shown([row.step_ms_p50, row.step_ms_p95, row.step_ms_p99], 3)),
     Column("Kernels ms\np50", lambda row: shown([row.kernels_ms_p50], 3)),
+    Column("States' copies\nms p50", lambda row: shown([row.copies_ms_p50], 3)),
     Column("Floor\nms", lambda row: shown([row.floor_ms], 3)),
     Column("A stream's\nchunk ms", lambda row: shown([row.stream_ms], 4)),
     Column("Kernels", lambda row: str(row.kernels)),

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING
 
+from bench.speech.answers import GIVE_UP_S, Answers, texts_of
 from bench.speech.arrivals import Clock
 from bench.speech.clips import Audio
-from bench.speech.answers import GIVE_UP_S, Answers, texts_of
 from runtime import Final, Stream
 from runtime.backends import ALL_VALID
 from runtime.hearing import Asking, Hearing, StreamOptions

@@ -80,20 +80,6 @@ class Piece:
     """Number of the clip."""
     samples: int
 
-    @property
-    def max_streams(self) -> int | None:
-        """Streams that the recogniser is opened for."""
-        return self.numbers()[-1] if self.batched else None
-
-
-@dataclass(frozen=True)
-class Piece:
-    """An utterance to feed: a clip, or its beginning where the time is over."""
-
-    clip: int
-    """Number of the clip."""
-    samples: int
-
 
 def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     """Measure and write the result file. Where the GPU has no room for a number of streams, the run ends with the number before.
@@ -104,7 +90,10 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     numbers = options.numbers()
     rows: list[StreamsRow] = []
     with opened(options, argv, console) as session:
-        path, rate = session.path("batched-streams" if options.batched else "streams"), session.recognizer.bundle.sample_rate
+        path, rate = (
+            session.path("batched-streams" if options.batched else "streams"),
+            session.recognizer.bundle.sample_rate,
+        )
         loaded = [clip for data_set in session.data.sets for clip in data_set.load(rate, mark_speech=False)]
         clips = [pcm(clip) for clip in loaded]
         expected = cache(partial(alone, session.recognizer, options, clips))
@@ -151,7 +140,13 @@ def measure(
     try:
         streams.extend(FedStream(recognizer, stream_options(options)) for _ in range(number))
         fed = [
-            Fed(stream, [clips[piece.clip][: piece.samples] for piece in share], start, rate, rate * options.frame_ms // 1000)
+            Fed(
+                stream,
+                [clips[piece.clip][: piece.samples] for piece in share],
+                start,
+                rate,
+                rate * options.frame_ms // 1000,
+            )
             for stream, share, start in zip(streams, shares, starts.tolist(), strict=True)
         ]
         recognizer.forget_times()

@@ -23,8 +23,8 @@ from bench.step.step_times import check_steps
 from bench.step.timing import timed
 from bench.step.worker import gpu_bandwidth
 from bench.summary import spread
-from engines.profiles import profile_for, sizes_of
 from runtime.backends.engine import LoadedPlan, check_plan
+from runtime.backends.sizes import profile_for, sizes_of
 from runtime.bundle import read_bundle
 from runtime.cuda import Graph
 from runtime.entries import GraphEntry
@@ -52,11 +52,13 @@ class BatchRow(Record):
 
     streams: int
     step_ms_p50: Rounded
-    """With the copies of samples to the GPU and of all results to the host, in one graph."""
+    """In one graph with the copies of samples to the GPU and of all results to the host, and of states from slots and to slots."""
     step_ms_p95: Rounded
     step_ms_p99: Rounded
     kernels_ms_p50: Rounded
-    """Without those copies."""
+    """Without the copies from and to the host."""
+    copies_ms_p50: Measured = None
+    """The copies of states alone, from slots and to slots; None of a step that had none."""
     floor_ms: Rounded
     """The weights' bytes, and those of every stream's state read and written, over the bandwidth of copies within the GPU's memory."""
     kernels: int
@@ -160,10 +162,11 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
 
 def _measured(step: BatchedStep, steps: int) -> dict[str, Any]:
     """Return a row's keys that are measured."""
-    whole, alone = (timed(partial(_run, step, graph), steps) for graph in (step.whole, step.alone))
+    whole, alone, copies = (timed(partial(_run, step, graph), steps) for graph in (step.whole, step.alone, step.copies))
     return {
         **spread("step_ms", (1e3 * seconds for seconds in whole.seconds), p99=True),
         "kernels_ms_p50": 1e3 * median(alone.seconds),
+        "copies_ms_p50": 1e3 * median(copies.seconds),
         "kernels": step.whole.kernels,
         "peak_gpu_memory_mb": gpu_memory_mb(),
         "sm_clock_mhz": whole.sm_clock_mhz,

@@ -7,6 +7,8 @@ from pathlib import Path
 from ..bundle import Bundle, Decoding, Precision
 from ..errors import InputError
 from .base import ALL_VALID, Backend, Launches, Step, StepResult, Wrapped
+from .batched_onnxruntime import BatchedOnnxRuntimeBackend
+from .batched_tensorrt import BatchedTensorRtBackend
 from .onnxruntime import PROVIDERS, OnnxRuntimeBackend
 from .tensorrt import TensorRtBackend
 
@@ -44,7 +46,7 @@ def default_precision(backend: str, bundle: Bundle) -> Precision:
     return "fp16" if backend == "tensorrt" else bundle.widest
 
 
-def open_backend(
+def open_backend(  # noqa: PLR0917
     folder: Path,
     bundle: Bundle,
     name: str | None = None,
@@ -54,15 +56,29 @@ def open_backend(
 ) -> Backend:
     """The backend of that name on the step of the bundle in `folder`, and on what `decoder` needs beside it.
 
-    Without a name it is this machine's best, without a precision the backend's usual one. Raises InputError for an unknown name or a
-    bundle it cannot run.
+    Without a name it is this machine's best, without a precision the backend's usual one. With `most_streams` it runs the steps of so many
+    streams together, see Backend.run. Raises InputError for an unknown name or a bundle it cannot run.
     """
     name = name or default_backend()
     precision = precision or default_precision(name, bundle)
-    if name == "tensorrt":
-        return TensorRtBackend(folder, bundle, precision, decoder=decoder)
-    if name not in PROVIDERS:
+    if name not in {"tensorrt", *PROVIDERS}:
         raise InputError(
             f"expected a backend out of tensorrt, {', '.join(PROVIDERS)}, found {name}; choose one of them"
         )
+    if most_streams is not None:
+        _check_together(precision, decoder)
+        if name == "tensorrt":
+            return BatchedTensorRtBackend(folder, bundle, precision, most_streams)
+        return BatchedOnnxRuntimeBackend(folder, bundle, precision, name, most_streams)
+    if name == "tensorrt":
+        return TensorRtBackend(folder, bundle, precision, decoder=decoder)
     return OnnxRuntimeBackend(folder, bundle, precision, name, decoder)
+
+
+def _check_together(precision: str, decoder: Decoding) -> None:
+    """Raise InputError for what no step over many streams is made for."""
+    for expected, found, refused in (("ctc", decoder, "rnnt"), ("fp32 or fp16", precision, "int8")):
+        if found == refused:
+            raise InputError(
+                f"expected {expected} for steps of many streams together, found {found}; choose that, or leave the number of streams open"
+            )

@@ -1,13 +1,14 @@
 """What every engine that runs the streaming step offers."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
+from ..errors import CudaError, InputError
 
 ALL_VALID = 1 << 30
 """Mel frames: the end of the audio is not known yet."""
@@ -54,6 +55,21 @@ class Launches:
     """Kernels of one step, counted in the captured graph; None without one."""
     further_turns: int | None = None
     """Launches of two more evaluations of RNN-T after a step, where those in it were too few; over all streams."""
+
+    def capture(self, record: Callable[[], int]) -> None:
+        """Record steps in graphs, unless they are not wanted or failed before; `record` returns the kernels of a step.
+
+        After its CudaError, which is printed in one line, there are none.
+        """
+        if not self.cuda_graph:
+            return
+        try:
+            self.kernels_per_step = record()
+        except CudaError as error:
+            self.cuda_graph = False
+            print(
+                f"warning: no CUDA graph, each kernel is launched on its own, which is slower: {error}", file=sys.stderr
+            )
 
 
 class Backend(Protocol):

@@ -14,6 +14,7 @@ from ..errors import CudaError, InputError, imported, install
 from ..stamp import Platform, Stamp, check_stamp, plan_path, read_stamp
 
 ALIGNMENT = 512  # bytes; what TensorRT 8.6 asks of its scratch memory, 256 elsewhere; cudaMalloc gives as much
+CLOSED = "expected an open backend, found a closed one; open it again"
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32"}  # TensorRT's names
 
 

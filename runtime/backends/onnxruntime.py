@@ -64,7 +64,9 @@ def open_graph(path: Path, entry: GraphEntry, name: str) -> Any:  # noqa: ANN401
     """A session of a bundle's graph. Raises InputError as `open_session` does, and where its tensors are not those of the manifest."""
     session = open_session(str(path), name)
     ends = (*session.get_inputs(), *session.get_outputs())
-    loaded = {end.name: (DTYPES.get(end.type, end.type), end.shape) for end in ends}
+    # As manifests have it: 1 where the number of streams is open.
+    shapes = [[1 if isinstance(axis, str) else axis for axis in end.shape] for end in ends]
+    loaded = {end.name: (DTYPES.get(end.type, end.type), shape) for end, shape in zip(ends, shapes, strict=True)}
     entry.check_tensors(loaded, f"the graph {path}", "make the bundle again with `make export`")
     return session
 

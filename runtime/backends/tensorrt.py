@@ -1,7 +1,6 @@
 """The step in TensorRT: one copy in, one graph launch, one copy out, one wait; the state never leaves the GPU."""
 
 import os
-import sys
 import threading
 import weakref
 from contextlib import AbstractContextManager, ExitStack
@@ -16,12 +15,10 @@ import numpy.typing as npt
 from ..bundle import Bundle, Decoding
 from ..cuda import Device, Graph, Queue
 from ..errors import ClosedError, CudaError
-from ..processes import keep_in_forks
+from ..processes import freed_with
 from .base import Backend, Emitted, Launches, StepResult
-from .engine import Engine, open_engine
+from .engine import CLOSED, Engine, open_engine
 from .evaluations import Evaluations
-
-CLOSED = "expected an open backend, found a closed one; open it again"
 
 
 class TensorRtBackend(Backend):
@@ -52,9 +49,7 @@ class TensorRtBackend(Backend):
         self._counting = threading.Lock()
         self._idle: list[Lane] = []
         self._owned = owned = ExitStack()
-        # Also when the backend is dropped, or the process ends, without close(): CUDA and TensorRT are still there then.
-        self._free = weakref.finalize(self, _close, owned, os.getpid())
-        keep_in_forks(self)
+        self._free = freed_with(self, owned)
         owned.callback(self._engine.close)
         if self._evaluation:
             owned.callback(self._evaluation.close)
@@ -109,22 +104,8 @@ class TensorRtBackend(Backend):
     def _new_lane(self) -> "Lane":
         lane = Lane(self.device, self._engine, self._evaluation)
         self._owned.callback(lane.close)
-        if self.launches.cuda_graph:
-            try:
-                self.launches.kernels_per_step = lane.capture()
-            except CudaError as error:
-                self.launches.cuda_graph = False
-                print(
-                    f"warning: no CUDA graph, each kernel is launched on its own, which is slower: {error}",
-                    file=sys.stderr,
-                )
+        self.launches.capture(lane.capture)
         return lane
-
-
-def _close(owned: ExitStack, process: int) -> None:
-    """Free what is owned by that process; a fork of it has no part in the GPU's memory."""
-    if os.getpid() == process:
-        owned.close()
 
 
 @dataclass(eq=False)

@@ -72,7 +72,7 @@ def test_build_and_inspect_use_what_this_version_has(
     assert (set(seen["cleared"]), seen["set"]) == ({"TF32"}, []), "the ONNX alone decides the precision"
     assert (seen["max_aux_streams"], seen["level"], seen["verbosity"]) == (0, 2, "DETAILED")
     assert seen["tactics"] == seen["own_kernels"]
-    assert len(seen["runs_many"]) == 4, "what bench/step/batched.py calls"
+    assert len(seen["runs_many"]) == 4, "what runtime/backends/batches.py calls"
     assert (seen["layers"], seen["activation_bytes"]) == (["a layer"], 5_000_000)
     assert seen["monitored"]
     assert seen["monitor"] == [["outer", "  inner"], True, True, ["outer"]]

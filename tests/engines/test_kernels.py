@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from engines import kernels
-from engines.kernels import BINDINGS, profile_step
+from engines.kernels import profile_step
+from runtime.driver import BINDINGS
 from runtime.errors import CudaError, InputError
 from tests.runtime.fake_driver import NAMES, FakeDriver
 from tests.runtime.fake_gpu import KERNEL_US

@@ -8,8 +8,9 @@ import pytest
 
 from engines.__main__ import parse_args, run
 from engines.build import SOURCES, BuildOptions, PlanBuild
-from engines.profiles import SIZES, add_profiles, profile_for, sizes_of
+from engines.profiles import add_profiles
 from engines.target import turing_without_gpu
+from runtime.backends.sizes import SIZES, captured_sizes, profile_for, sizes_of
 from runtime.errors import InputError
 from runtime.files import sources_hash
 from runtime.stamp import read_stamp
@@ -34,6 +35,15 @@ class Builder:
 
     def __init__(self) -> None:
         self.profiles: list[dict[str, list[tuple[int, ...]]]] = []
+        self.features: dict[str, bool] = {}
+        self.told: list[str] = []
+
+    def set_preview_feature(self, feature: str, on: bool) -> None:
+        self.features[feature] = on
+        self.told.append(feature)
+
+    def get_preview_feature(self, feature: str) -> bool:
+        return self.features.get(feature, False)
 
     def create_optimization_profile(self) -> SimpleNamespace:
         made: dict[str, list[tuple[int, ...]]] = {}
@@ -51,14 +61,44 @@ class Builder:
 def test_every_number_of_streams_has_one_profile(sizes: tuple[int, ...], bounds: list[tuple[int, int]]) -> None:
     inputs = [SimpleNamespace(name="valid", shape=(-1,)), SimpleNamespace(name="kv_cache", shape=(-1, 70, 4))]
     network = SimpleNamespace(num_inputs=len(inputs), get_input=inputs.__getitem__)
-    builder = Builder()
-    add_profiles(builder, builder, network, sizes)
+    builder, trt = Builder(), SimpleNamespace(PreviewFeature=SimpleNamespace())
+    add_profiles(trt, builder, builder, network, sizes)
+    assert builder.told == []
     assert builder.profiles == [
         {"valid": [(least,), (most,), (most,)], "kv_cache": [(least, 70, 4), (most, 70, 4), (most, 70, 4)]}
         for least, most in bounds
     ]
     for index, (least, most) in enumerate(bounds):
         assert {profile_for(sizes, streams) for streams in range(least, most + 1)} == {index}
+
+
+@pytest.mark.parametrize(("sizes", "shared", "told"), [((), False, []), ((4,), False, ["sharing"]), ((4,), True, [])])
+def test_contexts_may_share_a_profile(sizes: tuple[int, ...], shared: bool, told: list[str]) -> None:
+    """TensorRT 8.6 is told so; 10 has the name and does so anyway."""
+    trt = SimpleNamespace(PreviewFeature=SimpleNamespace(PROFILE_SHARING_0806="sharing"))
+    builder = Builder()
+    builder.features["sharing"] = shared
+    add_profiles(trt, builder, builder, SimpleNamespace(num_inputs=0), sizes)
+    assert builder.told == told
+    assert builder.features["sharing"] == (shared or bool(sizes))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most_streams", "captured"),
+    [
+        ((1, 4, 16, 64, 256), 256, [1, 4, 16, 64, 256]),
+        ((1, 4, 16, 64, 256), 1000, [1, 4, 16, 64, 256]),
+        ((1, 4, 16, 64, 256), 100, [1, 4, 16, 64, 100]),
+        ((1, 4, 16, 64, 256), 64, [1, 4, 16, 64]),
+        ((64,), 64, [1, 4, 16, 64]),
+        ((1, 32), 1000, [1, 4, 16, 32]),
+        ((8, 500), 300, [1, 4, 8, 16, 64, 256, 300]),
+        ((64,), 1, [1]),
+    ],
+)
+def test_what_a_runtime_captures(sizes: tuple[int, ...], most_streams: int, captured: list[int]) -> None:
+    assert captured_sizes(sizes, most_streams) == captured
+    assert all(profile_for(sizes, size) in range(len(sizes)) for size in captured)
 
 
 def test_more_streams_than_the_plan_has() -> None:

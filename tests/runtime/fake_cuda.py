@@ -23,6 +23,7 @@ def _call(function: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, 
     @wraps(function)
     def counted(self: "FakeCuda", *args: object) -> tuple[Any, ...]:
         failing = self._gpu.counted(name)
+        self._gpu.here.current = True
         result = function(self, *args) if ends or not failing else (Error.cudaErrorMemoryAllocation, None)
         if failing:
             if name == "cudaStreamEndCapture":

@@ -3,6 +3,7 @@
 
 import ctypes
 import math
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -107,6 +108,8 @@ class FakeGpu:
     live: dict[int, str] = field(default_factory=dict)
     """Kind of what was made and not freed yet, by handle."""
     blocks: dict[int, Block] = field(default_factory=dict)
+    here: threading.local = field(default_factory=threading.local)
+    """`current`: whether this thread has a context, which a call of CUDA's runtime gives it."""
     streams: dict[int, FakeStream] = field(default_factory=dict)
     events: dict[int, FakeEvent] = field(default_factory=dict)
     last_error: Error = Error.cudaSuccess

@@ -1,8 +1,11 @@
 """A toy bundle's backend on the fake GPU, and the same step on the host to compare it with."""
 
+import gc
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +13,18 @@ import numpy as np
 import pytest
 
 from runtime.backends import Backend, StepResult
+from runtime.backends.batched_tensorrt import BatchedTensorRtBackend
 from runtime.backends.tensorrt import TensorRtBackend
 from runtime.bundle import Decoding, Graph, read_bundle, write_manifest
 from runtime.entries import STATE, RnntEntry
+from runtime.errors import CudaError, InputError
 from runtime.files import sha256
 from runtime.stamp import plan_path, stamp_path
 from tests.runtime import fake_rnnt
 from tests.runtime.fake_cuda import FakeCuda
 from tests.runtime.fake_driver import FakeDriver
 from tests.runtime.fake_gpu import FakeGpu, FakeLibcuda
-from tests.runtime.fake_tensorrt import CTC_RESULTS, SHAPES, WINDOW, Arrays, FakeTensorRt, toy_step
+from tests.runtime.fake_tensorrt import CTC_RESULTS, SHAPES, SIZES, WINDOW, Arrays, FakeTensorRt, toy_step
 
 
 class Host(Backend):
@@ -37,6 +42,9 @@ class Host(Backend):
         of = toy_step({"audio": window[None], "valid": np.array([valid], np.int32), **state})
         following = {name: of[f"next_{name}"] for name in STATE}
         return StepResult(**{name: of[name][0] for name in self._results}, state=following)
+
+    def peek(self, window: np.ndarray, valid: int, state: Arrays) -> StepResult:
+        return replace(self.step(window, valid, state), state=state)
 
     def close(self) -> None:
         pass
@@ -78,6 +86,15 @@ def add_transducer(folder: Path, plan: bytes, *, ctc: bool = True) -> None:
     write_stamp(folder, "rnnt")
 
 
+def add_batched(folder: Path, version: str = "10.16.1.11") -> None:
+    """Give the toy bundle the step over many streams, and its plan, made by that TensorRT."""
+    bundle = read_bundle(folder)
+    entry = bundle.step("fp32").model_copy(update={"file": "batched.fp32.onnx", "sha256": "b" * 64})
+    write_manifest(folder, bundle.model_copy(update={"batched": {"fp32": entry}}))
+    plan_path(folder, "fp32", "batched").write_bytes(b"a plan of many streams")
+    write_stamp(folder, "batched", tensorrt=version, options={"sizes": ",".join(map(str, SIZES))})
+
+
 class Rig:
     """The fake GPU where the backend looks for a real one, and the way to open the backend on it."""
 
@@ -96,8 +113,32 @@ class Rig:
     def open(self, *, cuda_graph: bool = True, decoder: Decoding = "ctc") -> TensorRtBackend:
         return TensorRtBackend(self.folder, read_bundle(self.folder), "fp32", cuda_graph, decoder)
 
+    def open_batched(self, most_streams: int, *, cuda_graph: bool = True) -> BatchedTensorRtBackend:
+        return BatchedTensorRtBackend(self.folder, read_bundle(self.folder), "fp32", most_streams, cuda_graph)
+
     def lanes(self) -> int:
         return Counter(self.gpu.live.values())["stream"]
+
+
+def assert_every_failure_frees_everything(
+    rig: Rig, use: Callable[[], None], printed: Callable[[], str] = str, **gpu: Any
+) -> None:
+    """Each call that `use` makes fails once: one line names it, raised or else `printed`, and nothing is left on the GPU."""
+    rig.install(**gpu)
+    use()
+    assert rig.gpu.live == {}
+    for place, name in enumerate(rig.gpu.calls, 1):
+        rig.install(fail_at=place, **gpu)
+        try:
+            use()
+            said = printed()
+        except (CudaError, InputError) as error:
+            said = f"{error}\n"
+        assert said.count("\n") == 1, f"call {place}, {name}, failed: {said!r}"
+        assert name in said or "refuses" in said, f"call {place}, {name}, failed: {said!r}"
+        if rig.gpu.live:
+            gc.collect()  # what the error's traceback held
+        assert rig.gpu.live == {}, f"call {place}, {name}, failed"
 
 
 def windows(steps: int, seed: int = 0) -> list[tuple[np.ndarray, int]]:
@@ -115,7 +156,7 @@ def assert_same(found: StepResult, expected: StepResult) -> None:
         assert np.array_equal(a, b), f"{name} differs by up to {np.abs(a - b).max()}"
 
 
-def assert_follows_host(backend: TensorRtBackend, steps: int = 7, seed: int = 0) -> None:
+def assert_follows_host(backend: Backend, steps: int = 7, seed: int = 0) -> None:
     host = Host()
     state, expected_state = backend.new_state(), host.new_state()
     for window, valid in windows(steps, seed):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import CudaError, InputError
+from runtime.errors import InputError
 from runtime.recognizer import Recognizer
 from runtime.stamp import plan_path
 from tests.engines.test_api import bindings
@@ -21,7 +21,15 @@ from tests.runtime import fake_gpu, fake_tensorrt
 from tests.runtime.fake_cuda import FakeCuda
 from tests.runtime.fake_driver import FakeDriver
 from tests.runtime.fake_tensorrt import SHAPES
-from tests.runtime.rig import Host, Rig, assert_follows_host, assert_same, windows, write_stamp
+from tests.runtime.rig import (
+    Host,
+    Rig,
+    assert_every_failure_frees_everything,
+    assert_follows_host,
+    assert_same,
+    windows,
+    write_stamp,
+)
 
 VERSIONS = ["8.6.0", "10.16.1.11", "11.4.0.106"]
 STEP_CALLS = Counter(cudaGraphLaunch=1, cudaEventRecord=1, cudaEventSynchronize=1)
@@ -184,22 +192,8 @@ def test_an_enqueue_that_cannot_be_captured_falls_back(rig: Rig, capsys: pytest.
 
 
 def test_every_failure_frees_everything(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    use(rig)
-    calls = rig.gpu.calls
-    assert rig.gpu.live == {}
-    assert len(calls) > 100
-    for place, name in enumerate(calls, 1):
-        gpu = rig.install(fail_at=place)
-        try:
-            use(rig)
-            said = capsys.readouterr().err  # that the capture failed
-        except (CudaError, InputError) as error:
-            said = f"{error}\n"
-        assert said.count("\n") == 1, f"call {place}, {name}, failed: {said!r}"
-        assert name in said or "refuses" in said, f"call {place}, {name}, failed: {said!r}"
-        if gpu.live:
-            gc.collect()  # what the error's traceback held
-        assert gpu.live == {}, f"call {place}, {name}, failed"
+    assert_every_failure_frees_everything(rig, lambda: use(rig), lambda: capsys.readouterr().err)
+    assert len(rig.gpu.calls) > 100
 
 
 @pytest.mark.parametrize("how", ["close twice", "drop"])

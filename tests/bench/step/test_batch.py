@@ -1,6 +1,5 @@
 """`bench batch` on the fake GPU: every stream's results, what is captured, sizes and profiles, and freeing after failures."""
 
-import gc
 import io
 from collections import Counter
 from dataclasses import replace
@@ -18,12 +17,12 @@ from bench.step import batch, timing
 from bench.step.batch import BatchReport, Options, run, state_bytes
 from bench.step.batched import BatchedStep
 from runtime.backends.engine import LoadedPlan, check_plan
-from runtime.bundle import read_bundle, write_manifest
+from runtime.bundle import read_bundle
 from runtime.entries import STATE
-from runtime.errors import CudaError, InputError
+from runtime.errors import InputError
 from runtime.stamp import plan_path
 from tests.runtime.fake_tensorrt import SIZES, toy_step
-from tests.runtime.rig import Rig, write_stamp
+from tests.runtime.rig import Rig, add_batched, assert_every_failure_frees_everything
 
 BANDWIDTH = 2e12
 VERSIONS = ["8.6.0", "10.16.1.11"]
@@ -34,17 +33,13 @@ def many(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """The toy bundle with the step over many streams and its plan; no GPU copies gigabytes here, and a warm-up warms nothing."""
     monkeypatch.setattr(batch, "gpu_bandwidth", lambda _: BANDWIDTH)
     monkeypatch.setattr(timing, "WARM_UP", 1)
-    bundle = read_bundle(rig.folder)
-    entry = bundle.step("fp32").model_copy(update={"file": "batched.fp32.onnx", "sha256": "b" * 64})
-    write_manifest(rig.folder, bundle.model_copy(update={"batched": {"fp32": entry}}))
-    plan_path(rig.folder, "fp32", "batched").write_bytes(b"a plan of many streams")
-    write_stamp(rig.folder, "batched", options={"sizes": ",".join(map(str, SIZES))})
+    add_batched(rig.folder)
     return rig
 
 
 def installed(rig: Rig, version: str, **gpu: Any) -> None:
     rig.install(version, **gpu)
-    write_stamp(rig.folder, "batched", tensorrt=version, options={"sizes": ",".join(map(str, SIZES))})
+    add_batched(rig.folder, version)
 
 
 def measured(rig: Rig, out: Path, **options: Any) -> BatchReport:
@@ -63,9 +58,9 @@ def test_every_stream_s_result_after_its_cache_is_full(many: Rig, version: str, 
     plan = LoadedPlan(checked)
     with BatchedStep(checked.device, plan, checked.entry, streams, profile) as step:
         heard = step.first_stream()
-        audio = step._layout.view(step._staging, "audio").copy()
-        results = {name: step._layout.view(step._staging, name).copy() for name in ("tokens", "log_probs", "encoded")}
-        assert (step.whole.kernels, step.alone.kernels) == (1, 1)
+        audio = step._batch._audio.copy()
+        results = {name: values.copy() for name, values in step._batch.results.items()}
+        assert (step.whole.kernels, step.alone.kernels, step.copies.kernels) == (3, 3, 2)
         many.gpu.calls.clear()
         step.run(step.alone)
         assert Counter(many.gpu.calls) == Counter(cudaGraphLaunch=1, cudaEventRecord=1, cudaEventSynchronize=1)
@@ -73,7 +68,7 @@ def test_every_stream_s_result_after_its_cache_is_full(many: Rig, version: str, 
     for row in range(streams):
         feeds = {"audio": audio[row : row + 1], "valid": np.array([1 << 30], np.int32)}
         state = {name: checked.entry.input(name).zeros() for name in STATE}
-        for _ in range(2 + 1):  # a cache of 4 frames in chunks of 2, and the step itself
+        for _ in range(1 + 2 + 1):  # the first, a cache of 4 frames in chunks of 2, and the step itself
             of = toy_step({**feeds, **state})
             state = {name: of[f"next_{name}"] for name in STATE}
         for name, values in results.items():
@@ -94,6 +89,7 @@ def test_a_report(many: Rig, tmp_path: Path, version: str) -> None:
         assert row.first_stream == 0
         assert row.stream_ms == row.step_ms_p50 / row.streams
         assert row.kernels_ms_p50 > 0
+        assert row.copies_ms_p50 is not None
     assert many.gpu.live == {}
     shown = io.StringIO()
     print_result(report, Console(file=shown, width=120))
@@ -126,8 +122,10 @@ def test_a_plan_that_is_not_there(many: Rig, tmp_path: Path) -> None:
 
 def test_numbers_that_do_not_fit_are_left_out(many: Rig, tmp_path: Path) -> None:
     bundle = read_bundle(many.folder)
-    block = sum(-(-spec.size // 512) * 512 for spec in bundle.step("fp32").of_streams(6).tensors)
-    many.install(costs={"cuda": (16 << 30) - block})
+    step = bundle.step("fp32")
+    specs = [*step.of_streams(6).tensors, *(step.input(name) for _ in range(6) for name in STATE)]
+    block_and_slots = sum(-(-spec.size // 512) * 512 for spec in specs)
+    many.install(costs={"cuda": (16 << 30) - block_and_slots})  # scratch and the rows' slots are too much
     report = measured(many, tmp_path)
     assert [row.streams for row in report.rows] == [1, 4]
     assert report.left_out.keys() == {"6"}
@@ -149,17 +147,7 @@ def test_every_failure_frees_everything(many: Rig) -> None:
         finally:
             plan.close()
 
-    many.install()
-    use()
-    for place, name in enumerate(many.gpu.calls, 1):
-        gpu = many.install(fail_at=place)
-        with pytest.raises((CudaError, InputError), match=f"{name}|refuses") as error:
-            use()
-        assert "\n" not in str(error.value)
-        del error
-        if gpu.live:
-            gc.collect()  # what the error's traceback held
-        assert gpu.live == {}, f"call {place}, {name}, failed"
+    assert_every_failure_frees_everything(many, use)
 
 
 def test_the_command_line(many: Rig) -> None:

@@ -1,7 +1,6 @@
 """The ladder's TensorRT variants and `bench steps` on the fake GPU: the runtime's results bit for bit, calls, freeing after failures."""
 
 import ctypes
-import gc
 import io
 import json
 import os
@@ -29,9 +28,17 @@ from runtime.backends import Backend
 from runtime.backends.engine import Region
 from runtime.bundle import read_bundle
 from runtime.entries import STATE
-from runtime.errors import CudaError, InputError, exit_code
+from runtime.errors import exit_code
 from tests.runtime.fake_tensorrt import SHAPES
-from tests.runtime.rig import Host, Rig, add_transducer, assert_same, windows, write_stamp
+from tests.runtime.rig import (
+    Host,
+    Rig,
+    add_transducer,
+    assert_every_failure_frees_everything,
+    assert_same,
+    windows,
+    write_stamp,
+)
 
 SWITCHES = [(False, False), (False, True), (True, False), (True, True)]
 switched = pytest.mark.parametrize(("cuda_graph", "pinned"), SWITCHES)
@@ -113,17 +120,7 @@ def test_every_failure_frees_everything(rig: Rig, cuda_graph: bool, pinned: bool
         finally:
             backend.close()
 
-    rig.install(pageable=True)
-    use()
-    for place, name in enumerate(rig.gpu.calls, 1):
-        gpu = rig.install(pageable=True, fail_at=place)
-        with pytest.raises((CudaError, InputError), match=f"{name}|refuses") as error:
-            use()
-        assert "\n" not in str(error.value)
-        del error
-        if gpu.live:
-            gc.collect()  # what the error's traceback held
-        assert gpu.live == {}, f"call {place}, {name}, failed"
+    assert_every_failure_frees_everything(rig, use, pageable=True)
 
 
 ON_TENSORRT = [each for each in VARIANTS if each.backend == "tensorrt" and each.precision == "fp16"]
