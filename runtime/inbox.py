@@ -138,7 +138,7 @@ class Inbox:
                     self._reply, self._fail = job.reply, job.fail
                     return hearing.turn(job.work(pieces))
                 self._jobs[0] = [], job
-            elif self._samples >= self._needed:
+            elif self._pieces and self._samples >= self._needed:
                 pieces = self._taken()
             else:
                 self._is_due = False
@@ -149,8 +149,8 @@ class Inbox:
 
     def _taken(self) -> list[Arrived]:
         """As many pieces as there is something to do with: events of more would be told at the end of all."""
-        count, samples = 0, 0
-        while samples < self._needed:
+        count = samples = 0
+        while count < len(self._pieces) and samples < max(1, self._needed):
             samples += len(self._pieces[count].samples)
             count += 1
         taken, self._pieces = self._pieces[:count], self._pieces[count:]

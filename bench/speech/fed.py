@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from bench.speech.answers import GIVE_UP_S, Answers, texts_of
 from bench.speech.arrivals import Clock
-from bench.speech.clips import Audio
 from runtime import Final, Stream
+from runtime.audio import Pcm
 from runtime.backends import ALL_VALID
 from runtime.hearing import Asking, Hearing, StreamOptions
 
@@ -51,7 +51,7 @@ class FedStream(Stream):
 class Fed:
     """One stream on its way through its utterances."""
 
-    def __init__(self, stream: FedStream, utterances: Sequence[Audio], start_s: float, rate: int, frame: int) -> None:
+    def __init__(self, stream: FedStream, utterances: Sequence[Pcm], start_s: float, rate: int, frame: int) -> None:
         """`start_s`: when its first sample is captured; `frame`: samples of a frame."""
         self.stream, self.answers = stream, Answers()
         self._utterances, self._rate, self._frame, self._at_s = utterances, rate, frame, start_s
@@ -119,6 +119,8 @@ async def feed(streams: Sequence[Fed], clock: Clock) -> bool:
 
 async def play(streams: Sequence[Fed], clock: Clock) -> bool:
     """Feed all streams and hear them to their ends, or close them where that is given up; return whether it was."""
+    for each in streams:
+        each.stream.now = clock.now
     hearing = [asyncio.create_task(each.hear(clock)) for each in streams]
     clock.start()
     try:
