@@ -21,6 +21,7 @@ from bench.pages.result_tables import (
     FINAL,
     FIRST_PARTIAL,
     HOTWORDS,
+    HOW,
     MEMORY,
     PACE,
     STEP,
@@ -28,6 +29,7 @@ from bench.pages.result_tables import (
     STREAMS,
     WATERFALL,
     WORD_TIMES,
+    how_label,
     streams_sentence,
     waterfall_cells,
 )
@@ -179,13 +181,12 @@ def _ladder(published: Published) -> Iterator[str]:
 
 
 def _streams(published: Published) -> Iterator[str]:
-    streams, found = STREAMS[:1], _whole(published, StreamsRow)
-    late, *held = STREAMS[4:-1]
-    for columns in ((*streams, *STREAMS[1:4], STREAMS[-1]), (*streams, late, *held)):
-        yield sheets([*ON, PRECISION], _of_rows(*columns), found, 4)
+    found = _whole(published, StreamsRow)
+    for columns in (STREAMS[:5], (STREAMS[0], *STREAMS[5:])):
+        yield sheets([*ON, PRECISION, *_of_rows(HOW)], _of_rows(*columns), found, 5)
     for result in published.results.values():
         if rows := [row for row in result.rows_of(StreamsRow) if row.limit is None]:
-            yield f"{Labelled(rows[0], result.provenance).model}: {streams_sentence(rows)}"
+            yield f"{Labelled(rows[0], result.provenance).model}, {how_label(rows[0])}: {streams_sentence(rows)}"
 
 
 def _words(published: Published) -> Iterator[str]:

@@ -19,6 +19,15 @@ def _standing(row: Any) -> str:  # noqa: ANN401 -- a row that has texts
     return "-" if row.first_stands is None else f"{row.first_stands} of {row.clips}"
 
 
+def how_label(row: StreamsRow) -> str:
+    """How streams ran, and what they had to do beside greedy decoding."""
+    ways = ["steps together" if row.batched else "steps apart"]
+    ways += ["n-gram"] if row.lm else []
+    ways += ["endpoints"] if row.endpoints else []
+    ways += [f"early text {row.early_tokens}"] if row.early_tokens not in {None, "off"} else []
+    return ", ".join(ways)
+
+
 STEP = column("step_ms", "p50", "p95", "p99")
 FIRST_PARTIAL = column("first_partial_onset_ms", "p50", "p95")
 FINAL = column("final_ms", "p50", "p95", title="Final")
@@ -63,15 +72,21 @@ STREAMS = (
     column("chunk_ms", "p50", "p95", "p99"),
     STEP,
     FINAL,
-    Column("Late chunks", lambda row: f"{row.late_chunks} of {row.chunks}"),
-    column("backlog_ms", "max"),
-    Column("Texts that differ", lambda row: f"{row.differing} of {row.clips}"),
-    column("cpu_cores"),
-    MEMORY,
     Column(
         "Bound", lambda row: f"{row.slo_ms:g} ms {'met' if row.slo_met else 'given up' if row.given_up else 'missed'}"
     ),
+    Column("Late chunks", lambda row: f"{row.late_chunks} of {row.chunks}"),
+    column("backlog_ms", "max"),
+    Column(
+        "Texts that differ", lambda row: f"{row.differing} of {row.clips if row.compared is None else row.compared}"
+    ),
+    column("streams_in_run"),
+    column("run_share"),
+    column("cpu_cores"),
+    MEMORY,
 )
+HOW = Column("Streams", how_label)
+"""How the streams of a row ran."""
 HOTWORDS = (
     Column(
         "Hotwords",

@@ -1,9 +1,10 @@
 """Streams at once: when frames are pushed, no cross-talk on the fake GPU and on onnxruntime, what the report says, and bad options."""
 
-import threading
+import asyncio
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,89 +18,27 @@ from bench.pages.terminal import print_written
 from bench.results import ResultFile, read_result, write_result
 from bench.rows import StreamsRow
 from bench.session import Written
-from bench.speech.arrivals import Clock
+from bench.speech.answers import GIVE_UP_S, Answers
+from bench.speech.arrivals import Clock, VirtualClock
 from bench.speech.clips import Clip
+from bench.speech.fed import Fed, FedStream, feed
 from bench.speech.speech_session import SpeechData, SpeechSession
-from bench.speech.streams import (
-    GIVE_UP_S,
-    Answers,
-    Options,
-    Piece,
-    alone,
-    figures,
-    measure,
-    pieces,
-    play,
-    steps_of,
-)
+from bench.speech.streams import Options, Piece, alone, figures, measure, pcm, pieces
 from bench.stopwatch import TimedRecognizer
 from data.manifest import read_manifest
-from runtime import Final, Partial, Recognizer, Stream
-from runtime.audio import load_audio
+from runtime.audio import Pcm, load_audio
 from runtime.backends import Backend
 from runtime.bundle import Bundle, read_bundle
-from runtime.early import Early
 from runtime.errors import CudaError, exit_code
-from tests.runtime.rig import Host, Rig
+from tests.runtime.rig import Host, Rig, add_batched
 
 SAMPLE = Path("data/sample")
-
-
-class ThreadClock(Clock):
-    """A virtual clock of each thread's own: it moves to deadlines, and by what a toy stream costs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._own = threading.local()
-
-    def start(self) -> None:
-        pass
-
-    def now(self) -> float:
-        return getattr(self._own, "now_s", 0.0)
-
-    def wait_until(self, time_s: float) -> None:
-        self._own.now_s = max(self.now(), time_s)
-
-
-class ToyStream(Stream):
-    """Notes its frames; the push of a frame at which a step runs, and the end of an utterance, cost what they are told."""
-
-    def __init__(self, clock: ThreadClock, step_s: float = 0.0, fails_at: int = -1) -> None:
-        self._clock, self._step_s, self._fails_at = clock, step_s, fails_at
-        self.pushed: list[tuple[float, int]] = []
-        self.ended: list[float] = []
-
-    def push(self, samples: np.ndarray) -> list[Any]:
-        if len(self.pushed) == self._fails_at:
-            raise CudaError("cudaGraphLaunch: it failed")
-        self.pushed.append((self._clock.now(), len(samples)))
-        self._clock.wait_until(self._clock.now() + self._step_s)
-        return [Partial("a", (1,), 0.0)]
-
-    def end_utterance(self, silence_ms: int = 0) -> Final:  # noqa: ARG002
-        self.ended.append(self._clock.now())
-        return Final("a", (1,), 0.0)
 
 
 @pytest.fixture
 def toy(folder: Path) -> Bundle:
     """1 kHz, a first step after 15 samples, then one every 20."""
     return read_bundle(folder)
-
-
-def test_steps_are_those_of_a_stream(rig: Rig, toy: Bundle) -> None:
-    ran: list[int] = []
-
-    class Counting(Host):
-        def step(self, *arguments: Any) -> Any:  # noqa: ANN401
-            ran.append(1)
-            return super().step(*arguments)
-
-    stream = Recognizer(rig.folder, precision="fp32", backend=Counting()).stream(early="off")
-    for heard in range(1, 100):
-        stream.push(np.zeros(1, np.float32))
-        assert len(ran) == steps_of(toy, heard), heard
 
 
 @pytest.mark.parametrize(
@@ -116,82 +55,105 @@ def test_what_each_stream_is_fed(lengths: list[int], streams: int, samples: int,
     assert pieces(lengths, streams, samples) == [[Piece(*each) for each in share] for share in expected]
 
 
-def test_frames_come_on_absolute_deadlines_spread_over_a_chunk(toy: Bundle) -> None:
-    clock = ThreadClock()
-    streams = [ToyStream(clock, 0.012) for _ in range(4)]
-    audio = [[np.zeros(25, np.float32), np.zeros(40, np.float32)] for _ in streams]
-    answered, took = play(toy, streams, audio, 10, clock)
-    for place, (stream, answers) in enumerate(zip(streams, answered, strict=True)):
-        start = place * 0.005  # a chunk is 20 ms, for four streams
-        assert [length for _, length in stream.pushed] == [10, 10, 5, 10, 10, 10, 10]
-        # Arrivals 10, 20, 25 ms and, from 25 on, 35, 45, 55, 65; a push takes 12 ms, so that they queue.
-        begun = [10, 22, 34, 46, 58, 70, 82]
-        assert [1e3 * (at - start) for at, _ in stream.pushed] == pytest.approx(begun)
-        assert [1e3 * (at - start) for at in stream.ended] == pytest.approx([46, 94])
-        # The frames that end at 15 and 35 samples of an utterance, or are the first beyond: 20, then 20 and 40.
-        assert [1e3 * each for each in answers.chunk_s] == pytest.approx([34 - 20, 70 - 45, 94 - 65])
-        assert [1e3 * each for each in answers.final_s] == pytest.approx([46 - 25, 94 - 65])
-        assert (1e3 * answers.backlog_s, answers.audio_s) == pytest.approx((82 - 65, 0.065))
-        assert len(answers.said) == 2
-    assert not took["given_up"]
-    assert took["cpu_cores"] > 0
+class ToyStream:
+    """Notes what it is fed, and when; its finals come `lag_s` after each end."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self.fed: list[tuple[float, float, int]] = []
+        """When, when it arrived, and how many samples."""
+        self.ended: list[float] = []
+        self.closed = False
+
+    def feed(self, samples: np.ndarray, arrived_s: float) -> None:
+        self.fed.append((self._clock.now(), arrived_s, len(samples)))
+        self._clock.wait_until(self._clock.now() + 0.004)
+
+    def feed_end(self) -> None:
+        self.ended.append(self._clock.now())
 
 
-def test_a_run_that_falls_behind_is_given_up(toy: Bundle) -> None:
-    clock = ThreadClock()
-    streams = [ToyStream(clock, 0.2), ToyStream(clock)]
-    audio = [[np.zeros(500_000, np.float32)] for _ in streams]
-    answered, took = play(toy, streams, audio, 20, clock)
-    assert took["given_up"]
-    slow, other = answered
-    assert GIVE_UP_S < slow.backlog_s < GIVE_UP_S + 0.2
-    assert len(streams[0].pushed) == 6
-    assert len(streams[1].pushed) < 25_000
-    assert slow.said == other.said == []
-    found = figures(answered, took, 150.0, differing=0)
-    assert (found["given_up"], found["slo_met"]) == (True, False)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
+    """A clock that a task's sleep moves."""
+    virtual = VirtualClock()
+
+    async def sleep(seconds: float) -> None:
+        virtual.wait_until(virtual.now() + seconds)
+
+    monkeypatch.setattr("bench.speech.fed.asyncio.sleep", sleep)
+    return virtual
 
 
-def test_an_error_of_one_stream_ends_all(toy: Bundle) -> None:
-    clock = ThreadClock()
-    streams = [ToyStream(clock), ToyStream(clock, fails_at=3)]
-    with pytest.raises(CudaError, match="it failed"):
-        play(toy, streams, [[np.zeros(500_000, np.float32)]] * 2, 20, clock)
-    assert len(streams[0].pushed) < 25_000
+def fed(clock: VirtualClock, starts_s: Sequence[float], *lengths: int) -> list[Fed]:
+    """Streams of utterances of these lengths at 1 kHz, in frames of 10."""
+    utterances = [np.zeros(length, np.int16) for length in lengths]
+    return [Fed(cast("FedStream", ToyStream(clock)), utterances, start_s, 1000, 10) for start_s in starts_s]
 
 
-def noise(bundle: Bundle, clips: int) -> list[Clip]:
+def test_frames_come_on_absolute_deadlines(clock: VirtualClock) -> None:
+    streams = fed(clock, [0.0, 0.003], 25, 40)
+    assert asyncio.run(feed(streams, clock)) is False
+    for start_ms, each in zip((0, 3), streams, strict=True):
+        toy = cast("ToyStream", each.stream)
+        assert [samples for *_, samples in toy.fed] == [10, 10, 5, 10, 10, 10, 10]
+        arrived = [1e3 * arrived_s - start_ms for _, arrived_s, _ in toy.fed]
+        assert arrived == pytest.approx([10, 20, 25, 35, 45, 55, 65])
+        assert len(toy.ended) == 2
+    # Each frame takes 4 ms: the second stream's, 3 ms after the first's, wait for a millisecond; where both have a
+    # short one they queue, and the clock does not run away from the deadlines.
+    first, second = ([1e3 * at_s for at_s, *_ in cast("ToyStream", each.stream).fed] for each in streams)
+    assert first == pytest.approx([10, 20, 28, 36, 45, 55, 65])
+    assert second == pytest.approx([14, 24, 32, 40, 49, 59, 69])
+    assert 1e3 * streams[1].answers.backlog_s == pytest.approx(4)
+
+
+def test_a_run_that_falls_behind_is_given_up(clock: VirtualClock) -> None:
+    streams = fed(clock, [0.001 * place for place in range(4)], 500_000)
+    assert asyncio.run(feed(streams, clock)) is True
+    backlog_s = max(each.answers.backlog_s for each in streams)
+    assert GIVE_UP_S - 0.01 < backlog_s < GIVE_UP_S + 0.01
+
+
+def noise(clips: int) -> list[Pcm]:
     rng = np.random.default_rng(0)
     return [
-        Clip(f"{place}", rng.standard_normal(200 + 37 * place).astype(np.float32), bundle.sample_rate, "", None)
+        pcm(Clip("", 0.1 * rng.standard_normal(200 + 37 * place).astype(np.float32), 1000, "", None))
         for place in range(clips)
     ]
 
 
-def measured(recognizer: TimedRecognizer, folder: Path, clips: list[Clip], streams: int, seconds: float) -> StreamsRow:
-    """A row of streams that are pushed as fast as they can."""
-    options = Options(bundle=folder, backend="onnxruntime-cpu", precision="fp32", seconds=seconds)
+def measured(
+    recognizer: TimedRecognizer, folder: Path, clips: list[Pcm], streams: int, seconds: float, **asked: Any
+) -> StreamsRow:
+    options = Options(bundle=folder, backend="onnxruntime-cpu", precision="fp32", seconds=seconds, **asked)
     session = SpeechSession(options, SpeechData(folder, [], [], []), recognizer, Console())
-    made = [recognizer.stream(early="off") for _ in range(streams)]
-    return measure(session, options, clips, partial(alone, recognizer, clips), made, clock=ThreadClock())
+    return measure(session, options, clips, partial(alone, recognizer, options, clips), streams, clock=Clock())
 
 
-def on_a_backend(folder: Path, backend: Backend, clips: list[Clip], streams: int) -> StreamsRow:
+def on_a_backend(folder: Path, backend: Backend, clips: list[Pcm], streams: int) -> StreamsRow:
     with TimedRecognizer(folder, backend=backend, lm=None) as recognizer:
-        return measured(recognizer, folder, clips, streams, 2.0)
+        return measured(recognizer, folder, clips, streams, 0.7)
 
 
-@pytest.mark.parametrize("streams", [1, 2, 4])
-def test_no_cross_talk_on_the_gpu(rig: Rig, toy: Bundle, streams: int) -> None:
-    row = on_a_backend(rig.folder, rig.open(), noise(toy, 5), streams)
+@pytest.mark.parametrize("streams", [1, 4])
+@pytest.mark.parametrize("together", [False, True])
+def test_no_cross_talk_on_the_gpu(rig: Rig, streams: int, together: bool) -> None:
+    if together:
+        add_batched(rig.folder)
+    backend = rig.open_batched(4) if together else rig.open()
+    row = on_a_backend(rig.folder, backend, noise(5), streams)
     assert (row.streams, row.differing) == (streams, 0)
     assert row.clips is not None
+    assert row.compared is not None
     assert row.chunks is not None
     assert row.steps is not None
-    assert row.clips >= 5 * streams
+    assert row.clips >= 3 * streams
+    assert row.compared >= row.clips - streams
     assert row.chunks <= row.steps <= row.chunks + row.clips
-    assert row.audio_minutes == pytest.approx(streams * 2.0 / 60, abs=1e-5)
-    assert rig.lanes() == 0
+    assert row.audio_minutes == pytest.approx(streams * 0.7 / 60, abs=1e-5)
+    assert (row.streams_in_run is not None) is together
+    assert row.run_share
 
 
 class Mixing(Host):
@@ -210,23 +172,22 @@ class Mixing(Host):
         return result
 
 
-def test_cross_talk_is_found(folder: Path, toy: Bundle) -> None:
-    row = on_a_backend(folder, Mixing(), noise(toy, 5), 2)
+def test_cross_talk_is_found(folder: Path) -> None:
+    row = on_a_backend(folder, Mixing(), noise(5), 2)
     assert row.differing
     assert row.slo_met is False
 
 
-def test_no_cross_talk_in_onnxruntime(bundle: Path) -> None:
+def test_no_cross_talk_in_onnxruntime(batched_bundle: Path) -> None:
+    """A beam, an n-gram and voice activity of all."""
     spoken = [
-        Clip(each.audio.name, load_audio(each.audio), 16_000, each.text, None)
-        for each in read_manifest(SAMPLE / "manifest_en.jsonl")[:4]
+        pcm(Clip(each.audio.name, load_audio(each.audio), 16_000, each.text, None))
+        for each in read_manifest(SAMPLE / "manifest_en.jsonl")[:3]
     ]
-    # A beam and an n-gram for all.
-    with TimedRecognizer(bundle, precision="fp32", backend="onnxruntime-cpu") as recognizer:
-        row = measured(recognizer, bundle, spoken, 3, 4.0)
+    with TimedRecognizer(batched_bundle, precision="fp32", backend="onnxruntime-cpu", max_streams=3) as recognizer:
+        row = measured(recognizer, batched_bundle, spoken, 3, 4.0, endpoints=True, early="steady", batched=True)
     assert row.differing == 0
-    assert row.clips is not None
-    assert row.clips >= 3
+    assert row.compared
     assert row.steps is not None
     assert row.steps >= 3 * 4.0 // 0.16 - 3
 
@@ -303,12 +264,14 @@ def test_the_largest_number_within_the_bound(met: list[bool], said: str, a_resul
         "15.0 / 20.0 / 201.0",
         "1.00 / - / -",
         "120.0 / 192.0",
+        f"250 ms {'met' if met[0] else 'missed'}",
         "1 of 100",
         "250",
         "0 of 3",
+        "-",
+        "-",
         "2.00",
         "-",
-        f"250 ms {'met' if met[0] else 'missed'}",
     ]
 
 
@@ -318,9 +281,9 @@ def test_the_page(a_result: ResultFile, tmp_path: Path) -> None:
     assert "streams.md" not in question_pages(read_published(tmp_path))
     write_result(tmp_path / "whole.json", a_result.with_(rows=rows_of(True, False)))
     page = question_pages(read_published(tmp_path))["streams.md"]
-    assert page.count("m, 80 ms, A CPU, 2 cores, onnxruntime-cpu, fp32:\n\n| Streams | ") == 2
+    assert page.count("m, 80 ms, A CPU, 2 cores, onnxruntime-cpu, fp32, steps apart:\n\n| Streams | ") == 2
     assert page.count("\n| 2 | ") == 2
-    assert "m, 80 ms: 1 met 250 ms at p95, 2 did not." in page
+    assert "m, 80 ms, steps apart: 1 met 250 ms at p95, 2 did not." in page
 
 
 def test_a_run_ends_with_the_first_number_that_misses_the_bound(bundle: Path, tmp_path: Path) -> None:
@@ -337,25 +300,24 @@ def test_a_run_ends_with_the_first_number_that_misses_the_bound(bundle: Path, tm
 
 
 def test_no_room_for_more_streams(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Recognizer.stream
     argv = ["streams", "--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu", "--limit", "2"]
     argv += ["--streams", "1,2", "--seconds", "1", "--slo-ms", "60000", "--lm", "none", "--out", str(tmp_path / "out")]
 
     def run_with_room_for(streams: int) -> int:
-        made: list[Stream] = []
+        made: list[FedStream] = []
 
-        def stream(self: Recognizer, *, early: Early) -> Stream:
-            if len(made) == streams:
-                raise CudaError("cudaMalloc: out of memory")
-            made.append(real(self, early=early))
-            return made[-1]
+        class Made(FedStream):
+            def __init__(self, *given: Any) -> None:
+                if len(made) == streams:
+                    raise CudaError("cudaMalloc: out of memory")
+                super().__init__(*given)
+                made.append(self)
 
-        monkeypatch.setattr(Recognizer, "stream", stream)
+        monkeypatch.setattr("bench.speech.streams.FedStream", Made)
         return exit_code(lambda: run(argv))
 
     assert run_with_room_for(0) == 1
     assert not (tmp_path / "out").exists()
-    # One stream, those for its audio alone, and the first of two.
-    assert run_with_room_for(1 + 1 + 1) == 0
+    assert run_with_room_for(1 + 1) == 0  # the one, and the first of two
     (file,) = (tmp_path / "out").iterdir()
     assert [row.streams for row in read_result(file).rows_of(StreamsRow)] == [1]
