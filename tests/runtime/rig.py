@@ -43,11 +43,17 @@ class Host(Backend):
         following = {name: of[f"next_{name}"] for name in STATE}
         return StepResult(**{name: of[name][0] for name in self._results}, state=following)
 
-    def peek(self, window: np.ndarray, valid: int, state: Arrays) -> StepResult:
-        return replace(self.step(window, valid, state), state=state)
-
     def close(self) -> None:
         pass
+
+
+class PeekingHost(Host):
+    """The same, which can peek."""
+
+    can_peek = True
+
+    def peek(self, window: np.ndarray, valid: int, state: Arrays) -> StepResult:
+        return replace(self.step(window, valid, state), state=state)
 
 
 def write_stamp(folder: Path, graph: Graph = "step", **changes: object) -> None:

@@ -25,6 +25,7 @@ from tests.runtime.fake_tensorrt import SIZES
 from tests.runtime.peeking import assert_peeks_change_nothing
 from tests.runtime.rig import (
     Host,
+    PeekingHost,
     Rig,
     add_batched,
     add_transducer,
@@ -56,7 +57,7 @@ def test_every_stream_equals_the_step_on_the_host(many: Rig, version: str, cuda_
     assert (backend.name, backend.can_peek, backend.most_streams) == ("tensorrt", True, most_streams)
     launches = backend.launches
     assert (launches.cuda_graph, launches.kernels_per_step) == ((True, 3) if cuda_graph else (False, None))
-    happened = follow(backend, Host(), WINDOWS, assert_same, streams=most_streams, runs=60)
+    happened = follow(backend, PeekingHost(), WINDOWS, assert_same, streams=most_streams, runs=60)
     print(most_streams, dict(sorted(happened.items())))
     assert min(happened[what] for what in ("begun", "ended", "peeks", "steps")) >= 5
     assert happened.keys() >= {f"runs of {number}" for number in (1, most_streams)}
@@ -133,7 +134,7 @@ def test_threads(many: Rig, cuda_graph: bool) -> None:
                 if seed:
                     assert_follows_host(backend, 15, seed)
                 else:
-                    follow(backend, Host(), WINDOWS, lambda *_: None, streams=4, runs=10)
+                    follow(backend, PeekingHost(), WINDOWS, lambda *_: None, streams=4, runs=10)
         except BaseException as error:  # noqa: BLE001 -- shown by the main thread
             failures.append(error)
 
@@ -157,7 +158,7 @@ def test_a_failed_capture_is_reported_once_and_falls_back(
     many.open_batched(6)
     many.install(fail_at=[place for place, call in enumerate(many.gpu.calls, 1) if call == name][nth])
     backend = many.open_batched(6)
-    follow(backend, Host(), WINDOWS, assert_same, streams=6, runs=10)
+    follow(backend, PeekingHost(), WINDOWS, assert_same, streams=6, runs=10)
     assert (backend.launches.cuda_graph, backend.launches.kernels_per_step) == (False, None)
     assert "cudaGraphLaunch" not in many.gpu.calls
     error = capsys.readouterr().err
