@@ -71,6 +71,11 @@ class Options(SpeechOptions):
             raise InputError(f"--slo-ms: expected a bound above 0 ms, found {self.slo_ms:g}; 150 is the project's")
         return numbers
 
+    @property
+    def max_streams(self) -> int | None:
+        """Streams that the recogniser is opened for."""
+        return self.numbers()[-1] if self.batched else None
+
 
 @dataclass(frozen=True)
 class Piece:

@@ -299,6 +299,15 @@ def test_a_run_ends_with_the_first_number_that_misses_the_bound(bundle: Path, tm
     assert {"chunk_ms", "late_chunks", "differing", "cpu_cores"} <= result.definitions.keys()
 
 
+def test_steps_of_all_streams_run_together(batched_bundle: Path, tmp_path: Path) -> None:
+    argv = ["streams", "--bundle", str(batched_bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu"]
+    argv += ["--limit", "2", "--batched", "--lm", "none", "--streams", "3", "--seconds", "1.5", "--slo-ms", "60000"]
+    run([*argv, "--out", str(tmp_path), "--name", "x"])
+    (row,) = read_result(tmp_path / "x.json").rows_of(StreamsRow)
+    assert (row.streams, row.batched, row.differing) == (3, True, 0)
+    assert row.streams_in_run
+
+
 def test_no_room_for_more_streams(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     argv = ["streams", "--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu", "--limit", "2"]
     argv += ["--streams", "1,2", "--seconds", "1", "--slo-ms", "60000", "--lm", "none", "--out", str(tmp_path / "out")]
