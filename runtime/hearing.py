@@ -5,7 +5,7 @@ So the same lines serve a stream whose caller runs what is asked for at once, an
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -23,8 +23,6 @@ from .vad import WINDOW_SAMPLES, Voice
 
 if TYPE_CHECKING:
     from .recognizer import Recognizer
-
-NOTHING: Samples = np.zeros(0, np.float32)
 
 T = TypeVar("T")
 Ask = Step | Voice | Search
@@ -112,11 +110,11 @@ class Hearing:
         for samples, at_s in pieces:
             self._taken += len(samples)
             self._arrivals.append((self._taken, at_s))
-        heard = pieces[0].samples if len(pieces) == 1 else np.concatenate([NOTHING, *(each.samples for each in pieces)])
-        while len(heard) and not self._interrupted:
-            # With endpoints a decision falls on a window's last sample.
-            piece = heard[: WINDOW_SAMPLES - self._received % WINDOW_SAMPLES] if self._vad else heard
-            heard = heard[len(piece) :]
+        if not self._vad:
+            events += yield from self._hear(*(piece.samples for piece in pieces))
+        for piece in self._windows(pieces) if self._vad else ():
+            if self._interrupted:
+                break
             events += yield from self._hear(piece)
             for voice in self._vad.voices(piece) if self._vad else ():
                 probability = yield voice
@@ -217,10 +215,20 @@ class Hearing:
         silence: Samples = decay * np.float32(last)
         return silence
 
-    def _hear(self, samples: Samples, to_the_end: bool = False) -> Asking[list[Event]]:
+    def _windows(self, pieces: Sequence[Arrived]) -> Iterator[Samples]:
+        """The same samples cut where a window of voice activity ends: there a decision falls."""
+        for heard, _ in pieces:
+            left = heard
+            while len(left):
+                cut = WINDOW_SAMPLES - self._received % WINDOW_SAMPLES  # what was cut before has been heard
+                yield left[:cut]
+                left = left[cut:]
+
+    def _hear(self, *samples: Samples, to_the_end: bool = False) -> Asking[list[Event]]:
         bundle = self._bundle
-        self._audio = np.concatenate([self._audio, samples])
-        self._received += len(samples)
+        before = len(self._audio)
+        self._audio = np.concatenate([self._audio, *samples])
+        self._received += len(self._audio) - before
         partials: list[Event] = []
         while len(self._audio) >= bundle.window_samples and (to_the_end or not self._interrupted):
             yield from self._step(ALL_VALID, bundle.chunk_frames)

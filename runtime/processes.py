@@ -11,16 +11,20 @@ from .errors import ClosedError
 _kept: "WeakSet[object]" = WeakSet()
 
 
+_this = [os.getpid()]
+"""This process, told anew in a fork: to ask the system takes longer than a push that only keeps its samples."""
+
+
 class OfOneProcess:
     """An object that says so in one line where it is used in a fork, or pickled."""
 
     def __init__(self) -> None:
-        self._process = os.getpid()
+        (self._process,) = _this
 
     @property
     def _forked(self) -> bool:
         """Whether this process is a fork of the one that made the object."""
-        return os.getpid() != self._process
+        return self._process != _this[0]
 
     def _check_process(self) -> None:
         """Raise ClosedError in a fork; to be called before a lock is waited for, which a thread may have held in the parent."""
@@ -58,6 +62,7 @@ def _close(owned: ExitStack, process: int) -> None:
 
 
 def _keep() -> None:
+    _this[0] = os.getpid()
     for owner in _kept:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
 

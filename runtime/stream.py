@@ -146,7 +146,7 @@ class Stream(OfOneProcess):
         self._check_process()
         self._hearing.check_open()
         at_s = self.now() if arrived_s is None else arrived_s
-        self._scheduled().feed(Arrived(_own(checked(samples), samples), at_s))
+        (self._inbox or self._scheduled()).feed(Arrived(_own(checked(samples), samples), at_s))
 
     def feed_end(self, silence_ms: int = 0) -> None:
         """End the utterance as `end_utterance` does, after the audio so far, and return at once: the final comes among the events."""

@@ -1,6 +1,5 @@
 """Conversation: an interruption's transcript is a fresh stream's, nothing of before remains, echo and claps do not interrupt."""
 
-import os
 import pickle
 import threading
 from collections.abc import Iterator
@@ -209,7 +208,7 @@ def test_it_belongs_to_its_process(recognizer: Recognizer, monkeypatch: pytest.M
     conversation.agent_speaks()
     with pytest.raises(TypeError, match="found a Conversation; open a Recognizer in each process"):
         pickle.dumps(conversation)
-    monkeypatch.setattr(os, "getpid", lambda: -1)
+    monkeypatch.setattr("runtime.processes._this", [-1])
     for use in (
         lambda: conversation.push(np.zeros(512, np.float32)),
         conversation.agent_speaks,
