@@ -101,7 +101,9 @@ class Hearing:
         self._closed = True
 
     def forget(self) -> None:
-        """Give the state back, once closed and out of work."""
+        """Give the state back, once closed and out of work; safe to call twice."""
+        if self._state is not None:
+            self._backend.give_back(self._state)
         self._state = None
 
     def push(self, pieces: Sequence[Arrived], *, more_waits: bool) -> Asking[list[Event]]:

@@ -91,6 +91,10 @@ class Backend(Protocol):
         """The state at an utterance's start in the place of one that is not used again."""
         return self.new_state()
 
+    def give_back(self, state: Any) -> None:  # noqa: ANN401
+        """Free a state's place now, where it has one, and not only once nothing holds the state; it is not used again."""
+        del state  # what it holds goes with it
+
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """Run one step over `window` FP32 [window_samples]; `valid`: mel frames from the chunk's start to the end of the audio."""
 
@@ -126,6 +130,10 @@ class Wrapped(Backend):
     def restart(self, state: Any) -> Any:  # noqa: ANN401
         """See Backend."""
         return self.wrapped.restart(state)
+
+    def give_back(self, state: Any) -> None:  # noqa: ANN401
+        """See Backend."""
+        self.wrapped.give_back(state)
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend."""

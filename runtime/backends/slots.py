@@ -30,6 +30,8 @@ class SlotState:
     slot: int
     begun: bool = False
     """Whether a step has written it; until then it holds what another stream left."""
+    given_back: "weakref.finalize[[int], SlotState] | None" = None
+    """Gives the slot back, once."""
 
 
 class SlottedBackend(Backend):
@@ -63,8 +65,14 @@ class SlottedBackend(Backend):
                 f"close one, or open the recogniser with more"
             ) from None
         state = SlotState(slot)
-        weakref.finalize(state, self._idle.append, slot).atexit = False
+        state.given_back = weakref.finalize(state, self._idle.append, slot)
+        state.given_back.atexit = False
         return state
+
+    def give_back(self, state: SlotState) -> None:
+        """See Backend.give_back."""
+        if state.given_back:
+            state.given_back()
 
     def restart(self, state: SlotState) -> SlotState:
         """The same state, whose next step reads zeros."""

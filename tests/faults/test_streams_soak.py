@@ -1,0 +1,70 @@
+"""Streams that come and go: no text differs, memory is flat, all places are free again.
+
+Short by default; half an hour of 512 streams with `pytest -m soak -s tests/faults/test_streams_soak.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime import Recognizer
+from runtime.backends import Step
+from runtime.backends.slots import Rows, SlottedBackend
+from runtime.bundle import Bundle, read_bundle
+from tests.runtime.coming_and_going import Talk, assert_nothing_is_left
+
+FEW = pytest.param(48, 48 * 30.0, id="48 streams")
+MANY = pytest.param(512, 512 * 1800.0, id="half an hour of 512 streams", marks=pytest.mark.soak)
+GROWTH_MB = 30.0  # from half of the audio on
+
+
+class Cheap(SlottedBackend):
+    """A step of the bundle's shapes that takes next to no time; its tokens depend on all audio since the utterance's start."""
+
+    name = "cheap"
+
+    def __init__(self, bundle: Bundle, most_streams: int) -> None:
+        super().__init__(most_streams, 256)
+        self._frames, self._blank = bundle.chunk_frames, bundle.blank
+        self._slots = np.zeros(most_streams, np.int64)
+
+    def run_rows(self, steps: Sequence[Step], rows: Rows) -> Mapping[str, np.ndarray]:
+        reads, writes = rows.T
+        heard = np.array([step.window[:: len(step.window) // 7].view(np.int32).sum(dtype=np.int64) for step in steps])
+        state = (np.where(reads < 0, 0, self._slots[reads]) * 31 + heard + [step.valid for step in steps]) % 1_000_003
+        self._slots[writes[writes >= 0]] = state[writes >= 0]
+        tokens = ((state[:, None] // [1 + 7 * frame for frame in range(self._frames)]) % (3 * self._blank)).clip(
+            max=self._blank
+        )
+        log_probs = np.full((len(steps), self._frames, self._blank + 1), -9.0, np.float32)
+        np.put_along_axis(log_probs, tokens[..., None], -0.1, -1)
+        encoded = np.zeros((len(steps), self._frames, 1), np.float32)
+        return {"tokens": tokens.astype(np.int32), "log_probs": log_probs, "encoded": encoded}
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("streams", "audio_s"), [FEW, MANY])
+def test_streams_that_come_and_go(bundle: Path, streams: int, audio_s: float) -> None:
+    random = np.random.default_rng(0)
+    clips = [
+        (2000 * random.standard_normal(int(16_000 * seconds))).astype(np.int16)
+        for seconds in random.uniform(0.2, 6, 40)
+    ]
+    backend = Cheap(read_bundle(bundle), streams)
+    with Recognizer(bundle, backend=backend, lm=None) as recognizer:
+        talk = Talk(recognizer, clips, streams, audio_s)
+        heard = talk.run()
+        print(
+            f"{heard.utterances} utterances and {heard.hung_up} that were not ended, {heard.audio_s / 3600:.1f} h, "
+            f"{heard.differing} differ; MB {', '.join(f'{mb:.0f}' for mb in heard.memory_mb)}"
+        )
+        assert heard.utterances > streams
+        assert heard.hung_up
+        assert heard.differing == 0
+        half = len(heard.memory_mb) // 2
+        assert max(heard.memory_mb[half:]) - heard.memory_mb[half] < GROWTH_MB
+        assert_nothing_is_left(recognizer)
