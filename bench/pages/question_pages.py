@@ -203,6 +203,9 @@ def _batch(published: Published) -> Iterator[str]:
     for report in published.batches:
         yield f"## {report.provenance.gpu}, TensorRT {report.provenance.tensorrt}, CUDA graph"
         yield from map(_captioned, batch_tables(report))
+        if report.peer:
+            yield f"NeMo: {report.peer}."
+        yield from _left_out({f"{report.model}, {report.precision}": report})
 
 
 def _bargein(published: Published) -> Iterator[str]:

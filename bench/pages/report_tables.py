@@ -111,13 +111,19 @@ def _memory(projection: Projection) -> str:
     return "-" if projection.gpu_memory_mb is None else f"about {projection.gpu_memory_mb:.0f}"
 
 
-BATCH = (
-    Column("Streams", lambda row: str(row.streams)),
+BATCH = Column("Streams", lambda row: str(row.streams))
+BATCH_TIMES = (
+    BATCH,
     Column("Step ms\np50 / p95 / p99", lambda row: shown([row.step_ms_p50, row.step_ms_p95, row.step_ms_p99], 3)),
+    Column("NeMo ms\np50 / p95", lambda row: shown([row.peer_ms_p50, row.peer_ms_p95], 3)),
     Column("Kernels ms\np50", lambda row: shown([row.kernels_ms_p50], 3)),
     Column("States' copies\nms p50", lambda row: shown([row.copies_ms_p50], 3)),
     Column("Floor\nms", lambda row: shown([row.floor_ms], 3)),
     Column("A stream's\nchunk ms", lambda row: shown([row.stream_ms], 4)),
+)
+BATCH_COSTS = (
+    BATCH,
+    Column("TFLOP/s", lambda row: shown([row.tflop_s], 2)),
     Column("Kernels", lambda row: str(row.kernels)),
     Column("First stream\ndiffers by", lambda row: shown([row.first_stream], 4)),
     Column("Peak\nMB", lambda row: shown([row.peak_gpu_memory_mb], 0)),
@@ -127,11 +133,13 @@ BATCH = (
 
 
 def batch_tables(report: BatchReport) -> list[Table]:
-    """Return a row for each number of streams."""
+    """Return the times of each number of streams, and what they cost the GPU."""
     weights = "" if report.weights == "trained" else ", random weights"
     title = f"{report.model}{weights}, {report.lookahead_ms} ms, {report.precision}: chunks of {report.chunk_ms:.0f} ms"
     plan = f"plan for {report.sizes} of {report.plan_mb:.0f} MB, copies {report.copy_gb_s:.0f} GB/s"
-    return [table(f"{title}\n{plan}", BATCH, report.rows).measured()]
+    products = "What the GPU does" if report.gflop is None else f"Matrix products of {report.gflop:.3f} GFLOP a stream"
+    tables = table(f"{title}\n{plan}", BATCH_TIMES, report.rows), table(products, BATCH_COSTS, report.rows)
+    return [each.measured() for each in tables]
 
 
 PROJECTED_FROM = (

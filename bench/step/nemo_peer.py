@@ -19,9 +19,11 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 class Peer:
-    """The encoder on a stream of noise, its caches fed back: `eager` and `fixed` are a step each."""
+    """The encoder on streams of noise, their caches fed back: `eager` and `fixed` are a step of all of them each."""
 
-    def __init__(self, config: dict[str, Any], lookahead_frames: int, dtype: torch.dtype, device: str) -> None:
+    def __init__(
+        self, config: dict[str, Any], lookahead_frames: int, dtype: torch.dtype, device: str, streams: int = 1
+    ) -> None:
         """`config`: the encoder's part of a NeMo model's configuration."""
         torch.manual_seed(0)
         self.encoder = ConformerEncoder(**{key: value for key, value in config.items() if key != "_target_"}).eval()
@@ -32,13 +34,13 @@ class Peer:
         self.encoder.to(device, dtype)
         streaming = self.encoder.streaming_cfg
         frames = _steady(streaming.chunk_size) + _steady(streaming.pre_encode_cache_size)
-        self._mel = torch.randn(1, config["feat_in"], frames, device=device, dtype=dtype)
-        self._length = torch.tensor([frames], device=device)
+        self._mel = torch.randn(streams, config["feat_in"], frames, device=device, dtype=dtype)
+        self._length = torch.full((streams,), frames, device=device)
         self._dropped = streaming.drop_extra_pre_encoded
-        self.caches = list(self.encoder.get_initial_cache_state(batch_size=1, dtype=dtype, device=device))
+        self.caches = list(self.encoder.get_initial_cache_state(batch_size=streams, dtype=dtype, device=device))
 
     def eager(self) -> torch.Tensor:
-        """One step; returns the encoded frames [1, D, T]. The next step reads the caches where this one left them."""
+        """One step; returns the encoded frames [streams, D, T]. The next step reads the caches where this one left them."""
         encoded, self.caches = self._step()
         return encoded
 
@@ -98,7 +100,8 @@ def run(variant: Variant) -> None:
     on_gpu = variant.device == "cuda"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     with torch.inference_mode():
-        peer = Peer(variant.encoder or {}, variant.lookahead_frames, DTYPES[variant.precision], variant.device)
+        dtype, device = DTYPES[variant.precision], variant.device
+        peer = Peer(variant.encoder or {}, variant.lookahead_frames, dtype, device, variant.streams)
         work = captured(peer.fixed) if variant.graph else peer.eager
 
         def step(_index: int = 0) -> None:
@@ -106,7 +109,7 @@ def run(variant: Variant) -> None:
             if on_gpu:
                 torch.cuda.synchronize()
 
-        timed = time_steps(step, variant.steps, variant.chunk_s)
+        timed = time_steps(step, variant.steps, variant.chunk_s, variant.paced)
         measured = StepMeasurement(
             **timed,
             engine=f"torch {torch.__version__}",

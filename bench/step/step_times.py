@@ -67,15 +67,20 @@ def check_steps(steps: int) -> None:
 
 
 def rows_of_child(variant: Variant, python: Sequence[str] = (sys.executable,)) -> list[StepRow]:
-    """Measure in a process of its own; return its rows. Raises InputError where it fails, or takes longer than its steps' chunks twice."""
+    """Measure in a process of its own; return its rows. Raises InputError as `measure_child` does."""
     folder = Path(variant.bundle)
-    bundle = read_bundle(folder)
+    measured = measure_child(variant, python)
+    return step_rows(folder, read_bundle(folder), variant.precision, variant.backend, measured)
+
+
+def measure_child(variant: Variant, python: Sequence[str] = (sys.executable,)) -> StepMeasurement:
+    """Measure in a process of its own. Raises InputError where it fails, or takes longer than its steps' chunks twice."""
+    bundle = read_bundle(Path(variant.bundle))
     limit_s = LOAD_S + 2 * variant.steps * bundle.chunk_samples / bundle.sample_rate  # a slower step is of no use
     module = "bench.step.nemo_peer" if variant.backend == "torch" else "bench.step.worker"
     told = json.dumps(asdict(variant))
     printed = run_child([*python, "-m", module, told], limit_s, graph=variant.graph)
-    measured = TypeAdapter(StepMeasurement).validate_json(printed.splitlines()[-1])
-    return step_rows(folder, bundle, variant.precision, variant.backend, measured)
+    return TypeAdapter(StepMeasurement).validate_json(printed.splitlines()[-1])
 
 
 def step_rows(  # noqa: PLR0917

@@ -50,6 +50,8 @@ class Variant:
     lookahead_frames: int = 0
     chunk_s: float = 0.0
     """Seconds of audio in a step."""
+    streams: int = 1
+    """Of torch: streams that step together."""
     device: str = "cuda"
     """Of torch; cpu: a functional check, eager."""
 

@@ -48,13 +48,17 @@ class GroupWork(Record, frozen=False):
     """Of Conv, Gemm and MatMul, by the type of their inputs: fp32, fp16 or int8."""
 
 
-def step_work(path: Path) -> list[GroupWork]:
-    """Count a step's ONNX file, group by group; a group without nodes is left out.
+def step_work(path: Path, streams: int = 1) -> list[GroupWork]:
+    """Count a step's ONNX file, group by group, of a step over many streams with so many; a group without nodes is left out.
 
     Raises InputError for a file that is no ONNX, or has a tensor without static shape.
     """
     try:
         model = load_without_weights(path)
+        for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.dim_param:  # the number of streams; steps have no other free axis
+                    dim.dim_value = streams
         graph = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     except Exception as error:  # onnx and protobuf raise their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,7 @@
 """`bench batch` on the fake GPU: every stream's results, what is captured, sizes and profiles, and freeing after failures."""
 
 import io
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,14 @@ import pytest
 from rich.console import Console
 
 from bench.__main__ import parse_args
+from bench.pages import results_page
 from bench.pages.terminal import print_result
 from bench.results import read_result
-from bench.step import batch, timing
+from bench.step import batch, peer, timing
 from bench.step.batch import BatchReport, Options, run, state_bytes
 from bench.step.batched import BatchedStep
+from bench.step.timing import PaceTimes, StepMeasurement, Variant
+from bench.step.workload import GroupWork
 from runtime.backends.engine import LoadedPlan, check_plan
 from runtime.bundle import read_bundle
 from runtime.entries import STATE
@@ -25,6 +29,11 @@ from tests.runtime.fake_tensorrt import SIZES, toy_step
 from tests.runtime.rig import Rig, add_batched, assert_every_failure_frees_everything
 
 BANDWIDTH = 2e12
+WORK = [
+    GroupWork(name="mel", multiply_adds=Counter(fp32=500_000)),
+    GroupWork(name="ffn", multiply_adds=Counter(fp16=2_000_000)),
+]
+"""What the toy's ONNX, of which there is no file, would need."""
 VERSIONS = ["8.6.0", "10.16.1.11"]
 
 
@@ -33,6 +42,9 @@ def many(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """The toy bundle with the step over many streams and its plan; no GPU copies gigabytes here, and a warm-up warms nothing."""
     monkeypatch.setattr(batch, "gpu_bandwidth", lambda _: BANDWIDTH)
     monkeypatch.setattr(timing, "WARM_UP", 1)
+    monkeypatch.setattr(batch, "checked_file", lambda folder, entry: folder / entry.file)
+    monkeypatch.setattr(batch, "step_work", lambda _: WORK)
+    monkeypatch.setattr(peer, "run_child", lambda *_: no_peer())
     add_batched(rig.folder)
     return rig
 
@@ -40,6 +52,10 @@ def many(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
 def installed(rig: Rig, version: str, **gpu: Any) -> None:
     rig.install(version, **gpu)
     add_batched(rig.folder, version)
+
+
+def no_peer() -> str:
+    raise InputError("No module named 'torch'")
 
 
 def measured(rig: Rig, out: Path, **options: Any) -> BatchReport:
@@ -90,10 +106,59 @@ def test_a_report(many: Rig, tmp_path: Path, version: str) -> None:
         assert row.stream_ms == row.step_ms_p50 / row.streams
         assert row.kernels_ms_p50 > 0
         assert row.copies_ms_p50 is not None
+        assert row.tflop_s == pytest.approx(5e-3 * row.streams / row.kernels_ms_p50, rel=0.01, abs=1e-5)
+        assert row.peer_ms_p50 is None
+    assert (report.gflop, report.peer) == (5e-3, None)
     assert many.gpu.live == {}
     shown = io.StringIO()
     print_result(report, Console(file=shown, width=120))
     assert "plan for 1,4,6" in shown.getvalue()
+    assert "NeMo" not in shown.getvalue()
+
+
+@pytest.mark.parametrize("given", [{"peer_python": "python3 -X dev"}, {"encoder_config": "encoder.json"}, {}])
+def test_the_peer_s_column(many: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> None:
+    """One process for each number of streams, where options name one or it is found; one that fails is left out, our row stays."""
+    config = tmp_path / "given" / "encoder.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps({"n_layers": 2}))
+    options: dict[str, Any] = given | ({"encoder_config": config} if given else {})
+    if not given:  # found: torch and a GPU are there, and NeMo reads the configuration
+        monkeypatch.setattr(peer, "run_child", lambda *_: json.dumps({"n_layers": 2}))
+        monkeypatch.setattr(peer, "nemo_python", lambda: ["nemo-python"])
+    told: list[Variant] = []
+
+    def child(variant: Variant, python: list[str]) -> StepMeasurement:
+        told.append(variant)
+        assert python == {"peer_python": ["python3", "-X", "dev"]}.get(next(iter(given), ""), peer.nemo_python())
+        if variant.streams == 4:
+            raise InputError("OutOfMemoryError: CUDA out of memory")
+        pace = PaceTimes([1e-3 * variant.streams] * 3, None, None)
+        return StepMeasurement(1.0, pace, PaceTimes([], None, None), None, "torch 2.0", True, 900, 4, BANDWIDTH)
+
+    monkeypatch.setattr(batch, "measure_child", child)
+    report = measured(many, tmp_path, **options)
+    assert [(row.streams, row.peer_ms_p50, row.peer_ms_p95) for row in report.rows] == [
+        (1, 1.0, 1.0),
+        (4, None, None),
+        (6, 6.0, 6.0),
+    ]
+    assert report.left_out == {"NeMo's encoder, 4 streams": "OutOfMemoryError: CUDA out of memory"}
+    assert report.peer is not None
+    assert "torch 2.0, one CUDA graph" in report.peer
+    assert {(each.backend, each.precision, each.graph, each.paced, each.steps) for each in told} == {
+        ("torch", "fp32", True, 0, 100)
+    }
+    assert all(each.encoder == {"n_layers": 2} for each in told)
+    shown = io.StringIO()
+    print_result(report, Console(file=shown, width=200))
+    assert "6.000 / 6.000" in shown.getvalue()
+    page = results_page.Options(page=tmp_path / "RESULTS.md", results=tmp_path)
+    results_page.run(page, [], Console(file=io.StringIO()))
+    text = (tmp_path / "batch.md").read_text()
+    assert "| 6.000 / 6.000 |" in text
+    assert f"NeMo: {report.peer}." in text
+    assert "- NeMo's encoder, 4 streams: OutOfMemoryError: CUDA out of memory" in text
 
 
 @pytest.mark.parametrize(
@@ -102,6 +167,7 @@ def test_a_report(many: Rig, tmp_path: Path, version: str) -> None:
         ({"streams": "4,2"}, "--streams: expected numbers of streams that rise, such as 1,4,16,64,256, found '4,2'"),
         ({"streams": "7"}, "expected at most 6 streams for this plan, found 7"),
         ({"steps": 99}, "--steps: expected at least 100"),
+        ({"encoder_config": Path("none.json")}, "--encoder-config: expected a JSON file, found none at none.json"),
         ({"precision": "fp16"}, "expected a precision of the bundle (fp32), found fp16"),
     ],
 )
@@ -128,8 +194,8 @@ def test_numbers_that_do_not_fit_are_left_out(many: Rig, tmp_path: Path) -> None
     many.install(costs={"cuda": (16 << 30) - block_and_slots})  # scratch and the rows' slots are too much
     report = measured(many, tmp_path)
     assert [row.streams for row in report.rows] == [1, 4]
-    assert report.left_out.keys() == {"6"}
-    assert "cudaMalloc" in report.left_out["6"]
+    assert report.left_out.keys() == {"6 streams"}
+    assert "cudaMalloc" in report.left_out["6 streams"]
     assert many.gpu.live == {}
     many.install(capturable=False)
     with pytest.raises(InputError, match="expected the step over 6 streams to run, found"):

@@ -20,8 +20,7 @@ from bench.pages import results_page
 from bench.results import ResultFile, read_result
 from bench.rows import StepRow
 from bench.step import encoder_config as encoder
-from bench.step import ladder, step_times, timing
-from bench.step import nemo_peer as peer
+from bench.step import ladder, nemo_peer, peer, step_times, timing
 from bench.step.encoder_config import encoder_config
 from bench.step.ladder import RUNTIME, VARIANTS, Options, measure, run
 from bench.step.timing import StepMeasurement, Variant
@@ -79,7 +78,7 @@ def fates(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return run_child(words, limit_s, graph=graph)
 
     monkeypatch.setattr(step_times, "run_child", child)
-    monkeypatch.setattr(ladder, "encoder_config", lambda _: {"n_layers": 2})
+    monkeypatch.setattr(peer, "encoder_config", lambda _: {"n_layers": 2})
     monkeypatch.setattr(ladder, "default_backend", lambda: "tensorrt")
     return fates
 
@@ -221,13 +220,13 @@ def test_a_variant_s_process_and_what_it_is_told(
 def test_nemo_s_variants_run_where_nemo_is(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default: a GPU's environment has neither torch nor NeMo, the CPU's has where `make setup` made it."""
     monkeypatch.chdir(tmp_path)
-    assert ladder.nemo_python() == [sys.executable]
+    assert peer.nemo_python() == [sys.executable]
     export = Part(CPU, EXPORT)
     export.folder.mkdir(parents=True)
     export.stamp.touch()
     python = str(tmp_path / export.python)
     read = [python, "-m", "bench.step.encoder_config", read_bundle(both).checkpoint.name]
-    monkeypatch.setattr(ladder, "run_child", lambda command, _: json.dumps({"n_layers": 4, "read": command == read}))
+    monkeypatch.setattr(peer, "run_child", lambda command, _: json.dumps({"n_layers": 4, "read": command == read}))
     for each in VARIANTS:
         words = told_by(monkeypatch, both, each)
         on_torch = each.backend == "torch"
@@ -237,7 +236,7 @@ def test_nemo_s_variants_run_where_nemo_is(both: Path, tmp_path: Path, monkeypat
 
 def test_without_nemo_only_its_variants_are_left_out(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "omegaconf", None)
-    monkeypatch.setattr(ladder, "nemo_python", lambda: [sys.executable])
+    monkeypatch.setattr(peer, "nemo_python", lambda: [sys.executable])
     for each in VARIANTS:
         if each.backend == "torch":
             with pytest.raises(InputError, match="--encoder-config") as error:
@@ -266,7 +265,7 @@ TINY = RANDOM_CONFIG["encoder"] | {"n_layers": 2, "d_model": 16, "n_heads": 2, "
 
 @torch.inference_mode()
 def test_the_peer_streams_the_same_at_fixed_addresses() -> None:
-    eager, fixed = (peer.Peer(TINY, 1, torch.float32, "cpu") for _ in range(2))
+    eager, fixed = (nemo_peer.Peer(TINY, 1, torch.float32, "cpu") for _ in range(2))
     fixed._mel.copy_(eager._mel)
     addresses = [cache.data_ptr() for cache in fixed.caches]
     steps = []
@@ -280,18 +279,38 @@ def test_the_peer_streams_the_same_at_fixed_addresses() -> None:
     assert all(torch.equal(a, b) for a, b in zip(eager.caches, fixed.caches, strict=True))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@torch.inference_mode()
+def test_the_peer_s_streams_are_each_as_alone() -> None:
+    together, *alone = (nemo_peer.Peer(TINY, 1, torch.float32, "cpu", streams) for streams in (3, 1, 1, 1))
+    for row, one in enumerate(alone):
+        one._mel.copy_(together._mel[row : row + 1])
+    most = 0.0
+    for _ in range(4):
+        encoded = together.fixed()
+        assert encoded.shape == (3, 16, 2)
+        most = max(most, *((encoded[row] - one.fixed()[0]).abs().max().item() for row, one in enumerate(alone)))
+    print(f"three streams at once, from each alone: {most:.1e}")
+    assert most <= 1e-5
+    assert not torch.equal(encoded[0], encoded[1])
+
+
+@pytest.mark.parametrize(("precision", "streams", "paced"), [("fp32", 1, None), ("fp16", 1, None), ("fp32", 3, 0)])
 def test_the_peer_s_process(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, precision: str
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    precision: str,
+    streams: int,
+    paced: int | None,
 ) -> None:
     monkeypatch.setattr(timing, "WARM_UP", 1)
     variant = Variant(backend="torch", precision=precision, steps=10, encoder=TINY, lookahead_frames=1, chunk_s=0.01)
-    told = asdict(variant) | {"device": "cpu"}
-    peer.run(Variant(**json.loads(json.dumps(told))))
+    told = asdict(variant) | {"device": "cpu", "streams": streams, "paced": paced}
+    nemo_peer.run(Variant(**json.loads(json.dumps(told))))
     measured = TypeAdapter(StepMeasurement).validate_json(capsys.readouterr().out.splitlines()[-1])
-    assert (len(measured.fast.seconds), len(measured.realtime.seconds)) == (10, 2)
+    assert (len(measured.fast.seconds), len(measured.realtime.seconds)) == (10, 2 if paced is None else paced)
     assert measured.engine == f"torch {torch.__version__}"
-    parameters = sum(each.numel() for each in peer.Peer(TINY, 1, torch.float32, "cpu").encoder.parameters())
+    parameters = sum(each.numel() for each in nemo_peer.Peer(TINY, 1, torch.float32, "cpu").encoder.parameters())
     assert measured.weights_bytes == parameters * (4 if precision == "fp32" else 2)
     assert (measured.cuda_graph, measured.launches_per_step, measured.copy_bandwidth) == (None, None, None)
 

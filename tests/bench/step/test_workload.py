@@ -167,6 +167,18 @@ def test_counts_of_the_embedded_checkpoint(bundle_at: Callable[[int], Path], loo
     assert groups["mel"].multiply_adds.keys() == {"fp32"}
 
 
+def test_many_streams_read_the_weights_once_and_the_rest_as_often_as_they_are(batched_bundle: Path) -> None:
+    one, many = (step_work(batched_bundle / "batched.fp16.onnx", streams) for streams in (1, 7))
+    alone = step_work(batched_bundle / "step.fp16.onnx")
+    for of_one, of_many, of_step in zip(one, many, alone, strict=True):
+        assert of_many.constant_bytes == of_one.constant_bytes
+        assert of_many.io_bytes == 7 * of_one.io_bytes
+        assert of_many.multiply_adds == {kind: 7 * number for kind, number in of_one.multiply_adds.items()}
+        assert of_many.node_bytes == pytest.approx(7 * of_one.node_bytes, rel=0.01)  # but masks that all streams share
+        if of_one.name != "mel":  # there the sum over bins is a matrix product
+            assert of_one.multiply_adds == of_step.multiply_adds
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_bytes_of_the_embedded_checkpoint(bundle: Path, precision: str) -> None:
     groups = step_work(bundle / f"step.{precision}.onnx")
