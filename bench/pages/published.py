@@ -10,7 +10,7 @@ from bench.results import Report, ResultFile, read_results
 from bench.speech.bargein import BargeInFile
 from bench.step.batch import BatchReport
 from bench.step.int8_accuracy import AccuracyReport
-from bench.step.projection import Projection
+from bench.step.projection import Projection, StreamsProjection
 from engines.memory import MemoryByOwner
 
 
@@ -57,6 +57,7 @@ class Published:
     accuracy: Sequence[AccuracyReport]
     batches: Sequence[BatchReport]
     projections: Sequence[Projection]
+    served: Sequence[StreamsProjection]
     inspections: Sequence[Inspection]
 
     @property
@@ -74,6 +75,7 @@ def read_published(folder: Path) -> Published:
         list(read_results(folder, AccuracyReport).values()),
         list(read_results(folder, BatchReport).values()),
         list(read_results(folder, Projection).values()),
+        list(read_results(folder, StreamsProjection).values()),
         list(read_results(folder, Inspection).values()),
     )
 

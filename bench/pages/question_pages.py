@@ -1,6 +1,6 @@
 """The pages of bench/results: one for each question, with every published figure, and an index of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter, itemgetter
@@ -12,7 +12,14 @@ from bench.pages.combinations import COSTS, DECIDING, TIMES, combinations, is_ab
 from bench.pages.configurations import CONDITIONS, FIGURES_OF_ALL, configurations
 from bench.pages.plots import ablation_plots, page_plots
 from bench.pages.published import Published
-from bench.pages.report_tables import PROJECTED, PROJECTED_FROM, accuracy_tables, bargein_tables, batch_tables
+from bench.pages.report_tables import (
+    PROJECTED,
+    PROJECTED_FROM,
+    accuracy_tables,
+    bargein_tables,
+    batch_tables,
+    streams_projection_tables,
+)
 from bench.pages.result_tables import (
     CONFIDENCE,
     DATA,
@@ -36,6 +43,7 @@ from bench.pages.result_tables import (
 from bench.pages.tables import ENGINE, MODEL, PRECISION, WHERE, Labelled, Table, markdown, rows_of, sheets
 from bench.results import ResultFile
 from bench.rows import EndpointRow, HotwordsRow, Row, SpeechRow, StepRow, StreamsRow, WordsRow
+from bench.step.batch import BatchReport
 from bench.step.ladder import ladder_rows
 from engines.memory import MemoryByOwner
 
@@ -221,9 +229,11 @@ def _hotwords(published: Published) -> Iterator[str]:
 
 def _projection(published: Published) -> Iterator[str]:
     yield sheets(PROJECTED_FROM, PROJECTED, published.projections)
+    for served in published.served:
+        yield from map(_captioned, streams_projection_tables(served))
 
 
-def _left_out(files: dict[str, ResultFile]) -> Iterator[str]:
+def _left_out(files: Mapping[str, ResultFile | BatchReport]) -> Iterator[str]:
     for name, result in files.items():
         if result.left_out:
             lines = [f"- {what}: {reason}" for what, reason in result.left_out.items()]

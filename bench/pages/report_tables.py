@@ -12,7 +12,7 @@ from bench.results import Pack, Report, ResultFile
 from bench.speech.bargein import BargeInFile
 from bench.step.batch import BatchReport
 from bench.step.int8_accuracy import Accuracy, AccuracyReport
-from bench.step.projection import LABEL, Projection, StepRange
+from bench.step.projection import LABEL, AnyProjection, Projection, StepRange, StreamsProjection
 
 DETECT = Column("Detect ms\np50 / p95", lambda row: shown([row.detect_ms_p50, row.detect_ms_p95], 0))
 MISSED = Column("Missed", lambda row: f"{row.missed} of {row.interruptions}")
@@ -88,13 +88,28 @@ def projection_tables(projection: Projection) -> list[Table]:
     return [Table(f"{projection.gpu}: {LABEL}\n{model}", GROUPS, rows)]
 
 
-def projection_notes(projection: Projection) -> list[str]:
-    """Return what is said below a projection's table: GPU memory and the assumptions."""
-    memory = f"GPU memory, {LABEL}: {_memory(projection)} MB"
-    return [memory, f"Assumptions of the {LABEL}:", *(f"- {line}" for line in projection.assumptions)]
+SERVED = (
+    Column("Streams in a batch", lambda batch: str(batch.streams)),
+    Column("Step ms, measured there", lambda batch: shown([batch.measured_ms_p50], 2)),
+    Column("Step ms, low - high (projection)", lambda batch: f"{batch.ms_low:.2f} - {batch.ms_high:.2f}"),
+    Column("Streams in real time (projection)", lambda batch: f"{batch.served_low:,} - {batch.served_high:,}"),
+)
+"""Of a projection of streams."""
 
 
-def _model(projection: Projection) -> str:
+def streams_projection_tables(projection: StreamsProjection) -> list[Table]:
+    """Return a row for each batch: its time and the streams that such batches serve."""
+    of = f"{_model(projection)}, {projection.precision}, from the step on {projection.source.gpu}"
+    return [table(f"{projection.gpu}: {LABEL}\n{of}", SERVED, projection.batches)]
+
+
+def projection_notes(projection: AnyProjection) -> list[str]:
+    """Return what is said below a projection's table: GPU memory of a step's, and the assumptions."""
+    memory = [f"GPU memory, {LABEL}: {_memory(projection)} MB"] if isinstance(projection, Projection) else []
+    return [*memory, f"Assumptions of the {LABEL}:", *(f"- {line}" for line in projection.assumptions)]
+
+
+def _model(projection: AnyProjection) -> str:
     weights = "" if projection.weights == "trained" else ", random weights"
     return f"{projection.model}, {projection.lookahead_ms} ms{weights}"
 
@@ -163,6 +178,7 @@ TABLES: dict[type[Report], Callable[[Any], Iterable[Table]]] = {
     AccuracyReport: accuracy_tables,
     BatchReport: batch_tables,
     Projection: projection_tables,
+    StreamsProjection: streams_projection_tables,
     Pack: lambda pack: chain.from_iterable(map(result_tables, pack.results.values())),
 }
 """Kind of file that a bench writes -> its tables."""

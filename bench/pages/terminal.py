@@ -13,7 +13,7 @@ from bench.pages.tables import Table
 from bench.results import Report, ResultFile
 from bench.rows import StreamsRow
 from bench.session import Written
-from bench.step.projection import Projection
+from bench.step.projection import AnyProjection
 from runtime.errors import InputError
 from runtime.files import written_whole
 
@@ -29,7 +29,7 @@ def print_written(written: Written, console: Console) -> None:
     if isinstance(result, ResultFile):
         notes += [f"not measured: {what}: {reason}" for what, reason in result.left_out.items()]
         notes += _drawn(written.path, result)
-    elif isinstance(result, Projection):
+    elif isinstance(result, AnyProjection):
         notes += projection_notes(result)
     for note in notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)

@@ -2,24 +2,33 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from operator import itemgetter
 from pathlib import Path
 
 from rich.console import Console
 
-from bench.machine import command, commit
 from bench.results import read_result, result_path, write_result
 from bench.rows import Provenance, StepRow
 from bench.session import FileOptions, Written
-from bench.step.projection import GPUS, Gpu, GroupRange, Projection, Source, StepRange
-from bench.step.workload import GroupWork, step_work
+from bench.step.project_streams import project_streams
+from bench.step.projection import (
+    GPUS,
+    TILE_ROWS,
+    Gpu,
+    GroupRange,
+    Projection,
+    Source,
+    StepRange,
+    StreamsProjection,
+    bounds,
+    group_range,
+    source_of,
+)
+from bench.step.workload import step_work
 from bench.summary import Keys
 from runtime.bundle import Bundle, read_bundle, step_file
 from runtime.errors import InputError
 
-TILE_ROWS = 16
-"""Rows of a matrix product on Turing's tensor cores."""
 NEEDED = ("cuda_graph", "pace", "step_ms_p50", "floor_ms", "step_sm_clock_mhz")
 """Keys of a row of steps that a projection needs values of."""
 
@@ -32,8 +41,10 @@ class Options(FileOptions):
     """GPU to project to: t4."""
     bundle: Path
     """Folder made by `make export`."""
-    measured: tuple[Path, ...]
+    measured: tuple[Path, ...] = ()
     """Result files of `bench steps` for this bundle on another GPU, with a graph and, if there, without."""
+    batched: Path | None = None
+    """Instead, to project how many streams it serves: a report of `bench batch` on another GPU, of one stream too."""
     precision: str = "fp16"
     """fp32, fp16 or int8."""
 
@@ -44,22 +55,20 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # 
     if gpu is None:
         raise InputError(f"--gpu: expected one of {', '.join(GPUS)}, found {options.gpu!r}")
     bundle = read_bundle(options.bundle)
+    usual = f"projection-{options.gpu}-{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-{options.precision}"
+    if options.batched is not None:
+        if options.measured:
+            raise InputError("--batched: expected no --measured beside it, found both; project one after the other")
+        streams = project_streams(gpu, options.bundle, options.batched, options.precision, argv)
+        path = result_path(options.out, options.name or usual, StreamsProjection)
+        write_result(path, streams)
+        return Written(path, streams)
     file, entry = step_file(options.bundle, bundle, options.precision)
     measured, kernels, provenance = read_measured(options.measured, bundle, options.precision)
     groups = [group_range(group, gpu, bundle.chunk_frames) for group in step_work(file)]
     chunk_ms = 1e3 * bundle.chunk_samples / bundle.sample_rate
     steps = [step_range(step, kernels, groups, gpu, chunk_ms) for step in measured]
-    source = Source(
-        bundle=options.bundle.name,
-        step_sha256=entry.sha256,
-        measured=[path.name for path in options.measured],
-        gpu=str(provenance.gpu),
-        tensorrt=provenance.tensorrt,
-        kernels=kernels,
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        commit=commit(),
-        command=command(argv),
-    )
+    source = source_of(options.bundle, entry.sha256, options.measured, provenance, kernels, argv)
     projection = Projection(
         projection=True,
         gpu=gpu.name,
@@ -74,7 +83,6 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:  # 
         assumptions=assumptions(gpu, bundle, source, steps, chunk_ms),
         source=source,
     )
-    usual = f"projection-{options.gpu}-{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-{options.precision}"
     path = result_path(options.out, options.name or usual, Projection)
     write_result(path, projection)
     return Written(path, projection)
@@ -91,7 +99,7 @@ def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> tupl
             projection needs was not measured.
     """
     if not paths:
-        raise InputError("--measured: expected result files of `python -m bench steps`, found none")
+        raise InputError("--measured: expected result files of `python -m bench steps`, found none; or give --batched")
     wanted = f"{bundle.checkpoint.name}, {bundle.lookahead_ms} ms, {precision}"
     results = {path: read_result(path) for path in paths}
     rows: list[StepRow] = []
@@ -128,28 +136,6 @@ def read_measured(paths: Sequence[Path], bundle: Bundle, precision: str) -> tupl
     return [slower[graph] for graph in (True, False) if graph in slower], kernels, results[paths[0]].provenance
 
 
-def group_range(work: GroupWork, gpu: Gpu, rows: int) -> GroupRange:
-    """Return the range of a group's time, launches aside.
-
-    Args:
-        work: what the group moves and computes.
-        gpu: the GPU to project to.
-        rows: frames of the chunk, the rows of most matrix products.
-    """
-    low_bytes = work.constant_bytes + work.io_bytes
-    high_bytes = work.constant_bytes + max(work.io_bytes, work.node_bytes)
-    clock = gpu.throttled_mhz / gpu.boost_mhz
-    filled = min(1.0, rows / TILE_ROWS)
-    rates = {kind: rate * clock * (1 if kind == "fp32" else filled) for kind, rate in gpu.tera_ops.items()}
-
-    def ms(count: int, share: float, tera_ops: dict[str, float]) -> float:
-        operations = sum(2 * number / (tera_ops[kind] * 1e9) for kind, number in work.multiply_adds.items())
-        return max(count / (gpu.bandwidth_gb_s * share * 1e6), operations)
-
-    low, high = ms(low_bytes, gpu.low_share, gpu.tera_ops), ms(high_bytes, gpu.high_share, rates)
-    return GroupRange(**vars(work), ms_low=low, ms_high=high)
-
-
 def step_range(step: Keys, kernels: int, groups: Sequence[GroupRange], gpu: Gpu, chunk_ms: float) -> StepRange:
     """Return the range of the step's time: that of its groups, and above it what the measured step's kernels cost beyond its floor."""
     cost = (step["step_ms_p50"] - step["floor_ms"]) / kernels
@@ -174,15 +160,9 @@ def step_range(step: Keys, kernels: int, groups: Sequence[GroupRange], gpu: Gpu,
 
 def assumptions(gpu: Gpu, bundle: Bundle, source: Source, steps: Sequence[StepRange], chunk_ms: float) -> list[str]:
     """Return what the range holds under, a line each."""
-    rates = ", ".join(f"{rate:g} T{'OP' if kind == 'int8' else 'FLOP'}/s {kind}" for kind, rate in gpu.tera_ops.items())
     other = source.gpu
     return [
-        f"{gpu.name} by its datasheet: {gpu.bandwidth_gb_s:g} GB/s, {rates}, {gpu.multiprocessors} SMs, {gpu.l2_mb:g} MB L2",
-        "both: constants, state, samples and results cross the memory bus once a step; L2 keeps none of them to the next",
-        "both: a group of nodes takes the longer of its bytes and its operations; groups follow one another",
-        f"low: {gpu.low_share:g} of the bandwidth, operations at the datasheet's rate, activations in L2, kernels that cost nothing",
-        f"high: {gpu.high_share:g} of the bandwidth; no two nodes fused: all that they read and write crosses the bus",
-        f"high: SM clock throttled to {gpu.throttled_mhz:g} of {gpu.boost_mhz:g} MHz",
+        *bounds(gpu),
         f"high: {bundle.chunk_frames} of the {TILE_ROWS} rows of a tensor core's tile are used",
         *(
             f"high: {source.kernels} kernels {'in a graph' if step.cuda_graph else 'launched one by one'} cost "

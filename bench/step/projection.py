@@ -1,15 +1,23 @@
-"""A projection's record: GPUs by their datasheets, and what is written of a projection."""
+"""What projections share: GPUs by their datasheets, the range of a group of nodes, and what is written of a projection."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from bench.machine import command, commit
 from bench.results import Report
-from bench.rows import Measured, Record, Rounded
+from bench.rows import Measured, Provenance, Record, Rounded
 from bench.step.workload import GroupWork
 
 LABEL = "projection, not measured"
+TILE_ROWS = 16
+"""Rows of a matrix product on Turing's tensor cores."""
+FP16_PEAKS = {"NVIDIA H100 80GB HBM3": 989.0, "NVIDIA H200": 989.0}
+"""GPU that streams are measured on -> 10**12 operations per second in FP16 by its datasheet, of dense matrices."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class Gpu:
     """10**12 operations per second by type; a multiply-add is two."""
     multiprocessors: int
     l2_mb: float
+    memory_gb: float
     boost_mhz: float
     low_share: float
     """Of the bandwidth: better than it was ever seen to reach."""
@@ -39,6 +48,7 @@ GPUS = {
         tera_ops={"fp32": 8.1, "fp16": 65, "int8": 130},
         multiprocessors=40,
         l2_mb=4,
+        memory_gb=16,
         boost_mhz=1590,
         low_share=0.9,
         high_share=0.75,
@@ -97,12 +107,11 @@ class Source(Record):
     command: str
 
 
-class Projection(Report):
-    """projection-GPU-NAME.json: no time in it was measured on that GPU."""
+class AnyProjection(Report):
+    """What every projection says: no time in it was measured on that GPU."""
 
     what = "projection"
     advice = "project again with `python -m bench project`"
-    folder = "projections"
 
     projection: Literal[True]
     gpu: str
@@ -111,15 +120,99 @@ class Projection(Report):
     precision: str
     lookahead_ms: int
     chunk_ms: Rounded
+    assumptions: list[str] = Field(min_length=1)
+    source: Source
+
+
+class Projection(AnyProjection):
+    """projections/NAME.json: the step of one stream."""
+
+    folder = "projections"
+
     gpu_memory_mb: Measured = None
     """As measured on the other GPU."""
     groups: list[GroupRange]
     steps: list[StepRange] = Field(min_length=1)
     """The captured graph first."""
-    assumptions: list[str] = Field(min_length=1)
-    source: Source
 
     @property
     def step(self) -> StepRange:
         """With a CUDA graph, where one was measured."""
         return self.steps[0]
+
+
+class BatchRange(Record):
+    """The step over so many streams, and the streams that such batches one after another serve in real time."""
+
+    streams: int
+    """In a batch."""
+    measured_ms_p50: Rounded
+    ms_low: Rounded
+    ms_high: Rounded
+    served_low: int
+    """By batches that take `ms_high`; 0: not even one batch a chunk."""
+    served_high: int
+    """By batches that take `ms_low`, as far as the GPU's memory holds their states."""
+
+
+class StreamsProjection(AnyProjection):
+    """projections/streams/NAME.json: the streams that a GPU serves in real time."""
+
+    what = "projection of streams"
+    folder = "projections/streams"
+
+    state_mb: Rounded
+    """Of one stream."""
+    batches: list[BatchRange] = Field(min_length=1)
+
+
+def group_range(work: GroupWork, gpu: Gpu, rows: int) -> GroupRange:
+    """Return the range of a group's time, launches aside.
+
+    Args:
+        work: what the group moves and computes.
+        gpu: the GPU to project to.
+        rows: frames of the chunk, the rows of most matrix products.
+    """
+    low_bytes = work.constant_bytes + work.io_bytes
+    high_bytes = work.constant_bytes + max(work.io_bytes, work.node_bytes)
+    clock = gpu.throttled_mhz / gpu.boost_mhz
+    filled = min(1.0, rows / TILE_ROWS)
+    rates = {kind: rate * clock * (1 if kind == "fp32" else filled) for kind, rate in gpu.tera_ops.items()}
+
+    def ms(count: int, share: float, tera_ops: dict[str, float]) -> float:
+        operations = sum(2 * number / (tera_ops[kind] * 1e9) for kind, number in work.multiply_adds.items())
+        return max(count / (gpu.bandwidth_gb_s * share * 1e6), operations)
+
+    low, high = ms(low_bytes, gpu.low_share, gpu.tera_ops), ms(high_bytes, gpu.high_share, rates)
+    return GroupRange(**vars(work), ms_low=low, ms_high=high)
+
+
+def bounds(gpu: Gpu) -> list[str]:
+    """Return what the ranges of groups hold under, a line each."""
+    rates = ", ".join(f"{rate:g} T{'OP' if kind == 'int8' else 'FLOP'}/s {kind}" for kind, rate in gpu.tera_ops.items())
+    return [
+        f"{gpu.name} by its datasheet: {gpu.bandwidth_gb_s:g} GB/s, {rates}, {gpu.multiprocessors} SMs, {gpu.l2_mb:g} MB L2",
+        "both: constants, state, samples and results cross the memory bus once a step; L2 keeps none of them to the next",
+        "both: a group of nodes takes the longer of its bytes and its operations; groups follow one another",
+        f"low: {gpu.low_share:g} of the bandwidth, operations at the datasheet's rate, activations in L2, kernels that cost nothing",
+        f"high: {gpu.high_share:g} of the bandwidth; no two nodes fused: all that they read and write crosses the bus",
+        f"high: SM clock throttled to {gpu.throttled_mhz:g} of {gpu.boost_mhz:g} MHz",
+    ]
+
+
+def source_of(  # noqa: PLR0917
+    folder: Path, sha256: str, measured: Sequence[Path], provenance: Provenance, kernels: int, argv: Sequence[str]
+) -> Source:
+    """Return what is projected from now: a bundle's folder, its graph's hash, and files measured with that many kernels in a step."""
+    return Source(
+        bundle=folder.name,
+        step_sha256=sha256,
+        measured=[path.name for path in measured],
+        gpu=str(provenance.gpu),
+        tensorrt=provenance.tensorrt,
+        kernels=kernels,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        commit=commit(),
+        command=command(argv),
+    )

@@ -14,8 +14,8 @@ from bench.__main__ import run as run_command
 from bench.pages import results_page
 from bench.pages.report_tables import projection_notes, projection_tables
 from bench.results import ResultFile, read_result, read_results, write_result
-from bench.step.project import Options, group_range, run, step_range
-from bench.step.projection import GPUS, LABEL, Gpu, GroupRange, Projection
+from bench.step.project import Options, run, step_range
+from bench.step.projection import GPUS, LABEL, Gpu, GroupRange, Projection, group_range
 from bench.step.workload import GroupWork
 from runtime.bundle import read_bundle
 from runtime.errors import InputError, exit_code
@@ -29,6 +29,7 @@ SIMPLE = Gpu(
     tera_ops={"fp32": 1, "fp16": 8},
     multiprocessors=1,
     l2_mb=1,
+    memory_gb=1,
     boost_mhz=2000,
     low_share=1.0,
     high_share=0.5,
@@ -179,7 +180,7 @@ def test_files_of_two_gpus(bundle: Path, a_result: ResultFile, tmp_path: Path) -
 
 def test_the_t4_is_that_of_its_datasheet() -> None:
     gpu = GPUS["t4"]
-    assert (gpu.bandwidth_gb_s, gpu.multiprocessors, gpu.l2_mb) == (320, 40, 4)
+    assert (gpu.bandwidth_gb_s, gpu.multiprocessors, gpu.l2_mb, gpu.memory_gb) == (320, 40, 4, 16)
     assert gpu.tera_ops == {"fp32": 8.1, "fp16": 65, "int8": 130}
 
 
