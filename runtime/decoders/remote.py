@@ -207,7 +207,7 @@ class _Worker:
         self._numbers: WeakKeyDictionary[RemoteDecoder | Hotwords, int] = WeakKeyDictionary()
         self._dropped: deque[int] = deque()  # added to by the garbage collector, at any time and in any thread
         self._count = itertools.count()
-        self._end = finalize(self, _end, self._process, os.getpid())
+        self._end = finalize(self, _end, self._process)
 
     def end(self) -> int | None:
         """End the process, and return its exit code."""
@@ -266,11 +266,10 @@ def _program() -> str:
     )
 
 
-def _end(process: "Popen[bytes]", parent: int) -> None:
-    """End it in the process that started it; a fork leaves it alone. Whoever waits for an answer finds that there is none."""
-    if os.getpid() == parent:
-        process.kill()
-        process.wait()
+def _end(process: "Popen[bytes]") -> None:
+    """End it: whoever waits for an answer finds that there is none. In a fork, whose child it is not, Popen leaves it alone."""
+    process.kill()
+    process.wait()
 
 
 def _remote(search: Search) -> RemoteDecoder:

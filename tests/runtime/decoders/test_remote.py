@@ -226,9 +226,9 @@ def test_a_fork_leaves_the_processes_alone(bundle: Path, step: Together, clips: 
     stream.push(clips[0])
 
     def leave() -> int:
+        assert recognizer._processes
         recognizer.close()
-        for each in recognizer._processes._processes:  # type: ignore[union-attr]
-            each._worker._end()  # type: ignore[union-attr] -- as at an interpreter's end
+        recognizer._processes.close()  # as at an interpreter's end
         return 0
 
     assert forked(leave, sys.__stderr__.fileno()) == 0  # type: ignore[union-attr]
