@@ -19,8 +19,8 @@ VOICE_THREADS = 2
 """Beside the scheduler's: a window of voice activity takes 0.04 ms of a core, 1,024 streams 1.3 cores."""
 VOICES = 32
 """Windows run together at most: more take no less time each, and let others wait."""
-SEARCHES = 64
-"""Sent to a process together at most: the first of them waits for the last."""
+SEARCHES = 16
+"""Sent to a process together at most: more cost hardly less each, and the first of them waits for the last."""
 
 _Queue = SimpleQueue[tuple[Inbox, Any] | None]
 """Of inboxes with an ask or an answer; None ends it."""

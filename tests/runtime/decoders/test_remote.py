@@ -149,8 +149,9 @@ def test_a_process_is_small_and_forgets(with_ngram: tuple[Recognizer, Recognizer
 
 
 def test_what_is_dropped_is_dropped_there(bundle: Path) -> None:
-    maker = DecoderMaker(bundle, read_bundle(bundle), "ctc", "default")
-    searches, nothing = Searches(maker), np.zeros((0, 1025), np.float32)
+    opened = read_bundle(bundle)
+    maker = DecoderMaker(bundle, opened, "ctc", "default")
+    searches, nothing = Searches(maker), np.zeros((0, len(opened.vocabulary) + 1), np.float32)
     hotwords = maker.hotwords(["new"])
     asked = [Asked(1, Beginning(0.0, 0), 0), Asked(2, 1, 0), Asked(3, None, 0)]
     answers = searches.answers(Request([], {0: hotwords}, asked, nothing))
@@ -273,7 +274,8 @@ def test_the_end_of_a_program(bundle: Path, ending: str, code: int) -> None:
 def test_files_that_are_gone(bundle: Path, tmp_path: Path) -> None:
     for name in ("bundle.json", "lm.kenlm", "lm_words.txt", "words.json"):
         (tmp_path / name).write_bytes((bundle / name).read_bytes())
-    processes = SearchProcesses(DecoderMaker(tmp_path, read_bundle(tmp_path), "ctc", "default"), 1025, 1)
+    opened = read_bundle(tmp_path)
+    processes = SearchProcesses(DecoderMaker(tmp_path, opened, "ctc", "default"), len(opened.vocabulary) + 1, 1)
     (tmp_path / "lm.kenlm").unlink()
     decoder = processes.new_decoder(0.0, None)
     with pytest.raises(InputError, match=r"lm\.kenlm"):
