@@ -20,7 +20,7 @@ CLIP = Path("data/sample/clips/01.mp3").absolute()
 PUBLIC = {
     *("Recognizer", "Stream", "Conversation", "EndpointRules", "BargeInRules"),
     *("Partial", "Final", "Word", "BargeIn", "Event"),
-    *("load_audio", "read_audio", "Recording", "InputError", "CudaError", "ClosedError"),
+    *("load_audio", "read_audio", "Recording", "InputError", "CudaError", "ClosedError", "FullError", "LostError"),
 }
 PROGRAM = """
 import json, sys

@@ -1,6 +1,6 @@
 """What every decoder offers: a step's frames in, the utterance's text, tokens and words out, state carried across steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..backends.base import StepResult
@@ -55,3 +55,9 @@ class Search:
             self.decoder.finish()
         else:
             self.decoder.push(self.result, self.frames)
+
+    def kept(self) -> "Search":
+        """The same, of log-probabilities that the next step leaves as they are."""
+        if self.result is None or self.result.log_probs is None:
+            return self
+        return replace(self, result=replace(self.result, log_probs=self.result.log_probs[: self.frames].copy()))
