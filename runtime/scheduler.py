@@ -156,10 +156,8 @@ def _answers(run: Callable[[list[Any]], Sequence[Any]], asks: list[Any]) -> Sequ
         return [error] * len(asks)
 
 
-def _search(asks: list[Search]) -> list[None]:
-    for ask in asks:
-        ask.run()
-    return [None] * len(asks)
+def _search(asks: list[Search]) -> list[bool]:
+    return [ask.run() for ask in asks]
 
 
 def _taken(queue: _Queue, *, block: bool, most: float = math.inf) -> tuple[list[tuple[Inbox, Any]], bool]:

@@ -77,9 +77,7 @@ class RemoteDecoder:
 
     def push(self, result: StepResult, frames: int) -> bool:
         """See Decoder."""
-        before = self.text
-        self._run(Search(self, result, frames))
-        return self.text != before
+        return self._run(Search(self, result, frames))
 
     def finish(self) -> None:
         """See Decoder."""
@@ -91,10 +89,16 @@ class RemoteDecoder:
         other.shown, other.origin = self.shown, self if self.begun else self.origin
         return other
 
-    def _run(self, search: Search) -> None:
-        (error,) = self.process.run([search])
-        if error:
-            raise error
+    def show(self, answer: Answer) -> bool:
+        """Show what the process answers; return whether the text changed."""
+        before, self.shown = self.shown, answer.after(self.shown)
+        return self.shown.text != before.text
+
+    def _run(self, search: Search) -> bool:
+        (found,) = self.process.run([search])
+        if isinstance(found, Exception):
+            raise found
+        return found
 
 
 class SearchProcess:
@@ -117,8 +121,8 @@ class SearchProcess:
             finally:
                 self._running.release()
 
-    def run(self, searches: Sequence[Search]) -> list[Exception | None]:
-        """Let the RemoteDecoders of these searches take what they are to take; return for each why it did not, or None.
+    def run(self, searches: Sequence[Search]) -> list[Exception | bool]:
+        """Let the RemoteDecoders of these searches take what they are to take; return for each whether its text changed, or why it did not.
 
         Raises LostError where the process ends, InputError where a fresh one cannot open its files, OSError where none can be started,
         and ClosedError after `close`.
@@ -135,10 +139,10 @@ class SearchProcess:
                 worker.end()
                 raise
             found = [_lost(None) if is_lost else next(answers) for is_lost in lost]
-        for search, answer in zip(searches, found, strict=True):
-            if isinstance(answer, Answer):
-                _remote(search).shown = answer.after(_remote(search).shown)
-        return [answer if isinstance(answer, Exception) else None for answer in found]
+        return [
+            answer if isinstance(answer, Exception) else _remote(search).show(answer)
+            for search, answer in zip(searches, found, strict=True)
+        ]
 
     def close(self) -> None:
         """End the process, also while it searches. Safe to call twice."""
