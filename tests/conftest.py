@@ -43,12 +43,15 @@ def _cheap() -> Iterator[None]:
 def exported(model: str, lookahead_ms: int, *, batched: bool = False) -> Path:
     """The bundle's folder, as `make export` leaves it; in a place of its own where the step over many streams is in it."""
     from export.bundle import bundle_folder, export_bundle, is_current
+    from runtime.files import alone
 
     bundles = BUNDLES.with_name("batched") if batched else BUNDLES
     folder = bundle_folder(bundles, model, lookahead_ms)
-    if is_current(folder, model, batched=batched):
-        return folder
-    return export_bundle(model, lookahead_ms, bundles, batched=batched)
+    if not is_current(folder, model, batched=batched):
+        with alone(bundles):
+            if not is_current(folder, model, batched=batched):  # another process of this run made it meanwhile
+                export_bundle(model, lookahead_ms, bundles, batched=batched)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from runtime.errors import exit_code
 from runtime.files import sha256
 from runtime.stamp import check_stamp, plan_path, read_stamp
 from tests.calibration.conftest import _write, toy_model, write_toy
-from tests.forks import LIMIT_S, Server
+from tests.forks import LIMIT_S, Ended, Server
 
 if TYPE_CHECKING:
     from export.checkpoint import Checkpoint
@@ -198,13 +199,19 @@ def act(name: str, action: str, folder: str, kill_at: int, room: int, number: in
     return code
 
 
+IMPORTED = ("soxr", "bench.pages.terminal", "engines.build", "tensorrt_rtx", __name__)
+"""What a stage imports, some of it as it runs."""
+
+
 class Processes:
     """Makes processes of stages, of which the first takes the seconds that the imports take."""
 
     def __init__(self) -> None:
-        stages = ("bench.speech.recognise", __name__)
-        self._server = Server(*stages)
-        self._exporting = Server("nemo.collections.asr.modules", "export.__main__", *stages)
+        self._server = Server(*IMPORTED)
+
+    @cached_property
+    def _exporting(self) -> Server:
+        return Server("nemo.collections.asr.modules", "librosa.filters", "export.bundle", *IMPORTED)
 
     def run(  # noqa: PLR0917
         self,
@@ -227,9 +234,21 @@ class Processes:
             room: bytes that no file may be longer than; 0: any.
             number: of the signal at `kill_at`.
         """
-        server = self._exporting if (stage, action) == ("export", "run") else self._server
         limit_s = LIMIT_S if kill_after_s is None else kill_after_s
-        ended = server.run(f"{__name__}:act", stage, action, str(root), kill_at, room, int(number), limit_s=limit_s)
+        server, call = self._server_of(stage, action), (f"{__name__}:act", stage, action, str(root))
+        ended = server.run(*call, kill_at, room, int(number), limit_s=limit_s)
         assert kill_after_s is not None or not ended.late, f"{stage} {action}: not done after {LIMIT_S:.0f} s"
-        said, _, moments = ended.out.partition("\0")
-        return Done(ended.code, said + ended.err, int(moments or 0))
+        return _done(ended)
+
+    def run_twice_at_once(self, stage: str, root: Path) -> list[Done]:
+        """Run a stage in two processes at the same time."""
+        call = (f"{__name__}:act", stage, "run", str(root), 0, 0, int(signal.SIGKILL))
+        return [_done(each) for each in self._server_of(stage, "run").run_at_once(2, *call)]
+
+    def _server_of(self, stage: str, action: str) -> Server:
+        return self._exporting if (stage, action) == ("export", "run") else self._server
+
+
+def _done(ended: Ended) -> Done:
+    said, _, moments = ended.out.partition("\0")
+    return Done(ended.code, said + ended.err, int(moments or 0))
