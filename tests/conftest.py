@@ -112,13 +112,30 @@ def sample() -> list[tuple[str, np.ndarray]]:
 
 
 @pytest.fixture(scope="session")
-def streamed(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> list[Reference]:
-    """Frames of the sample's clips through the FP32 step of the embedded checkpoint's bundle at 80 ms."""
-    from export.parity import Recorder, stream_frames
+def streamed(
+    bundle: Path, sample: list[tuple[str, np.ndarray]], tmp_path_factory: pytest.TempPathFactory
+) -> list[Reference]:
+    """Frames of the sample's clips through the FP32 step of the embedded checkpoint's bundle at 80 ms.
+
+    Of the processes that share the tests one computes them.
+    """
+    import numpy as np
+
+    from export.parity import Recorder, Reference, stream_frames
     from runtime import Recognizer
     from runtime.backends import open_backend
     from runtime.bundle import read_bundle
+    from runtime.files import alone
 
-    recorder = Recorder(open_backend(bundle, read_bundle(bundle), "onnxruntime-cpu", "fp32"))
-    with Recognizer(bundle, precision="fp32", backend=recorder, lm=None) as recognizer:
-        return [stream_frames(recognizer, recorder, audio, 320) for _, audio in sample]
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "streamed"
+    with alone(folder):
+        if not (folder / "whole").exists():
+            recorder = Recorder(open_backend(bundle, read_bundle(bundle), "onnxruntime-cpu", "fp32"))
+            with Recognizer(bundle, precision="fp32", backend=recorder, lm=None) as recognizer:
+                for number, (_, audio) in enumerate(sample):
+                    found = stream_frames(recognizer, recorder, audio, 320)
+                    np.savez(folder / f"{number}.npz", encoded=found.encoded, log_probs=found.log_probs)
+            (folder / "whole").touch()
+    clips = [np.load(folder / f"{number}.npz") for number in range(len(sample))]
+    return [Reference(clip["encoded"], clip["log_probs"]) for clip in clips]
