@@ -61,7 +61,7 @@ def checkout() -> set[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory, bundle: Path, batched_bundle: Path) -> Path:
-    assert bundle.is_dir()  # and not made by another process of this run meanwhile
+    assert bundle.is_dir()  # so that no other process of this run makes it, or the other, meanwhile
     assert batched_bundle.is_dir()
     folder, before = tmp_path_factory.mktemp("wheel"), checkout()
     pip("wheel", "--no-deps", "--wheel-dir", folder, ".")
