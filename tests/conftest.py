@@ -135,6 +135,7 @@ def streamed(
             with Recognizer(bundle, precision="fp32", backend=recorder, lm=None) as recognizer:
                 for number, (_, audio) in enumerate(sample):
                     found = stream_frames(recognizer, recorder, audio, 320)
+                    assert found.log_probs is not None
                     np.savez(folder / f"{number}.npz", encoded=found.encoded, log_probs=found.log_probs)
             (folder / "whole").touch()
     clips = [np.load(folder / f"{number}.npz") for number in range(len(sample))]

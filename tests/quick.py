@@ -5,7 +5,6 @@ It may be run by several processes (pytest-xdist), each of which says what impor
 """
 
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,11 +27,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     quick = config.option.quick and collection_path.suffix == ".py"
-    return True if quick and _imports_heavy(collection_path) else None
+    return True if quick and MARKED in collection_path.read_text("utf-8").splitlines() else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Of two processes that share the tests the first then has NeMo's, and the other need not import it.
+    items.sort(key=lambda item: item.get_closest_marker("nemo") is None)
     for item in items:
         if FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("nemo")
@@ -40,13 +41,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left = {item for item in items if any(map(item.get_closest_marker, ("nemo", "environments")))}
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]
-    # Of two processes that share the tests the first then has NeMo's, and the other need not import it.
-    items.sort(key=lambda item: not _imports_heavy(item.path))
-
-
-@cache
-def _imports_heavy(path: Path) -> bool:
-    return MARKED in path.read_text("utf-8").splitlines()
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
