@@ -7,7 +7,9 @@ import sys
 import tarfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -21,7 +23,6 @@ from bench.results import ResultFile, read_result
 from bench.rows import StepRow
 from bench.step import encoder_config as encoder
 from bench.step import ladder, step_times, timing
-from bench.step import nemo_peer as peer
 from bench.step.encoder_config import encoder_config
 from bench.step.ladder import RUNTIME, VARIANTS, Options, measure, run
 from bench.step.timing import StepMeasurement, Variant
@@ -264,8 +265,14 @@ def test_the_page_has_a_table_of_rungs(both: Path, tmp_path: Path, fates: dict[s
 TINY = RANDOM_CONFIG["encoder"] | {"n_layers": 2, "d_model": 16, "n_heads": 2, "subsampling_conv_channels": 8}
 
 
+@pytest.fixture(scope="module")
+def peer() -> ModuleType:
+    """The peer's module, imported here: a process that only collects these tests need not wait for NeMo."""
+    return import_module("bench.step.nemo_peer")
+
+
 @torch.inference_mode()
-def test_the_peer_streams_the_same_at_fixed_addresses() -> None:
+def test_the_peer_streams_the_same_at_fixed_addresses(peer: ModuleType) -> None:
     eager, fixed = (peer.Peer(TINY, 1, torch.float32, "cpu") for _ in range(2))
     fixed._mel.copy_(eager._mel)
     addresses = [cache.data_ptr() for cache in fixed.caches]
@@ -282,7 +289,7 @@ def test_the_peer_streams_the_same_at_fixed_addresses() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_the_peer_s_process(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, precision: str
+    peer: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     monkeypatch.setattr(timing, "WARM_UP", 1)
     variant = Variant(backend="torch", precision=precision, steps=10, encoder=TINY, lookahead_frames=1, chunk_s=0.01)
