@@ -13,6 +13,7 @@ from .decoders.remote import RemoteDecoder, SearchProcess
 from .errors import ClosedError
 from .hearing import Ask
 from .inbox import Inbox
+from .mailbox import Waiter, wake
 from .vad import Vad, Voice
 
 VOICE_THREADS = 2
@@ -40,6 +41,7 @@ class Scheduler:
         self._asked: list[tuple[Inbox, Step]] = []
         self._voices = Answerer(Vad.run, self._post, VOICE_THREADS, VOICES)
         self._searches: dict[SearchProcess, Answerer] = {}
+        self._rung: list[Waiter] = []
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._thread.start()
@@ -47,6 +49,10 @@ class Scheduler:
     def wake(self, inbox: Inbox) -> None:
         """Have the inbox go on soon."""
         self._post(inbox, None)
+
+    def ring(self, waiter: Waiter) -> None:
+        """Wake a task once the answers that are there are told to all; the scheduler's thread only."""
+        self._rung.append(waiter)
 
     def close(self) -> None:
         """End the thread after the run that it is in: to be called once the streams are closed. Safe to call twice."""
@@ -65,14 +71,21 @@ class Scheduler:
     def _run(self) -> None:
         while not self._closed:  # what is named in the two, a stream and its state, is not held while the thread waits
             self._go_on_with_what_is_due()
+            self._wake_tasks()
             self._run_steps()
+            self._wake_tasks()
         for inbox, _ in self._asked:
             self._go_on(inbox, _closed())
+        self._wake_tasks()
 
     def _go_on_with_what_is_due(self) -> None:
         due, _ = _taken(self._due, block=not self._asked)
         for inbox, answer in due:
             self._go_on(inbox, answer)
+
+    def _wake_tasks(self) -> None:
+        rung, self._rung = self._rung, []
+        wake(rung)
 
     def _run_steps(self) -> None:
         if not self._asked or self._closed:
@@ -105,6 +118,7 @@ class Scheduler:
             ask = inbox.go_on(answer)
             while ask:
                 ask = inbox.go_on(_closed())
+        self._wake_tasks()
 
 
 class Answerer:
