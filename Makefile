@@ -176,7 +176,7 @@ report: $(HERE)/.runtime ## one HTML page of a run (RESULT) in build/reports: ta
 	$(RUN) bench report $(if $(RESULT),"$(RESULT)") $(if $(filter file,$(origin EVAL)),,--eval "$(EVAL)")
 
 test: $(CPU)/.export $(CPU)/.dev $(if $(PLAN),$(HERE)/.runtime) ## the tests; those that need a GPU where there is one
-	$(CPU)/bin/python -m pytest
+	$(CPU)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	$(if $(PLAN),$(RUN) pytest --noconftest tests/*/test_*_gpu.py)
 
 test-quick: $(CPU)/.dev ## those that need neither torch nor NeMo

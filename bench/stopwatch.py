@@ -12,6 +12,7 @@ from runtime import Recognizer
 from runtime.backends import Backend, Step, StepResult, Wrapped
 from runtime.decoders.decoder import Decoder
 from runtime.decoders.hotwords import Hotwords
+from runtime.decoders.remote import RemoteDecoder
 
 
 class TimedBackend(Wrapped):
@@ -84,7 +85,10 @@ class TimedRecognizer(Recognizer):
 
     def new_decoder(self, start_s: float = 0.0, hotwords: Hotwords | None = None) -> Decoder:
         """See Recognizer.new_decoder."""
-        return cast("Decoder", TimedDecoder(super().new_decoder(start_s, hotwords), self.decode_s))
+        decoder = super().new_decoder(start_s, hotwords)
+        if isinstance(decoder, RemoteDecoder):  # its time is another process's
+            return decoder
+        return cast("Decoder", TimedDecoder(decoder, self.decode_s))
 
     def forget_times(self) -> None:
         """Begin anew with what comes: warm-up and earlier rows are in no figure."""

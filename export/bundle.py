@@ -98,13 +98,9 @@ def write_bundle(
 ) -> Bundle:
     """Write a loaded checkpoint's bundle for one look-ahead in ms into `folder`, with its parity against NeMo.
 
-    <<<<<<< HEAD
-        `batched`: with the step over many streams.
+    `batched`: with the step over many streams.
 
-        Plans and calibration that the folder holds stay there: they say themselves whether they still fit.
-    =======
-        Plans and calibration that the folder holds stay there: they say themselves whether they still fit. So do word models that fit.
-    >>>>>>> 867a18157b4f5919ca6bcc527d277d9133f6e5d7
+    Plans and calibration that the folder holds stay there: they say themselves whether they still fit. So do word models that fit.
 
         Raises InputError, and writes nothing, for a look-ahead that it lacks, a step that differs from NeMo or is too large in every
         precision, and for a language model that does not go with the checkpoint.

@@ -17,6 +17,7 @@ Whatever fails says so in one line:
         CudaError     a call on the GPU failed
         ClosedError   a recogniser or a stream was used after it was closed
         FullError     a recogniser has as many streams as it takes, or a stream as much audio waiting
+        LostError     a process of beam searches ended, and the utterances in it are lost
 """
 
 from importlib import import_module
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .audio import Recording, load_audio, read_audio
     from .conversation import BargeIn, BargeInRules, Conversation
     from .endpoint import EndpointRules
-    from .errors import ClosedError, CudaError, FullError, InputError
+    from .errors import ClosedError, CudaError, FullError, InputError, LostError
     from .events import Event, Final, Partial
     from .recognizer import Recognizer
     from .stream import Stream
@@ -43,6 +44,7 @@ __all__ = [
     "Final",
     "FullError",
     "InputError",
+    "LostError",
     "Partial",
     "Recognizer",
     "Recording",

@@ -18,6 +18,8 @@ Samples = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
 """Mono audio [n] in 16-bit integers."""
 
+PUSHED = np.dtype(np.int16), np.dtype(np.float32)
+"""What `push` takes; as types they would be made dtypes each time."""
 SAMPLE_RATE = 16_000  # Hz, the rate of every published streaming FastConformer
 INT16_FULL_SCALE = 32768.0
 MAX_LEVEL = 4.0  # 12 dB over full scale: no lossy codec or filter overshoots so far
@@ -167,12 +169,12 @@ def checked(samples: object) -> Samples:
 
     Raises InputError for another type or shape than `push` takes, and for values that are not finite or far beyond that scale.
     """
-    if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.int16):
+    if not isinstance(samples, np.ndarray) or samples.dtype not in PUSHED:
         found = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
         raise InputError(f"expected samples as a numpy array of float32 or int16, found {found}; convert them first")
     if samples.ndim != 1:
         raise InputError(f"expected mono samples of shape [n], found {list(samples.shape)}; average the channels first")
-    if samples.dtype == np.int16:
+    if samples.dtype == PUSHED[0]:
         return samples * np.float32(1 / INT16_FULL_SCALE)  # exact: a power of two
     if np.abs(samples).max(initial=0.0) <= MAX_LEVEL:  # of what is no number this is not so
         return samples

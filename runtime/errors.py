@@ -30,6 +30,10 @@ class FullError(RuntimeError):
     """A recogniser has as many streams as it takes, or more audio waits than it keeps: one line that says what to do."""
 
 
+class LostError(RuntimeError):
+    """A process that did the work of some streams ended: one line; their utterances are lost, the next ones begin in a fresh process."""
+
+
 def install(extra: str = "") -> str:
     """How to install what is missing, for a message: with `make setup` here, with pip where this package is installed by itself."""
     if __package__ == "runtime":
@@ -65,9 +69,9 @@ def _shown(text: str, most: int) -> str:
 def exit_code(run: Callable[[], None]) -> int:
     """Run a command; return its exit code.
 
-    That is 0, 2 for bad input, 1 for a GPU that fails, and as a shell has it 130 after Ctrl-C, 143 after SIGTERM and 141 where nobody reads
-    what it prints: these three end it without a word. Whatever else fails is one line on stderr, also where the system refuses: a file of
-    someone else's, a name too long, a full disk.
+    That is 0, 2 for bad input, 1 for a GPU or a process of searches that fails, and as a shell has it 130 after Ctrl-C, 143 after SIGTERM
+    and 141 where nobody reads what it prints: these three end it without a word. Whatever else fails is one line on stderr, also where
+    the system refuses: a file of someone else's, a name too long, a full disk.
     """
     with stoppable() as stops:
         try:
@@ -103,12 +107,12 @@ def _code_of(error: BaseException) -> int:
         _print_no_more()
     if isinstance(error, BrokenPipeError):
         return 128 + SIGPIPE
-    if not isinstance(error, (InputError, OSError, CudaError)):
+    if not isinstance(error, (InputError, OSError, CudaError, LostError)):
         raise error
     line = " ".join(str(error)[:400].split()) if isinstance(error, OSError) else error
     with suppress(OSError):
         print(f"error: {line}", file=sys.stderr, flush=True)
-    return 1 if isinstance(error, CudaError) else 2
+    return 1 if isinstance(error, (CudaError, LostError)) else 2
 
 
 def _print_no_more() -> None:

@@ -31,8 +31,10 @@ class Said:
         return replace(self, start_s=start_s, words=words)
 
     def json(self) -> dict[str, Any]:
-        """Return what a line of JSON says of it: `event`, then the fields."""
-        return {"event": type(self).__name__.lower(), **asdict(self)}
+        """Return what a line of JSON says of it: `event`, then the fields but for `lag_ms`, so that the same audio gives the same lines."""
+        said = asdict(self)
+        del said["lag_ms"]
+        return {"event": type(self).__name__.lower(), **said}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ask = Step | Voice | Search
 Asking = Generator[Ask, Any, T]
-"""Work that asks for a StepResult by a Step, for a float by a Voice and for nothing by a Search; it returns T."""
+"""Work that asks for a StepResult by a Step, for a float by a Voice and for whether the text changed by a Search; it returns T."""
 
 
 class Arrived(NamedTuple):
@@ -233,9 +233,11 @@ class Hearing:
         self._received += len(self._audio) - before
         partials: list[Event] = []
         while len(self._audio) >= bundle.window_samples and (to_the_end or not self._interrupted):
-            yield from self._step(ALL_VALID, bundle.chunk_frames)
+            changed = yield from self._step(ALL_VALID, bundle.chunk_frames)
             heard = (self._steps - 1) * bundle.chunk_samples + bundle.first_step_samples
-            partials += self._show(self._decoder, heard, self._arrived_s(heard))
+            arrived_s = self._arrived_s(heard)
+            if changed or self._shown[1]:
+                partials += self._show(self._decoder, heard, arrived_s)
             self._audio = self._audio[bundle.chunk_samples :]
         return partials
 
@@ -246,13 +248,15 @@ class Hearing:
         window = np.concatenate([self._audio, self._silence(bundle.window_samples - len(self._audio))])
         return owed, window, (self._received - self._steps * bundle.chunk_samples) // bundle.hop_samples
 
-    def _step(self, valid: int, frames: int) -> Asking[None]:
+    def _step(self, valid: int, frames: int) -> Asking[bool]:
+        """Run a step and decode it; return whether the text changed."""
         result: StepResult = yield Step(self._audio[: self._bundle.window_samples], valid, self._state)
         self._state = result.state
         self._steps += 1
-        yield Search(self._decoder, result, frames)
+        changed: bool = yield Search(self._decoder, result, frames)
         if self._early:
             self._early.begin_chunk(self._received)
+        return changed
 
     def _hear_early(self, early: EarlyTokens) -> Asking[list[Event]]:
         """Run a step on what is there of the next chunk, without its state, and show what keeps the rules."""

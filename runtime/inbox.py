@@ -130,7 +130,7 @@ class Inbox:
         """What is next; None, and not due any more, where there is nothing."""
         hearing = self._hearing
         with self._adding:
-            self._needed = hearing.needed
+            self._needed = max(1, hearing.needed)  # work that was cut short leaves windows that nobody will hear
             if self._jobs:
                 pieces, job = self._jobs[0]
                 if job.takes_audio or not pieces:

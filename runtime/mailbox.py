@@ -3,34 +3,44 @@
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from .errors import ClosedError, InputError
 from .events import Event
 
+Waiter = asyncio.Future[None]
+"""What a task waits for, in its own loop."""
+
 
 class Mailbox:
     """Events in order, for one task at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, ring: Callable[[Waiter], None]) -> None:
+        """`ring` has a task woken soon that waits for events which are there now, see `wake`."""
+        self._ring = ring
         self._changing = threading.Lock()
         self._held: deque[Event | BaseException] = deque()
         self._closed = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Waiter | None = None
 
     def put(self, found: list[Event] | BaseException) -> None:
-        """Add events, or why there are none. From any thread."""
+        """Add events, or why there are none."""
         if found == []:
             return
         with self._changing:
             self._held.extend(found if isinstance(found, list) else [found])
-            self._call()
+            waiter = self._waiter
+        if waiter:
+            self._ring(waiter)
 
     def close(self) -> None:
         """After what is there no more comes. From any thread."""
         with self._changing:
             self._closed = True
-            self._call()
+            waiter = self._waiter
+        if waiter:
+            wake([waiter])
 
     async def get(self) -> Event | None:
         """Wait for an event and return it; None where no more comes. Raises what there was instead of events.
@@ -59,12 +69,18 @@ class Mailbox:
             raise found
         return found
 
-    def _call(self) -> None:
-        if waiter := self._waiter:
-            with suppress(RuntimeError):  # its loop is closed: nobody waits
-                waiter.get_loop().call_soon_threadsafe(_wake, waiter)
+
+def wake(waiters: Iterable[Waiter]) -> None:
+    """Wake the tasks that wait, those of a loop by one call: each call gives the interpreter to other threads. From any thread."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Waiter]] = {}
+    for waiter in waiters:
+        by_loop.setdefault(waiter.get_loop(), []).append(waiter)
+    for loop, of_loop in by_loop.items():
+        with suppress(RuntimeError):  # it is closed: nobody waits
+            loop.call_soon_threadsafe(_wake, of_loop)
 
 
-def _wake(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+def _wake(waiters: Iterable[Waiter]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)

@@ -10,11 +10,11 @@ from typing_extensions import Self
 
 from .backends import Backend, open_backend
 from .bundle import Bundle, Decoding, checked_file, read_bundle
-from .decoders.beam import BeamCtc
 from .decoders.decoder import Decoder
-from .decoders.greedy import GreedyCtc, GreedyRnnt
 from .decoders.hotwords import HotwordChoice, Hotwords
-from .decoders.ngram import LmChoice, language_model_file, open_language_model
+from .decoders.maker import DecoderMaker
+from .decoders.ngram import LmChoice, NGram, language_model_file
+from .decoders.remote import SearchProcesses, usual_processes
 from .early import Early
 from .endpoint import EndpointRules
 from .errors import ClosedError, InputError
@@ -24,8 +24,6 @@ from .processes import OfOneProcess
 from .scheduler import Scheduler
 from .stream import Stream
 from .vad import SAMPLE_RATE, Vad
-from .word_models import Search, known_words, word_model
-from .words import Either, WordMaker
 
 
 class Recognizer(OfOneProcess):
@@ -43,6 +41,7 @@ class Recognizer(OfOneProcess):
         lm: LmChoice = "default",
         decoder: str | None = None,
         max_streams: int | None = None,
+        search_processes: int | None = None,
     ) -> None:
         """Open the bundle in the folder `bundle`.
 
@@ -52,7 +51,8 @@ class Recognizer(OfOneProcess):
         file); an open backend's is ctc unless named, or where there is no CTC head.
 
         With `max_streams` the steps of all streams that are due run together, by the bundle's step over many streams, and there may be
-        that many streams at once; without it each stream runs apart, for the shortest delay of a few.
+        that many streams at once; without it each stream runs apart, for the shortest delay of a few. Beam search is then done by
+        `search_processes` other processes, None: one for each 128 streams, and fewer than the machine has cores.
 
         Raises InputError for a bundle that is missing, broken or not for this backend, and for a language model that is so.
         """
@@ -64,11 +64,10 @@ class Recognizer(OfOneProcess):
         self._detector: Path | None = None
         name, opened = (backend, None) if isinstance(backend, str) else (None, backend)
         self.decoder = choose_decoder(self.bundle, decoder, lm, best=opened is None)
-        self.ngram = None if self.decoder == "rnnt" else open_language_model(lm, folder, self.bundle)
+        self._maker = DecoderMaker(folder, self.bundle, self.decoder, lm)
+        processes = _checked_processes(search_processes, opened.most_streams if opened else max_streams)
+        self._processes = processes and SearchProcesses(self._maker, len(self.bundle.vocabulary) + 1, processes)
         self.backend = opened or open_backend(folder, self.bundle, name, precision, self.decoder, max_streams)
-        search: Search = "ctc with language model" if self.ngram else self.decoder
-        self._word_model = word_model(folder, self.bundle, search)
-        self._known = known_words(folder, self.bundle)
         self._opening = threading.Lock()  # no stream is made while the streams are closed
         self._closed = False
         self._streams: WeakSet[Stream] = WeakSet()
@@ -110,25 +109,20 @@ class Recognizer(OfOneProcess):
                 weakref.finalize(self, _end, self._scheduler, os.getpid())
             return self._scheduler
 
+    @property
+    def ngram(self) -> NGram | None:
+        """The language model, if any."""
+        return self._maker.ngram
+
     def hotwords(self, choice: HotwordChoice) -> Hotwords:
         """Return the hotwords of a choice. Raises InputError as `stream` does."""
-        found = Hotwords(choice, self.bundle.vocabulary)
-        if found and self.decoder != "ctc":
-            raise InputError(
-                f"expected the decoder ctc with hotwords, which its beam search favours, found {self.decoder}; leave one of them out"
-            )
-        return found
+        return self._maker.hotwords(choice)
 
     def new_decoder(self, start_s: float = 0.0, hotwords: Hotwords | None = None) -> Decoder:
         """A decoder at the start of an utterance, which is at `start_s` of its stream."""
-        bundle = self.bundle
-        known = Either(self._known, hotwords.words) if hotwords else self._known
-        make = WordMaker(self._word_model, bundle.encoder_frame_ms / 1e3, start_s, known)
-        if self.decoder == "rnnt":
-            return GreedyRnnt(bundle.vocabulary, bundle.blank, make)
-        if self.ngram or hotwords:
-            return BeamCtc(bundle.vocabulary, bundle.blank, make, ngram=self.ngram, hotwords=hotwords)
-        return GreedyCtc(bundle.vocabulary, bundle.blank, make)
+        if self._processes and self._maker.searches(hotwords):
+            return self._processes.new_decoder(start_s, hotwords)
+        return self._maker.new_decoder(start_s, hotwords)
 
     def new_detector(self) -> Vad:
         """A voice activity detector at a stream's start. Raises InputError for a bundle that has none, or is at another rate."""
@@ -151,6 +145,8 @@ class Recognizer(OfOneProcess):
             return
         with self._opening:
             self._closed = True
+            if self._processes:
+                self._processes.close()
             for stream in list(self._streams):
                 stream.close()
             if self._scheduler:
@@ -168,6 +164,19 @@ def _end(scheduler: Scheduler, process: int) -> None:
     """End it in that process; a fork has none of its threads."""
     if os.getpid() == process:
         scheduler.close()
+
+
+def _checked_processes(asked: int | None, streams: int | None) -> int | None:
+    """How many processes search for that many streams; None where each stream runs apart. Raises InputError for what cannot be."""
+    if asked is None:
+        return usual_processes(streams) if streams else None
+    if not streams:
+        raise InputError(f"expected max_streams with search_processes, found {asked!r} of them without; leave one out")
+    if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= streams:
+        raise InputError(
+            f"expected search_processes from 1 to the {streams} of max_streams, found {asked!r}; None is one for each 128"
+        )
+    return asked
 
 
 def choose_decoder(bundle: Bundle, asked: str | None, lm: LmChoice, *, best: bool) -> Decoding:

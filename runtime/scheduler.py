@@ -9,16 +9,19 @@ from typing import Any
 
 from .backends import Backend, Step
 from .decoders.decoder import Search
+from .decoders.remote import RemoteDecoder, SearchProcess
 from .errors import ClosedError
 from .hearing import Ask
 from .inbox import Inbox
+from .mailbox import Waiter, wake
 from .vad import Vad, Voice
 
 VOICE_THREADS = 2
 """Beside the scheduler's: a window of voice activity takes 0.04 ms of a core, 1,024 streams 1.3 cores."""
 VOICES = 32
 """Windows run together at most: more take no less time each, and let others wait."""
-
+SEARCHES = 16
+"""Sent to a process together at most: more cost hardly less each, and the first of them waits for the last."""
 
 _Queue = SimpleQueue[tuple[Inbox, Any] | None]
 """Of inboxes with an ask or an answer; None ends it."""
@@ -37,6 +40,8 @@ class Scheduler:
         self._due: _Queue = SimpleQueue()
         self._asked: list[tuple[Inbox, Step]] = []
         self._voices = Answerer(Vad.run, self._post, VOICE_THREADS, VOICES)
+        self._searches: dict[SearchProcess, Answerer] = {}
+        self._rung: list[Waiter] = []
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._thread.start()
@@ -45,12 +50,17 @@ class Scheduler:
         """Have the inbox go on soon."""
         self._post(inbox, None)
 
+    def ring(self, waiter: Waiter) -> None:
+        """Wake a task once the answers that are there are told to all; the scheduler's thread only."""
+        self._rung.append(waiter)
+
     def close(self) -> None:
         """End the thread after the run that it is in: to be called once the streams are closed. Safe to call twice."""
         self._closed = True
         self._due.put(None)
-        self._thread.join()
-        self._voices.close()
+        _join(self._thread)
+        for answerer in (self._voices, *self._searches.values()):
+            answerer.close()
         self._fail_what_waits()
 
     def _post(self, inbox: Inbox, answer: Any) -> None:  # noqa: ANN401 -- each kind's own
@@ -61,14 +71,21 @@ class Scheduler:
     def _run(self) -> None:
         while not self._closed:  # what is named in the two, a stream and its state, is not held while the thread waits
             self._go_on_with_what_is_due()
+            self._wake_tasks()
             self._run_steps()
+            self._wake_tasks()
         for inbox, _ in self._asked:
             self._go_on(inbox, _closed())
+        self._wake_tasks()
 
     def _go_on_with_what_is_due(self) -> None:
         due, _ = _taken(self._due, block=not self._asked)
         for inbox, answer in due:
             self._go_on(inbox, answer)
+
+    def _wake_tasks(self) -> None:
+        rung, self._rung = self._rung, []
+        wake(rung)
 
     def _run_steps(self) -> None:
         if not self._asked or self._closed:
@@ -81,11 +98,19 @@ class Scheduler:
     def _go_on(self, inbox: Inbox, answer: Any) -> None:  # noqa: ANN401 -- each kind's own
         ask: Ask | None = inbox.go_on(answer)
         while isinstance(ask, Search):
+            if isinstance(decoder := ask.decoder, RemoteDecoder):
+                self._searches_of(decoder.process).ask(inbox, ask.kept())
+                return
             ask = inbox.go_on(*_answers(_search, [ask]))
         if isinstance(ask, Step):
             self._asked.append((inbox, ask))
         elif ask:
             self._voices.ask(inbox, ask)
+
+    def _searches_of(self, process: SearchProcess) -> "Answerer":
+        if process not in self._searches:
+            self._searches[process] = Answerer(process.run, self._post, 1, SEARCHES)
+        return self._searches[process]
 
     def _fail_what_waits(self) -> None:
         due, _ = _taken(self._due, block=False)
@@ -93,6 +118,7 @@ class Scheduler:
             ask = inbox.go_on(answer)
             while ask:
                 ask = inbox.go_on(_closed())
+        self._wake_tasks()
 
 
 class Answerer:
@@ -112,7 +138,7 @@ class Answerer:
         for thread in self._threads:
             thread.start()
 
-    def ask(self, inbox: Inbox, ask: Voice) -> None:
+    def ask(self, inbox: Inbox, ask: Voice | Search) -> None:
         """Have it answered soon."""
         self._asked.put((inbox, ask))
 
@@ -121,7 +147,7 @@ class Answerer:
         for _ in self._threads:
             self._asked.put(None)
         for thread in self._threads:
-            thread.join()
+            _join(thread)
 
     def _work(self) -> None:
         while self._answer():
@@ -144,10 +170,8 @@ def _answers(run: Callable[[list[Any]], Sequence[Any]], asks: list[Any]) -> Sequ
         return [error] * len(asks)
 
 
-def _search(asks: list[Search]) -> list[None]:
-    for ask in asks:
-        ask.run()
-    return [None] * len(asks)
+def _search(asks: list[Search]) -> list[bool]:
+    return [ask.run() for ask in asks]
 
 
 def _taken(queue: _Queue, *, block: bool, most: float = math.inf) -> tuple[list[tuple[Inbox, Any]], bool]:
@@ -160,6 +184,12 @@ def _taken(queue: _Queue, *, block: bool, most: float = math.inf) -> tuple[list[
                 return taken, True
             taken.append(each)
     return taken, False
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait for its end; a thread that itself drops the recogniser ends soon after."""
+    if thread is not threading.current_thread():
+        thread.join()
 
 
 def _closed() -> ClosedError:

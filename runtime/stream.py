@@ -52,9 +52,10 @@ class Stream(OfOneProcess):
         self.new_detector = recognizer.new_detector
         self._hearing = self.kind(recognizer, options)
         self._one_at_a_time = threading.Lock()
-        self._mailbox = Mailbox()
         self._inbox: Inbox | None = None
         """Where a scheduler does the work; None: the caller does."""
+        self._mailbox: Mailbox
+        """Beside an inbox."""
         self._left_s = -math.inf
         self.now = time.perf_counter
         if recognizer.backend.most_streams:
@@ -103,7 +104,8 @@ class Stream(OfOneProcess):
         with suppress(ClosedError):
             self._do(self._hearing.nothing())  # once it is our turn, no work is in progress
         self._hearing.forget()
-        self._mailbox.close()
+        if self._inbox:
+            self._mailbox.close()
 
     def push(self, samples: Samples | Pcm) -> list[Event]:
         """Take mono samples [n] at the bundle's rate, FP32 in -1..1 or INT16; return a partial per step that changed the text.
@@ -153,7 +155,8 @@ class Stream(OfOneProcess):
         self._check_process()
         self._hearing.check_open()
         end = partial(self._hearing.end, "caller", self._asked(silence_ms), silence_ms)
-        self._scheduled().add(Job(lambda _: end(), lambda final: self._mailbox.put([final]), self._mailbox.put))
+        inbox, tell = self._scheduled(), self._mailbox.put
+        inbox.add(Job(lambda _: end(), lambda final: tell([final]), tell))
 
     def __aiter__(self) -> "Stream":
         """Events of what is fed, until the stream is closed; for one task."""
@@ -161,6 +164,7 @@ class Stream(OfOneProcess):
 
     async def __anext__(self) -> Event:
         """The next event. Raises what its work raised, after which more may come."""
+        self._scheduled()
         event = await self._mailbox.get()
         if event is None:
             raise StopAsyncIteration
@@ -186,7 +190,9 @@ class Stream(OfOneProcess):
         """Leave the work to the recogniser's scheduler from now on."""
         with self._one_at_a_time:
             if self._inbox is None:
-                self._inbox = Inbox(self._hearing, self._recognizer.scheduler.wake, self._mailbox.put)
+                scheduler = self._recognizer.scheduler
+                self._mailbox = Mailbox(scheduler.ring)
+                self._inbox = Inbox(self._hearing, scheduler.wake, self._mailbox.put)
             return self._inbox
 
 

@@ -4,9 +4,9 @@ Source: github.com/snakers4/silero-vad, 6.2; windows, context and state as in it
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,8 +65,7 @@ class Vad:
         return found
 
 
-@dataclass(frozen=True)
-class Voice:
+class Voice(NamedTuple):
     """A window that is to be told a speech probability of."""
 
     detector: Vad

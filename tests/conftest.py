@@ -43,12 +43,15 @@ def _cheap() -> Iterator[None]:
 def exported(model: str, lookahead_ms: int, *, batched: bool = False) -> Path:
     """The bundle's folder, as `make export` leaves it; in a place of its own where the step over many streams is in it."""
     from export.bundle import bundle_folder, export_bundle, is_current
+    from runtime.files import alone
 
     bundles = BUNDLES.with_name("batched") if batched else BUNDLES
     folder = bundle_folder(bundles, model, lookahead_ms)
-    if is_current(folder, model, batched=batched):
-        return folder
-    return export_bundle(model, lookahead_ms, bundles, batched=batched)
+    if not is_current(folder, model, batched=batched):
+        with alone(bundles):
+            if not is_current(folder, model, batched=batched):  # another process of this run made it meanwhile
+                export_bundle(model, lookahead_ms, bundles, batched=batched)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -109,13 +112,31 @@ def sample() -> list[tuple[str, np.ndarray]]:
 
 
 @pytest.fixture(scope="session")
-def streamed(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> list[Reference]:
-    """Frames of the sample's clips through the FP32 step of the embedded checkpoint's bundle at 80 ms."""
-    from export.parity import Recorder, stream_frames
+def streamed(
+    bundle: Path, sample: list[tuple[str, np.ndarray]], tmp_path_factory: pytest.TempPathFactory
+) -> list[Reference]:
+    """Frames of the sample's clips through the FP32 step of the embedded checkpoint's bundle at 80 ms.
+
+    Of the processes that share the tests one computes them.
+    """
+    import numpy as np
+
+    from export.parity import Recorder, Reference, stream_frames
     from runtime import Recognizer
     from runtime.backends import open_backend
     from runtime.bundle import read_bundle
+    from runtime.files import alone
 
-    recorder = Recorder(open_backend(bundle, read_bundle(bundle), "onnxruntime-cpu", "fp32"))
-    with Recognizer(bundle, precision="fp32", backend=recorder, lm=None) as recognizer:
-        return [stream_frames(recognizer, recorder, audio, 320) for _, audio in sample]
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "streamed"
+    with alone(folder):
+        if not (folder / "whole").exists():
+            recorder = Recorder(open_backend(bundle, read_bundle(bundle), "onnxruntime-cpu", "fp32"))
+            with Recognizer(bundle, precision="fp32", backend=recorder, lm=None) as recognizer:
+                for number, (_, audio) in enumerate(sample):
+                    found = stream_frames(recognizer, recorder, audio, 320)
+                    assert found.log_probs is not None
+                    np.savez(folder / f"{number}.npz", encoded=found.encoded, log_probs=found.log_probs)
+            (folder / "whole").touch()
+    clips = [np.load(folder / f"{number}.npz") for number in range(len(sample))]
+    return [Reference(clip["encoded"], clip["log_probs"]) for clip in clips]

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -57,13 +58,18 @@ class Server:
 
         It has the working folder and the environment of this one, and `limit_s` seconds.
         """
-        request = {"function": function, "arguments": arguments, "limit_s": limit_s}
+        (ended,) = self.run_at_once(1, function, *arguments, limit_s=limit_s)
+        return ended
+
+    def run_at_once(self, processes: int, function: str, *arguments: object, limit_s: float = LIMIT_S) -> list[Ended]:
+        """Do the same in so many processes at once."""
+        request = {"function": function, "arguments": arguments, "limit_s": limit_s, "processes": processes}
         request |= {"cwd": str(Path.cwd()), "environment": dict(os.environ)}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{json.dumps(request)}\n")
         self._process.stdin.flush()
-        return Ended(**json.loads(self._process.stdout.readline()))
+        return [Ended(**each) for each in json.loads(self._process.stdout.readline())]
 
 
 def _serve() -> None:
@@ -71,24 +77,41 @@ def _serve() -> None:
     gc.collect()
     gc.freeze()  # a collection would copy the pages of what was imported
     for line in sys.stdin:
-        print(json.dumps(_ended(json.loads(line))), flush=True)
+        request = json.loads(line)
+        with ThreadPoolExecutor(request["processes"]) as threads:
+            started = [_started(request) for _ in range(request["processes"])]
+            print(json.dumps(list(threads.map(_ended, started))), flush=True)
     os._exit(0)  # taking apart what was imported would take a second
 
 
-def _ended(request: dict[str, Any]) -> dict[str, object]:
+@dataclass(frozen=True)
+class _Child:
+    """A process that was begun, the ends of its pipes, and when its time is up."""
+
+    process: int
+    out: int
+    err: int
+    deadline: float
+
+
+def _started(request: dict[str, Any]) -> _Child:
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
     child = os.fork()
     if not child:
         _become(request, out_end, err_end)
     os.close(out_end)
     os.close(err_end)
-    said, open_ends, late = {out: b"", err: b""}, [out, err], False
-    deadline = time.monotonic() + request["limit_s"]
+    return _Child(child, out, err, time.monotonic() + request["limit_s"])
+
+
+def _ended(child: _Child) -> dict[str, object]:
+    said, open_ends = {child.out: b"", child.err: b""}, [child.out, child.err]
+    late, deadline = False, child.deadline
     while open_ends:
         ready = select.select(open_ends, [], [], max(0.0, deadline - time.monotonic()))[0]
         if not ready and not late:
             late = True
-            os.kill(child, signal.SIGKILL)
+            os.kill(child.process, signal.SIGKILL)
             deadline += LIMIT_S
         for end in ready:
             piece = os.read(end, 1 << 16)
@@ -96,8 +119,8 @@ def _ended(request: dict[str, Any]) -> dict[str, object]:
             if not piece:
                 open_ends.remove(end)
                 os.close(end)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return {"code": code, "late": late, "out": said[out].decode(), "err": said[err].decode()}
+    code = os.waitstatus_to_exitcode(os.waitpid(child.process, 0)[1])
+    return {"code": code, "late": late, "out": said[child.out].decode(), "err": said[child.err].decode()}
 
 
 def _become(request: dict[str, Any], out: int, err: int) -> None:

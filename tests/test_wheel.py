@@ -20,7 +20,7 @@ CLIP = Path("data/sample/clips/01.mp3").absolute()
 PUBLIC = {
     *("Recognizer", "Stream", "Conversation", "EndpointRules", "BargeInRules"),
     *("Partial", "Final", "Word", "BargeIn", "Event"),
-    *("load_audio", "read_audio", "Recording", "InputError", "CudaError", "ClosedError"),
+    *("load_audio", "read_audio", "Recording", "InputError", "CudaError", "ClosedError", "FullError", "LostError"),
 }
 PROGRAM = """
 import json, sys
@@ -60,7 +60,9 @@ def checkout() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory, bundle: Path, batched_bundle: Path) -> Path:
+    assert bundle.is_dir()  # so that no other process of this run makes it, or the other, meanwhile
+    assert batched_bundle.is_dir()
     folder, before = tmp_path_factory.mktemp("wheel"), checkout()
     pip("wheel", "--no-deps", "--wheel-dir", folder, ".")
     assert checkout() == before, "a build leaves nothing in the checkout"

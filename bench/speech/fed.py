@@ -29,11 +29,12 @@ class TimedHearing(Hearing):
         self.chunk_s: list[float] = []
         """From the arrival of a chunk's last frame until it was decoded."""
 
-    def _step(self, valid: int, frames: int) -> Asking[None]:
+    def _step(self, valid: int, frames: int) -> Asking[bool]:
         heard = self._steps * self._bundle.chunk_samples + self._bundle.first_step_samples
-        yield from super()._step(valid, frames)
+        changed = yield from super()._step(valid, frames)
         if valid == ALL_VALID:
             self.chunk_s.append(self.now() - self._arrived_s(heard))
+        return changed
 
 
 class FedStream(Stream):

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,7 @@ class StepResult:
     """Natural log-probability of each of `symbols` among the joint's classes [T, S], 0 where there is none; None where `symbols` is."""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A step of one stream that is to be run."""
 
     window: npt.NDArray[np.float32]

@@ -1,7 +1,7 @@
 """What every decoder offers: a step's frames in, the utterance's text, tokens and words out, state carried across steps."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from ..backends.base import StepResult
 from ..words import Word
@@ -40,8 +40,7 @@ class Decoder(Protocol):
         """One that decodes on apart from this."""
 
 
-@dataclass(frozen=True)
-class Search:
+class Search(NamedTuple):
     """What a decoder is to take."""
 
     decoder: Decoder
@@ -49,9 +48,16 @@ class Search:
     """None: the utterance is over."""
     frames: int = 0
 
-    def run(self) -> None:
-        """Let the decoder take it."""
-        if self.result is None:
-            self.decoder.finish()
-        else:
-            self.decoder.push(self.result, self.frames)
+    def run(self) -> bool:
+        """Let the decoder take it; return whether the text changed."""
+        if self.result is not None:
+            return self.decoder.push(self.result, self.frames)
+        before = self.decoder.text
+        self.decoder.finish()
+        return self.decoder.text != before
+
+    def kept(self) -> "Search":
+        """The same, of log-probabilities that the next step leaves as they are."""
+        if self.result is None or self.result.log_probs is None:
+            return self
+        return self._replace(result=replace(self.result, log_probs=self.result.log_probs[: self.frames].copy()))

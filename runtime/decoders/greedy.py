@@ -52,7 +52,13 @@ class GreedyCtc(Greedy):
 
     def push(self, result: StepResult, frames: int) -> bool:
         """Take the best token of each new frame; return whether the text grew."""
-        return self.push_best(first(result.tokens, frames), first(result.log_probs, frames).max(-1))
+        tokens = first(result.tokens, frames)
+        if self._last == self._blank and tokens.tolist() == [self._blank] * len(tokens):  # as two of three chunks are
+            self._frames += len(tokens)
+            self.blank_frames += len(tokens)
+            self.stable = self.ended
+            return False
+        return self.push_best(tokens, first(result.log_probs, frames).max(-1))
 
     def push_best(self, tokens: npt.NDArray[np.int32], log_probs: npt.NDArray[np.float32]) -> bool:
         """Take the best tokens [n] and their log-probabilities [n]; return whether the text grew."""

@@ -250,6 +250,7 @@ def test_nor_in_the_stream_of_endpoints(bundle: Path, out: Path) -> None:
     assert row.end_decision_ms_p50
 
 
+@pytest.mark.nemo
 def test_streaming_says_what_nemo_says_offline(bundle_at: Callable[[int], Path]) -> None:
     for lookahead_ms in (0, 80):
         reference = load_recognizer(EMBEDDED, lookahead_ms)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from runtime.bundle import read_bundle
+from runtime.files import alone
 
 MAKE = Path("../shared/trt_api/make.sh")
 BINDINGS = Path("build/trt_api")
@@ -21,7 +22,9 @@ BINDINGS = Path("build/trt_api")
 def bindings(version: str) -> Path:
     """The folder of an importable `tensorrt`; made once and kept in build/."""
     folder = BINDINGS / version
-    if not (folder / "tensorrt").is_dir():
+    with alone(BINDINGS):  # of the other processes of this run
+        if (folder / "tensorrt").is_dir():
+            return folder
         if not MAKE.is_file():
             pytest.skip(f"{MAKE}, which makes the bindings of TensorRT {version} importable, is not here")
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # pip of this Python

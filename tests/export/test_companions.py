@@ -81,16 +81,15 @@ def test_a_damaged_companion_makes_it_again(bundle: Path, tmp_path: Path, name: 
 
 
 def test_an_export_keeps_plans_and_calibration(checkpoint: Checkpoint, bundle: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "bundle"
-    carried = companions(EMBEDDED, NAME, "none")
-    write_bundle(checkpoint, 80, folder, carried)
-    assert read_bundle(folder).language_model is None
-    (folder / "plans").mkdir()
+    folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    assert read_bundle(folder).language_model is not None
+    (folder / "plans").mkdir(exist_ok=True)
     kept = {"plans/step.fp16.plan": b"plan", "plans/step.fp16.plan.json": b"{}", "calibration.json": b"1"}
     gone = {"plans/.step.fp16.plan.1.part": b"", "step.int8.onnx": b"", "accuracy.json": b""}
     for name, content in {**kept, **gone}.items():
         (folder / name).write_bytes(content)
-    write_bundle(checkpoint, 80, folder, carried)
+    write_bundle(checkpoint, 80, folder, companions(EMBEDDED, NAME, "none"))
+    assert read_bundle(folder).language_model is None
     assert {name: (folder / name).read_bytes() for name in kept} == kept
     assert not any((folder / name).exists() for name in gone)
     # What a stamp compares: the same checkpoint's graph is the same file, so that its plan stays good.

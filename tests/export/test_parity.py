@@ -81,7 +81,8 @@ def test_fp16_differs_from_fp32_by_rounding(
 ) -> None:
     """Best tokens are the same wherever FP32 itself is decided: its best two further apart than rounding moves them."""
     fp16 = recorded(bundle, "fp16")
-    pairs = [(each, stream_frames(*fp16, audio, 320)) for each, (_, audio) in zip(streamed, sample, strict=True)]
+    clips = list(zip(streamed, sample, strict=True))[::2]
+    pairs = [(each, stream_frames(*fp16, audio, 320)) for each, (_, audio) in clips]
     full, half = (np.concatenate([each.log_probs for each in column]) for column in zip(*pairs, strict=True))
     difference = np.abs(full - half).max(-1)  # [frames]
     second, best = np.sort(full)[:, -2:].T

@@ -28,7 +28,7 @@ NEARLY_ALL = {"fp32": 1e-4, "fp16": 0.03}
 """Of log-probabilities, in 99 of 100 chunks. In the sample's first clip a chunk is badly conditioned: with every sample moved by one
 rounding the FP32 step of one stream gives log-probabilities there that differ by up to 3.4e-4 from its own."""
 TIE = 0.005  # best two log-probabilities this close: rounding in FP16 decides
-CHUNKS = 60
+CHUNKS = 40  # five more than fill the left context
 PHASES = [0, 5, 17, 31, 44]
 """Chunks that a row's speech has behind it when the first common run begins; the last rows are thus in other clips."""
 
@@ -43,12 +43,13 @@ class Chunk:
 
 
 class Tape(Wrapped):
-    """A backend whose steps are kept, as the runtime calls them."""
+    """A backend that keeps the steps which the runtime asks for; what they are does not depend on results, so that one is computed."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
         self.chunks: list[Chunk] = []
         self._begins = True
+        self._result: StepResult | None = None
 
     def new_state(self) -> Any:  # noqa: ANN401
         self._begins = True
@@ -57,21 +58,22 @@ class Tape(Wrapped):
     def step(self, window: np.ndarray, valid: int, state: Any) -> StepResult:  # noqa: ANN401
         self.chunks.append(Chunk(self._begins, window.copy(), valid))
         self._begins = False
-        return self.wrapped.step(window, valid, state)
+        self._result = self._result or self.wrapped.step(window, valid, state)
+        return self._result
 
 
 @pytest.fixture(scope="module")
 def clips(batched_bundle: Path, sample: list[tuple[str, np.ndarray]]) -> list[list[Chunk]]:
     """The chunks of each clip of data/sample, those of its flush included."""
     taped = []
-    backend = open_backend(batched_bundle, read_bundle(batched_bundle), "onnxruntime-cpu", "fp32")
-    for _, audio in sample[:10]:
-        tape = Tape(backend)
-        with Recognizer(batched_bundle, backend=tape, lm=None) as recognizer:
-            stream = recognizer.stream()
+    tape = Tape(open_backend(batched_bundle, read_bundle(batched_bundle), "onnxruntime-cpu", "fp32"))
+    with Recognizer(batched_bundle, backend=tape, lm=None) as recognizer:
+        for _, audio in sample[:10]:
+            stream = recognizer.stream(early="off")
             stream.push(audio)
             stream.end_utterance()
-        taped.append(tape.chunks)
+            taped.append(tape.chunks)
+            tape.chunks = []
     return taped
 
 
@@ -168,7 +170,7 @@ def test_every_row_is_the_step_of_its_stream(
 def test_a_row_does_not_depend_on_its_neighbours(many: Runs, precision: Precision, clips: list[list[Chunk]]) -> None:
     """Bit for bit in its place among as many; in another place or among another number, within rounding: sums have another order."""
     generator = np.random.default_rng(2)
-    runs = {"silence": (2, 5), "garbage": (2, 5), "alone": (0, 1), "last of 9": (8, 9)}
+    runs = {"silence": (1, 3), "garbage": (1, 3), "alone": (0, 1), "last of 5": (4, 5)}
     states = {kind: many.new_state(rows) for kind, (_, rows) in runs.items()}
     worst = dict.fromkeys(runs, 0.0)
     speech = Row.of(clips, 0)

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+import calibration.speech
 import engines.__main__ as engines_main
 from bench.__main__ import run as run_bench
 from bench.results import read_results
@@ -27,7 +29,7 @@ from runtime.errors import exit_code
 from runtime.files import sha256
 from runtime.stamp import check_stamp, plan_path, read_stamp
 from tests.calibration.conftest import _write, toy_model, write_toy
-from tests.forks import LIMIT_S, Server
+from tests.forks import LIMIT_S, Ended, Server
 
 if TYPE_CHECKING:
     from export.checkpoint import Checkpoint
@@ -55,8 +57,11 @@ def _toy_bundle(root: Path) -> Path:
 def _export(root: Path) -> None:
     import export.__main__ as export_main
     import export.bundle
+    import export.parity
 
-    vars(export.bundle)["load_checkpoint"] = _toy_checkpoint  # in this process alone
+    # In this process alone. A second of noise, as the time here is to go to what is written.
+    vars(export.bundle)["load_checkpoint"] = _toy_checkpoint
+    vars(export.parity)["seeded_noise"] = lambda: np.random.default_rng(0).normal(0, 0.1, 16_077).astype(np.float32)
     export_main.run(export_main.parse_args(["--model", "toy", "--out", str(root / "bundles")]))
 
 
@@ -77,19 +82,19 @@ def _before_calibration(root: Path) -> None:
     (root / "asr_calib" / "noise").mkdir(parents=True)
     lines = [
         _write(root / "asr_calib" / "noise", number, seconds, speaker=f"speaker {number}")
-        for number, seconds in enumerate((61, 61, 6))
+        for number, seconds in enumerate((5, 5, 2))
     ]
     (root / "asr_calib" / "noise" / "manifest_en.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in lines))
 
 
-def _calibrate(root: Path) -> None:
-    words = ["--bundle", str(_toy_bundle(root)), "--data", str(root / "asr_calib")]
+def _calibrate(root: Path, *more: str) -> None:
+    vars(calibration.speech)["MINIMUM_MINUTES"] = 0.15  # in this process alone
+    words = ["--bundle", str(_toy_bundle(root)), "--data", str(root / "asr_calib"), *more]
     run_calibration(calibration_args(words))
 
 
 def _outdated_calibration(root: Path) -> None:
-    words = ["--bundle", str(_toy_bundle(root)), "--data", str(root / "asr_calib"), "--minutes", "2", "--method", "max"]
-    run_calibration(calibration_args(words))
+    _calibrate(root, "--minutes", "0.15", "--method", "max")
 
 
 def _read_calibration(root: Path) -> None:
@@ -198,13 +203,19 @@ def act(name: str, action: str, folder: str, kill_at: int, room: int, number: in
     return code
 
 
+IMPORTED = ("soxr", "bench.pages.terminal", "engines.build", "tensorrt_rtx", __name__)
+"""What a stage imports, some of it as it runs."""
+
+
 class Processes:
     """Makes processes of stages, of which the first takes the seconds that the imports take."""
 
     def __init__(self) -> None:
-        stages = ("bench.speech.recognise", __name__)
-        self._server = Server(*stages)
-        self._exporting = Server("nemo.collections.asr.modules", "export.__main__", *stages)
+        self._server = Server(*IMPORTED)
+
+    @cached_property
+    def _exporting(self) -> Server:
+        return Server("nemo.collections.asr.modules", "librosa.filters", "export.bundle", *IMPORTED)
 
     def run(  # noqa: PLR0917
         self,
@@ -227,9 +238,21 @@ class Processes:
             room: bytes that no file may be longer than; 0: any.
             number: of the signal at `kill_at`.
         """
-        server = self._exporting if (stage, action) == ("export", "run") else self._server
         limit_s = LIMIT_S if kill_after_s is None else kill_after_s
-        ended = server.run(f"{__name__}:act", stage, action, str(root), kill_at, room, int(number), limit_s=limit_s)
+        server, call = self._server_of(stage, action), (f"{__name__}:act", stage, action, str(root))
+        ended = server.run(*call, kill_at, room, int(number), limit_s=limit_s)
         assert kill_after_s is not None or not ended.late, f"{stage} {action}: not done after {LIMIT_S:.0f} s"
-        said, _, moments = ended.out.partition("\0")
-        return Done(ended.code, said + ended.err, int(moments or 0))
+        return _done(ended)
+
+    def run_twice_at_once(self, stage: str, root: Path) -> list[Done]:
+        """Run a stage in two processes at the same time."""
+        call = (f"{__name__}:act", stage, "run", str(root), 0, 0, int(signal.SIGKILL))
+        return [_done(each) for each in self._server_of(stage, "run").run_at_once(2, *call)]
+
+    def _server_of(self, stage: str, action: str) -> Server:
+        return self._exporting if (stage, action) == ("export", "run") else self._server
+
+
+def _done(ended: Ended) -> Done:
+    said, _, moments = ended.out.partition("\0")
+    return Done(ended.code, said + ended.err, int(moments or 0))

@@ -65,6 +65,8 @@ def speech(seconds: int) -> tuple[np.ndarray, str]:
     utterances = [each for manifest in find_manifests(folder, "en").values() for each in read_manifest(manifest)]
     block, said, filled = np.zeros(seconds * SAMPLE_RATE, np.float32), [], 0
     for each in utterances:
+        if filled / SAMPLE_RATE + each.duration > seconds - SILENCE / SAMPLE_RATE:
+            continue  # nor is it decoded
         samples = load_audio(each.audio)
         if filled + len(samples) <= len(block) - SILENCE:
             block[filled : filled + len(samples)] = samples

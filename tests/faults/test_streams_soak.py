@@ -13,7 +13,7 @@ from runtime import Recognizer
 from runtime.backends import Step
 from runtime.backends.slots import Rows, SlottedBackend
 from runtime.bundle import Bundle, read_bundle
-from tests.runtime.coming_and_going import Talk, assert_nothing_is_left
+from tests.runtime.coming_and_going import Talk, assert_nothing_is_left, held
 
 FEW = pytest.param(48, 48 * 30.0, id="48 streams")
 MANY = pytest.param(512, 512 * 1800.0, id="half an hour of 512 streams", marks=pytest.mark.soak)
@@ -54,7 +54,7 @@ def test_streams_that_come_and_go(bundle: Path, streams: int, audio_s: float) ->
         (2000 * random.standard_normal(int(16_000 * seconds))).astype(np.int16)
         for seconds in random.uniform(0.2, 6, 40)
     ]
-    backend = Cheap(read_bundle(bundle), streams)
+    backend, held_before = Cheap(read_bundle(bundle), streams), held()
     with Recognizer(bundle, backend=backend, lm=None) as recognizer:
         talk = Talk(recognizer, clips, streams, audio_s)
         heard = talk.run()
@@ -67,4 +67,4 @@ def test_streams_that_come_and_go(bundle: Path, streams: int, audio_s: float) ->
         assert heard.differing == 0
         half = len(heard.memory_mb) // 2
         assert max(heard.memory_mb[half:]) - heard.memory_mb[half] < GROWTH_MB
-        assert_nothing_is_left(recognizer)
+        assert_nothing_is_left(recognizer, held_before)

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,18 +100,11 @@ def test_a_checkout_that_cannot_be_written_to(places: tuple[Path, Path], tmp_pat
     assert done.returncode == 0
 
 
-@pytest.fixture(scope="module")
-def others() -> Processes:
-    """A server of its own: one forks one process at a time."""
-    return Processes()
-
-
-@pytest.mark.parametrize("stage", ["export", "calibration", "build"])
-def test_two_at_once(stage: str, processes: Processes, others: Processes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", [pytest.param("export", marks=pytest.mark.nemo), "calibration", "build"])
+def test_two_at_once(stage: str, processes: Processes, tmp_path: Path) -> None:
     """The second waits, finds what the first made, and says so."""
     assert processes.run(stage, "before", tmp_path).code == 0
-    with ThreadPoolExecutor(2) as threads:
-        done = list(threads.map(lambda each: each.run(stage, "run", tmp_path), (processes, others)))
+    done = processes.run_twice_at_once(stage, tmp_path)
     assert [each.code for each in done] == [0, 0], [each.said for each in done]
     assert sum("wrote" in each.said for each in done) == 1
     assert sum("is up to date" in each.said for each in done) == 1

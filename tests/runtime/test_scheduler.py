@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -301,6 +302,25 @@ def test_closing_ends_what_is_listened_to(together: Recognizer, rows: Rows, how:
     assert loop(listen()) >= 1
     gc.collect()
     assert rows.open == 0
+
+
+@pytest.mark.parametrize("fed", [True, False])
+def test_closing_in_the_middle_of_much_audio(together: Recognizer, rows: Rows, fed: bool) -> None:
+    rows.gate = threading.Event()
+    stream = together.stream(early="off")
+    with ThreadPoolExecutor(2) as threads:
+        pushing = threads.submit(stream.feed if fed else stream.push, AUDIO)
+        assert rows.waits.wait(TIMEOUT_S)
+        closing = threads.submit(stream.close)
+        wait_for_job(stream)
+        rows.gate.set()
+        closing.result(TIMEOUT_S)
+        with nullcontext() if fed else pytest.raises(ClosedError):
+            pushing.result(TIMEOUT_S)
+    closer = threading.Thread(target=together.close, daemon=True)
+    closer.start()
+    finish(closer)  # the scheduler has nothing left to do
+    assert sum(rows.runs) == 1
 
 
 def test_a_reset_forgets_what_waits(together: Recognizer, apart: Recognizer, rows: Rows) -> None:

@@ -130,7 +130,7 @@ def use(rig: Rig) -> None:
     backend = rig.open(decoder="rnnt")
     try:
         states = [backend.new_state(), backend.new_state()]
-        for window, valid in windows(3):
+        for window, valid in windows(2):
             backend.peek(window, valid, states[-1])
             backend.step(window, valid, states[-1])
     finally:

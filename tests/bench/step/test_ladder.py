@@ -7,7 +7,9 @@ import sys
 import tarfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ from bench.pages import results_page
 from bench.results import ResultFile, read_result
 from bench.rows import StepRow
 from bench.step import encoder_config as encoder
-from bench.step import ladder, nemo_peer, peer, step_times, timing
+from bench.step import ladder, peer, step_times, timing
 from bench.step.encoder_config import encoder_config
 from bench.step.ladder import RUNTIME, VARIANTS, Options, measure, run
 from bench.step.timing import StepMeasurement, Variant
@@ -263,8 +265,14 @@ def test_the_page_has_a_table_of_rungs(both: Path, tmp_path: Path, fates: dict[s
 TINY = RANDOM_CONFIG["encoder"] | {"n_layers": 2, "d_model": 16, "n_heads": 2, "subsampling_conv_channels": 8}
 
 
+@pytest.fixture(scope="module")
+def nemo_peer() -> ModuleType:
+    """The peer's module, imported here: a process that only collects these tests need not wait for NeMo."""
+    return import_module("bench.step.nemo_peer")
+
+
 @torch.inference_mode()
-def test_the_peer_streams_the_same_at_fixed_addresses() -> None:
+def test_the_peer_streams_the_same_at_fixed_addresses(nemo_peer: ModuleType) -> None:
     eager, fixed = (nemo_peer.Peer(TINY, 1, torch.float32, "cpu") for _ in range(2))
     fixed._mel.copy_(eager._mel)
     addresses = [cache.data_ptr() for cache in fixed.caches]
@@ -280,7 +288,7 @@ def test_the_peer_streams_the_same_at_fixed_addresses() -> None:
 
 
 @torch.inference_mode()
-def test_the_peer_s_streams_are_each_as_alone() -> None:
+def test_the_peer_s_streams_are_each_as_alone(nemo_peer: ModuleType) -> None:
     together, *alone = (nemo_peer.Peer(TINY, 1, torch.float32, "cpu", streams) for streams in (3, 1, 1, 1))
     for row, one in enumerate(alone):
         one._mel.copy_(together._mel[row : row + 1])
@@ -296,6 +304,7 @@ def test_the_peer_s_streams_are_each_as_alone() -> None:
 
 @pytest.mark.parametrize(("precision", "streams", "paced"), [("fp32", 1, None), ("fp16", 1, None), ("fp32", 3, 0)])
 def test_the_peer_s_process(
+    nemo_peer: ModuleType,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     *,
