@@ -101,7 +101,7 @@ class Scheduler:
             if isinstance(decoder := ask.decoder, RemoteDecoder):
                 self._searches_of(decoder.process).ask(inbox, ask.kept())
                 return
-            ask = inbox.go_on(*_answers(_search, [ask]))
+            ask = inbox.go_on(_searched(ask))
         if isinstance(ask, Step):
             self._asked.append((inbox, ask))
         elif ask:
@@ -170,8 +170,12 @@ def _answers(run: Callable[[list[Any]], Sequence[Any]], asks: list[Any]) -> Sequ
         return [error] * len(asks)
 
 
-def _search(asks: list[Search]) -> list[bool]:
-    return [ask.run() for ask in asks]
+def _searched(ask: Search) -> bool | BaseException:
+    """Whether its text changed, or what the search raises."""
+    try:
+        return ask.run()
+    except BaseException as error:  # noqa: BLE001 -- whoever asked raises it
+        return error
 
 
 def _taken(queue: _Queue, *, block: bool, most: float = math.inf) -> tuple[list[tuple[Inbox, Any]], bool]:

@@ -2,8 +2,7 @@
 
 import asyncio
 import heapq
-import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from runtime.hearing import Asking, Hearing, StreamOptions
 if TYPE_CHECKING:
     from runtime import Recognizer
 
-LEAST_WAIT_S = 0.0005  # shorter ones an event loop does not keep
+LEAST_WAIT_S = 0.001  # to wait more often costs more than what is fed
 TURN_FRAMES = 32  # fed at most before other tasks have their turn
 
 
@@ -55,32 +54,23 @@ class Fed:
     def __init__(self, stream: FedStream, utterances: Sequence[Pcm], start_s: float, rate: int, frame: int) -> None:
         """`start_s`: when its first sample is captured; `frame`: samples of a frame."""
         self.stream, self.answers = stream, Answers()
-        self._utterances, self._rate, self._frame, self._at_s = utterances, rate, frame, start_s
-        self._number = self._sample = 0
+        self._utterances, self._rate, self._frame, self._start_s = utterances, rate, frame, start_s
         self._last_s: list[float] = []
         """When each utterance's last frame arrived."""
 
-    @property
-    def due_s(self) -> float:
-        """When the next frame has arrived; infinity: all are fed."""
-        if self._number == len(self._utterances):
-            return math.inf
-        return self._at_s + self._end / self._rate
-
-    @property
-    def _end(self) -> int:
-        return min(self._sample + self._frame, len(self._utterances[self._number]))
-
-    def feed(self, now_s: float) -> None:
-        """Feed the next frame, and with the last one of an utterance its end."""
-        due_s, end, samples = self.due_s, self._end, self._utterances[self._number]
-        self.answers.backlog_s = max(self.answers.backlog_s, now_s - due_s)
-        self.stream.feed(samples[self._sample : end], due_s)
-        self._sample = end
-        if end == len(samples):
+    def frames(self) -> Generator[float, float, None]:
+        """Yield when the next frame has arrived, and feed it once the time is sent; with the last one of an utterance its end."""
+        arrived_s, answers = self._start_s, self.answers
+        for samples in self._utterances:
+            begun_s = arrived_s
+            for start in range(0, len(samples), self._frame):
+                frame = samples[start : start + self._frame]
+                arrived_s = begun_s + (start + len(frame)) / self._rate
+                now_s = yield arrived_s
+                answers.backlog_s = max(answers.backlog_s, now_s - arrived_s)
+                self.stream.feed(frame, arrived_s)
             self.stream.feed_end()
-            self._last_s.append(due_s)
-            self._at_s, self._sample, self._number = due_s, 0, self._number + 1
+            self._last_s.append(arrived_s)
 
     async def hear(self, clock: Clock) -> None:
         """Take the stream's events until it is closed, or all utterances have their finals."""
@@ -101,20 +91,25 @@ class Fed:
 
 async def feed(streams: Sequence[Fed], clock: Clock) -> bool:
     """Feed all streams at the pace of speech; return whether that was given up, since a frame waited for GIVE_UP_S."""
-    due = [(each.due_s, number) for number, each in enumerate(streams)]
+    feeding = [each.frames() for each in streams]
+    due = [(next(frames), number) for number, frames in enumerate(feeding)]
     heapq.heapify(due)
     for turn in count():
-        due_s, number = due[0]
-        if due_s == math.inf:
-            break
-        if (wait_s := due_s - clock.now()) > LEAST_WAIT_S:
-            await asyncio.sleep(wait_s)
+        arrived_s, number = due[0]
+        now_s = clock.now()
+        if arrived_s > now_s:
+            await asyncio.sleep(max(arrived_s - now_s, LEAST_WAIT_S))
+            now_s = clock.now()
         elif turn % TURN_FRAMES == 0:
             await asyncio.sleep(0)
-        if -wait_s > GIVE_UP_S:
+        if now_s - arrived_s > GIVE_UP_S:
             return True
-        streams[number].feed(clock.now())
-        heapq.heapreplace(due, (streams[number].due_s, number))
+        try:
+            heapq.heapreplace(due, (feeding[number].send(now_s), number))
+        except StopIteration:
+            heapq.heappop(due)
+            if not due:
+                break
     return False
 
 
