@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.process import number, output, smi
 from bench.rows import DataProvenance, Provenance
+from runtime.bundle import Graph
 from runtime.stamp import plan_path, read_stamp
 
 OUTSIDE = re.compile(r"(?<![\w./-])(?:~|\.\.)?/(?:[^\s/'\":,;]+/)+")
@@ -43,11 +44,11 @@ def collect(argv: Sequence[str], data: list[DataProvenance]) -> Provenance:
     )
 
 
-def plan_figures(folder: Path, precision: str, backend: str) -> dict[str, float | None]:
-    """Return a row's `plan_mb` and `build_s`: of the bundle's plan, None where the backend has none."""
+def plan_figures(folder: Path, precision: str, backend: str, graph: Graph = "step") -> dict[str, float | None]:
+    """Return a row's `plan_mb` and `build_s`: of the bundle's plan of a graph, None where the backend has none."""
     if backend != "tensorrt":
         return {"plan_mb": None, "build_s": None}
-    plan = plan_path(folder, precision)
+    plan = plan_path(folder, precision, graph)
     return {"plan_mb": plan.stat().st_size / 1e6, "build_s": read_stamp(plan).build_s}
 
 

@@ -197,6 +197,8 @@ class StreamsRow(OnSpeech):
     cpu_cores: Measured = None
     batched: bool | None = None
     """Whether the steps of all streams ran together."""
+    processes: int | None = None
+    """That shared the streams and the GPU."""
     endpoints: bool | None = None
     """Whether utterances ended themselves too."""
     early_tokens: Early | None = None

@@ -22,6 +22,7 @@ def _standing(row: Any) -> str:  # noqa: ANN401 -- a row that has texts
 def how_label(row: StreamsRow) -> str:
     """How streams ran, and what they had to do beside greedy decoding."""
     ways = ["steps together" if row.batched else "steps apart"]
+    ways += [f"{row.processes} processes"] if row.processes not in {None, 1} else []
     ways += ["n-gram"] if row.lm else []
     ways += ["endpoints"] if row.endpoints else []
     ways += [f"early text {row.early_tokens}"] if row.early_tokens not in {None, "off"} else []

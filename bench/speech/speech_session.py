@@ -120,7 +120,9 @@ class SpeechSession:
             **spread("decode_ms", (1e3 * seconds for seconds in recognizer.decode_s)),
             "peak_gpu_memory_mb": gpu_memory_mb() if on_gpu(timed.name) else None,
             "peak_host_memory_mb": peak_host_memory_mb(),
-            **plan_figures(options.bundle, precision, options.chosen_backend),
+            **plan_figures(
+                options.bundle, precision, options.chosen_backend, "batched" if options.max_streams else "step"
+            ),
         }
 
     def early_keys(self, early: Early) -> dict[str, Any]:

@@ -3,37 +3,26 @@
 All streams are fed from one event loop, at the pace of speech, as a server does.
 """
 
-import asyncio
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from statistics import median
 
-import numpy as np
 from rich.console import Console
 
 from bench.figures import shown
-from bench.process import cpu_s
 from bench.rows import StreamsRow
 from bench.session import SpeechOptions, Written
-from bench.speech.answers import Answers, texts_of
+from bench.speech.answers import Answers
 from bench.speech.arrivals import Clock
-from bench.speech.clips import Clip
-from bench.speech.fed import Fed, FedStream, play
-from bench.speech.speech_session import SpeechSession, opened
+from bench.speech.share import Share, Streams, feed_in_processes
+from bench.speech.speech_session import opened
 from bench.summary import Keys, spread
-from runtime import EndpointRules, Final, Recognizer
-from runtime.audio import INT16_FULL_SCALE, Pcm
 from runtime.early import Early
 from runtime.errors import CudaError, FullError, InputError
-from runtime.hearing import StreamOptions
 
 MOST_STREAMS = 4096
 SECONDS = (1.0, 3600.0)
-START_S = 1.0
-"""Streams start within so long, at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +43,8 @@ class Options(SpeechOptions):
     """Bound on the 95th percentile of chunks and of finals, in ms."""
     seed: int = 0
     """Of the streams' starts."""
+    processes: int = 1
+    """Processes that share the streams and the GPU, each with a recogniser of its own."""
 
     def numbers(self) -> list[int]:
         """Return the numbers of streams. Raises InputError for options out of range."""
@@ -67,23 +58,18 @@ class Options(SpeechOptions):
         low, high = SECONDS
         if not low <= self.seconds <= high:
             raise InputError(f"--seconds: expected {low:g} to {high:g} s of audio a stream, found {self.seconds:g}")
-        if not 0 < self.slo_ms < np.inf:
+        if not 1 <= self.processes <= numbers[0]:
+            raise InputError(
+                f"--processes: expected at least 1 and at most the fewest streams, {numbers[0]}, found {self.processes}"
+            )
+        if not 0 < self.slo_ms < math.inf:
             raise InputError(f"--slo-ms: expected a bound above 0 ms, found {self.slo_ms:g}; 150 is the project's")
         return numbers
 
     @property
     def max_streams(self) -> int | None:
         """Streams that the recogniser is opened for."""
-        return self.numbers()[-1] if self.batched else None
-
-
-@dataclass(frozen=True)
-class Piece:
-    """An utterance to feed: a clip, or its beginning where the time is over."""
-
-    clip: int
-    """Number of the clip."""
-    samples: int
+        return -(-self.numbers()[-1] // self.processes) if self.batched else None
 
 
 def run(options: Options, argv: Sequence[str], console: Console) -> Written:
@@ -95,16 +81,13 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     numbers = options.numbers()
     rows: list[StreamsRow] = []
     with opened(options, argv, console) as session:
-        path, rate = (
-            session.path("batched-streams" if options.batched else "streams"),
-            session.recognizer.bundle.sample_rate,
-        )
-        loaded = [clip for data_set in session.data.sets for clip in data_set.load(rate, mark_speech=False)]
-        clips = [pcm(clip) for clip in loaded]
-        expected = cache(partial(alone, session.recognizer, options, clips))
+        path = session.path("batched-streams" if options.batched else "streams")
+        streams = Streams(session, options)
         for number in numbers:
             try:
-                row = measure(session, options, clips, expected, number, clock=Clock())
+                alone = options.processes == 1
+                shares = [streams.feed(number, clock=Clock())] if alone else feed_in_processes(options, argv, number)
+                row = row_of(options, shares)
             except (CudaError, FullError) as error:
                 if not rows:
                     raise
@@ -122,112 +105,32 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
         return session.data.write(path, [(row, ()) for row in rows])
 
 
-def measure(
-    session: SpeechSession,
-    options: Options,
-    clips: Sequence[Pcm],
-    expected: Callable[[int], int],
-    number: int,
-    *,
-    clock: Clock,
-) -> StreamsRow:
-    """Feed clips to so many new streams of the recogniser at once and close them; `expected`: what is said of a clip alone, see `alone`.
-
-    Raises CudaError where the GPU fails or has no room, FullError where the recogniser has none.
-    """
-    recognizer, bundle = session.recognizer, session.recognizer.bundle
-    rate, lengths = bundle.sample_rate, [len(clip) for clip in clips]
-    shares = pieces(lengths, number, round(options.seconds * rate))
-    for clip in {piece.clip for share in shares for piece in share}:
-        expected(clip)  # now, which is the warm-up too
-    starts = np.random.default_rng(options.seed).uniform(0.0, START_S, number)
-    streams: list[FedStream] = []
-    try:
-        streams.extend(FedStream(recognizer, stream_options(options)) for _ in range(number))
-        fed = [
-            Fed(
-                stream,
-                [clips[piece.clip][: piece.samples] for piece in share],
-                start,
-                rate,
-                rate * options.frame_ms // 1000,
-            )
-            for stream, share, start in zip(streams, shares, starts.tolist(), strict=True)
-        ]
-        recognizer.forget_times()
-        begin, cpu = time.perf_counter(), cpu_s()
-        with ThreadPoolExecutor(1) as thread:  # where this is called there may be a loop already
-            given_up = thread.submit(asyncio.run, play(fed, clock)).result()
-        took_s = time.perf_counter() - begin
-        took = {"given_up": given_up, "cpu_cores": (cpu_s() - cpu) / took_s, **runs(session, took_s)}
-        keys = session.row_keys(*session.data.sets)
-    finally:
-        for stream in streams:
-            stream.close()
-    whole = [
-        (said, piece.clip)
-        for share, each in zip(shares, fed, strict=True)
-        for piece, said in zip(share, each.answers.said, strict=False)  # a run that was given up ended fewer
-        if piece.samples == lengths[piece.clip]
-    ]
-    differing = sum(said != expected(clip) for said, clip in whole)
-    answers = [each.answers for each in fed]
+def row_of(options: Options, shares: Sequence[Share]) -> StreamsRow:
+    """Return the row of all processes' shares; steps' times are those of the first."""
+    first, takes = shares[0].keys, [share.took for share in shares]
+    in_run = [take["streams_in_run"] for take in takes if take["streams_in_run"] is not None]
+    took = {
+        "given_up": any(take["given_up"] for take in takes),
+        "cpu_cores": sum(take["cpu_cores"] for take in takes),
+        "streams_in_run": median(in_run) if in_run else None,
+        "run_share": max(take["run_share"] for take in takes),
+    }
+    summed = {}
+    for key in ("steps", "peak_gpu_memory_mb", "peak_host_memory_mb"):
+        values = [share.keys[key] for share in shares]
+        summed[key] = None if None in values else sum(values)
+    answers = [answer for share in shares for answer in share.answers]
     return StreamsRow(
-        **keys,
+        **first | summed,
         mode="streams",
         pace="realtime",
         batched=options.batched,
+        processes=options.processes,
         endpoints=options.endpoints,
         early_tokens=options.early,
-        compared=len(whole),
-        **figures(answers, took, options.slo_ms, differing),
+        compared=sum(share.compared for share in shares),
+        **figures(answers, took, options.slo_ms, sum(share.differing for share in shares)),
     )
-
-
-def pcm(clip: Clip) -> Pcm:
-    """Return a clip as a client sends it."""
-    return (clip.samples * (INT16_FULL_SCALE - 1)).round().astype(np.int16)
-
-
-def stream_options(options: Options) -> StreamOptions:
-    """Return how each stream hears."""
-    return StreamOptions(EndpointRules() if options.endpoints else None, early=options.early)
-
-
-def alone(recognizer: Recognizer, options: Options, clips: Sequence[Pcm], clip: int) -> int:
-    """Return what a stream says of a clip that has the recogniser to itself, as `texts_of` has it."""
-    stream = recognizer.stream(stream_options(options).endpoints, early="off")
-    try:
-        finals = [event for event in stream.push(clips[clip]) if isinstance(event, Final)]
-        return texts_of([*finals, stream.end_utterance()])
-    finally:
-        stream.close()
-
-
-def runs(session: SpeechSession, took_s: float) -> Keys:
-    """Return keys of a row: how many streams' steps ran together, and for what share of the time any did."""
-    timed = session.recognizer.timed
-    return {
-        "streams_in_run": median(timed.in_run) if timed.in_run else None,
-        "run_share": sum(timed.run_s) / took_s,
-    }
-
-
-def pieces(lengths: Sequence[int], streams: int, samples: int) -> list[list[Piece]]:
-    """Return what each stream is fed: `samples` samples of clips of these lengths in turn.
-
-    Each begins with a clip of its own where there are enough.
-    """
-    shares = []
-    for stream in range(streams):
-        clip, left = stream * len(lengths) // streams, samples
-        share = []
-        while left:
-            share.append(Piece(clip, min(left, lengths[clip])))
-            left -= share[-1].samples
-            clip = (clip + 1) % len(lengths)
-        shares.append(share)
-    return shares
 
 
 def figures(answers: Sequence[Answers], took: Keys, slo_ms: float, differing: int) -> Keys:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -21,13 +20,14 @@ from bench.rows import StreamsRow
 from bench.session import Written
 from bench.speech.answers import GIVE_UP_S, Answers
 from bench.speech.arrivals import Clock, VirtualClock
-from bench.speech.clips import Clip
+from bench.speech.clips import Clip, DataSet
 from bench.speech.fed import Fed, FedStream, feed
+from bench.speech.share import Piece, Streams, pieces
 from bench.speech.speech_session import SpeechData, SpeechSession
-from bench.speech.streams import Options, Piece, alone, figures, measure, pcm, pieces
+from bench.speech.streams import Options, figures, row_of
 from bench.stopwatch import TimedRecognizer
 from data.manifest import read_manifest
-from runtime.audio import Pcm, load_audio
+from runtime.audio import load_audio
 from runtime.backends import Backend
 from runtime.bundle import Bundle, read_bundle
 from runtime.errors import CudaError, exit_code
@@ -124,23 +124,37 @@ def test_a_run_that_falls_behind_is_given_up(clock: VirtualClock) -> None:
     assert GIVE_UP_S - 0.01 < backlog_s < GIVE_UP_S + 0.01
 
 
-def noise(clips: int) -> list[Pcm]:
+def noise(clips: int) -> list[Clip]:
     rng = np.random.default_rng(0)
     return [
-        pcm(Clip("", 0.1 * rng.standard_normal(200 + 37 * place).astype(np.float32), 1000, "", None))
+        Clip("", 0.1 * rng.standard_normal(200 + 37 * place).astype(np.float32), 1000, "", None)
         for place in range(clips)
     ]
 
 
 def measured(
-    recognizer: TimedRecognizer, folder: Path, clips: list[Pcm], streams: int, seconds: float, **asked: Any
+    recognizer: TimedRecognizer, folder: Path, clips: list[Clip], streams: int, seconds: float, **asked: Any
 ) -> StreamsRow:
     options = Options(bundle=folder, backend="onnxruntime-cpu", precision="fp32", seconds=seconds, **asked)
-    session = SpeechSession(options, SpeechData(folder, [], [], []), recognizer, Console())
-    return measure(session, options, clips, partial(alone, recognizer, options, clips), streams, clock=Clock())
+    data = [cast("DataSet", Clips(clips))]
+    session = SpeechSession(options, SpeechData(folder, data, [], []), recognizer, Console())
+    return row_of(options, [Streams(session, options).feed(streams, clock=Clock())])
 
 
-def on_a_backend(folder: Path, backend: Backend, clips: list[Pcm], streams: int) -> StreamsRow:
+class Clips:
+    """A data set of these."""
+
+    name, left_out = "toys", 0
+
+    def __init__(self, clips: list[Clip]) -> None:
+        self._clips = clips
+
+    def load(self, _: int, *, mark_speech: bool) -> list[Clip]:
+        assert not mark_speech
+        return self._clips
+
+
+def on_a_backend(folder: Path, backend: Backend, clips: list[Clip], streams: int) -> StreamsRow:
     with TimedRecognizer(folder, backend=backend, lm=None) as recognizer:
         return measured(recognizer, folder, clips, streams, 0.7)
 
@@ -190,7 +204,7 @@ def test_cross_talk_is_found(folder: Path) -> None:
 def test_no_cross_talk_in_onnxruntime(batched_bundle: Path) -> None:
     """A beam, an n-gram and voice activity of all."""
     spoken = [
-        pcm(Clip(each.audio.name, load_audio(each.audio), 16_000, each.text, None))
+        Clip(each.audio.name, load_audio(each.audio), 16_000, each.text, None)
         for each in read_manifest(SAMPLE / "manifest_en.jsonl")[:3]
     ]
     with TimedRecognizer(batched_bundle, precision="fp32", backend="onnxruntime-cpu", max_streams=3) as recognizer:
@@ -317,6 +331,18 @@ def test_steps_of_all_streams_run_together(batched_bundle: Path, tmp_path: Path)
     assert row.streams_in_run
 
 
+def test_processes_share_the_streams(batched_bundle: Path, tmp_path: Path) -> None:
+    argv = ["streams", "--bundle", str(batched_bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu"]
+    argv += ["--limit", "1", "--batched", "--lm", "none", "--streams", "3", "--seconds", "1.5", "--slo-ms", "60000"]
+    run([*argv, "--processes", "2", "--out", str(tmp_path), "--name", "x"])
+    (row,) = read_result(tmp_path / "x.json").rows_of(StreamsRow)
+    assert (row.streams, row.processes, row.differing) == (3, 2, 0)
+    assert row.steps is not None
+    assert row.chunks is not None
+    assert row.steps >= row.chunks > 0
+    assert row.audio_minutes == pytest.approx(3 * 1.5 / 60, abs=1e-5)
+
+
 def test_no_room_for_more_streams(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     argv = ["streams", "--bundle", str(bundle), "--eval", str(SAMPLE), "--backend", "onnxruntime-cpu", "--limit", "2"]
     argv += ["--streams", "1,2", "--seconds", "1", "--slo-ms", "60000", "--lm", "none", "--out", str(tmp_path / "out")]
@@ -331,7 +357,7 @@ def test_no_room_for_more_streams(bundle: Path, tmp_path: Path, monkeypatch: pyt
                 super().__init__(*given)
                 made.append(self)
 
-        monkeypatch.setattr("bench.speech.streams.FedStream", Made)
+        monkeypatch.setattr("bench.speech.share.FedStream", Made)
         return exit_code(lambda: run(argv))
 
     assert run_with_room_for(0) == 1
