@@ -73,17 +73,16 @@ class Options(SpeechOptions):
 
 
 def run(options: Options, argv: Sequence[str], console: Console) -> Written:
-    """Measure and write the result file. Where the GPU has no room for a number of streams, the run ends with the number before.
+    """Measure and write the result file, anew with each number. Where the GPU has no room for a number, the run ends with the one before.
 
     Raises:
         InputError: bad options, data or bundle; CudaError: the GPU fails, or has no room for the first number. Nothing is written then.
     """
-    numbers = options.numbers()
     rows: list[StreamsRow] = []
     with opened(options, argv, console) as session:
         path = session.path("batched-streams" if options.batched else "streams")
         streams = Streams(session, options)
-        for number in numbers:
+        for number in options.numbers():
             try:
                 alone = options.processes == 1
                 shares = [streams.feed(number, clock=Clock())] if alone else feed_in_processes(options, argv, number)
@@ -94,6 +93,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
                 console.print(f"no room for {number} streams: {error}", style="bold yellow", highlight=False)
                 break
             rows.append(row)
+            written = session.data.write(path, [(row, ()) for row in rows])
             bound = "met" if row.slo_met else "given up" if row.given_up else "missed"
             console.print(
                 f"{row.streams} streams: chunk ms p50 / p95 / p99 {shown([row.chunk_ms_p50, row.chunk_ms_p95, row.chunk_ms_p99], 1)}, "
@@ -102,7 +102,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
             )
             if not row.slo_met:
                 break
-        return session.data.write(path, [(row, ()) for row in rows])
+        return written
 
 
 def row_of(options: Options, shares: Sequence[Share]) -> StreamsRow:
