@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from runtime.arguments import Arguments
-from runtime.backends.sizes import SIZES, sizes_of
+from runtime.backends.sizes import BUILT, sizes_of
 from runtime.bundle import Graph, Precision, read_bundle
 from runtime.errors import exit_code
 
@@ -44,9 +44,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--batch",
         nargs="?",
-        const=SIZES,
+        const=BUILT,
         metavar="SIZES",
-        help=f"also the step over many streams, of a bundle made with `make export BATCH=1`, for so many (default: {SIZES})",
+        help=f"also the step over many streams, of a bundle made with `make export BATCH=1`, for so many (default: {BUILT})",
     )
     return parser.parse_args(argv)
 

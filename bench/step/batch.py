@@ -27,7 +27,7 @@ from bench.step.worker import gpu_bandwidth
 from bench.step.workload import step_work
 from bench.summary import spread
 from runtime.backends.engine import LoadedPlan, check_plan
-from runtime.backends.sizes import profile_for, sizes_of
+from runtime.backends.sizes import captured_sizes, profile_for, sizes_of
 from runtime.bundle import Bundle, checked_file, read_bundle
 from runtime.cuda import Graph
 from runtime.entries import GraphEntry
@@ -45,7 +45,7 @@ class Options(PeerOptions):
     precision: str = "fp16"
     """fp32 or fp16."""
     streams: str | None = None
-    """Numbers of streams, with commas between (default: those that the plan is built for)."""
+    """Numbers of streams, with commas between (default: those that a runtime of the plan captures)."""
 
 
 class BatchRow(Record):
@@ -128,7 +128,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     checked = check_plan(options.bundle, bundle, options.precision, "batched")
     gflop = _gflop(options.bundle, bundle, options.precision)
     sizes = sizes_of(str(checked.stamp.options.get("sizes")))
-    profiles = {streams: profile_for(sizes, streams) for streams in asked or sizes}
+    profiles = {streams: profile_for(sizes, streams) for streams in asked or captured_sizes(sizes, sizes[-1])}
     bandwidth = gpu_bandwidth(checked.device)
     rows: list[BatchRow] = []
     survey = Survey(console)

@@ -7,6 +7,8 @@ from ..errors import InputError
 
 SIZES = "1,4,16,64,256"
 """As the command line and a plan's stamp have them."""
+BUILT = "256"
+"""What a plan is built for unless told otherwise: one choice of kernels, so that a row is the same to the bit however many run with it."""
 
 
 def sizes_of(text: str, option: str = "--batch") -> tuple[int, ...]:
