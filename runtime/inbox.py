@@ -149,10 +149,14 @@ class Inbox:
 
     def _taken(self) -> list[Arrived]:
         """As many pieces as there is something to do with: events of more would be told at the end of all."""
+        taken, samples = self._pieces, self._samples
+        if samples - len(taken[-1].samples) < self._needed:  # the last one brought it, as where they are no more than that
+            self._pieces, self._samples = [], 0
+            return taken
         count = samples = 0
-        while count < len(self._pieces) and samples < max(1, self._needed):
-            samples += len(self._pieces[count].samples)
+        while samples < self._needed:
+            samples += len(taken[count].samples)
             count += 1
-        taken, self._pieces = self._pieces[:count], self._pieces[count:]
+        self._pieces = taken[count:]
         self._samples -= samples
-        return taken
+        return taken[:count]
