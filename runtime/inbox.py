@@ -150,7 +150,7 @@ class Inbox:
     def _taken(self) -> list[Arrived]:
         """As many pieces as there is something to do with: events of more would be told at the end of all."""
         taken, samples = self._pieces, self._samples
-        if samples - len(taken[-1].samples) < self._needed:  # the last one brought it, as where they are no more than that
+        if samples - len(taken[-1].samples) < self._needed:  # the last one brought it
             self._pieces, self._samples = [], 0
             return taken
         count = samples = 0
