@@ -17,7 +17,7 @@ from tests.runtime.coming_and_going import Talk, assert_nothing_is_left, held
 
 FEW = pytest.param(48, 48 * 30.0, 100.0, id="48 streams")
 MANY = pytest.param(512, 512 * 1800.0, 30.0, id="half an hour of 512 streams", marks=pytest.mark.soak)
-"""Streams at a time, seconds of audio in all, MB by which memory may grow from half of it on: less than what a stream leaves behind would."""
+"""Streams at a time, seconds of audio in all, MB by which memory may grow from half of it on."""
 
 
 class Cheap(SlottedBackend):
