@@ -7,7 +7,8 @@
                 print(partial.text)
         print(stream.end_utterance().text)
 
-With `recognizer.stream(EndpointRules())` utterances end themselves; a `Conversation` hears a user who interrupts the agent.
+With `recognizer.stream(EndpointRules())` utterances end themselves; a `Conversation` hears a user who interrupts the agent. In an event
+loop `stream.feed` and `async for event in stream` wait for nothing; with `max_streams` the steps of many streams run together.
 
 Whatever fails says so in one line:
 
