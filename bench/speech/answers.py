@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from runtime import Event
 
@@ -17,14 +18,15 @@ class Answers:
     """From the arrival of a chunk's last frame to its events, or where a scheduler does the work until it was decoded."""
     final_s: list[float] = field(default_factory=list)
     """From the arrival of an utterance's last frame to its final."""
-    said: list[int] = field(default_factory=list)
-    """Hash of the texts of each utterance that was ended, in order: the events of hours of streams would fill the memory."""
+    said: list[bytes] = field(default_factory=list)
+    """Digest of the texts of each utterance that was ended, in order: the events of hours of streams would fill the memory."""
     backlog_s: float = 0.0
     """Longest time that an arrived frame waited to be pushed."""
     audio_s: float = 0.0
     """Of the utterances that were ended."""
 
 
-def texts_of(events: Iterable[Event]) -> int:
-    """Return a hash of what events say, and of which audio, as another stream may say it too."""
-    return hash(tuple((type(event), event.text, event.tokens, event.audio_s) for event in events))
+def texts_of(events: Iterable[Event]) -> bytes:
+    """Return a digest of what events say, and of which audio, as another stream, or one of another process, may say it too."""
+    said = [(event.text, event.tokens, event.audio_s) for event in events]
+    return blake2b(repr(said).encode(), digest_size=16).digest()

@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from statistics import median
@@ -63,15 +62,27 @@ class Share:
 class Streams:
     """A recogniser and clips to feed it with."""
 
-    def __init__(self, session: SpeechSession, options: "Options") -> None:
-        """Raises InputError where the clips cannot be read."""
+    def __init__(self, session: SpeechSession, options: "Options", expected: Mapping[int, bytes] | None = None) -> None:
+        """`expected`: what is said of clips alone, by their numbers, as far as that is known; see `expect`.
+
+        Raises InputError where the clips cannot be read.
+        """
         self._session, self._options = session, options
-        recognizer = session.recognizer
-        self._rate = recognizer.bundle.sample_rate
+        self._rate = session.recognizer.bundle.sample_rate
         self._rules = EndpointRules() if options.endpoints else None
         loaded = [clip for data_set in session.data.sets for clip in data_set.load(self._rate, mark_speech=False)]
         self._clips = [pcm(clip) for clip in loaded]
-        self._expected = cache(partial(self._alone, recognizer))
+        self._expected = dict(expected or {})
+
+    def expect(self, number: int) -> Mapping[int, bytes]:
+        """Return what is said of each clip alone that so many streams are fed, by its number."""
+        shares = self._shares(number)
+        for clip in {piece.clip for share in shares for piece in share} - self._expected.keys():
+            self._expected[clip] = self._alone(clip)
+        return self._expected
+
+    def _shares(self, number: int) -> list[list[Piece]]:
+        return pieces([len(clip) for clip in self._clips], number, round(self._options.seconds * self._rate))
 
     def feed(self, number: int, *, ready: Callable[[], None] = lambda: None, clock: Clock) -> Share:
         """Feed clips to so many new streams at once and close them; `ready` is called before the first frame, and may wait.
@@ -79,10 +90,7 @@ class Streams:
         Raises CudaError where the GPU fails or has no room, FullError where the recogniser has none.
         """
         recognizer, rate, options = self._session.recognizer, self._rate, self._options
-        lengths = [len(clip) for clip in self._clips]
-        shares = pieces(lengths, number, round(options.seconds * rate))
-        for clip in {piece.clip for share in shares for piece in share}:
-            self._expected(clip)  # now, which is the warm-up too
+        shares, expected = self._shares(number), self.expect(number)  # which is the warm-up too
         starts = np.random.default_rng(options.seed).uniform(0.0, START_S, number).tolist()
         frame, asked = rate * options.frame_ms // 1000, StreamOptions(self._rules, early=options.early)
         with streams_of(recognizer, asked, number) as streams:
@@ -102,14 +110,14 @@ class Streams:
             (said, piece.clip)
             for share, each in zip(shares, fed, strict=True)
             for piece, said in zip(share, each.answers.said, strict=False)  # a run that was given up ended fewer
-            if piece.samples == lengths[piece.clip]
+            if piece.samples == len(self._clips[piece.clip])
         ]
-        differing = sum(said != self._expected(clip) for said, clip in whole)
+        differing = sum(said != expected[clip] for said, clip in whole)
         return Share([each.answers for each in fed], took, keys, len(whole), differing)
 
-    def _alone(self, recognizer: Recognizer, clip: int) -> int:
+    def _alone(self, clip: int) -> bytes:
         """What a stream says of a clip that has the recogniser to itself, as `texts_of` has it."""
-        stream = recognizer.stream(self._rules, early="off")
+        stream = self._session.recognizer.stream(self._rules, early="off")
         try:
             finals = [event for event in stream.push(self._clips[clip]) if isinstance(event, Final)]
             return texts_of([*finals, stream.end_utterance()])
@@ -157,8 +165,12 @@ def pieces(lengths: Sequence[int], streams: int, samples: int) -> list[list[Piec
     return shares
 
 
-def feed_in_processes(options: "Options", argv: Sequence[str], number: int) -> list[Share]:
+def feed_in_processes(
+    options: "Options", argv: Sequence[str], number: int, expected: Mapping[int, bytes]
+) -> list[Share]:
     """Feed so many streams in `options.processes` processes, each with a recogniser of its own, which begin at the same time.
+
+    `expected`: what is said of each clip alone. It is not heard in each process again, where all would share the GPU.
 
     Raises InputError or CudaError as the first that fails says it.
     """
@@ -169,7 +181,7 @@ def feed_in_processes(options: "Options", argv: Sequence[str], number: int) -> l
             share = number // options.processes + (place < number % options.processes)
             here, there = context.Pipe()
             own = replace(options, seed=options.seed + place)
-            processes.append(context.Process(target=_feed, args=(there, own, list(argv), share), daemon=True))
+            processes.append(context.Process(target=_feed, args=(there, own, list(argv), share, expected), daemon=True))
             processes[-1].start()
             there.close()  # so that its end is seen
             ends.append(here)
@@ -201,7 +213,7 @@ def _received(end: Connection, within_s: float | None) -> "Share":
     return share
 
 
-def _feed(end: Connection, options: "Options", argv: list[str], number: int) -> None:
+def _feed(end: Connection, options: "Options", argv: list[str], number: int, expected: Mapping[int, bytes]) -> None:
     """A process: say that it is ready, wait for the others, feed, send the share."""
 
     def ready() -> None:
@@ -210,6 +222,6 @@ def _feed(end: Connection, options: "Options", argv: list[str], number: int) -> 
 
     try:
         with opened(options, argv, Console(quiet=True)) as session:
-            end.send(Streams(session, options).feed(number, ready=ready, clock=Clock()))
+            end.send(Streams(session, options, expected).feed(number, ready=ready, clock=Clock()))
     except (InputError, CudaError) as error:
         end.send(error)

@@ -84,8 +84,10 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
         streams = Streams(session, options)
         for number in options.numbers():
             try:
-                alone = options.processes == 1
-                shares = [streams.feed(number, clock=Clock())] if alone else feed_in_processes(options, argv, number)
+                if options.processes == 1:
+                    shares = [streams.feed(number, clock=Clock())]
+                else:
+                    shares = feed_in_processes(options, argv, number, streams.expect(number))
                 row = row_of(options, shares)
             except (CudaError, FullError) as error:
                 if not rows:

@@ -216,8 +216,8 @@ def test_no_cross_talk_in_onnxruntime(batched_bundle: Path) -> None:
 
 
 SYNTHETIC = [
-    Answers(chunk_s=[0.010] * 50, final_s=[0.1], said=[0], backlog_s=0.05, audio_s=6.0),
-    Answers(chunk_s=[0.020] * 48 + [0.2, 0.3], final_s=[0.2, 0.12], said=[0, 0], backlog_s=0.25, audio_s=6.0),
+    Answers(chunk_s=[0.010] * 50, final_s=[0.1], said=[b""], backlog_s=0.05, audio_s=6.0),
+    Answers(chunk_s=[0.020] * 48 + [0.2, 0.3], final_s=[0.2, 0.12], said=[b"", b""], backlog_s=0.25, audio_s=6.0),
 ]
 TOOK = {"given_up": False, "cpu_cores": 2.0}
 
