@@ -83,13 +83,13 @@ class Inbox:
             call = self._add_job(Job(work, reply.set_result, reply.set_exception, takes_audio=True))
         if call:
             self._wake(self)
-        return reply.result()
+        return self._result(reply)
 
     def do(self, work: Asking[T]) -> T:
         """Do work behind the audio so far; return what comes of it."""
         reply: Future[T] = Future()
         self.add(Job(lambda _: work, reply.set_result, reply.set_exception))
-        return reply.result()
+        return self._result(reply)
 
     def add(self, job: Job) -> None:
         """Add a job."""
@@ -120,6 +120,15 @@ class Inbox:
                 self._fail(error)
             self._work = answer = None
         return None
+
+    def _result(self, reply: Future[T]) -> T:
+        """What comes of work. Where waiting for it is interrupted, as by Ctrl-C, the utterance is lost, as where the caller works."""
+        try:
+            return reply.result()
+        except BaseException:
+            if not reply.done():
+                self._hearing.cancel()
+            raise
 
     def _add(self, arrived: Arrived) -> None:
         self._pieces.append(arrived)

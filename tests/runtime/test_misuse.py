@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -132,6 +133,28 @@ def test_audio_before_an_end_waits_too(together: Recognizer, rows: Rows, monkeyp
         stream.feed(AUDIO[:900])  # none of it waits any more
         stream.feed_end()
         loop(heard(stream))
+
+
+@pytest.mark.parametrize("call", ["push", "end_utterance"])
+def test_a_caller_that_is_interrupted(together: Recognizer, rows: Rows, call: str) -> None:
+    """Its utterance is lost: nobody would be told what was said in it."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    stream, fresh = together.stream(early="off"), together.stream(early="off")
+    stream.push(AUDIO[:100])
+    rows.gate = threading.Event()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            stream.push(AUDIO) if call == "push" else stream.end_utterance()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    rows.gate.set()
+    expected = [*fresh.push(AUDIO), fresh.end_utterance()]
+    assert [event.at(0.0) for event in [*stream.push(AUDIO), stream.end_utterance()]] == expected
 
 
 class Runs(threading.Semaphore):
