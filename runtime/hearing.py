@@ -80,6 +80,7 @@ class Hearing:
             if self._cancelled:
                 self._at = self._taken
                 self._begin_anew()
+                self._cancelled = False
             result = yield from work
         except BaseException:
             self._cancelled = True
@@ -157,6 +158,7 @@ class Hearing:
         self._taken = self._at = round(start_s * self._bundle.sample_rate)
         self._arrivals.clear()
         self._begin_anew()  # another thread's turn may have come first
+        self._cancelled = False
         yield from ()
 
     def favour(self, hotwords: Hotwords) -> Asking[None]:
@@ -194,7 +196,6 @@ class Hearing:
     def _begin_anew(self) -> None:
         self._state = self._backend.restart(self._state)
         self._begin()
-        self._cancelled = False
 
     def _begin(self) -> None:
         bundle = self._bundle

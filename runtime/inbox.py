@@ -14,7 +14,9 @@ from .hearing import Arrived, Ask, Asking, Hearing
 T = TypeVar("T")
 
 MOST_WAITING_S = 60.0
-"""Audio that may wait for its turn."""
+"""Fed audio that may wait for its turn."""
+PIECE_S = 1.0
+"""Longer audio is fed in pieces of this length: events of a piece are told at its end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class Inbox:
         """Each with the audio before it and behind the job before."""
         self._pieces: list[Arrived] = []  # behind them all
         self._samples = 0  # of those pieces
+        self._waiting = 0  # samples of all pieces, those before jobs too
         self._needed = hearing.needed  # for there to be something to do, known while it is not due
         self._is_due = False  # the scheduler knows of it, or works on it
         self._work: Asking[Any] | None = None
@@ -54,8 +57,17 @@ class Inbox:
 
     def feed(self, arrived: Arrived) -> None:
         """Add audio. Raises FullError, and takes nothing, where too much of it waits already."""
+        samples, at_s = arrived
+        rate = self._hearing.sample_rate
+        most = round(PIECE_S * rate)
         with self._adding:
-            self._add(arrived)
+            if (waiting_s := self._waiting / rate) > MOST_WAITING_S:
+                raise FullError(
+                    f"expected a recogniser that keeps up, found {waiting_s:.0f} s of a stream's audio waiting; feed no faster than its "
+                    f"events come, or close other streams"
+                )
+            for start in range(0, len(samples), most):
+                self._add(Arrived(samples[start : start + most], at_s))
             if self._is_due or self._samples < self._needed:
                 return
             self._is_due = True
@@ -71,13 +83,13 @@ class Inbox:
             call = self._add_job(Job(work, reply.set_result, reply.set_exception, takes_audio=True))
         if call:
             self._wake(self)
-        return reply.result()
+        return self._result(reply)
 
     def do(self, work: Asking[T]) -> T:
         """Do work behind the audio so far; return what comes of it."""
         reply: Future[T] = Future()
         self.add(Job(lambda _: work, reply.set_result, reply.set_exception))
-        return reply.result()
+        return self._result(reply)
 
     def add(self, job: Job) -> None:
         """Add a job."""
@@ -91,7 +103,7 @@ class Inbox:
         with self._adding:
             for pieces, _ in self._jobs:
                 pieces.clear()
-            self._pieces, self._samples = [], 0
+            self._pieces, self._samples, self._waiting = [], 0, 0
 
     def go_on(self, answer: Any = None) -> Ask | None:  # noqa: ANN401 -- each kind's own
         """Go on with the answer to what was asked for, or what it failed with; return what is asked for next, or None: no work is left.
@@ -109,15 +121,19 @@ class Inbox:
             self._work = answer = None
         return None
 
+    def _result(self, reply: Future[T]) -> T:
+        """What comes of work. Where waiting for it is interrupted, as by Ctrl-C, the utterance is lost, as where the caller works."""
+        try:
+            return reply.result()
+        except BaseException:
+            if not reply.done():
+                self._hearing.cancel()
+            raise
+
     def _add(self, arrived: Arrived) -> None:
-        waiting_s = self._samples / self._hearing.sample_rate
-        if waiting_s > MOST_WAITING_S:
-            raise FullError(
-                f"expected a recogniser that keeps up, found {waiting_s:.0f} s of a stream's audio waiting; push no faster than its events "
-                f"come, or close other streams"
-            )
         self._pieces.append(arrived)
         self._samples += len(arrived.samples)
+        self._waiting += len(arrived.samples)
 
     def _add_job(self, job: Job) -> bool:
         """Add it behind the audio so far; whether the scheduler must be told."""
@@ -136,27 +152,25 @@ class Inbox:
                 if job.takes_audio or not pieces:
                     self._jobs.popleft()
                     self._reply, self._fail = job.reply, job.fail
+                    self._waiting -= sum(len(piece.samples) for piece in pieces)
                     return hearing.turn(job.work(pieces))
-                self._jobs[0] = [], job
+                pieces, left, samples = self._parted(pieces)
+                self._jobs[0] = left, job
             elif self._pieces and self._samples >= self._needed:
-                pieces = self._taken()
+                pieces, self._pieces, samples = self._parted(self._pieces)
+                self._samples -= samples
             else:
                 self._is_due = False
                 return None
             more_waits = bool(self._jobs or self._pieces)
+            self._waiting -= samples
         self._reply = self._fail = self._tell
         return hearing.turn(hearing.push(pieces, more_waits=more_waits))
 
-    def _taken(self) -> list[Arrived]:
-        """As many pieces as there is something to do with: events of more would be told at the end of all."""
-        taken, samples = self._pieces, self._samples
-        if samples - len(taken[-1].samples) < self._needed:  # the last one brought it
-            self._pieces, self._samples = [], 0
-            return taken
+    def _parted(self, pieces: list[Arrived]) -> tuple[list[Arrived], list[Arrived], int]:
+        """As many as there is something to do with, since events of more would be told at the end of all; the others; samples of the first."""
         count = samples = 0
-        while samples < self._needed:
-            samples += len(taken[count].samples)
+        while count < len(pieces) and samples < self._needed:
+            samples += len(pieces[count].samples)
             count += 1
-        self._pieces = taken[count:]
-        self._samples -= samples
-        return taken[:count]
+        return pieces[:count], pieces[count:], samples

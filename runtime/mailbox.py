@@ -54,7 +54,7 @@ class Mailbox:
                     break
                 if self._closed:
                     return None
-                if self._waiter:
+                if self._waiter and not self._waiter.cancelled() and not self._waiter.get_loop().is_closed():
                     raise InputError(
                         "expected one task to wait for a stream's events, found two; share them in your own code"
                     )
@@ -62,7 +62,8 @@ class Mailbox:
             try:
                 await waiter
             finally:
-                self._waiter = None
+                if self._waiter is waiter:
+                    self._waiter = None
         if isinstance(found, ClosedError):
             return None
         if isinstance(found, BaseException):

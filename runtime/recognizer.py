@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from typing_extensions import Self
 
-from .backends import Backend, open_backend
+from .backends import Backend, check_number, open_backend
 from .bundle import Bundle, Decoding, checked_file, read_bundle
 from .decoders.decoder import Decoder
 from .decoders.hotwords import HotwordChoice, Hotwords
@@ -168,6 +168,8 @@ def _end(scheduler: Scheduler, process: int) -> None:
 
 def _checked_processes(asked: int | None, streams: int | None) -> int | None:
     """How many processes search for that many streams; None where each stream runs apart. Raises InputError for what cannot be."""
+    if streams is not None:
+        check_number(streams)
     if asked is None:
         return usual_processes(streams) if streams else None
     if not streams:

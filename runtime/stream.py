@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_SILENCE_MS = 10_000
+"""Computed at an utterance's end: more than any word needs, and no step of others waits long for it."""
+
 
 class Stream(OfOneProcess):
     """One speaker's audio. `push` frames of any length, `end_utterance` at the end of an utterance; then the next one may begin.
@@ -118,6 +121,7 @@ class Stream(OfOneProcess):
         hearing = self._hearing
         waiting = now_s - self._left_s < (1 - BUSY) * len(heard) / hearing.sample_rate
         self._check_process()
+        hearing.check_open()
         work = partial(hearing.push, more_waits=waiting)
         inbox = self._inbox
         events = (
@@ -132,8 +136,8 @@ class Stream(OfOneProcess):
         The look-ahead is computed, not waited for: the frames that remain are computed with the end of the audio masked as in
         NeMo's offline forward of the same audio. Where a speaker is cut off at the last sample, as when a push-to-talk button is let
         go early, CTC often owes the last word: `silence_ms` of exact silence, computed too, brings it out. 160 is enough; it costs a
-        step or two, counts in no `audio_s`, and is not what NeMo's offline forward does. Raises InputError for less than 0,
-        ClosedError after `close`.
+        step or two, counts in no `audio_s`, and is not what NeMo's offline forward does. Raises InputError for less than 0 and for
+        more than 10,000, ClosedError after `close`.
         """
         return self._do(self._hearing.end("caller", self._asked(silence_ms), silence_ms))
 
@@ -142,12 +146,14 @@ class Stream(OfOneProcess):
 
         `arrived_s`: when they came, by the clock `now`; None: now. Events' `lag_ms` counts from there.
 
-        Raises InputError as `push` does, FullError where a minute of audio waits already; it takes nothing then. ClosedError after
-        `close`.
+        Raises InputError as `push` does and for an `arrived_s` that is not finite, FullError where a minute of audio waits already; it
+        takes nothing then. ClosedError after `close`.
         """
         self._check_process()
         self._hearing.check_open()
         at_s = self.now() if arrived_s is None else arrived_s
+        if not math.isfinite(at_s):
+            raise InputError(f"expected arrived_s as a time of the stream's clock, found {at_s}; None is now")
         (self._inbox or self._scheduled()).feed(Arrived(_own(checked(samples), samples), at_s))
 
     def feed_end(self, silence_ms: int = 0) -> None:
@@ -164,7 +170,11 @@ class Stream(OfOneProcess):
 
     async def __anext__(self) -> Event:
         """The next event. Raises what its work raised, after which more may come."""
-        self._scheduled()
+        self._check_process()
+        try:
+            self._scheduled()
+        except ClosedError:
+            raise StopAsyncIteration from None
         event = await self._mailbox.get()
         if event is None:
             raise StopAsyncIteration
@@ -172,8 +182,10 @@ class Stream(OfOneProcess):
 
     def _asked(self, silence_ms: int) -> float:
         """When an end was asked for. Raises InputError for silence that cannot be."""
-        if silence_ms < 0:
-            raise InputError(f"expected silence_ms of at least 0, found {silence_ms}; 160 is enough for a last word")
+        if not 0 <= silence_ms <= MOST_SILENCE_MS:
+            raise InputError(
+                f"expected silence_ms from 0 to {MOST_SILENCE_MS}, found {silence_ms}; 160 is enough for a last word"
+            )
         return self.now()
 
     def _do(self, work: Asking[T]) -> T:
@@ -187,9 +199,10 @@ class Stream(OfOneProcess):
         return self._recognizer.backend.run([ask])[0] if isinstance(ask, Step) else ask.run()
 
     def _scheduled(self) -> Inbox:
-        """Leave the work to the recogniser's scheduler from now on."""
+        """Leave the work to the recogniser's scheduler from now on. Raises ClosedError where that begins after `close`."""
         with self._one_at_a_time:
             if self._inbox is None:
+                self._hearing.check_open()
                 scheduler = self._recognizer.scheduler
                 self._mailbox = Mailbox(scheduler.ring)
                 self._inbox = Inbox(self._hearing, scheduler.wake, self._mailbox.put)

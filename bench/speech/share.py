@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.resource_tracker import ensure_running
+from signal import SIG_BLOCK, SIG_SETMASK, SIGINT, pthread_sigmask
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ from bench.speech.speech_session import SpeechSession, opened
 from bench.summary import Keys
 from runtime import EndpointRules, Final, Recognizer
 from runtime.audio import INT16_FULL_SCALE, Pcm
-from runtime.errors import CudaError, InputError
+from runtime.errors import CudaError, FullError, InputError, LostError
 from runtime.hearing import StreamOptions
 
 if TYPE_CHECKING:
@@ -172,7 +174,7 @@ def feed_in_processes(
 
     `expected`: what is said of each clip alone. It is not heard in each process again, where all would share the GPU.
 
-    Raises InputError or CudaError as the first that fails says it.
+    Raises InputError, CudaError, FullError or LostError as the first that fails says it.
     """
     context = get_context("spawn")
     ends, processes = [], []
@@ -182,13 +184,15 @@ def feed_in_processes(
             here, there = context.Pipe()
             own = replace(options, seed=options.seed + place)
             processes.append(context.Process(target=_feed, args=(there, own, list(argv), share, expected), daemon=True))
-            processes[-1].start()
+            with _without_interrupt():
+                processes[-1].start()
             there.close()  # so that its end is seen
             ends.append(here)
         for end in ends:
             _received(end, READY_S)
         for end in ends:
-            end.send(None)
+            with suppress(OSError):  # it has ended, which the next line tells
+                end.send(None)
         return [_received(end, None) for end in ends]
     finally:
         for process in processes:
@@ -196,16 +200,28 @@ def feed_in_processes(
             process.join()
 
 
+@contextmanager
+def _without_interrupt() -> Iterator[None]:
+    """A process that is started here never sees Ctrl-C, which a terminal sends to it too: this one ends it."""
+    ensure_running()  # where it is not yet, it would let SIGINT through again
+    before = pthread_sigmask(SIG_BLOCK, {SIGINT})
+    try:
+        yield
+    finally:
+        pthread_sigmask(SIG_SETMASK, before)
+
+
 def _received(end: Connection, within_s: float | None) -> "Share":
     try:
         if not end.poll(within_s):
             raise InputError(
-                f"expected a process of streams to be ready within {within_s:.0f} s, found that it is not; look at its log"
+                f"expected a process of streams to be ready within {within_s:.0f} s, found that it is not; ask for fewer processes"
             )
         found = end.recv()
-    except EOFError:
+    except (EOFError, OSError):
         raise InputError(
-            "expected a process of streams to tell what it measured, found that it ended; look at its log"
+            "expected a process of streams to tell what it measured, found that it ended, as where memory runs out; what it said of it "
+            "stands above"
         ) from None
     if isinstance(found, BaseException):
         raise found
@@ -223,5 +239,5 @@ def _feed(end: Connection, options: "Options", argv: list[str], number: int, exp
     try:
         with opened(options, argv, Console(quiet=True)) as session:
             end.send(Streams(session, options, expected).feed(number, ready=ready, clock=Clock()))
-    except (InputError, CudaError) as error:
+    except (InputError, CudaError, FullError, LostError) as error:
         end.send(error)

@@ -10,6 +10,7 @@ from .base import ALL_VALID, Backend, Launches, Step, StepResult, Wrapped
 from .batched_onnxruntime import BatchedOnnxRuntimeBackend
 from .batched_tensorrt import BatchedTensorRtBackend
 from .onnxruntime import PROVIDERS, OnnxRuntimeBackend
+from .slots import check_number
 from .tensorrt import TensorRtBackend
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Step",
     "StepResult",
     "Wrapped",
+    "check_number",
     "default_backend",
     "default_precision",
     "open_backend",
@@ -66,6 +68,7 @@ def open_backend(  # noqa: PLR0917
             f"expected a backend out of tensorrt, {', '.join(PROVIDERS)}, found {name}; choose one of them"
         )
     if most_streams is not None:
+        check_number(most_streams)
         _check_together(precision, decoder)
         if name == "tensorrt":
             return BatchedTensorRtBackend(folder, bundle, precision, most_streams)

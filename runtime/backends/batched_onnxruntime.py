@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from ..bundle import Bundle, checked_file
 from ..entries import STATE
+from ..errors import InputError
 from .base import Step
 from .onnxruntime import open_graph
 from .slots import Rows, SlottedBackend
@@ -23,7 +24,12 @@ class BatchedOnnxRuntimeBackend(SlottedBackend):
         self.name = name
         self._session = open_graph(checked_file(folder, entry), entry, name)
         self._outputs = [*entry.results, *(f"next_{name}" for name in STATE)]
-        self._slots = {name: entry.of_streams(most_streams).input(name).zeros() for name in STATE}
+        try:
+            self._slots = {name: entry.of_streams(most_streams).input(name).zeros() for name in STATE}
+        except MemoryError as error:
+            raise InputError(
+                f"expected memory for the states of {most_streams} streams, found too little; ask for fewer"
+            ) from error
 
     def run_rows(self, steps: Sequence[Step], rows: Rows) -> Mapping[str, npt.NDArray[np.generic]]:
         """See SlottedBackend; there are no more rows than steps."""

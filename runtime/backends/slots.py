@@ -18,6 +18,8 @@ from .base import Backend, Step, StepResult
 
 NO_SLOT = -1
 """In the place of a slot's number."""
+MOST_STREAMS = 1 << 16
+"""Far more than any GPU's memory holds; so a number that is a mistake is refused before memory is taken for it."""
 
 Rows = npt.NDArray[np.int32]
 """Slots that are read and written [rows, 2]."""
@@ -44,9 +46,7 @@ class SlottedBackend(Backend):
     most_streams: int
 
     def __init__(self, most_streams: int, largest: int) -> None:
-        """`largest`: rows of the largest batch. Raises InputError for less than one stream."""
-        if most_streams < 1:
-            raise InputError(f"expected a number of streams of at least 1, found {most_streams}")
+        """`largest`: rows of the largest batch."""
         self.most_streams, self._largest = most_streams, largest
         self._idle = list(range(most_streams))
         self._running = threading.Lock()
@@ -105,6 +105,14 @@ class SlottedBackend(Backend):
                     of_row = {name: values[place] for name, values in results.items()}
                     found.append(StepResult(**of_row, state=step.state))
         return found
+
+
+def check_number(streams: int) -> None:
+    """Raise InputError for what cannot be a number of streams at once."""
+    if isinstance(streams, bool) or not isinstance(streams, int) or not 1 <= streams <= MOST_STREAMS:
+        raise InputError(
+            f"expected max_streams as a whole number from 1 to {MOST_STREAMS}, found {streams!r}; None runs each stream apart"
+        )
 
 
 def _row(step: Step) -> tuple[int, int]:

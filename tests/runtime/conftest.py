@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from runtime import Recognizer
 from runtime.bundle import Bundle, write_manifest
 from runtime.stamp import plan_path
 from tests.runtime.fake_tensorrt import INPUTS, SHAPES, WINDOW
-from tests.runtime.rig import Rig, write_stamp
+from tests.runtime.many import Rows
+from tests.runtime.rig import Host, Rig, write_stamp
 
 
 @pytest.fixture
@@ -50,3 +52,20 @@ def folder(tmp_path: Path) -> Path:
 def rig(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     monkeypatch.delenv("CUDA_GRAPH", raising=False)
     return Rig(folder, monkeypatch)
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return Rows()
+
+
+@pytest.fixture
+def together(rig: Rig, rows: Rows) -> Recognizer:
+    """Runs the steps of its streams together."""
+    return Recognizer(rig.folder, precision="fp32", backend=rows)
+
+
+@pytest.fixture
+def apart(rig: Rig) -> Recognizer:
+    """Runs each stream's steps apart."""
+    return Recognizer(rig.folder, precision="fp32", backend=Host())

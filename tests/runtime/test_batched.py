@@ -238,7 +238,10 @@ REFUSED = [
     (lambda folder: add_transducer(folder, b"an evaluation"), {"decoder": "rnnt"}, "expected ctc for .*, found rnnt"),
     (None, {"precision": "int8"}, "expected fp32 or fp16 for .*, found int8"),
     (None, {"precision": "fp16"}, "expected a precision of the bundle"),
-    (None, {"most_streams": 0}, "expected a number of streams of at least 1, found 0"),
+    *(
+        (None, {"most_streams": number}, f"expected max_streams as a whole number from 1 to 65536, found {number!r}")
+        for number in (0, -1, 1.5, True, "8", 65_537, 10**9)
+    ),
 ]
 
 

@@ -3,106 +3,24 @@
 import asyncio
 import gc
 import threading
-import weakref
-from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 
 from runtime import ClosedError, Event, Final, FullError, InputError, Recognizer, Stream
-from runtime.backends import Step, StepResult
 from runtime.errors import CudaError
-from tests.runtime.rig import Host, Rig, windows
+from tests.runtime.many import STREAMS, TIMEOUT_S, Rows, loop
+from tests.runtime.rig import Rig, windows
 
-T = TypeVar("T")
-
-TIMEOUT_S = 30.0
-STREAMS = 12
 AUDIO = np.concatenate([window for window, _ in windows(40)])
-
-
-class Rows(Host):
-    """The toy step of many streams on the host; what ran together is noted."""
-
-    most_streams = STREAMS
-    can_peek = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open = 0
-        self.runs: list[int] = []
-        self.fails = False
-        self.gate: threading.Event | None = None
-        self.waits = threading.Event()
-
-    def new_state(self) -> Any:  # noqa: ANN401
-        if self.open == self.most_streams:
-            raise FullError("expected at most 12 streams at once, found 12 open; close one")
-        state = Place(super().new_state())
-        self.open += 1
-        weakref.finalize(state, self._left)
-        return state
-
-    def restart(self, state: Any) -> Any:  # noqa: ANN401
-        state.arrays = super().new_state()
-        return state
-
-    def run(self, steps: Any) -> list[StepResult]:  # noqa: ANN401
-        states = {id(step.state) for step in steps}
-        assert len(states) == len(steps), "two steps of a stream in one run"
-        self.runs.append(len(steps))
-        if self.gate:
-            self.waits.set()
-            assert self.gate.wait(TIMEOUT_S)
-        if self.fails:
-            raise CudaError("cudaGraphLaunch: it fell over")
-        return [self._row(step) for step in steps]
-
-    def _row(self, step: Step) -> StepResult:
-        result = self.step(step.window, step.valid, step.state.arrays)
-        if not step.peek:
-            step.state.arrays = result.state
-        return StepResult(**{**vars(result), "state": step.state})
-
-    def _left(self) -> None:
-        self.open -= 1
-
-
-class Place:
-    """A stream's state."""
-
-    def __init__(self, arrays: Any) -> None:  # noqa: ANN401
-        self.arrays = arrays
-
-
-@pytest.fixture
-def rows() -> Rows:
-    return Rows()
-
-
-@pytest.fixture
-def together(rig: Rig, rows: Rows) -> Recognizer:
-    return Recognizer(rig.folder, precision="fp32", backend=rows)
-
-
-@pytest.fixture
-def apart(rig: Rig) -> Recognizer:
-    return Recognizer(rig.folder, precision="fp32", backend=Host())
 
 
 def finish(*threads: threading.Thread) -> None:
     for each in threads:
         each.join(TIMEOUT_S)
     assert not any(each.is_alive() for each in threads), "it goes on"
-
-
-def loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run it in an event loop of its own thread: in this one the browser of pages' tests may have its loop."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, asyncio.wait_for(work, TIMEOUT_S)).result()
 
 
 def wait_for_job(stream: Stream) -> None:
@@ -244,7 +162,7 @@ def test_audio_that_waits_too_long_is_refused(
     assert rows.waits.wait(TIMEOUT_S)
     stream.feed(AUDIO[:1000])
     stream.feed(AUDIO[:1])
-    with pytest.raises(FullError, match="found 1 s of a stream's audio waiting; push no faster"):
+    with pytest.raises(FullError, match="found 1 s of a stream's audio waiting; feed no faster"):
         stream.feed(AUDIO[:1])
     stream.feed_end()
     rows.gate.set()

@@ -1,0 +1,81 @@
+"""Processes that share streams: one that ends is told in a line, and Ctrl-C is for the one that started them."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing import active_children
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.speech.share import feed_in_processes
+from bench.speech.streams import Options
+from runtime.errors import InputError, LostError
+
+OPTIONS = Options(bundle=Path("none"), processes=2)
+
+
+def ends_once_ready(end: Connection, options: Options, *_: object) -> None:
+    if options.seed == OPTIONS.seed:
+        end.send(None)
+        os._exit(3)
+    time.sleep(0.5)
+    end.send(None)
+    end.recv()
+
+
+def ends_before_it_hears_to_begin(end: Connection, options: Options, *_: object) -> None:
+    end.send(None)
+    time.sleep(0.5 if options.seed == OPTIONS.seed else 60)
+    os._exit(3)
+
+
+def ends_while_it_feeds(end: Connection, *_: object) -> None:
+    end.send(None)
+    end.recv()
+    os._exit(3)
+
+
+@pytest.mark.parametrize("child", [ends_once_ready, ends_before_it_hears_to_begin, ends_while_it_feeds])
+def test_a_process_that_ends(child: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.speech.share._feed", child)
+    with pytest.raises(InputError, match="expected a process of streams to tell what it measured, found that it ended"):
+        feed_in_processes(OPTIONS, [], 2)
+    assert active_children() == []
+
+
+def cannot_open(*_: object) -> Any:  # noqa: ANN401
+    raise LostError("expected the process of a search to go on, found it ended")
+
+
+def has_no_room(end: Connection, options: Options, *_: object) -> None:
+    from bench.speech import share
+
+    vars(share)["opened"] = cannot_open
+    share._feed(end, options, [], 1)
+
+
+def test_what_a_process_fails_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.speech.share._feed", has_no_room)
+        with pytest.raises(LostError, match="found it ended"):
+            feed_in_processes(OPTIONS, [], 2)
+
+
+def tells_what_it_blocks(end: Connection, *_: object) -> None:
+    end.send(None)
+    end.recv()
+    end.send(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+def test_an_interrupt_is_for_the_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal sends it to all: others would show where it struck them."""
+    monkeypatch.setattr("bench.speech.share._feed", tells_what_it_blocks)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    blocked: list[Any] = feed_in_processes(OPTIONS, [], 2)
+    assert all(signal.SIGINT in each for each in blocked)
+    assert signal.SIGTERM not in blocked[0]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
