@@ -43,6 +43,8 @@ class Inbox:
     ) -> None:
         """`wake` has the scheduler call `go_on` soon; `tell` takes what comes of audio that nobody waits for."""
         self._hearing, self._wake, self._tell = hearing, wake, tell
+        self._rate = hearing.sample_rate
+        self._longest = round(PIECE_S * self._rate)
         self._adding = threading.Lock()
         self._jobs: deque[tuple[list[Arrived], Job]] = deque()
         """Each with the audio before it and behind the job before."""
@@ -57,17 +59,17 @@ class Inbox:
 
     def feed(self, arrived: Arrived) -> None:
         """Add audio. Raises FullError, and takes nothing, where too much of it waits already."""
-        samples, at_s = arrived
-        rate = self._hearing.sample_rate
-        most = round(PIECE_S * rate)
         with self._adding:
-            if (waiting_s := self._waiting / rate) > MOST_WAITING_S:
+            if self._waiting > MOST_WAITING_S * self._rate:
                 raise FullError(
-                    f"expected a recogniser that keeps up, found {waiting_s:.0f} s of a stream's audio waiting; feed no faster than its "
-                    f"events come, or close other streams"
+                    f"expected a recogniser that keeps up, found {self._waiting / self._rate:.0f} s of a stream's audio waiting; feed no "
+                    f"faster than its events come, or close other streams"
                 )
-            for start in range(0, len(samples), most):
-                self._add(Arrived(samples[start : start + most], at_s))
+            if len(arrived.samples) <= self._longest:
+                self._add(arrived)
+            else:
+                for start in range(0, len(arrived.samples), self._longest):
+                    self._add(Arrived(arrived.samples[start : start + self._longest], arrived.at_s))
             if self._is_due or self._samples < self._needed:
                 return
             self._is_due = True
@@ -168,7 +170,7 @@ class Inbox:
         return hearing.turn(hearing.push(pieces, more_waits=more_waits))
 
     def _parted(self, pieces: list[Arrived]) -> tuple[list[Arrived], list[Arrived], int]:
-        """As many as there is something to do with, since events of more would be told at the end of all; the others; samples of the first."""
+        """As many as there is something to do with, the others, and samples of the first: more at once would hold events back."""
         count = samples = 0
         while count < len(pieces) and samples < self._needed:
             samples += len(pieces[count].samples)

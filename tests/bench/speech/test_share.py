@@ -43,7 +43,7 @@ def ends_while_it_feeds(end: Connection, *_: object) -> None:
 def test_a_process_that_ends(child: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.speech.share._feed", child)
     with pytest.raises(InputError, match="expected a process of streams to tell what it measured, found that it ended"):
-        feed_in_processes(OPTIONS, [], 2)
+        feed_in_processes(OPTIONS, [], 2, {})
     assert active_children() == []
 
 
@@ -55,14 +55,14 @@ def has_no_room(end: Connection, options: Options, *_: object) -> None:
     from bench.speech import share
 
     vars(share)["opened"] = cannot_open
-    share._feed(end, options, [], 1)
+    share._feed(end, options, [], 1, {})
 
 
 def test_what_a_process_fails_with(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("bench.speech.share._feed", has_no_room)
         with pytest.raises(LostError, match="found it ended"):
-            feed_in_processes(OPTIONS, [], 2)
+            feed_in_processes(OPTIONS, [], 2, {})
 
 
 def tells_what_it_blocks(end: Connection, *_: object) -> None:
@@ -75,7 +75,7 @@ def test_an_interrupt_is_for_the_first_process(monkeypatch: pytest.MonkeyPatch) 
     """A terminal sends it to all: others would show where it struck them."""
     monkeypatch.setattr("bench.speech.share._feed", tells_what_it_blocks)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    blocked: list[Any] = feed_in_processes(OPTIONS, [], 2)
+    blocked: list[Any] = feed_in_processes(OPTIONS, [], 2, {})
     assert all(signal.SIGINT in each for each in blocked)
     assert signal.SIGTERM not in blocked[0]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
