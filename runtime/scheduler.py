@@ -33,14 +33,14 @@ _Queue = SimpleQueue[tuple[Inbox, Any] | None]
 
 
 class Scheduler:
-    """Steps of all streams that are due run in one call of the backend; what falls due meanwhile runs in the next.
+    """Steps of all streams that are due run in one call of the backend, if it runs them together; what falls due meanwhile in the next.
 
     After a run of several streams the next one begins APART_S later at the soonest, so that steps gather. A stream that is alone waits
     for nobody. No stream has two steps in a run: one that has much audio waiting takes as many runs, and delays nobody.
     """
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+        self._backend, self._together = backend, backend.most_streams is not None
         self._due: _Queue = SimpleQueue()
         self._asked: list[tuple[Inbox, Step]] = []
         self._voices = Answerer(Vad.run, self._post, VOICE_THREADS, VOICES)
@@ -101,11 +101,13 @@ class Scheduler:
     def _run_steps(self) -> None:
         if not self._asked or self._closed:
             return
-        self._next_s = time.perf_counter() + (APART_S if len(self._asked) > 1 else 0.0)
         asked, self._asked = self._asked, []
-        answers = _answers(self._backend.run, [step for _, step in asked])
-        for (inbox, _), answer in zip(asked, answers, strict=True):
-            self._go_on(inbox, answer)
+        if self._together and len(asked) > 1:
+            self._next_s = time.perf_counter() + APART_S
+        for run in [asked] if self._together else [[each] for each in asked]:
+            answers = _answers(self._backend.run, [step for _, step in run])
+            for (inbox, _), answer in zip(run, answers, strict=True):
+                self._go_on(inbox, answer)
 
     def _go_on(self, inbox: Inbox, answer: Any) -> None:  # noqa: ANN401 -- each kind's own
         ask: Ask | None = inbox.go_on(answer)
