@@ -15,7 +15,7 @@ from .errors import ClosedError
 from .hearing import Ask
 from .inbox import Inbox
 from .mailbox import Waiter, wake
-from .vad import Vad, Voice
+from .vad import Vad
 
 VOICE_THREADS = 2
 """Beside the scheduler's: a window of voice activity takes 0.04 ms of a core, 1,024 streams 1.3 cores."""
@@ -28,8 +28,10 @@ APART_S = 0.008
 """From the begin of a run of several streams to the next run's, at least: with 256 streams a quarter of the runs, and of the GPU's time,
 and three quarters of the CPU's, for 5 ms more (measured with a step of 1.2 ms on a CPU)."""
 
-_Queue = SimpleQueue[tuple[Inbox, Any] | None]
-"""Of inboxes with an ask or an answer; None ends it."""
+_Some = list[tuple[Inbox, Any]]
+"""Inboxes, each with an ask or an answer."""
+_Queue = SimpleQueue[_Some | None]
+"""What is put together is taken together, as each time a thread is woken; None ends it."""
 
 
 class Scheduler:
@@ -45,6 +47,8 @@ class Scheduler:
         self._asked: list[tuple[Inbox, Step]] = []
         self._voices = Answerer(Vad.run, self._post, VOICE_THREADS, VOICES)
         self._searches: dict[SearchProcess, Answerer] = {}
+        self._apart: dict[Answerer, _Some] = {}
+        """Asks that others are to answer."""
         self._rung: list[Waiter] = []
         self._next_s = 0.0
         self._closed = False
@@ -53,7 +57,7 @@ class Scheduler:
 
     def wake(self, inbox: Inbox) -> None:
         """Have the inbox go on soon."""
-        self._post(inbox, None)
+        self._post([(inbox, None)])
 
     def ring(self, waiter: Waiter) -> None:
         """Wake a task once the answers that are there are told to all; the scheduler's thread only."""
@@ -68,28 +72,32 @@ class Scheduler:
             answerer.close()
         self._fail_what_waits()
 
-    def _post(self, inbox: Inbox, answer: Any) -> None:  # noqa: ANN401 -- each kind's own
-        self._due.put((inbox, answer))
+    def _post(self, answers: "_Some") -> None:
+        self._due.put(answers)
         if self._closed and not self._thread.is_alive():
             self._fail_what_waits()
 
     def _run(self) -> None:
         while not self._closed:  # what is named in the two, a stream and its state, is not held while the thread waits
             self._go_on_with_what_is_due()
-            self._wake_tasks()
+            self._tell_others()
             self._let_steps_gather()
             self._run_steps()
-            self._wake_tasks()
+            self._tell_others()
         for inbox, _ in self._asked:
             self._go_on(inbox, _closed())
-        self._wake_tasks()
+        self._tell_others()
 
     def _go_on_with_what_is_due(self) -> None:
         due, _ = _taken(self._due, block=not self._asked)
         for inbox, answer in due:
             self._go_on(inbox, answer)
 
-    def _wake_tasks(self) -> None:
+    def _tell_others(self) -> None:
+        """Hand out what was asked for, and wake the tasks that wait, once all that is there is done: a call each gives others a turn."""
+        apart, self._apart = self._apart, {}
+        for answerer, asks in apart.items():
+            answerer.ask(asks)
         rung, self._rung = self._rung, []
         wake(rung)
 
@@ -97,6 +105,7 @@ class Scheduler:
         if self._asked and (wait_s := self._next_s - time.perf_counter()) > 0:
             time.sleep(wait_s)
             self._go_on_with_what_is_due()
+            self._tell_others()
 
     def _run_steps(self) -> None:
         if not self._asked or self._closed:
@@ -113,13 +122,13 @@ class Scheduler:
         ask: Ask | None = inbox.go_on(answer)
         while isinstance(ask, Search):
             if isinstance(decoder := ask.decoder, RemoteDecoder):
-                self._searches_of(decoder.process).ask(inbox, ask.kept())
+                self._apart.setdefault(self._searches_of(decoder.process), []).append((inbox, ask.kept()))
                 return
             ask = inbox.go_on(_searched(ask))
         if isinstance(ask, Step):
             self._asked.append((inbox, ask))
         elif ask:
-            self._voices.ask(inbox, ask)
+            self._apart.setdefault(self._voices, []).append((inbox, ask))
 
     def _searches_of(self, process: SearchProcess) -> "Answerer":
         if process not in self._searches:
@@ -132,7 +141,7 @@ class Scheduler:
             ask = inbox.go_on(answer)
             while ask:
                 ask = inbox.go_on(_closed())
-        self._wake_tasks()
+        self._tell_others()
 
 
 class Answerer:
@@ -141,20 +150,22 @@ class Answerer:
     def __init__(
         self,
         run: Callable[[list[Any]], Sequence[Any]],
-        post: Callable[[Inbox, Any], None],
+        post: Callable[["_Some"], None],
         threads: int,
         most: int,
     ) -> None:
-        """`run` answers `most` asks at once; `post` takes each answer, or what `run` raised."""
+        """`run` answers some `most` asks at once; `post` takes the answers, or what `run` raised."""
         self._run, self._post, self._most = run, post, most
         self._asked: _Queue = SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name="answerer", daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
 
-    def ask(self, inbox: Inbox, ask: Voice | Search) -> None:
-        """Have it answered soon."""
-        self._asked.put((inbox, ask))
+    def ask(self, asks: "_Some") -> None:
+        """Have them answered soon, by all threads."""
+        share = min(self._most, -(-len(asks) // len(self._threads)))
+        for start in range(0, len(asks), share):
+            self._asked.put(asks[start : start + share])
 
     def close(self) -> None:
         """End the threads once all is answered."""
@@ -170,9 +181,9 @@ class Answerer:
     def _answer(self) -> bool:
         """Wait for asks and answer them; False: there will be none."""
         asked, ended = _taken(self._asked, block=True, most=self._most)
-        answers = _answers(self._run, [ask for _, ask in asked])
-        for (inbox, _), answer in zip(asked, answers, strict=True):
-            self._post(inbox, answer)
+        if asked:
+            answers = _answers(self._run, [ask for _, ask in asked])
+            self._post([(inbox, answer) for (inbox, _), answer in zip(asked, answers, strict=True)])
         return not ended
 
 
@@ -192,15 +203,15 @@ def _searched(ask: Search) -> bool | BaseException:
         return error
 
 
-def _taken(queue: _Queue, *, block: bool, most: float = math.inf) -> tuple[list[tuple[Inbox, Any]], bool]:
+def _taken(queue: _Queue, *, block: bool, most: float = math.inf) -> tuple[_Some, bool]:
     """What a queue holds, with `block` at least one thing, up to where it ends; and whether it ended."""
-    taken: list[tuple[Inbox, Any]] = []
+    taken: _Some = []
     with suppress(Empty):
         while len(taken) < most:
             each = queue.get(block and not taken)
             if each is None:
                 return taken, True
-            taken.append(each)
+            taken += each
     return taken, False
 
 
