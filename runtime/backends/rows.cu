@@ -1,7 +1,7 @@
 // Copies of states between streams' slots and the rows of a batch. The runtime loads rows.ptx; after a change here, make it anew in this folder:
 //
-//   python3 -m venv /tmp/nvrtc && /tmp/nvrtc/bin/pip install nvidia-cuda-nvrtc-cu12==12.1.105
-//   /tmp/nvrtc/bin/python - <<'END'
+//   nvrtc=$(mktemp -d) && python3 -m venv $nvrtc && $nvrtc/bin/pip install nvidia-cuda-nvrtc-cu12==12.1.105
+//   $nvrtc/bin/python - <<'END'
 //   import ctypes, glob, hashlib, sys
 //   nvrtc = ctypes.CDLL(glob.glob(sys.prefix + "/lib/*/site-packages/nvidia/cuda_nvrtc/lib/libnvrtc.so.12")[0])
 //   source, program, size = open("rows.cu", "rb").read(), ctypes.c_void_p(), ctypes.c_size_t()
