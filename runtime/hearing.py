@@ -19,7 +19,7 @@ from .early import Early, EarlyTokens, early_tokens
 from .endpoint import EndedBy, Endpointer, EndpointRules
 from .errors import ClosedError
 from .events import Event, Final, Partial
-from .vad import WINDOW_SAMPLES, Voice
+from .vad import WINDOW_SAMPLES, Vad, Voice
 
 if TYPE_CHECKING:
     from .recognizer import Recognizer
@@ -31,7 +31,7 @@ Asking = Generator[Ask, Any, T]
 
 
 class Arrived(NamedTuple):
-    """Samples that were pushed together."""
+    """Samples [n], FP32 in -1..1, that were pushed together."""
 
     samples: Samples
     at_s: float
@@ -60,9 +60,8 @@ class Hearing:
         self.now: Callable[[], float] = time.perf_counter
         """The clock by which audio arrives, in seconds."""
         self.sample_rate = self._bundle.sample_rate
-        self._arrivals: deque[tuple[int, float]] = (
-            deque()
-        )  # samples of the stream up to a piece's end, and when it came
+        self._arrivals: deque[tuple[int, float]] = deque()
+        """Samples of the stream up to a piece's end, and when it came."""
         self._cancelled = self._closed = False
         self._taken = 0  # samples of the stream, those that a failed step lost included
         self._at = 0  # of them before the utterance
@@ -108,23 +107,14 @@ class Hearing:
         self._state = None
 
     def push(self, pieces: Sequence[Arrived], *, more_waits: bool) -> Asking[list[Event]]:
-        """Hear them; return what became known. `more_waits`: more audio is there, and early text is not worth a step."""
-        bundle, events = self._bundle, list[Event]()
+        """Hear these pieces; return what became known. `more_waits`: more audio is there, and early text is not worth a step."""
         for samples, at_s in pieces:
             self._taken += len(samples)
             self._arrivals.append((self._taken, at_s))
-        if not self._vad:
-            events += yield from self._hear(*(piece.samples for piece in pieces))
-        for piece in self._windows(pieces) if self._vad else ():
-            if self._interrupted:
-                break
-            events += yield from self._hear(piece)
-            for voice in self._vad.voices(piece) if self._vad else ():
-                probability = yield voice
-                blank_samples = self._decoder.blank_frames * bundle.chunk_samples // bundle.chunk_frames
-                tokenless = self._received - self._steps * bundle.chunk_samples + blank_samples
-                if ended_by := self._endpointer.push(probability, tokenless, bool(self._decoder.tokens)):
-                    events.append((yield from self.end(ended_by, self._arrived_s(self._received))))
+        if self._vad:
+            events = yield from self._hear_to_endpoints(self._vad, pieces)
+        else:
+            events = yield from self._hear(*(piece.samples for piece in pieces))
         if self._early and not more_waits and not self._interrupted:
             events += yield from self._hear_early(self._early)
         return [] if self._cancelled else events
@@ -217,6 +207,21 @@ class Hearing:
         last = self._audio[-1] if len(self._audio) else 0.0  # windows that do not overlap keep nothing
         silence: Samples = decay * np.float32(last)
         return silence
+
+    def _hear_to_endpoints(self, vad: Vad, pieces: Sequence[Arrived]) -> Asking[list[Event]]:
+        """Hear them, and end the utterance wherever the rules say so."""
+        bundle, events = self._bundle, list[Event]()
+        for piece in self._windows(pieces):
+            if self._interrupted:
+                break
+            events += yield from self._hear(piece)
+            for voice in vad.voices(piece):
+                probability = yield voice
+                blank_samples = self._decoder.blank_frames * bundle.chunk_samples // bundle.chunk_frames
+                tokenless = self._received - self._steps * bundle.chunk_samples + blank_samples
+                if ended_by := self._endpointer.push(probability, tokenless, bool(self._decoder.tokens)):
+                    events.append((yield from self.end(ended_by, self._arrived_s(self._received))))
+        return events
 
     def _windows(self, pieces: Sequence[Arrived]) -> Iterator[Samples]:
         """The same samples cut where a window of voice activity ends: there a decision falls."""

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.resource_tracker import ensure_running
 from signal import SIG_BLOCK, SIG_SETMASK, SIGINT, pthread_sigmask
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -211,7 +211,7 @@ def _without_interrupt() -> Iterator[None]:
         pthread_sigmask(SIG_SETMASK, before)
 
 
-def _received(end: Connection, within_s: float | None) -> "Share":
+def _received(end: Connection, within_s: float | None) -> Any:  # noqa: ANN401 -- that it is ready, or its share
     try:
         if not end.poll(within_s):
             raise InputError(
@@ -225,8 +225,7 @@ def _received(end: Connection, within_s: float | None) -> "Share":
         ) from None
     if isinstance(found, BaseException):
         raise found
-    share: Share = found
-    return share
+    return found
 
 
 def _feed(end: Connection, options: "Options", argv: list[str], number: int, expected: Mapping[int, bytes]) -> None:
