@@ -86,7 +86,7 @@ def is_current(path: Path, bundle: Bundle, selection: Selection) -> bool:
     return (calibration.calibrator, calibration.data) == (calibrator_hash(), selection.data)
 
 
-def calibrate(folder: Path, selection: Selection) -> Calibration:
+def calibrate(folder: Path, selection: Selection, lang: str) -> Calibration:
     """Stream the clips through the bundle's widest step, with a progress bar, and find every matrix product's thresholds.
 
     Half of the clips are utterances of their own, half are one stream. Clips are loaded one at a time.
@@ -99,7 +99,7 @@ def calibrate(folder: Path, selection: Selection) -> Calibration:
     utterances = track(selection.utterances, title, console=progress_console(), transient=True)
     with Recognizer(folder, backend=backend, lm=None) as recognizer:
         clips = load_speech(utterances, bundle.sample_rate)
-        stream_speech(recognizer, clips, len(selection.utterances) // 2)
+        stream_speech(recognizer, clips, len(selection.utterances) // 2, lang)
         backend.flush()
     products = {}
     for name, tensor in backend.products.items():
@@ -124,10 +124,13 @@ def calibrate(folder: Path, selection: Selection) -> Calibration:
     )
 
 
-def stream_speech(recognizer: Recognizer, clips: Iterable[Samples], alone: int) -> None:
-    """Stream the first `alone` clips one by one, each from an utterance's start to its flush, and the rest as one stream with pauses."""
+def stream_speech(recognizer: Recognizer, clips: Iterable[Samples], alone: int, lang: str | None = None) -> None:
+    """Stream the first `alone` clips one by one, each from an utterance's start to its flush, and the rest as one stream with pauses.
+
+    `lang`: see Recognizer.stream.
+    """
     rate = recognizer.bundle.sample_rate
-    stream, waiting = recognizer.stream(early="off"), iter(clips)
+    stream, waiting = recognizer.stream(early="off", language=lang), iter(clips)
     for clip in islice(waiting, alone):
         stream.push(clip)
         stream.end_utterance()

@@ -63,6 +63,11 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         metavar="FILE|none",
         help="KenLM file with its word list beside it (default: the bundle's own, if any)",
     )
+    parser.add_argument(
+        "--language",
+        metavar="CODE",
+        help="what is spoken, such as de, or auto where the checkpoint has it (default: the bundle's own)",
+    )
     parser.add_argument("--frame-ms", type=int, default=20, help="length of the pushed frames in ms (default: 20)")
     parser.add_argument(
         "--endpoints", action="store_true", help="end an utterance where its speaker does, and begin the next"
@@ -103,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
             frames = UntilInterrupted(_frames(source, args.rate, framing))
             rules, is_live = EndpointRules() if args.endpoints else None, args.realtime or source in ("--mic", "-")
             early = args.early or (DEFAULT if is_live else "off")
-            stream = recognizer.stream(rules, hotwords=hotwords, early=early)
+            stream = recognizer.stream(rules, hotwords=hotwords, early=early, language=args.language)
             for samples in frames:
                 for event in stream.push(samples):
                     show(source, event)

@@ -75,7 +75,12 @@ class Recognizer(OfOneProcess):
         self._scheduler: Scheduler | None = None
 
     def stream(
-        self, endpoints: EndpointRules | None = None, *, hotwords: HotwordChoice = (), early: Early | None = None
+        self,
+        endpoints: EndpointRules | None = None,
+        *,
+        hotwords: HotwordChoice = (),
+        early: Early | None = None,
+        language: str | None = None,
     ) -> Stream:
         """A new stream at an utterance's start.
 
@@ -83,16 +88,18 @@ class Recognizer(OfOneProcess):
         same weight, or a dict of their weights; with them CTC is decoded by beam search, with the language model or without.
         `early`: which tokens are shown before their look-ahead has arrived: off (none), steady (those of an utterance's first text that
         are likely to stay) or eager (all); None is steady where the backend can. They take a step each, only while the caller
-        waits for audio, and change no final.
+        waits for audio, and change no final. `language` is a code such as de or de-DE, or auto where the checkpoint has it; None is the
+        bundle's own.
 
-        Raises InputError where rules are given for a bundle without a voice activity detector, and for hotwords that the bundle's
-        pieces cannot spell, or that are given for RNN-T; FullError where `max_streams` are open; ClosedError after `close`.
+        Raises InputError where rules are given for a bundle without a voice activity detector, for hotwords that the bundle's pieces
+        cannot spell, or that are given for RNN-T, and for a language that the checkpoint does not have; FullError where `max_streams`
+        are open; ClosedError after `close`.
         """
         self._check_process()
         with self._opening:
             if self._closed:
                 raise ClosedError("expected an open recogniser, found a closed one; open it again")
-            stream = self._new_stream(StreamOptions(endpoints, hotwords, early))
+            stream = self._new_stream(StreamOptions(endpoints, hotwords, early, language))
             self._streams.add(stream)
         return stream
 

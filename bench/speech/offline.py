@@ -63,10 +63,10 @@ def load_recognizer(model: str, lookahead_ms: int) -> OfflineRecognizer:
     torch = imported("torch", "torch and NeMo, which compute the reference", remedy)
     import sentencepiece
 
-    from export.checkpoint import check_lookahead, load_checkpoint
+    from export.checkpoint import check_choice, load_checkpoint
     from export.parity import nemo_offline
 
-    check_lookahead(model, lookahead_ms)
+    check_choice(model, lookahead_ms)
     checkpoint = load_checkpoint(model)
     if checkpoint.ctc_head is None:
         raise InputError(
