@@ -38,7 +38,7 @@ class DataOptions(FileOptions):
     eval: Path | None = None
     """Folder of data sets (default: data/asr_eval, else ../shared/data/asr_eval, else data/sample)."""
     lang: str = "en"
-    """Language code of the manifests."""
+    """Language code of the manifests, and what the recogniser hears."""
     limit: int | None = None
     """A quick look at the first clips of each data set, so many."""
     allow: float = 100 * ALLOWED
@@ -86,6 +86,7 @@ class SpeechOptions(DataOptions):
             lm=self.lm,
             decoder=self.decoder,
             max_streams=self.max_streams,
+            language=self.lang,
         )
 
 

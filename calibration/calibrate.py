@@ -89,17 +89,18 @@ def is_current(path: Path, bundle: Bundle, selection: Selection) -> bool:
 def calibrate(folder: Path, selection: Selection, lang: str) -> Calibration:
     """Stream the clips through the bundle's widest step, with a progress bar, and find every matrix product's thresholds.
 
-    Half of the clips are utterances of their own, half are one stream. Clips are loaded one at a time.
+    Half of the clips are utterances of their own, half are one stream. Clips are loaded one at a time. `lang`: what the recogniser hears.
 
-    Raises InputError for a bundle that is not whole, and for activations that are not finite or nothing but 0.
+    Raises InputError for a language that the checkpoint does not have, for a bundle that is not whole, and for activations that are not
+    finite or nothing but 0.
     """
     bundle = read_bundle(folder)
     backend = ObservedBackend(folder, bundle)
     title = f"calibrating on {backend.name}"
     utterances = track(selection.utterances, title, console=progress_console(), transient=True)
-    with Recognizer(folder, backend=backend, lm=None) as recognizer:
+    with Recognizer(folder, backend=backend, lm=None, language=lang) as recognizer:
         clips = load_speech(utterances, bundle.sample_rate)
-        stream_speech(recognizer, clips, len(selection.utterances) // 2, lang)
+        stream_speech(recognizer, clips, len(selection.utterances) // 2)
         backend.flush()
     products = {}
     for name, tensor in backend.products.items():
@@ -124,13 +125,10 @@ def calibrate(folder: Path, selection: Selection, lang: str) -> Calibration:
     )
 
 
-def stream_speech(recognizer: Recognizer, clips: Iterable[Samples], alone: int, lang: str | None = None) -> None:
-    """Stream the first `alone` clips one by one, each from an utterance's start to its flush, and the rest as one stream with pauses.
-
-    `lang`: see Recognizer.stream.
-    """
+def stream_speech(recognizer: Recognizer, clips: Iterable[Samples], alone: int) -> None:
+    """Stream the first `alone` clips one by one, each from an utterance's start to its flush, and the rest as one stream with pauses."""
     rate = recognizer.bundle.sample_rate
-    stream, waiting = recognizer.stream(early="off", language=lang), iter(clips)
+    stream, waiting = recognizer.stream(early="off"), iter(clips)
     for clip in islice(waiting, alone):
         stream.push(clip)
         stream.end_utterance()

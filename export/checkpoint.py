@@ -16,6 +16,7 @@ import numpy as np
 from export.architecture import Architecture, read_architecture, read_transducer
 from export.archive import guarded_connector, read_config
 from export.conformer import Weights
+from export.graph import Array
 from export.languages import chosen_language, read_prompts
 from export.mel import MelFrontEnd
 from export.trial import tried
@@ -44,7 +45,24 @@ RANDOMS = {RANDOM: (RANDOM_CONFIG, 1024), "multilingual-random": (_random("multi
 The second is nemotron-3.5-asr-streaming-0.6b's, without a CTC head as its `target` has none. What its card does not say, such as the left
 context and the numbers of the prompts, is as others found it in the checkpoint.
 """
-RANDOM_BLANK_BIAS = 0.7  # added to the joint's blank: random weights then emit a token at some frames, as speech does
+# Added to the joint's blank: random weights then emit a token at some frames, as speech does. What a prompt kernel gives is smaller.
+RANDOM_BLANK_BIAS, TOLD_BLANK_BIAS = 0.7, 0.2
+
+
+@dataclass(frozen=True)
+class Float64(Mapping[str, Array]):
+    """Tensors as float64, each when it is asked for: all together would be twice the checkpoint."""
+
+    tensors: Mapping[str, "torch.Tensor"]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.tensors[name].numpy().astype(np.float64)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
 
 
 @dataclass(frozen=True)
@@ -96,12 +114,14 @@ class Checkpoint:
         """State dicts as float64 of the encoder under `encoder.`, and of what there is of `ctc.`, `decoder.`, `joint.` and `prompt.`."""
         modules = {"encoder": self.encoder, "ctc": self.ctc_head, "decoder": self.prediction, "joint": self.joint}
         modules["prompt"] = self.prompt_kernel
-        return {
-            f"{part}.{key}": value.numpy().astype(np.float64)
-            for part, module in modules.items()
-            if module is not None
-            for key, value in module.state_dict().items()
-        }
+        return Float64(
+            {
+                f"{part}.{key}": value
+                for part, module in modules.items()
+                if module is not None
+                for key, value in module.state_dict().items()
+            }
+        )
 
 
 def checkpoint_name(model: str) -> str:
@@ -244,9 +264,9 @@ def random_checkpoint(name: str, digest: str, config: Mapping[str, Any], vocabul
     prediction = modules.RNNTDecoder(prednet=network, vocab_size=vocabulary_size).eval()
     hidden = {"encoder_hidden": architecture.width, "pred_hidden": network["pred_hidden"]}
     joint = modules.RNNTJoint(jointnet=joint_sizes | hidden, num_classes=vocabulary_size).eval()
-    with torch.no_grad():
-        joint.joint_net[-1].bias[vocabulary_size] += RANDOM_BLANK_BIAS
     prompts, kernel = read_prompts(name, config), None
+    with torch.no_grad():
+        joint.joint_net[-1].bias[vocabulary_size] += TOLD_BLANK_BIAS if prompts else RANDOM_BLANK_BIAS
     if prompts:
         width, number = architecture.width, config["model_defaults"]["num_prompts"]
         into, out = torch.nn.Linear(width + number, 2 * width), torch.nn.Linear(2 * width, width)

@@ -98,7 +98,12 @@ def run(args: argparse.Namespace) -> None:
     hotwords = read_hotwords(args.hotwords) if args.hotwords else {}
     with (
         Recognizer(
-            args.bundle, precision=args.precision, backend=args.backend, lm=args.lm, decoder=args.decoder
+            args.bundle,
+            precision=args.precision,
+            backend=args.backend,
+            lm=args.lm,
+            decoder=args.decoder,
+            language=args.language,
         ) as recognizer,
         loaded_spared(),
         nullcontext(print_json) if args.json else display(Console()) as show,
@@ -108,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
             frames = UntilInterrupted(_frames(source, args.rate, framing))
             rules, is_live = EndpointRules() if args.endpoints else None, args.realtime or source in ("--mic", "-")
             early = args.early or (DEFAULT if is_live else "off")
-            stream = recognizer.stream(rules, hotwords=hotwords, early=early, language=args.language)
+            stream = recognizer.stream(rules, hotwords=hotwords, early=early)
             for samples in frames:
                 for event in stream.push(samples):
                     show(source, event)

@@ -186,7 +186,7 @@ class Bundle(Strict):
         return self.language
 
     def prompt(self, asked: str | None) -> int | None:
-        """The number that tells the step a language; None for a checkpoint of one. Raises InputError as `language_of` does."""
+        """The number that tells the step a language, None for the bundle's own; None for a checkpoint of one. Raises as `language_of`."""
         name = self.language_of(asked)
         return self.prompts[name] if self.prompts else None
 

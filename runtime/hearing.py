@@ -57,7 +57,7 @@ class Hearing:
         self._vad = None if options.endpoints is None else recognizer.new_detector()
         self._endpointer = Endpointer(options.endpoints or EndpointRules())
         self._hotwords = recognizer.hotwords(options.hotwords)
-        self._prompt = recognizer.bundle.prompt(options.language)
+        self._prompt = recognizer.prompt(options.language)
         self._early = early_tokens(options.early, self._bundle, can_peek=self._backend.can_peek)
         self.now: Callable[[], float] = time.perf_counter
         """The clock by which audio arrives, in seconds."""

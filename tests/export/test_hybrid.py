@@ -15,7 +15,6 @@ from rich.console import Console
 
 from bench import ablation
 from bench.results import read_result
-from bench.speech.offline import load_recognizer
 from bench.step import ladder, step_times
 from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as calibrate
@@ -208,7 +207,6 @@ Refused = Callable[[Transducer], object]
         ),
         (lambda of: ladder.run(ladder.Options(bundle=of.folder), [], Console(quiet=True)), "for the ladder"),
         (lambda of: ablation.run(ablation.Options(bundle=(of.folder,)), [], Console(quiet=True)), "for the ablation"),
-        (lambda of: load_recognizer(str(of.file), 80), "with a CTC head, found .* with an RNN-T alone; measure its"),
     ],
 )
 def test_what_needs_a_ctc_head_refuses_it(use: Refused, message: str, transducer: Transducer) -> None:

@@ -179,8 +179,8 @@ def test_streams_of_several_languages_step_together(prompted: Prompted) -> None:
 
 def test_a_quantised_step_is_told_too(prompted: Prompted) -> None:
     backend = ObservedBackend(prompted.folder, read_bundle(prompted.folder))
-    with Recognizer(prompted.folder, backend=backend, lm=None) as recognizer:
-        stream_speech(recognizer, [noise(30_000, 1), noise(20_000, 2)], 1, "de")
+    with Recognizer(prompted.folder, backend=backend, lm=None, language="de") as recognizer:
+        stream_speech(recognizer, [noise(30_000, 1), noise(20_000, 2)], 1)
     backend.flush()
     assert backend.steps > 15
 
