@@ -1,10 +1,7 @@
 """From a `.nemo` file, a published checkpoint's name or one of RANDOMS to weights, vocabulary and NeMo's own modules."""
 
-import contextlib
 import hashlib
-import io
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +16,7 @@ from export.conformer import Weights
 from export.graph import Array
 from export.languages import chosen_language, read_prompts
 from export.mel import MelFrontEnd
+from export.quiet import errors_of_nemo, quiet_nemo
 from export.trial import tried
 from runtime.bundle import Decoding
 from runtime.errors import InputError
@@ -177,18 +175,6 @@ def load_checkpoint(model: str) -> Checkpoint:
         return _restored(model, digest)
 
 
-@contextlib.contextmanager
-def quiet_nemo() -> Iterator[None]:
-    """Keep NeMo's import and restore chatter from the terminal; errors are raised all the same."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(previous)
-
-
 def _restored(model: str, digest: str | None) -> Checkpoint:
     name = checkpoint_name(model)
     if digest is not None:
@@ -197,12 +183,14 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
 
     def restore() -> Any:  # noqa: ANN401 -- NeMo's
         by = ASRModel.restore_from if digest else ASRModel.from_pretrained
+        said: list[str] = []
         try:
-            return by(model, map_location="cpu", save_restore_connector=guarded_connector())
+            with errors_of_nemo(said):
+                return by(model, map_location="cpu", save_restore_connector=guarded_connector())
         except InputError:
             raise
         except Exception as error:  # NeMo raises whatever the archive's part it trips over raises
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = " ".join((said[0] if said else str(error)).split())[:300] or type(error).__name__
             hint = "fetch the checkpoint again" if digest else "check the name and the network, or give a .nemo file"
             raise InputError(f"expected a checkpoint that NeMo restores, found {model}: {reason}; {hint}") from error
 
@@ -216,9 +204,10 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
         head = None
     tokenizer = getattr(getattr(restored, "tokenizer", None), "tokenizer", None)
     if tokenizer is None or (head is None and read_transducer(config) is None):
+        durations = " with TDT's durations" if (config.get("joint") or {}).get("num_extra_outputs") else ""
         raise InputError(
-            f"expected a checkpoint of SentencePiece tokens with a CTC head or an RNN-T with an LSTM, found {type(restored).__name__} "
-            f"in {name}; choose one such as stt_en_fastconformer_hybrid_large_streaming_multi"
+            f"expected a checkpoint of SentencePiece tokens with a CTC head or an RNN-T with an LSTM, found {type(restored).__name__}"
+            f"{durations} in {name}; choose one such as stt_en_fastconformer_hybrid_large_streaming_multi"
         )
     vocabulary = tuple(tokenizer.id_to_piece(index) for index in range(tokenizer.get_piece_size()))
     architecture = read_architecture(name, config, len(vocabulary))

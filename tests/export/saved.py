@@ -5,6 +5,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from export.checkpoint import EMBEDDED, RANDOM_CONFIG
 
 MODULES = "nemo.collections.asr.modules"
@@ -20,6 +22,26 @@ def write_tokenizer(folder: Path) -> Path:
                     content = archive.extractfile(member)
                     assert content is not None
                     (folder / ending).write_bytes(content.read())
+    return folder
+
+
+def train_tokenizer(folder: Path, pieces: int) -> Path:
+    """Put a tokenizer of so many pieces, of seeded words, into a folder."""
+    import sentencepiece
+
+    generator = np.random.default_rng(0)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyzäöüß"))
+    words = ["".join(generator.choice(letters, generator.integers(2, 12))) for _ in range(4 * pieces)]
+    (folder / "words.txt").write_text("\n".join(words), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "words.txt"),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=pieces,
+        model_type="bpe",
+        minloglevel=2,
+    )
+    listed = (folder / "tokenizer.vocab").read_text(encoding="utf-8").splitlines()
+    (folder / "vocab.txt").write_text("\n".join(line.partition("\t")[0] for line in listed[1:]), encoding="utf-8")
     return folder
 
 
