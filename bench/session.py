@@ -77,9 +77,14 @@ class SpeechOptions(DataOptions):
         """Streams whose steps run together; None: each runs apart."""
         return None
 
+    @property
+    def kind(self) -> type[TimedRecognizer]:
+        """What recognises."""
+        return TimedRecognizer
+
     def opened(self) -> TimedRecognizer:
         """The recogniser to measure; a context manager. Raises InputError for a bundle or a choice that cannot be opened."""
-        return TimedRecognizer(
+        return self.kind(
             self.bundle,
             precision=self.chosen_precision,
             backend=self.chosen_backend,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from bench.speech.offline import load_recognizer
 from calibration.calibrate import ObservedBackend, stream_speech
 from export.bundle import export_bundle, is_current, write_bundle
 from export.checkpoint import check_choice, load_checkpoint
@@ -183,6 +184,23 @@ def test_a_quantised_step_is_told_too(prompted: Prompted) -> None:
         stream_speech(recognizer, [noise(30_000, 1), noise(20_000, 2)], 1)
     backend.flush()
     assert backend.steps > 15
+
+
+def test_nemo_s_offline_forward_hears_the_language_too(prompted: Prompted) -> None:
+    """As `bench offline` measures it: by CTC where there is a head, else by greedy RNN-T."""
+    audio, decoder = noise(60_000, 6), read_bundle(prompted.folder).decoders[-1]
+    texts = []
+    for language in ("de", "ja-JP"):
+        offline = load_recognizer(str(prompted.file), 80, language)
+        assert (offline.decoder, offline.told) == (decoder, True)
+        with opened(prompted, decoder=decoder, language=language) as recognizer:
+            stream = recognizer.stream()
+            stream.push(audio)
+            texts.append(stream.end_utterance().text)
+        assert offline.transcribe(audio).split() == texts[-1].split()
+    assert texts[0] != texts[1]
+    with pytest.raises(InputError, match=r"expected one of the 7 languages of .*, found xx; choose one of them"):
+        load_recognizer(str(prompted.file), 80, "xx")
 
 
 @pytest.mark.parametrize(
