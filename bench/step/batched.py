@@ -9,7 +9,7 @@ from typing_extensions import Self
 from runtime.backends import ALL_VALID, Step
 from runtime.backends.batches import Batches
 from runtime.backends.engine import LoadedPlan
-from runtime.backends.slots import NO_SLOT
+from runtime.backends.slots import NO_SLOT, SlotState
 from runtime.cuda import Device, Graph
 from runtime.entries import GraphEntry
 from runtime.errors import CudaError
@@ -33,7 +33,7 @@ class BatchedStep:
             batches = Batches(device, plan, entry, {streams: profile}, streams)
             made.callback(batches.close)
             self._batch = batch = batches.of_size[streams]
-            steps = [Step(window, ALL_VALID, None) for window in audio]
+            steps = [Step(window, ALL_VALID, SlotState(slot)) for slot, window in enumerate(audio)]
             slots = np.arange(streams, dtype=np.int32)
             batches.run(steps, np.stack([np.full_like(slots, NO_SLOT), slots], 1))
             for _ in range(-(-entry.input("kv_cache").shape[1] // frames)):

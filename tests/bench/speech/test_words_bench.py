@@ -1,6 +1,7 @@
 """Words beside their references: what is counted of whom, PocketSphinx's segments, and runs on the sample with either source of times."""
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from bench.speech.alignment import OF_DATA, OF_POCKETSPHINX, align, open_aligner
 from bench.speech.words import Judged, Options, confidence_keys, judged, run, time_keys
 from data.word_times import SpokenWord
 from runtime.audio import load_audio
+from runtime.bundle import read_bundle, write_manifest
 from runtime.errors import InputError
 from runtime.words import Word
 
@@ -154,10 +156,12 @@ def test_speech_that_pocketsphinx_has_no_model_for_writes_nothing(bundle: Path, 
     shutil.copy(SAMPLE / "clips" / "01.mp3", folder)
     line = {"audio_filepath": "01.mp3", "text": "Guten Tag", "duration": 2.118}
     (folder / "manifest_de.jsonl").write_text(json.dumps(line))
+    german = Path(shutil.copytree(bundle, tmp_path / "german", copy_function=os.link))
+    write_manifest(german, read_bundle(bundle).model_copy(update={"language": "de"}))
     with pytest.raises(
         InputError, match=r"^expected speech that PocketSphinx aligns, .*found de at 16000 Hz; put words"
     ):
-        run(Options(bundle=bundle, eval=folder, lang="de", out=tmp_path / "out"), [], Console())
+        run(Options(bundle=german, eval=folder, lang="de", out=tmp_path / "out"), [], Console())
     assert not (tmp_path / "out").exists()
 
 
