@@ -221,6 +221,8 @@ class Hearing:
                 tokenless = self._received - self._steps * bundle.chunk_samples + blank_samples
                 if ended_by := self._endpointer.push(probability, tokenless, bool(self._decoder.tokens)):
                     events.append((yield from self.end(ended_by, self._arrived_s(self._received))))
+                elif self._endpointer.tells_voice and not self._shown[0]:
+                    events.append(self._partial(self._decoder, self._received, self._arrived_s(self._received)))
         return events
 
     def _windows(self, pieces: Sequence[Arrived]) -> Iterator[Samples]:
@@ -288,18 +290,19 @@ class Hearing:
         if shown == self._shown:
             return []
         self._shown = shown
-        return [
-            Partial(
-                text,
-                decoder.tokens,
-                heard / self._bundle.sample_rate,
-                self._start_s,
-                decoder.words,
-                self._since_ms(arrived_s),
-                stable=self._decoder.stable,
-                early=shown[1],
-            )
-        ]
+        return [self._partial(decoder, heard, arrived_s)]
+
+    def _partial(self, decoder: Decoder, heard: int, arrived_s: float) -> Partial:
+        return Partial(
+            decoder.text,
+            decoder.tokens,
+            heard / self._bundle.sample_rate,
+            self._start_s,
+            decoder.words,
+            self._since_ms(arrived_s),
+            stable=self._decoder.stable,
+            early=self._shown[1],
+        )
 
     def _arrived_s(self, heard: int) -> float:
         """When the utterance's sample number `heard` came."""

@@ -10,7 +10,7 @@ from setup.machine import CPU, CUDA12, CUDA13
 
 BUILD, REQUIREMENTS = Path("build"), Path("requirements")
 RUNTIME, EXPORT, DEV = "runtime", "export", "dev"
-FILES = {RUNTIME: ("runtime", "bench", "graphs"), EXPORT: ("export",), DEV: ("dev",)}
+FILES = {RUNTIME: ("runtime", "bench", "graphs", "serve"), EXPORT: ("export",), DEV: ("dev",)}
 """A set's files in requirements/; of the set `runtime`, also the hardware's own."""
 ALONE = {RUNTIME: "vad", DEV: "triton"}
 """A set's file that is installed without what its packages ask for; the file says why."""
