@@ -15,6 +15,7 @@ from runtime.stream import Stream
 MOST_HOTWORDS = Field(max_length=1_000)
 """What decoding is measured with."""
 Hotword = Annotated[str, Field(max_length=200)]
+Hotwords = Annotated[list[Hotword], MOST_HOTWORDS] | Annotated[dict[Hotword, float], MOST_HOTWORDS]
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -29,7 +30,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     endpoints: bool | Rules = False
     """Whether the server ends utterances, and by which rules; else the client does."""
-    hotwords: Annotated[list[Hotword], MOST_HOTWORDS] | Annotated[dict[Hotword, float], MOST_HOTWORDS] = []
+    hotwords: Hotwords = []
     """See Recognizer.stream."""
     early: Early | None = None
     """See Recognizer.stream."""
