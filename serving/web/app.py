@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -30,7 +31,7 @@ log = logging.getLogger("serving")
 SHUTDOWN_S = 5
 OTHERS = 32
 """Connections beside the sessions: pages, metrics, health checks."""
-PAGE = Path(__file__).with_name("page.html")
+PAGE = Path(__file__).with_name("page")
 
 
 class Server:
@@ -41,6 +42,7 @@ class Server:
     ) -> None:
         """`memory` of the GPU that is in use, in bytes, where there is one."""
         self._recognizer, self._access, self._limits = recognizer, access, limits
+        self._html = _page()
         self._threads = ThreadPoolExecutor(limits.streams + 1, "serving")
         self._sessions = 0
         self._checking = asyncio.Lock()
@@ -50,13 +52,14 @@ class Server:
                 Route("/", self._page),
                 Route("/health", self._health),
                 Route("/metrics", self._metrics),
+                Route("/v1/realtime", self._why_not),
                 WebSocketRoute("/v1/realtime", self._realtime),
             ],
             lifespan=self._lifespan,
         )
 
     async def _page(self, request: Request) -> Response:  # noqa: ARG002 -- Starlette's
-        return FileResponse(PAGE)
+        return HTMLResponse(self._html)
 
     async def _health(self, request: Request) -> Response:  # noqa: ARG002
         async with self._checking:  # however many ask
@@ -73,13 +76,21 @@ class Server:
             return _refused(refusal)
         return Response(self.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def _realtime(self, socket: WebSocket) -> None:
-        refusal = self._access.refusal(socket.headers)
+    def _refusal(self, headers: Mapping[str, str]) -> Refusal | None:
+        refusal = self._access.refusal(headers)
         if not refusal and self._sessions >= self._limits.streams:
-            refusal = Refusal(
+            return Refusal(
                 503, "server_full", f"expected a free place, found all {self._limits.streams} taken; try again later"
             )
-        if refusal:
+        return refusal
+
+    async def _why_not(self, request: Request) -> Response:
+        """Say why a WebSocket would be refused: a browser does not tell a page what its WebSocket was answered."""
+        needed = Refusal(426, "websocket_expected", "expected a WebSocket, found a plain request; connect by one")
+        return _refused(self._refusal(request.headers) or needed)
+
+    async def _realtime(self, socket: WebSocket) -> None:
+        if refusal := self._refusal(socket.headers):
             self.metrics.refused.labels(refusal.code).inc()
             await socket.send_denial_response(_refused(refusal))
             return
@@ -107,6 +118,12 @@ class Server:
             yield
         finally:
             self._threads.shutdown(wait=False)
+
+
+def _page() -> str:
+    """The page in one file: where it names another of its files, that stands."""
+    named = re.compile(r"{{ (\S+) }}\n")
+    return named.sub(lambda name: (PAGE / name[1]).read_text("utf-8"), (PAGE / "page.html").read_text("utf-8"))
 
 
 def _refused(refusal: Refusal) -> Response:
