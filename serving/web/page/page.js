@@ -6,10 +6,11 @@ let worklet = null; // a promise that it knows of frames
 let session = null;
 let sound = null; // what is being sent: the name of its button, and how it is stopped
 let agent = null; // the sound that it plays, and its mark
+let voice = null; // its samples
 
 function complain(what) {
+  $("problem").hidden = !what; // first, for readers of screens
   $("problem").textContent = what;
-  $("problem").hidden = !what;
 }
 
 function show() {

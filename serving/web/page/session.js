@@ -4,6 +4,7 @@ class Session {
   model = "";
   sent = []; // when each frame was, in ms
   utterances = new Map();
+  told = false; // of an error
 
   constructor() {
     const token = sessionStorage.getItem("token"), bearer = token ? [`openai-insecure-api-key.${token}`] : [];
@@ -84,6 +85,7 @@ class Session {
     this.open = false;
     this.socket.onclose = this.socket.onmessage = null;
     this.socket.close();
+    silence("stopped");
     for (const each of this.utterances.values()) each.end("the connection ended");
     session = null;
     this.settle(false);
@@ -92,7 +94,7 @@ class Session {
   async closed() {
     const wasOpen = this.open;
     this.leave();
-    if (!wasOpen) await this.explain();
+    if (!wasOpen && !this.told) await this.explain();
     else if (sound && !this.told) complain("expected the server to go on, found the connection closed; connect again");
     if (!session) stop();
   }

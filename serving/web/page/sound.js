@@ -4,18 +4,23 @@ const AGENT = 6; // seconds
 const FRAMES = `registerProcessor("frames", class extends AudioWorkletProcessor {
   frame = new Int16Array(${FRAME});
   filled = 0;
+  listens = true;
+  constructor() {
+    super();
+    this.port.onmessage = () => { this.listens = false; };
+  }
   process([[channel]]) { // nothing comes of a source that has not begun, or has ended
     for (const sample of channel ?? []) {
       this.frame[this.filled++] = Math.max(-32768, Math.min(32767, Math.round(32768 * sample)));
       if (this.filled === ${FRAME}) this.port.postMessage(this.frame.slice(this.filled = 0));
     }
-    return true;
+    return this.listens;
   }
 })`;
 
 /* Begin to send what a source gives: `source` returns an audio node, what begins it once it is connected, and what ends it. */
 async function start(name, source) {
-  const own = sound = { name, stop() {} };
+  const own = sound = { name, stop() {} }; // until another one is, or none
   show();
   complain("");
   try {
@@ -23,11 +28,14 @@ async function start(name, source) {
     context ??= new AudioContext({ sampleRate: RATE });
     worklet ??= context.audioWorklet.addModule(URL.createObjectURL(new Blob([FRAMES], { type: "text/javascript" })));
     await Promise.all([context.resume(), worklet]);
-    if (!session?.open && !(await (session?.begun ?? connect()))) return stop();
+    voice ??= babble(); // not once a microphone is open, whose audio would wait
+    const isOpen = session?.open || (await (session?.begun ?? connect()));
+    if (sound !== own) return;
+    if (!isOpen) return stop();
     const { node, begin, end } = await source();
     const frames = new AudioWorkletNode(context, "frames", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
-    own.stop = () => { frames.port.onmessage = null; node.disconnect(); end(); };
-    if (sound !== own) return own.stop(); // meanwhile
+    own.stop = () => { frames.port.onmessage = null; frames.port.postMessage("stop"); node.disconnect(); end(); };
+    if (sound !== own) return own.stop();
     frames.port.onmessage = ({ data }) => {
       session?.hear(data);
       const level = Math.hypot(...data) / Math.sqrt(FRAME) / 32768; // 1: full scale
@@ -48,6 +56,7 @@ function stop() {
   sound = null;
   was?.stop();
   silence("stopped");
+  context?.suspend();
   if (was && session?.open && session.utterances.size) session.ask("input_audio_buffer.commit");
   document.querySelector(".level div").style.transform = "";
   show();
@@ -82,24 +91,26 @@ async function recording(file) {
 
 /* A voice that says nothing, FP32 at 16 kHz: harmonics through the formants of a vowel a syllable. */
 function babble() {
-  const vowels = [[730, 1090], [270, 2290], [530, 1840], [300, 870], [570, 840], [440, 1020]], samples = new Float32Array(AGENT * RATE);
+  const vowels = [[730, 1090], [270, 2290], [530, 1840], [300, 870], [570, 840], [440, 1020]]; // Hz
+  const samples = new Float32Array(AGENT * RATE), syllable = RATE / 4;
   let phase = 0;
-  for (let place = 0; place < samples.length; place++) {
-    const time = place / RATE, syllable = Math.floor(4 * time), pitch = 115 + 25 * Math.sin(1.9 * time) - 6 * (time % 2);
-    phase += (2 * Math.PI * pitch) / RATE;
-    for (let harmonic = 1; harmonic * pitch < 3000; harmonic++) {
-      const strength = vowels[(5 * syllable + (syllable >> 2)) % vowels.length].map((formant) => 1 / (1 + ((harmonic * pitch - formant) / 90) ** 2));
-      samples[place] += 0.12 * (strength[0] + strength[1] / 2) * Math.sin(harmonic * phase);
+  for (let start = 0, number = 0; start < samples.length; start += syllable, number++) {
+    const pitch = 115 + 25 * Math.sin(number / 2) - 3 * (number % 8), vowel = vowels[(5 * number + (number >> 2)) % vowels.length];
+    const strength = (frequency) => vowel.reduce((sum, formant, place) => sum + 0.12 / (1 + place) / (1 + ((frequency - formant) / 90) ** 2), 0);
+    const strengths = Array.from({ length: Math.floor(3000 / pitch) }, (_, place) => strength((place + 1) * pitch));
+    for (let place = 0; place < syllable && number % 7 !== 6; place++) { // a pause now and then
+      const time = place / syllable, loudness = Math.sin(Math.PI * time) ** 0.7;
+      phase += (2 * Math.PI * pitch * (1.05 - 0.1 * time)) / RATE;
+      samples[start + place] = loudness * strengths.reduce((sum, each, harmonic) => sum + each * Math.sin((harmonic + 1) * phase), 0);
     }
-    samples[place] *= Math.sin(Math.PI * ((4 * time) % 1)) ** 0.7 * (syllable % 7 === 6 ? 0 : 1); // a pause now and then
   }
   return samples;
 }
 
 function speak() {
-  const samples = babble(), buffer = context.createBuffer(1, samples.length, RATE);
-  buffer.copyToChannel(samples, 0);
-  const bytes = new Uint8Array(Int16Array.from(samples, (sample) => 32767 * sample).buffer);
+  const buffer = context.createBuffer(1, voice.length, RATE);
+  buffer.copyToChannel(voice, 0);
+  const bytes = new Uint8Array(Int16Array.from(voice, (sample) => 32767 * sample).buffer);
   session.ask("agent_audio.append", { audio: btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")) });
   agent = { node: new AudioBufferSourceNode(context, { buffer }), mark: document.createElement("li") };
   agent.mark.className = "quiet agent";

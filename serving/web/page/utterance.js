@@ -15,7 +15,7 @@ class Utterance {
 
   partial({ text, words, stable, early, start_s, audio_s, lag_ms }, here) {
     const stays = words.slice(0, stable).map((word) => word.text).join(" ");
-    const ends = [0, stays.length, text.length - early.length, text.length];
+    const ends = [0, stays.length, Math.max(stays.length, text.length - early.length), text.length];
     [".stable", ".changeable", ".early"].forEach((name, place) => { this.part(name).textContent = text.slice(ends[place], ends[place + 1]); });
     this.event("partial", start_s + audio_s, lag_ms, here, text);
   }
