@@ -85,6 +85,7 @@ KIND := $(or $(HARDWARE),$(FITTING),cpu)
 CPU := build/venv-$(VERSION)-cpu
 HERE := build/venv-$(VERSION)-$(KIND)
 TRITON := build/venv-$(VERSION)-triton
+CLIENTS := build/venv-$(VERSION)-clients
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 # $(call option,--name,value): nothing where the value is blank.
@@ -176,7 +177,7 @@ results: $(HERE)/.runtime ## make RESULTS.md, the pages of bench/results and the
 report: $(HERE)/.runtime ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, words and sound (EVAL)
 	$(RUN) bench report $(if $(RESULT),"$(RESULT)") $(if $(filter file,$(origin EVAL)),,--eval "$(EVAL)")
 
-test: $(CPU)/.export $(CPU)/.dev $(TRITON)/.server $(if $(PLAN),$(HERE)/.runtime) ## the tests; those that need a GPU where there is one
+test: $(CPU)/.export $(CPU)/.dev $(TRITON)/.server $(CLIENTS)/.clients $(if $(PLAN),$(HERE)/.runtime) ## the tests; those that need a GPU where there is one
 	$(CPU)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	$(if $(PLAN),$(RUN) pytest --noconftest tests/*/test_*_gpu.py)
 
@@ -195,5 +196,6 @@ $(addsuffix /.runtime,$(sort $(CPU) $(HERE))): build/venv-$(VERSION)-%/.runtime:
 $(CPU)/.export $(CPU)/.dev: $(REQUIREMENTS) | $(CPU)/.runtime
 	@$(PYTHON) -m setup.install cpu $(@F:.%=%)
 
-$(TRITON)/.server: $(REQUIREMENTS)
-	@$(PYTHON) -m setup.install triton server || echo "without Triton its tests are skipped"
+# What only tests need; where it cannot be had they say so.
+$(TRITON)/.server $(CLIENTS)/.clients: $(REQUIREMENTS)
+	@$(PYTHON) -m setup.install $(subst build/venv-$(VERSION)-,,$(@D)) $(@F:.%=%) || echo "without it the tests that need it are skipped"

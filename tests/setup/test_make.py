@@ -41,6 +41,7 @@ def copy_bundle(folder: str = BUNDLE) -> None:
 
 
 ALL = {"cpu runtime", "cpu export"}
+OF_TESTS = {"cpu dev", "triton server", "clients clients"}
 T4, H100 = "550.54.15", "595.71"
 
 
@@ -74,8 +75,8 @@ T4, H100 = "550.54.15", "595.71"
         ("ablation ABLATED=80", T4, ALL | {"cuda12 runtime"}, ["cpu export", "cpu calibration", "cuda12 bench"]),
         ("test-quick", T4, {"cpu runtime", "cpu dev"}, ["cpu pytest"]),
         ("lint", T4, ALL | {"cpu dev"}, ["cpu ruff", "cpu ruff", "cpu mypy"]),
-        ("test", None, ALL | {"cpu dev", "triton server"}, ["cpu pytest"]),
-        ("test", T4, ALL | {"cpu dev", "triton server", "cuda12 runtime"}, ["cpu pytest", "cuda12 pytest"]),
+        ("test", None, ALL | OF_TESTS, ["cpu pytest"]),
+        ("test", T4, ALL | OF_TESTS | {"cuda12 runtime"}, ["cpu pytest", "cuda12 pytest"]),
     ],
 )
 def test_fresh_checkout(words: str, driver: str | None, installed: set[str], run: list[str]) -> None:
