@@ -112,7 +112,7 @@ STEP := $(if $(filter int8,$(PRECISION)),calibrate,$(BUNDLED))
 PLAN := $(if $(filter-out cpu,$(KIND)),engines)
 
 .NOTPARALLEL:
-.PHONY: help doctor verdict setup data export absent taken calibrate words engines triton inspect bench ablation t4 publish results report \
+.PHONY: help doctor verdict setup data export absent taken calibrate words engines triton serve inspect bench ablation t4 publish results report \
 	test test-quick lint clean
 
 help:
@@ -150,6 +150,9 @@ engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evalu
 
 triton: $(HERE)/.runtime $(BUNDLED) $(PLAN) ## the bundle, and what recognises with it, to a Triton model repository in build/triton (PRECISION, HARDWARE)
 	$(RUN) serving.triton --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(BACKEND)
+
+serve: $(HERE)/.runtime $(STEP) $(PLAN) ## a server for voice chat at http://localhost:8300: a page to talk to, and OpenAI's Realtime transcription by WebSocket (PRECISION, DECODER, LM)
+	exec $(RUN) serving.web --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(BACKEND)
 
 inspect: $(HERE)/.runtime $(STEP) $(PLAN) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
 	$(RUN) engines.inspect --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION))

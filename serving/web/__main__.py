@@ -20,14 +20,8 @@ from runtime.errors import InputError, exit_code
 from runtime.live import loaded_spared
 from runtime.recognizer import Recognizer
 from serving.web.access import Access, is_loopback, read_tokens
-from serving.web.app import Server
+from serving.web.app import Server, configuration
 from serving.web.connection import Limits
-
-PING_S = 20
-"""Between pings, and for an answer: a client that is gone without a word is noticed so."""
-SHUTDOWN_S = 5
-OTHERS = 32
-"""Connections beside the sessions: pages, metrics, health checks."""
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -93,23 +87,9 @@ def run(args: argparse.Namespace) -> None:
         max_streams=limits.streams + 1 if batched else None,
     ) as recognizer:
         server = Server(recognizer, access, limits, _gpu_memory() if recognizer.backend.name == "tensorrt" else None)
-        config = uvicorn.Config(
-            server.app,
-            host=args.host,
-            port=args.port,
-            ws="websockets-sansio",
-            ws_max_size=limits.message_bytes,
-            ws_ping_interval=PING_S,
-            ws_ping_timeout=PING_S,
-            ws_per_message_deflate=False,  # audio does not shrink, and messages are short
-            limit_concurrency=limits.streams + OTHERS,
-            timeout_graceful_shutdown=SHUTDOWN_S,
-            access_log=False,
-            log_level="warning",
-        )
         with loaded_spared():
             print(f"serving: {recognizer.bundle.checkpoint.name} at http://{args.host}:{args.port}", flush=True)
-            uvicorn.Server(config).run()
+            uvicorn.Server(configuration(server.app, args.host, args.port, limits)).run()
 
 
 def _gpu_memory() -> Callable[[], int]:

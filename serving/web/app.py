@@ -9,11 +9,13 @@ from pathlib import Path
 
 import anyio
 import numpy as np
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from runtime.errors import InputError
 from runtime.recognizer import Recognizer
@@ -22,7 +24,12 @@ from serving.web.connection import Limits, converse
 from serving.web.metrics import Metrics
 from serving.web.session import Host
 
+# uvicorn takes a WebSocket that is refused with a response for one that was forgotten.
+logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.getMessage())
 log = logging.getLogger("serving")
+SHUTDOWN_S = 5
+OTHERS = 32
+"""Connections beside the sessions: pages, metrics, health checks."""
 PAGE = Path(__file__).with_name("page.html")
 
 
@@ -106,3 +113,30 @@ def _refused(refusal: Refusal) -> Response:
     kind = "invalid_request_error" if refusal.status < 500 else "server_error"
     error = {"type": kind, "code": refusal.code, "message": refusal.message, "param": None}
     return JSONResponse({"error": error}, refusal.status)
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """uvicorn's, which would keep the connection of a client that reads no more."""
+
+    async def run_asgi(self) -> None:
+        """See there; what a client has not taken a while after its session's end is dropped."""
+        await super().run_asgi()
+        self.loop.call_later(SHUTDOWN_S, self.transport.abort)
+
+
+def configuration(app: Starlette, host: str, port: int, limits: Limits) -> uvicorn.Config:
+    """Return how uvicorn serves it; at port 0, at a free one."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        ws=Socket,
+        ws_max_size=limits.message_bytes,
+        ws_ping_interval=limits.ping_s,
+        ws_ping_timeout=limits.ping_s,
+        ws_per_message_deflate=False,  # audio does not shrink, and messages are short
+        limit_concurrency=limits.streams + OTHERS,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        access_log=False,
+        log_level="warning",
+    )

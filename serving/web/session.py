@@ -30,7 +30,7 @@ from serving.web.messages import (
     read_message,
 )
 from serving.web.metrics import Metrics
-from serving.web.sound import Sound
+from serving.web.sound import Sound, SoundFormat
 
 T = TypeVar("T")
 texts = logging.getLogger("serving.text")
@@ -76,6 +76,7 @@ class Session:
         """From `begin` on."""
         self._streams: asyncio.Queue[Stream] = asyncio.Queue()
         """To be told of, one after the other."""
+        self._sound, self._reference = Sound(SoundFormat()), Sound(SoundFormat())
         self._sending = asyncio.Lock()
 
     async def begin(self) -> None:
@@ -99,6 +100,8 @@ class Session:
             self._metrics.errors.labels(error.code).inc()
             event_id = event_id_of(message) if isinstance(message, str) else None
             await self._send_all([refused(error, event_id)])
+        except (CudaError, LostError) as error:  # the next utterance may go well
+            await self._fail(error)
 
     async def close(self) -> None:
         """Give the stream's place back, once it has begun."""
@@ -106,12 +109,15 @@ class Session:
 
     async def _tell_of(self, stream: Stream) -> None:
         while error := await self._tell_until_it_fails(stream):
-            self._metrics.errors.labels("transcription_failed").inc()
-            await self._send_all(self._items.failed(str(error)))
-            self._settled.set()
+            await self._fail(error)
+
+    async def _fail(self, error: Exception) -> None:
+        self._metrics.errors.labels("transcription_failed").inc()
+        await self._send_all(self._items.failed(str(error)))
+        self._settled.set()
 
     async def _tell_until_it_fails(self, stream: Stream) -> Exception | None:
-        """Return what it failed with, after which the next utterance may go well; None once the stream is closed."""
+        """Return what it failed with, after which more may come; None once the stream is closed."""
         try:
             async for event in stream:
                 if not self._conversation:
@@ -217,6 +223,8 @@ class Session:
             if not stays:
                 await self._open(before)
             raise RequestError(str(error), param="session.audio.input.transcription") from error
+        if not self._heard:
+            self._sound, self._reference = Sound(after.audio.input.format), Sound(after.audio.input.format)
         self._items.settings = after
         await self._send_all([{"type": "session.updated", "session": self._described()}])
 
@@ -225,7 +233,9 @@ class Session:
             await self._end()  # what the user said before the agent began is not lost
         if not self._conversation:
             await self._all_settled()
-            self._conversation = await self._wait_for(partial(Conversation, self._stream))
+            self._conversation = await self._wait_for(
+                partial(Conversation, self._stream, start_s=self._heard / SAMPLE_RATE)
+            )
         try:
             played = self._reference.push(data) if data else None
         except InputError as error:
@@ -262,7 +272,6 @@ class Session:
     async def _open(self, settings: Settings) -> None:
         self._stream = await self._wait_for(settings.options.open, self._recognizer)
         self._streams.put_nowait(self._stream)
-        self._sound, self._reference = Sound(settings.audio.input.format), Sound(settings.audio.input.format)
 
     def _described(self) -> Message:
         session = self._items.settings.model_dump(mode="json")

@@ -117,7 +117,9 @@ def test_a_voice_is_told_before_a_word(
     for place, final in zip(told, spoken, strict=True):
         first = next(event for event in found[place:] if event.text)
         late_s = final.start_s + found[place].audio_s - final.words[0].start_s
-        print(f"told {late_s:+.2f} s from the first word's start, its text at {first.audio_s - found[place].audio_s:.2f} s")
+        print(
+            f"told {late_s:+.2f} s from the first word's start, its text at {first.audio_s - found[place].audio_s:.2f} s"
+        )
         assert -0.3 < late_s < first.audio_s + final.start_s - final.words[0].start_s
 
 
