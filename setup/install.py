@@ -162,7 +162,9 @@ def _succeeds(*command: str) -> bool:
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m setup.install", description=__doc__)
-    parser.add_argument("hardware", help="cpu, cuda12 or cuda13; triton for the set server, clients for the set clients")
+    parser.add_argument(
+        "hardware", help="cpu, cuda12 or cuda13; triton for the set server, clients for the set clients"
+    )
     parser.add_argument("set", choices=FILES)
     parser.add_argument("--default", action="store_true", help="make build/python run this environment")
     return parser.parse_args(argv)

@@ -1,24 +1,27 @@
-"""A program of the openai package, which knows nothing of this project: a WAV by its realtime client, each event as a line of JSON.
+"""A program of the openai package, which knows nothing of this project: audio by its realtime client, each event as a line of JSON.
 
 Run by the interpreter of build/venv-*-clients.
 """
 
 import argparse
 import asyncio
-import audioop
 import base64
 import json
 import os
 import sys
 import typing
 import wave
+from pathlib import Path
 
 import pydantic
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types.realtime import RealtimeServerEvent
 
-CLASSES = {typing.get_args(each.model_fields["type"].annotation): each for each in typing.get_args(typing.get_args(RealtimeServerEvent)[0])}
+CLASSES = {
+    typing.get_args(each.model_fields["type"].annotation): each
+    for each in typing.get_args(typing.get_args(RealtimeServerEvent)[0])
+}
 """The package's class of each type of event."""
 PIECE_S = 0.1
 
@@ -36,23 +39,25 @@ def wrong(raw: bytes, event: object) -> str | None:
 
 
 async def talk(connection: AsyncRealtimeConnection, args: argparse.Namespace) -> None:
-    with wave.open(args.wav) as file:
-        rate, pcm = file.getframerate(), file.readframes(file.getnframes())
-    encode = {"audio/pcmu": audioop.lin2ulaw, "audio/pcma": audioop.lin2alaw}.get(args.format)
-    encoded = encode(pcm, 2) if encode else pcm
-    audio_format = {"type": args.format} if encode else {"type": args.format, "rate": rate}
+    audio_format, data, a_second = {"type": args.format}, Path(args.file).read_bytes(), 8_000
+    if args.format == "audio/pcm":
+        with wave.open(args.file) as file:
+            audio_format["rate"], data = file.getframerate(), file.readframes(file.getnframes())
+        a_second = 2 * audio_format["rate"]
     audio_input = {"format": audio_format, **json.loads(args.input)}
-    piece = int(PIECE_S * rate) * (1 if encode else 2)
-    for number, at in enumerate(range(0, len(encoded), piece)):
+    piece = int(PIECE_S * a_second)
+    for number, at in enumerate(range(0, len(data), piece)):
         if number == args.early:
-            await connection.session.update(session={"type": "transcription", "audio": {"input": audio_input}}, event_id="mine")
-        await connection.input_audio_buffer.append(audio=base64.b64encode(encoded[at : at + piece]).decode())
+            await connection.session.update(
+                session={"type": "transcription", "audio": {"input": audio_input}}, event_id="mine"
+            )
+        await connection.input_audio_buffer.append(audio=base64.b64encode(data[at : at + piece]).decode())
     if args.commit:
         await connection.input_audio_buffer.commit()
 
 
 async def main(args: argparse.Namespace) -> None:
-    client = AsyncOpenAI(api_key=os.environ["OPENAI_API_KEY"], websocket_base_url=args.url)
+    client = AsyncOpenAI(api_key=os.environ["OPENAI_API_KEY"], base_url=args.url)
     async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
         talking = asyncio.create_task(talk(connection, args))
         ends = args.until
@@ -61,14 +66,16 @@ async def main(args: argparse.Namespace) -> None:
             event = connection.parse_event(raw)
             if event.type.endswith(ends[0]):
                 ends = ends[1:]
-            print(json.dumps({"class": type(event).__name__, "wrong": wrong(raw, event), **json.loads(raw)}), flush=True)
+            print(
+                json.dumps({"class": type(event).__name__, "wrong": wrong(raw, event), **json.loads(raw)}), flush=True
+            )
         await talking
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url", help="such as ws://127.0.0.1:8300/v1; its token is in OPENAI_API_KEY")
-    parser.add_argument("wav", help="16 bits, mono")
+    parser.add_argument("url", help="such as http://127.0.0.1:8300/v1; its token is in OPENAI_API_KEY")
+    parser.add_argument("file", help="a WAV of 16 bits, mono, or the bytes of G.711")
     parser.add_argument("until", nargs="+", help="how the types end of the events to wait for, one after the other")
     parser.add_argument("--format", default="audio/pcm", help="audio/pcm, audio/pcmu or audio/pcma")
     parser.add_argument("--input", default="{}", help="what else is set of the audio's input, in JSON")

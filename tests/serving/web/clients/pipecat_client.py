@@ -66,11 +66,13 @@ class Teller(FrameProcessor):
 
 async def play(worker: PipelineWorker, rate: int, pcm: bytes, speed: float) -> None:
     """Play the WAV as a microphone would, for ever."""
-    again = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
+    again, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_reader(sys.stdin, lambda: again.set() if sys.stdin.readline() else loop.remove_reader(sys.stdin))
     piece, left = 2 * int(PIECE_S * rate), pcm
     while True:
-        if again.done() and again.result():
-            again, left = asyncio.create_task(asyncio.to_thread(sys.stdin.readline)), pcm
+        if again.is_set():
+            again.clear()
+            left = pcm
         audio, left = left[:piece].ljust(piece, b"\0"), left[piece:]
         await worker.queue_frame(InputAudioRawFrame(audio=audio, sample_rate=rate, num_channels=1))
         await asyncio.sleep(PIECE_S / speed)
@@ -116,4 +118,3 @@ def parse_args() -> argparse.Namespace:
 if __name__ == "__main__":
     logger.remove()
     asyncio.run(main(parse_args()))
-    os._exit(0)  # a thread of ours waits for a line
