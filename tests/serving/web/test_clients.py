@@ -100,7 +100,7 @@ def python(package: str) -> str:
         pytest.skip(f"pipecat needs Python 3.11, found {sys.version_info.major}.{sys.version_info.minor}")
     if not (PART.stamp.exists() and list(PART.folder.glob(f"lib/python*/site-packages/{package}"))):
         pytest.skip(
-            f"no {package} at {PART.folder}: `python -m setup.install {CLIENTS} {CLIENTS}` could not install it"
+            f"no {package} at {PART.folder}: `python -m setup.install {CLIENTS} {CLIENTS}`, which `make test` runs, installs it"
         )
     return str(PART.python)
 
