@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import triton_python_backend_utils as pb_utils
 
 from runtime.errors import ClosedError, CudaError, FullError, InputError, LostError
 from runtime.events import Event
+from runtime.live import loaded_spared
 from runtime.recognizer import Recognizer
 from runtime.stream import Stream
 from serving.options import read_options
@@ -61,6 +63,8 @@ class TritonPythonModel:
             warm.push(np.zeros(round(WARM_S * self._recognizer.bundle.sample_rate), np.float32))
             warm.end_utterance()
             warm.close()
+            self._spared = ExitStack()
+            self._spared.enter_context(loaded_spared())
         except FAILURES as error:
             raise pb_utils.TritonModelException(str(error)) from None
 
@@ -74,6 +78,7 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Close the recogniser; called by Triton."""
         self._pool.shutdown()
+        self._spared.close()
         self._recognizer.close()
 
     def _answer(self, request: Any) -> Any:  # noqa: ANN401 -- Triton's
