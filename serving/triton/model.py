@@ -108,14 +108,14 @@ class TritonPythonModel:
 
     def _begin(self, sequence: int, options: Any) -> None:  # noqa: ANN401
         """Open a stream; what Triton has forgotten without a word is forgotten first."""
+        self._forget(sequence)  # also where what follows is refused: its audio would go to the utterance before
         chosen = read_options({} if options is None else _json(options))
-        self._forget(sequence)
         now_s = time.monotonic()
         with self._changing:
             idle = sorted(self._held, key=lambda each: self._held[each].used_s)
             gone = [each for each in idle if now_s - self._held[each].used_s > self._idle_s + FORGET_S]
             # Triton admits no more sequences than there are streams: of so many one is over, and that is the one idle longest.
-            for each in gone or idle[: len(idle) >= self._most]:
+            for each in gone or (idle[:1] if len(idle) >= self._most else []):
                 self._held.pop(each).stream.close()
             self._held[sequence] = Held(chosen.open(self._recognizer), now_s)
 
