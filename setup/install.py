@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from setup.doctor import problems, state
-from setup.environments import BUILD, FILES, Part
+from setup.environments import BUILD, FILES, TRITON, Part
 from setup.machine import CPU, find_gpu
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def install(part: Part) -> None:
         _forget_unfinished(part.folder)
         requirements = [word for file in part.files for word in ("-r", str(file))]
         arguments = ("-c", str(part.constraints), *requirements)
-        if part.hardware != CPU or not _uv(part, *arguments):  # TensorRT's package asks for pip while it builds
+        if part.hardware not in (CPU, TRITON) or not _uv(
+            part, *arguments
+        ):  # TensorRT's package asks for pip while it builds
             _pip(part, *arguments)
         if part.alone:
             _pip(part, "--no-deps", "-r", str(part.alone))
@@ -161,7 +163,7 @@ def _succeeds(*command: str) -> bool:
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m setup.install", description=__doc__)
-    parser.add_argument("hardware", help="cpu, cuda12 or cuda13")
+    parser.add_argument("hardware", help="cpu, cuda12 or cuda13; triton for the set server")
     parser.add_argument("set", choices=FILES)
     parser.add_argument("--default", action="store_true", help="make build/python run this environment")
     return parser.parse_args(argv)
