@@ -36,6 +36,8 @@ from serving.options import Options, read_options
 from serving.triton.connection import END_S, REPLY_S, START_SHARE, Server
 
 NO_AUDIO = np.zeros(0, np.float32)
+BROKEN_S = 0.2
+"""Seconds that a client waits to be told why its stream broke, which tritonclient tells at once, and only once."""
 
 
 class Conversation:
@@ -47,7 +49,7 @@ class Conversation:
         self._options = (options or Options()).model_dump_json(exclude_defaults=True).encode()
         self.sequence_id = secrets.randbits(63) | 1  # 0 is none, and it is an int64 in the request
         try:
-            parameters = self._server.parameters(model)
+            parameters = self._server.parameters(model, ("sample_rate", "idle_s"))
         except InputError:
             self._server.close()
             raise
@@ -76,7 +78,7 @@ class Conversation:
         """Give the place on the server back, and close the connection; safe to call twice. Does not raise."""
         if self._owed:
             self._owed = False
-            with suppress(InputError, queue.Empty):  # the server forgets an idle sequence by itself
+            with suppress(self._server.error, queue.Empty):  # the server forgets an idle sequence by itself
                 self._send(NO_AUDIO, end=True)
                 while self._waiting:
                     self._reply(END_S)
@@ -91,16 +93,23 @@ class Conversation:
     def _request(self, samples: Samples | Pcm, *, end: bool = False) -> list[Event]:
         wait_s = REPLY_S + (0 if self._begun else self._start_s)
         self._owed = True
-        self._send(samples, end=end)
         try:
-            result, error = self._reply(wait_s)
+            self._send(samples, end=end)
+        except self._server.error as error:
+            self._owed = False  # the stream is broken, and nothing can be given back
+            why: Exception | None = None
+            with suppress(queue.Empty):
+                why = self._replies.get(timeout=BROKEN_S)[1]
+            raise self._server.failed(self._model, why or error) from error
+        try:
+            result, failure = self._reply(wait_s)
         except queue.Empty:
             raise InputError(
                 f"expected a reply of {self._model} at {self._server.url} within {wait_s:g} s, found none; see docs/triton.md"
             ) from None
-        if error is not None:
-            self._owed = not (end or self._server.is_full(error))
-            raise self._server.failed(self._model, error)
+        if failure is not None:
+            self._owed = not (end or self._server.is_full(failure))
+            raise self._server.failed(self._model, failure)
         self._begun, self._owed = True, not end
         return [read_event(said) for said in json.loads(result.as_numpy("events").item())]
 
@@ -115,19 +124,14 @@ class Conversation:
         inputs = [server.input("pcm" if samples.dtype == np.int16 else "audio", samples[None])]
         if not self._begun:
             inputs.append(server.input("options", np.array([[self._options]], np.object_)))
-        try:
-            server.client.async_stream_infer(
-                self._model,
-                inputs,
-                sequence_id=self.sequence_id,
-                sequence_start=not self._begun,
-                sequence_end=end,
-                timeout=None if self._begun else round(1e6 * self._start_s),
-            )
-        except server.error as error:  # the stream broke: why, a reply tells
-            with suppress(queue.Empty):
-                raise server.failed(self._model, self._replies.get(timeout=END_S)[1] or error) from error
-            raise server.failed(self._model, error) from error
+        server.client.async_stream_infer(
+            self._model,
+            inputs,
+            sequence_id=self.sequence_id,
+            sequence_start=not self._begun,
+            sequence_end=end,
+            timeout=None if self._begun else round(1e6 * self._start_s),
+        )
         self._waiting += 1
 
     def __enter__(self) -> Self:

@@ -50,13 +50,18 @@ class Server:
         """What a request asks for."""
         return [self.grpc.InferRequestedOutput(name) for name in names]
 
-    def parameters(self, model: str) -> dict[str, str]:
-        """What a model's repository says of it. Raises InputError for a server or a model that is not there."""
+    def parameters(self, model: str, names: Iterable[str]) -> dict[str, str]:
+        """What a model's repository says of it by these names. Raises InputError for one that is not there, or is another."""
         try:
             config = self.client.get_model_config(model, client_timeout=REPLY_S).config
         except self.error as error:
             raise self.failed(model, error) from error
-        return {name: each.string_value for name, each in config.parameters.items()}
+        found = {name: config.parameters[name].string_value for name in names if name in config.parameters}
+        if missing := sorted(set(names) - set(found)):
+            raise InputError(
+                f"expected {model} at {self.url} to be of `make triton`, found a model without {missing[0]}"
+            )
+        return found
 
     def is_full(self, error: Exception) -> bool:
         """Whether a START waited in vain for a place."""

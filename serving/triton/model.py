@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import triton_python_backend_utils as pb_utils
 
 from runtime.errors import ClosedError, CudaError, FullError, InputError, LostError
 from runtime.events import Event
+from runtime.live import loaded_spared
 from runtime.recognizer import Recognizer
 from runtime.stream import Stream
 from serving.options import read_options
@@ -61,6 +63,8 @@ class TritonPythonModel:
             warm.push(np.zeros(round(WARM_S * self._recognizer.bundle.sample_rate), np.float32))
             warm.end_utterance()
             warm.close()
+            self._spared = ExitStack()
+            self._spared.enter_context(loaded_spared())
         except FAILURES as error:
             raise pb_utils.TritonModelException(str(error)) from None
 
@@ -74,6 +78,7 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Close the recogniser; called by Triton."""
         self._pool.shutdown()
+        self._spared.close()
         self._recognizer.close()
 
     def _answer(self, request: Any) -> Any:  # noqa: ANN401 -- Triton's
@@ -103,14 +108,14 @@ class TritonPythonModel:
 
     def _begin(self, sequence: int, options: Any) -> None:  # noqa: ANN401
         """Open a stream; what Triton has forgotten without a word is forgotten first."""
+        self._forget(sequence)  # also where what follows is refused: its audio would go to the utterance before
         chosen = read_options({} if options is None else _json(options))
-        self._forget(sequence)
         now_s = time.monotonic()
         with self._changing:
             idle = sorted(self._held, key=lambda each: self._held[each].used_s)
             gone = [each for each in idle if now_s - self._held[each].used_s > self._idle_s + FORGET_S]
             # Triton admits no more sequences than there are streams: of so many one is over, and that is the one idle longest.
-            for each in gone or idle[: len(idle) >= self._most]:
+            for each in gone or (idle[:1] if len(idle) >= self._most else []):
                 self._held.pop(each).stream.close()
             self._held[sequence] = Held(chosen.open(self._recognizer), now_s)
 

@@ -66,9 +66,8 @@ class ServerSequence:
         """Give the slot back, where it is held: the last request again with END, its reply dropped."""
         if self._owed:
             self._begun = self._owed = False
-            with suppress(
-                self._server.server.error
-            ):  # the utterance is over either way, and the server forgets it when idle
+            # The utterance is over either way, and the server forgets it when idle.
+            with suppress(self._server.server.error):
                 self._send(start=False, end=True, wait_s=END_S)
 
     def _send(self, *, start: bool, end: bool, wait_s: float) -> Any:  # noqa: ANN401 -- tritonclient's
@@ -80,8 +79,8 @@ class ServerSequence:
             sequence_id=self._server.sequence_id,
             sequence_start=start,
             sequence_end=end,
-            timeout=round(1e6 * start_s)
-            or None,  # the server's own: a call that only this side gave up would leave its id in the queue
+            # The server's own limit: a call that only this side gave up would leave its id in the queue.
+            timeout=round(1e6 * start_s) or None,
             client_timeout=start_s + wait_s,
         )
 

@@ -16,6 +16,7 @@ from runtime.files import sha256
 from runtime.recognizer import Recognizer
 from runtime.stamp import Stamp, plan_path, stamp_path
 from serving.triton import plan_client
+from serving.triton.client import Conversation
 from serving.triton.connection import Server
 from serving.triton.plan_client import TritonRecognizer
 from serving.triton.plan_repository import (
@@ -209,6 +210,13 @@ def test_one_at_a_time(
         waiting.push(speech[:8000])  # the same correlation id
         time.sleep(0.7 * IDLE)
         assert waiting.end_utterance().audio_s == 0.5
+
+
+def test_a_conversation_wants_another_model(bundle: Path, served: Triton) -> None:
+    with pytest.raises(
+        InputError, match=r"^expected .*_decoder at .* to be of `make triton`, found a model without idle_s"
+    ):
+        Conversation(served.url, decoder_model(bundle))
 
 
 def test_the_pool_holds_the_state(bundle: Path) -> None:
