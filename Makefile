@@ -19,8 +19,8 @@ LOOKAHEAD ?= 80
 PRECISION ?=
 # In plans, products of one or two rows as matrix products or as sums: matrix or sum; by default what was faster where it was measured.
 PRODUCTS ?=
-# 1: the step over many streams too, in the bundle and as a plan.
-BATCH ?=
+# 1: the step over many streams too, in the bundle and as a plan; `triton` serves that one.
+BATCH ?= $(if $(filter triton,$(MAKECMDGOALS)),1)
 # ctc or rnnt; by default the checkpoint's best.
 DECODER ?=
 # Milliseconds of audio in one push, 20 to 40.
@@ -66,7 +66,7 @@ one_of = $(foreach word,$(filter-out $(2),$(subst $(comma), ,$($(1)))),$(error E
 METHOD_NAMES := entropy max percentile_99.9 percentile_99.99 percentile_99.999 mse
 $(call one_of,HARDWARE,cpu cuda12 cuda13)
 $(call one_of,FOR,runtime)
-$(call one_of,PRECISION,fp32 fp16 int8)
+$(call one_of,PRECISION,fp32 fp16$(if $(filter triton,$(MAKECMDGOALS)),,$(space)int8))
 $(call one_of,PRODUCTS,matrix sum)
 $(call one_of,BATCH,1)
 $(call one_of,DECODER,ctc rnnt)
@@ -84,6 +84,8 @@ KIND := $(or $(HARDWARE),$(FITTING),cpu)
 # are one. A set of packages is there where its stamp is; setup/environments.py calls folders and stamps by the same names.
 CPU := build/venv-$(VERSION)-cpu
 HERE := build/venv-$(VERSION)-$(KIND)
+TRITON := build/venv-$(VERSION)-triton
+CLIENTS := build/venv-$(VERSION)-clients
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 # $(call option,--name,value): nothing where the value is blank.
@@ -146,8 +148,8 @@ words: $(CPU)/.export $(BUNDLED) ## calibration speech (CALIB, none of it in EVA
 engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans in the bundle (PRECISION, PRODUCTS, BATCH), where an NVIDIA GPU is
 	$(RUN) engines --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--products,$(PRODUCTS)) $(if $(BATCH),--batch)
 
-triton: engines ## the plan and the decoder to a Triton model repository in build/triton (PRECISION)
-	$(RUN) serving --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) --out build/triton
+triton: $(HERE)/.runtime $(BUNDLED) $(PLAN) ## the bundle, and what recognises with it, to a Triton model repository in build/triton (PRECISION, HARDWARE)
+	$(RUN) serving.triton --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(BACKEND)
 
 serve: $(HERE)/.runtime $(STEP) $(PLAN) ## a server for voice chat at http://localhost:8300: a page to talk to, and OpenAI's Realtime transcription by WebSocket (PRECISION, DECODER, LM)
 	exec $(RUN) serving.web --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(BACKEND)
@@ -178,7 +180,7 @@ results: $(HERE)/.runtime ## make RESULTS.md, the pages of bench/results and the
 report: $(HERE)/.runtime ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, words and sound (EVAL)
 	$(RUN) bench report $(if $(RESULT),"$(RESULT)") $(if $(filter file,$(origin EVAL)),,--eval "$(EVAL)")
 
-test: $(CPU)/.export $(CPU)/.dev $(if $(PLAN),$(HERE)/.runtime) ## the tests; those that need a GPU where there is one
+test: $(CPU)/.export $(CPU)/.dev $(TRITON)/.server $(CLIENTS)/.clients $(if $(PLAN),$(HERE)/.runtime) ## the tests; those that need a GPU where there is one
 	$(CPU)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	$(if $(PLAN),$(RUN) pytest --noconftest tests/*/test_*_gpu.py)
 
@@ -196,3 +198,7 @@ $(addsuffix /.runtime,$(sort $(CPU) $(HERE))): build/venv-$(VERSION)-%/.runtime:
 
 $(CPU)/.export $(CPU)/.dev: $(REQUIREMENTS) | $(CPU)/.runtime
 	@$(PYTHON) -m setup.install cpu $(@F:.%=%)
+
+# What only tests need; where it cannot be had they say so.
+$(TRITON)/.server $(CLIENTS)/.clients: $(REQUIREMENTS)
+	@$(PYTHON) -m setup.install $(subst build/venv-$(VERSION)-,,$(@D)) $(@F:.%=%) || echo "without it the tests that need it are skipped"

@@ -39,6 +39,8 @@ texts = logging.getLogger("serving.text")
 MOST_AHEAD_S = 2.0
 """Audio that may wait for its turn before the next message is read: whoever sends faster is slowed down."""
 PAUSE_S = 0.02
+HELD_BYTES = 48_000
+"""Audio that waits for the session's first change, a second at 24 kHz: pipecat's client sends both without waiting for an answer."""
 
 
 class Host(NamedTuple):
@@ -62,6 +64,9 @@ class Session:
         self._items = Items()
         self._settled = asyncio.Event()
         """Set with each final."""
+        self._held: list[bytes] | None = []
+        """Audio before the session's first change; None once that came, or the audio had to be heard without."""
+        self._held_bytes = 0
         self._heard = 0  # samples
         self._uncommitted = 0  # of them
         self._conversation: Conversation | None = None
@@ -123,6 +128,8 @@ class Session:
 
     async def _do(self, text: str) -> None:
         message = read_message(text)
+        if not isinstance(message, Append | SessionUpdate):
+            await self._hear_held()
         match message:
             case Append():
                 await self._hear(audio_bytes(message.audio))
@@ -132,12 +139,27 @@ class Session:
                 await self._clear()
             case SessionUpdate():
                 await self._update(message.session)
+                await self._hear_held()
             case AgentAppend():
                 await self._agent(audio_bytes(message.audio))
             case AgentStop():
                 await self._agent_stops()
 
     async def _hear(self, data: bytes) -> None:
+        if self._held is None or not data:
+            await self._hear_now(data)
+            return
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > HELD_BYTES:
+            await self._hear_held()
+
+    async def _hear_held(self) -> None:
+        held, self._held = self._held, None
+        for data in held or ():
+            await self.take(data)
+
+    async def _hear_now(self, data: bytes) -> None:
         try:
             samples = self._sound.push(data)
         except InputError as error:
