@@ -1,3 +1,5 @@
+const END = 28; // letters
+
 /* An utterance as it is drawn. */
 class Utterance {
   constructor() {
@@ -44,8 +46,8 @@ class Utterance {
   }
 
   event(kind, at, lag, here, text) {
-    const row = this.part("tbody").insertRow();
-    for (const cell of [kind, seconds(at), milliseconds(lag), milliseconds(here), text]) row.insertCell().textContent = cell;
+    const row = this.part("tbody").insertRow(), end = text.length > END ? `…${text.slice(-END)}` : text; // where it changes
+    for (const cell of [kind, seconds(at), milliseconds(lag), milliseconds(here), end]) row.insertCell().textContent = cell;
     const delays = [lag === undefined ? [] : `${milliseconds(lag)} in the server`, here === undefined ? [] : `${milliseconds(here)} here`].flat();
     this.part("summary").textContent = `${kind}: ${delays.join(", ")}`;
   }
