@@ -7,7 +7,7 @@ import base64
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from runtime.early import Early
 from runtime.vad import THRESHOLD
@@ -32,11 +32,16 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _or(default: object) -> BeforeValidator:
+    """What null stands for."""
+    return BeforeValidator(lambda value: default if value is None else value)
+
+
 class TurnDetection(_Strict):
     """The server ends utterances."""
 
     type: Literal["server_vad"]
-    silence_duration_ms: Annotated[int, Field(gt=0, le=10_000)] = 500
+    silence_duration_ms: Annotated[int, Field(gt=0, le=10_000), _or(500)] = 500
     threshold: Annotated[float, Field(ge=THRESHOLD, le=THRESHOLD)] = THRESHOLD
     """The detector's; it knows no other."""
     prefix_padding_ms: int | None = None
@@ -63,8 +68,9 @@ class Input(_Strict):
     """The client's audio."""
 
     format: SoundFormat = SoundFormat()
-    transcription: Transcription = Transcription()
-    noise_reduction: None = None
+    transcription: Annotated[Transcription, _or(Transcription())] = Transcription()
+    noise_reduction: Annotated[None, BeforeValidator(lambda _: None)] = None
+    """None, whatever is asked for: the session says so."""
     turn_detection: TurnDetection | None = TurnDetection(type="server_vad")
 
 
@@ -79,7 +85,9 @@ class Settings(_Strict):
 
     type: Literal["transcription"] = "transcription"
     audio: Audio = Audio()
-    include: list[Literal["item.input_audio_transcription.partial", "item.input_audio_transcription.logprobs"]] = []
+    include: Annotated[
+        list[Literal["item.input_audio_transcription.partial", "item.input_audio_transcription.logprobs"]], _or([])
+    ] = []
 
     @property
     def options(self) -> Options:

@@ -176,6 +176,16 @@ def test_what_is_set_before_audio_stays(port: int, clips: list[np.ndarray]) -> N
         assert client.set({"transcription": {"keywords": ["table"]}})["type"] == "session.updated"
 
 
+def test_what_null_stands_for(port: int) -> None:
+    with session(port) as client:
+        nothing = {"transcription": None, "noise_reduction": {"type": "near_field"}}
+        said = client.set({**nothing, "turn_detection": {"type": "server_vad", "silence_duration_ms": None}}, include=None)
+    audio_input = said["session"]["audio"]["input"]
+    assert audio_input["noise_reduction"] is None
+    assert audio_input["turn_detection"]["silence_duration_ms"] == 500
+    assert said["session"]["include"] == []
+
+
 def test_hotwords(port: int, recognizer: Recognizer, clips: list[np.ndarray]) -> None:
     words = {"aardvark": 2.0, "table": 9.0}
     with session(port, {**MANUAL, "transcription": {"keywords": words}}) as client:
