@@ -1,5 +1,6 @@
 """A server in this process, and a client that asks and waits."""
 
+import http.client
 import json
 import threading
 import time
@@ -37,6 +38,18 @@ def served(recognizer: Recognizer, limits: Limits = LIMITS, access: Access = ACC
         server.should_exit = True
         thread.join(TIMEOUT_S)
         assert not thread.is_alive()
+
+
+def wait_for_a_place(port: int) -> None:
+    """Return once a session that ended has given its place back."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+        connection.request("GET", "/v1/realtime")
+        if connection.getresponse().status == 426:
+            return
+        time.sleep(0.02)
+    raise TimeoutError
 
 
 class Client:

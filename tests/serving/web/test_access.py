@@ -16,7 +16,7 @@ from runtime.errors import InputError
 from serving.web.__main__ import parse_args, run
 from serving.web.access import Access, read_tokens
 from serving.web.connection import Limits
-from tests.serving.web.served import served
+from tests.serving.web.served import served, wait_for_a_place
 
 TOKEN, OTHER = "a-token-of-length", "another-token-of-it"
 ELSEWHERE = "https://elsewhere.example"
@@ -105,7 +105,9 @@ def test_who_gets_in(
         ("bare", "/metrics", {}, (200, "asr_streams_most 64.0")),
         ("guarded", "/metrics", {}, (401, "invalid_api_key")),
         ("guarded", "/metrics", BEARER, (200, "asr_connections_refused_total")),
-        ("bare", "/v1/realtime", {}, (404, "")),
+        ("bare", "/v1/realtime", {}, (426, "websocket_expected")),
+        ("guarded", "/v1/realtime", {}, (401, "invalid_api_key")),
+        ("guarded", "/v1/realtime", BEARER, (426, "websocket_expected")),
         ("bare", "/etc/passwd", {}, (404, "")),
     ],
 )
@@ -130,7 +132,8 @@ def test_a_server_that_is_full(recognizer: Recognizer) -> None:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
             connection.request("GET", "/health")
             assert connection.getresponse().status == 200  # it has a place of its own
-        with connect(url) as client:  # the place is free again
+        wait_for_a_place(port)
+        with connect(url) as client:
             assert json.loads(client.recv())["type"] == "session.created"
 
 

@@ -16,7 +16,7 @@ from runtime import EndpointRules, Final, Recognizer
 from serving.web.access import Access
 from serving.web.connection import Limits
 from tests.browser import contrast_of, watched
-from tests.serving.web.served import Message, served
+from tests.serving.web.served import Message, served, wait_for_a_place
 
 TIMEOUT_MS = 30_000
 CLIPS = (
@@ -144,7 +144,8 @@ def test_a_file_is_heard_as_the_recogniser_hears_it(opened: Page, talk: Path, fi
         assert voice is not None
         assert abs(float(voice[1]) - final.words[0].start_s) < 0.4
         assert [each.get_attribute("title") for each in row.locator(".words li").all()] == [
-            f"{word.start_s:.2f} to {word.end_s:.2f} s, {100 * word.confidence:.0f} % sure" for word in final.words
+            f"{word.start_s:.2f} to {word.end_s:.2f} s, {int(100 * word.confidence + 0.5)} % sure"
+            for word in final.words
         ]
         sure = row.locator(".words span:first-child").evaluate_all(
             "all => all.map((each) => each.style.getPropertyValue('--sure'))"
@@ -277,7 +278,7 @@ def test_a_full_server_and_one_that_is_gone(tab: Page, browser: Browser, recogni
         expect(problem).to_have_text("expected a free place, found all 1 taken; try again later")
         expect(tab.get_by_label("Token")).to_be_hidden()
         first.close()
-        tab.wait_for_timeout(500)
+        wait_for_a_place(port)
         again.click()
         expect(tab.locator("#state")).to_contain_text("Connected")
         expect(again).to_be_hidden()

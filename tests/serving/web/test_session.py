@@ -179,7 +179,9 @@ def test_what_is_set_before_audio_stays(port: int, clips: list[np.ndarray]) -> N
 def test_what_null_stands_for(port: int) -> None:
     with session(port) as client:
         nothing = {"transcription": None, "noise_reduction": {"type": "near_field"}}
-        said = client.set({**nothing, "turn_detection": {"type": "server_vad", "silence_duration_ms": None}}, include=None)
+        said = client.set(
+            {**nothing, "turn_detection": {"type": "server_vad", "silence_duration_ms": None}}, include=None
+        )
     audio_input = said["session"]["audio"]["input"]
     assert audio_input["noise_reduction"] is None
     assert audio_input["turn_detection"]["silence_duration_ms"] == 500
