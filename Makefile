@@ -91,10 +91,11 @@ REQUIREMENTS := $(wildcard requirements/*.txt)
 
 # $(call option,--name,value): nothing where the value is blank.
 option = $(if $(2),$(1) "$(2)")
+SPOKEN := $(if $(filter command,$(origin LANGUAGE)),--language "$(LANGUAGE)")
 # What verbs do at a look-ahead: $(call bundle,80) and so on. A name's spaces are | while make takes it apart by words.
 bundle = build/bundles/$(subst |, ,$(patsubst %.nemo,%,$(notdir $(subst $(space),|,$(MODEL)))))-$(1)ms
 exported = $(CPU)/bin/python -m export --model "$(MODEL)" --lookahead $(1) \
-	$(if $(filter export,$(MAKECMDGOALS)),$(call option,--lm,$(LM)) $(if $(filter command,$(origin LANGUAGE)),--language "$(LANGUAGE)")) \
+	$(if $(filter export,$(MAKECMDGOALS)),$(call option,--lm,$(LM)) $(SPOKEN)) \
 	$(if $(BATCH),--batch) --out build/bundles
 calibrated = $(CPU)/bin/python -m calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang "$(LANGUAGE)" \
 	--eval "$(EVAL)" --method $(METHOD) --keep $(KEEP)
@@ -153,8 +154,8 @@ engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evalu
 triton: $(HERE)/.runtime $(BUNDLED) $(PLAN) ## the bundle, and what recognises with it, to a Triton model repository in build/triton (PRECISION, HARDWARE)
 	$(RUN) serving.triton --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(BACKEND)
 
-serve: $(HERE)/.runtime $(STEP) $(PLAN) ## a server for voice chat at http://localhost:8300: a page to talk to, and OpenAI's Realtime transcription by WebSocket (PRECISION, DECODER, LM)
-	exec $(RUN) serving.web --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(BACKEND)
+serve: $(HERE)/.runtime $(STEP) $(PLAN) ## a server for voice chat at http://localhost:8300: a page to talk to, and OpenAI's Realtime transcription by WebSocket (PRECISION, DECODER, LM, LANGUAGE)
+	exec $(RUN) serving.web --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(SPOKEN) $(BACKEND)
 
 inspect: $(HERE)/.runtime $(STEP) $(PLAN) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
 	$(RUN) engines.inspect --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION))
