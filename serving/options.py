@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, with_config
+from pydantic_core import ErrorDetails
 
 from runtime.early import Early
 from runtime.endpoint import EndpointRules
@@ -52,10 +53,13 @@ def read_options(value: Mapping[str, Any]) -> Options:
     try:
         return Options.model_validate(value)
     except ValidationError as error:
-        found = sorted(error.errors(), key=lambda each: len(each["loc"]))[
-            -1
-        ]  # of a union's kinds the one that was meant
+        found = meant(error)
         place = ".".join(str(part) for part in found["loc"])
         raise InputError(
             f"expected a stream's options, found at {place}: {found['msg']}; see docs/serving.md"
         ) from error
+
+
+def meant(error: ValidationError) -> ErrorDetails:
+    """Return what is wrong with the one of a union's kinds that was meant: the furthest that any came, and not its type alone."""
+    return max(error.errors(), key=lambda found: (len(found["loc"]), not found["type"].endswith("_type")))

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from runtime.early import Early
 from runtime.vad import THRESHOLD
-from serving.options import Hotwords, Options, Rules
+from serving.options import Hotwords, Options, Rules, meant
 from serving.web.sound import SoundFormat
 
 EARLY: dict[str, Early] = {"minimal": "eager", "low": "steady", "medium": "off", "high": "off", "xhigh": "off"}
@@ -194,7 +194,7 @@ def _merged(settings: Any, change: dict[str, Any]) -> dict[str, Any]:  # noqa: A
 
 
 def _request_error(error: ValidationError, prefix: str) -> RequestError:
-    found = sorted(error.errors(include_url=False), key=lambda each: len(each["loc"]))[-1]
+    found = meant(error)
     kinds = [kind for kind in found["loc"] if "." not in str(kind) or "item." in str(kind)]
     place = prefix + ".".join(str(part) for part in kinds)
     said = found["msg"].removeprefix("Value error, ")
