@@ -46,6 +46,7 @@ class StreamOptions:
     hotwords: HotwordChoice = ()
     early: Early | None = None
     language: str | None = None
+    language_model: bool = True
 
 
 class Hearing:
@@ -58,6 +59,7 @@ class Hearing:
         self._endpointer = Endpointer(options.endpoints or EndpointRules())
         self._hotwords = recognizer.hotwords(options.hotwords)
         self._prompt = recognizer.prompt(options.language)
+        self._language_model = options.language_model
         self._early = early_tokens(options.early, self._bundle, can_peek=self._backend.can_peek)
         self.now: Callable[[], float] = time.perf_counter
         """The clock by which audio arrives, in seconds."""
@@ -186,7 +188,7 @@ class Hearing:
         return self._cancelled or self._closed
 
     def _new_decoder(self) -> Decoder:
-        return self._recognizer.new_decoder(self._start_s, self._hotwords)
+        return self._recognizer.new_decoder(self._start_s, self._hotwords, language_model=self._language_model)
 
     @property
     def _start_s(self) -> float:

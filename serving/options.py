@@ -37,6 +37,8 @@ class Options(BaseModel):
     """See Recognizer.stream."""
     language: Annotated[str, Field(max_length=35)] | None = None
     """See Recognizer.stream."""
+    language_model: bool = True
+    """See Recognizer.stream."""
 
     @property
     def rules(self) -> EndpointRules | None:
@@ -45,7 +47,13 @@ class Options(BaseModel):
 
     def open(self, recognizer: Recognizer) -> Stream:
         """Return a new stream that hears so. Raises as Recognizer.stream does."""
-        return recognizer.stream(self.rules, hotwords=self.hotwords, early=self.early, language=self.language)
+        return recognizer.stream(
+            self.rules,
+            hotwords=self.hotwords,
+            early=self.early,
+            language=self.language,
+            language_model=self.language_model,
+        )
 
 
 def read_options(value: Mapping[str, Any]) -> Options:

@@ -200,7 +200,13 @@ class TritonRecognizer(Recognizer):
             )
         return found
 
-    def new_decoder(self, start_s: float = 0.0, hotwords: Hotwords | None = None) -> TritonDecoder:  # noqa: ARG002 -- none, see hotwords
+    def new_decoder(
+        self,
+        start_s: float = 0.0,
+        hotwords: Hotwords | None = None,  # noqa: ARG002 -- none, see hotwords
+        *,
+        language_model: bool = True,  # noqa: ARG002 -- none either
+    ) -> TritonDecoder:
         """See Recognizer.new_decoder."""
         return TritonDecoder(self.server, self.bundle.blank, start_s)
 

@@ -1,6 +1,7 @@
 """Who gets in: tokens, hosts, origins."""
 
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -52,11 +53,13 @@ class Access:
 
 
 def read_tokens(file: Path) -> tuple[bytes, ...]:
-    """Return the tokens of a file, one a line. Raises InputError for a file that is not there, empty, or with a token that is too short."""
+    """Return the tokens of a file, one a line. Raises InputError for a file that is not there or empty, and tokens that do not do."""
     try:
         tokens = tuple(line.strip() for line in file.read_bytes().splitlines() if line.strip())
     except OSError as error:
         raise InputError(f"expected tokens in {file}, one a line, found: {error.strerror}; write one") from error
+    if any(not re.fullmatch(rb"[\w.~+-]+", token, re.ASCII) for token in tokens):
+        raise InputError(f"expected tokens of letters, digits and . _ ~ + - in {file}, found others; a browser can send no more")
     if not tokens or min(map(len, tokens)) < LEAST_TOKEN:
         found = f"one of {min(map(len, tokens))} letters" if tokens else "none"
         raise InputError(

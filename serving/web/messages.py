@@ -62,6 +62,7 @@ class Transcription(_Strict):
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
     """Whether words are shown before their look-ahead came: all, those that are likely to stay, or none; None is the server's choice."""
     prompt: Literal[""] | None = None
+    language_model: bool = True
 
 
 class Input(_Strict):
@@ -98,6 +99,7 @@ class Settings(_Strict):
             hotwords=transcription.keywords,
             early=EARLY[transcription.delay] if transcription.delay else None,
             language=transcription.language,
+            language_model=transcription.language_model,
         )
 
     def updated(self, change: dict[str, Any]) -> "Settings":

@@ -212,7 +212,7 @@ class Session:
         stays = before.options.model_copy(update={"hotwords": asked.hotwords, "language": asked.language}) == asked
         if self._heard and not (stays and before.audio.input.format == after.audio.input.format):
             raise RequestError(
-                "expected turns, delay and format to be set before the first audio, found a change after it; begin a new session"
+                "expected turns, delay, format and language model to be set before the first audio, found them changed; begin a new session"
             )
         try:
             if not stays:

@@ -143,6 +143,7 @@ def test_a_server_that_is_full(recognizer: Recognizer) -> None:
         (["--host", "0.0.0.0"], "expected --token-file with the address 0.0.0.0"),  # noqa: S104 -- that is what is refused
         (["--token-file", "absent"], "expected tokens in absent, one a line, found: No such file"),
         (["--token-file", "short"], "expected tokens of 16 letters or more in short, found one of 5 letters"),
+        (["--token-file", "other"], "expected tokens of letters, digits and . _ ~ [+] - in other, found others"),
         (["--token-file", "empty"], "expected tokens of 16 letters or more in empty, found none"),
         (["--streams", "0"], "expected streams above 0, found 0"),
         (["--idle-s", "-1"], "expected idle_s above 0, found -1.0"),
@@ -154,6 +155,7 @@ def test_a_server_that_does_not_start(
     where = str(bundle.absolute())
     monkeypatch.chdir(tmp_path)
     Path("short").write_text("a\n12345678901234567\nshort\n".replace("a\n", ""))
+    Path("other").write_text("c2xhc2hlcy8vYW5kPQ==\n")
     Path("empty").write_text("\n \n")
     with pytest.raises(InputError, match=says):
         run(parse_args(["--bundle", where, *arguments]))

@@ -172,7 +172,7 @@ def test_what_is_set_before_audio_stays(port: int, clips: list[np.ndarray]) -> N
     with session(port) as client:
         client.socket.send(clips[0][:320].tobytes())
         error = client.set(MANUAL)
-        assert "expected turns, delay and format to be set before the first audio" in error["error"]["message"]
+        assert "expected turns, delay, format and language model to be set" in error["error"]["message"]
         assert client.set({"transcription": {"keywords": ["table"]}})["type"] == "session.updated"
 
 
