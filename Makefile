@@ -11,7 +11,7 @@ PYTHON ?= python3
 HARDWARE ?=
 # runtime: recognise, and build plans, from a bundle made elsewhere, without torch and NeMo.
 FOR ?=
-# A .nemo file, a published checkpoint's name, or large-random.
+# A .nemo file, a published checkpoint's name, or large-random or multilingual-random.
 MODEL ?= data/checkpoint/streaming_fastconformer_ctc_en_small.nemo
 # Milliseconds of audio to come that the encoder sees.
 LOOKAHEAD ?= 80
@@ -48,7 +48,8 @@ ABLATED ?= 80 480
 RESULT ?=
 # An unpacked Common Voice release, for `make data`.
 COMMON_VOICE ?=
-# Only from the command line: desktops and WSL export variables of these names.
+# LANGUAGE is what is spoken, as in manifest_de.jsonl: en unless told otherwise, but that an export without it leaves the choice to the
+# checkpoint. Both only from the command line: desktops and WSL export variables of these names.
 LANGUAGE = en
 NAME =
 
@@ -90,11 +91,13 @@ REQUIREMENTS := $(wildcard requirements/*.txt)
 
 # $(call option,--name,value): nothing where the value is blank.
 option = $(if $(2),$(1) "$(2)")
+SPOKEN := $(if $(filter command,$(origin LANGUAGE)),--language "$(LANGUAGE)")
 # What verbs do at a look-ahead: $(call bundle,80) and so on. A name's spaces are | while make takes it apart by words.
 bundle = build/bundles/$(subst |, ,$(patsubst %.nemo,%,$(notdir $(subst $(space),|,$(MODEL)))))-$(1)ms
 exported = $(CPU)/bin/python -m export --model "$(MODEL)" --lookahead $(1) \
-	$(if $(filter export,$(MAKECMDGOALS)),$(call option,--lm,$(LM))) $(if $(BATCH),--batch) --out build/bundles
-calibrated = $(CPU)/bin/python -m calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) \
+	$(if $(filter export,$(MAKECMDGOALS)),$(call option,--lm,$(LM)) $(SPOKEN)) \
+	$(if $(BATCH),--batch) --out build/bundles
+calibrated = $(CPU)/bin/python -m calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang "$(LANGUAGE)" \
 	--eval "$(EVAL)" --method $(METHOD) --keep $(KEEP)
 # Whether to export: where torch and NeMo are, always, as `export` knows what is current; elsewhere a bundle that is there will do.
 EXPORTER := $(if $(FOR),,$(wildcard $(CPU)/.export))
@@ -128,9 +131,9 @@ verdict:
 	@$(doctor) --short
 
 data: $(HERE)/.runtime ## check the data, or COMMON_VOICE=DIR: make manifests from an unpacked release
-	$(RUN) data $(if $(COMMON_VOICE),--common-voice "$(COMMON_VOICE)" --lang $(LANGUAGE))
+	$(RUN) data $(if $(COMMON_VOICE),--common-voice "$(COMMON_VOICE)" --lang "$(LANGUAGE)")
 
-export: $(CPU)/.export ## a checkpoint (MODEL, LOOKAHEAD, LM, BATCH) to a bundle in build/bundles
+export: $(CPU)/.export ## a checkpoint (MODEL, LOOKAHEAD, LANGUAGE, LM, BATCH) to a bundle in build/bundles
 	$(call exported,$(LOOKAHEAD))
 
 taken:
@@ -143,7 +146,7 @@ calibrate: $(CPU)/.runtime $(BUNDLED) ## calibration speech (CALIB, none of it i
 	$(call calibrated,$(LOOKAHEAD))
 
 words: $(CPU)/.export $(BUNDLED) ## calibration speech (CALIB, none of it in EVAL) to the times and the confidence of the bundle's words
-	$(CPU)/bin/python -m calibration.words --bundle "$(BUNDLE)" $(call option,--data,$(CALIB)) --lang $(LANGUAGE) --eval "$(EVAL)"
+	$(CPU)/bin/python -m calibration.words --bundle "$(BUNDLE)" $(call option,--data,$(CALIB)) --lang "$(LANGUAGE)" --eval "$(EVAL)"
 
 engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans in the bundle (PRECISION, PRODUCTS, BATCH), where an NVIDIA GPU is
 	$(RUN) engines --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--products,$(PRODUCTS)) $(if $(BATCH),--batch)
@@ -151,25 +154,25 @@ engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evalu
 triton: $(HERE)/.runtime $(BUNDLED) $(PLAN) ## the bundle, and what recognises with it, to a Triton model repository in build/triton (PRECISION, HARDWARE)
 	$(RUN) serving.triton --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(BACKEND)
 
-serve: $(HERE)/.runtime $(STEP) $(PLAN) ## a server for voice chat at http://localhost:8300: a page to talk to, and OpenAI's Realtime transcription by WebSocket (PRECISION, DECODER, LM)
-	exec $(RUN) serving.web --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(BACKEND)
+serve: $(HERE)/.runtime $(STEP) $(PLAN) ## a server for voice chat at http://localhost:8300: a page to talk to, and OpenAI's Realtime transcription by WebSocket (PRECISION, DECODER, LM, LANGUAGE)
+	exec $(RUN) serving.web --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(SPOKEN) $(BACKEND)
 
 inspect: $(HERE)/.runtime $(STEP) $(PLAN) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
 	$(RUN) engines.inspect --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION))
 
-bench: $(HERE)/.runtime $(STEP) $(PLAN) ## recognise the evaluation speech (EVAL, PRECISION, DECODER, LM, FRAME_MS, PACE, LIMIT) and print the figures; fail on those over SLO
-	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) $(call option,--precision,$(PRECISION)) \
+bench: $(HERE)/.runtime $(STEP) $(PLAN) ## recognise the evaluation speech (EVAL, LANGUAGE, PRECISION, DECODER, LM, FRAME_MS, PACE, LIMIT) and print the figures; fail on those over SLO
+	$(RUN) bench run --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang "$(LANGUAGE)" $(call option,--precision,$(PRECISION)) \
 		--frame-ms $(FRAME_MS) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(call option,--pace,$(PACE)) $(call option,--limit,$(LIMIT)) $(call option,--slo,$(SLO)) $(call option,--name,$(NAME)) $(BACKEND)
 
 ablation: $(HERE)/.runtime $(CPU)/.runtime $(if $(foreach each,$(ABLATED),$(call exports,$(each))),$(if $(FOR),absent,$(CPU)/.export)) ## FP32, FP16 and INT8 (METHODS) at look-ahead 80 and 480 ms (ABLATED), CUDA graph on and off: table and plots in build/results
 	$(foreach each,$(ABLATED),$(if $(call exports,$(each)),$(call exported,$(each)) && )) \
 		$(foreach each,$(ABLATED),$(call calibrated,$(each)) && ) \
-		$(RUN) bench ablation --bundle $(foreach each,$(ABLATED),"$(call bundle,$(each))") --eval "$(EVAL)" --lang $(LANGUAGE) \
+		$(RUN) bench ablation --bundle $(foreach each,$(ABLATED),"$(call bundle,$(each))") --eval "$(EVAL)" --lang "$(LANGUAGE)" \
 		$(call option,--methods,$(METHODS)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME)) $(BACKEND)
 
 t4: $(HERE)/.runtime $(CPU)/.runtime $(BUNDLED) ## what RESULTS.md says of one GPU, measured on this one, in one file of build/results/packs to send (MODEL, LOOKAHEAD, EVAL, NAME)
 	$(call calibrated,$(LOOKAHEAD)) || echo "without calibration there will be no INT8"
-	$(RUN) bench suite --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang $(LANGUAGE) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
+	$(RUN) bench suite --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang "$(LANGUAGE)" $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
 
 publish: $(HERE)/.runtime ## put a run's result (RESULT) among the published ones, bench/results, and make RESULTS.md anew
 	$(RUN) bench publish "$(or $(RESULT),$(error Name the result, as in `make publish RESULT=build/results/NAME.json`))"

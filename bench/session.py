@@ -38,7 +38,7 @@ class DataOptions(FileOptions):
     eval: Path | None = None
     """Folder of data sets (default: data/asr_eval, else ../shared/data/asr_eval, else data/sample)."""
     lang: str = "en"
-    """Language code of the manifests."""
+    """Language code of the manifests, and what the recogniser hears."""
     limit: int | None = None
     """A quick look at the first clips of each data set, so many."""
     allow: float = 100 * ALLOWED
@@ -77,15 +77,21 @@ class SpeechOptions(DataOptions):
         """Streams whose steps run together; None: each runs apart."""
         return None
 
+    @property
+    def kind(self) -> type[TimedRecognizer]:
+        """What recognises."""
+        return TimedRecognizer
+
     def opened(self) -> TimedRecognizer:
         """The recogniser to measure; a context manager. Raises InputError for a bundle or a choice that cannot be opened."""
-        return TimedRecognizer(
+        return self.kind(
             self.bundle,
             precision=self.chosen_precision,
             backend=self.chosen_backend,
             lm=self.lm,
             decoder=self.decoder,
             max_streams=self.max_streams,
+            language=self.lang,
         )
 
 

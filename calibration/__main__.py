@@ -83,7 +83,7 @@ def make_calibration(args: argparse.Namespace) -> Selection:
             f"not in the evaluation speech"
         )
     check_levels(selection, bundle.sample_rate)
-    calibration = calibrate(args.bundle, selection)
+    calibration = calibrate(args.bundle, selection, args.lang)
     calibration.write(path)
     minutes = sum(data.minutes for data in calibration.data)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB

@@ -86,18 +86,19 @@ def is_current(path: Path, bundle: Bundle, selection: Selection) -> bool:
     return (calibration.calibrator, calibration.data) == (calibrator_hash(), selection.data)
 
 
-def calibrate(folder: Path, selection: Selection) -> Calibration:
+def calibrate(folder: Path, selection: Selection, lang: str) -> Calibration:
     """Stream the clips through the bundle's widest step, with a progress bar, and find every matrix product's thresholds.
 
-    Half of the clips are utterances of their own, half are one stream. Clips are loaded one at a time.
+    Half of the clips are utterances of their own, half are one stream. Clips are loaded one at a time. `lang`: what the recogniser hears.
 
-    Raises InputError for a bundle that is not whole, and for activations that are not finite or nothing but 0.
+    Raises InputError for a language that the checkpoint does not have, for a bundle that is not whole, and for activations that are not
+    finite or nothing but 0.
     """
     bundle = read_bundle(folder)
     backend = ObservedBackend(folder, bundle)
     title = f"calibrating on {backend.name}"
     utterances = track(selection.utterances, title, console=progress_console(), transient=True)
-    with Recognizer(folder, backend=backend, lm=None) as recognizer:
+    with Recognizer(folder, backend=backend, lm=None, language=lang) as recognizer:
         clips = load_speech(utterances, bundle.sample_rate)
         stream_speech(recognizer, clips, len(selection.utterances) // 2)
         backend.flush()

@@ -34,17 +34,25 @@ class Heard:
 
 
 def hear(
-    folder: Path, model: onnx.ModelProto, clips: Sequence[Samples], tensors: Sequence[str] = (), threads: int = 0
+    folder: Path,
+    model: onnx.ModelProto,
+    clips: Sequence[Samples],
+    tensors: Sequence[str] = (),
+    *,
+    threads: int = 0,
+    lang: str | None = None,
 ) -> Heard:
-    """Stream clips through a form of the step of the bundle in `folder`. Raises InputError for a bundle without a CTC head.
+    """Stream clips through a form of the step of the bundle in `folder`.
 
-    `tensors`: FP32 ones [T, features] to keep beside log_probs and encoded; `threads`: 0 for one per core.
+    `tensors`: FP32 ones [T, features] to keep beside log_probs and encoded; `threads`: 0 for one per core; `lang`: see Recognizer.
+
+    Raises InputError for a bundle without a CTC head, and for a language that the checkpoint does not have.
     """
     bundle = read_bundle(folder)
     bundle.check_ctc("a comparison of log-probabilities")
     backend = ExposedStep(model, bundle, ["log_probs", "encoded", *tensors], threads=threads)
     texts = []
-    with Recognizer(folder, backend=backend, lm=None) as recognizer:
+    with Recognizer(folder, backend=backend, lm=None, language=lang) as recognizer:
         stream = recognizer.stream(early="off")
         for clip in clips:
             stream.push(clip)

@@ -62,7 +62,7 @@ class Ear:
     """Recognises clips by all searches of a bundle."""
 
     def __init__(self, folder: Path, bundle: Bundle, lang: str) -> None:
-        """Open the bundle. Raises InputError for one that is not whole or has no voice activity detector."""
+        """Open the bundle. Raises InputError for one that is not whole, of another language or without a voice activity detector."""
         self._folder, self._bundle, self._lang = folder, bundle, lang
         self._ngram: NGram | None = None
         if "ctc" in bundle.decoders:
@@ -73,7 +73,7 @@ class Ear:
 
     def _opened(self, decoding: Decoding) -> Recognizer:
         recorder = Recorder(open_backend(self._folder, self._bundle, BACKEND, self._bundle.widest, decoding))
-        return Recognizer(self._folder, backend=recorder, lm=None, decoder=decoding)
+        return Recognizer(self._folder, backend=recorder, lm=None, decoder=decoding, language=self._lang)
 
     def clips(self, selection: Selection) -> Iterator[Mapping[Search, Heard]]:
         """Yield what each search finds in each clip, first as it is and then with noise. Clips are loaded one at a time."""

@@ -8,7 +8,7 @@ import onnx
 
 from export.placement import expose
 from runtime.backends import ALL_VALID, Backend, StepResult
-from runtime.backends.onnxruntime import State, open_session
+from runtime.backends.onnxruntime import State, open_session, prompted
 from runtime.bundle import Bundle
 from runtime.entries import STATE
 
@@ -45,6 +45,10 @@ class ExposedStep(Backend):
         """Zeros."""
         return self._step.new_state()
 
+    def prompted(self, state: State, prompt: int) -> State:
+        """See Backend.prompted."""
+        return prompted(state, prompt)
+
     def step(self, window: Samples, valid: int, state: State) -> StepResult:
         """See Backend.step. Frames after the end of the audio are not kept, but for one: nothing comes of them."""
         bundle, feeds = self._bundle, {"audio": window[None], "valid": np.array([valid], np.int32), **state}
@@ -56,7 +60,7 @@ class ExposedStep(Backend):
             values = np.take(made[name], range(frames), made[name].shape.index(bundle.chunk_frames))
             parts.append(values.reshape(-1, values.shape[-1]))
         self.steps += 1
-        following = {name: made[f"next_{name}"] for name in STATE}
+        following = state | {name: made[f"next_{name}"] for name in STATE}
         # No symbol of RNN-T: nothing is decoded where there is no CTC head.
         none = (bundle.chunk_frames, 0)
         return StepResult(

@@ -108,10 +108,10 @@ def search(folder: Path, selection: Selection, lang: str, method: str) -> Sensit
     step = onnx.load(step_file(folder, bundle, "fp32")[0])
     utterances, short = first_minutes(selection.utterances, MINUTES), first_minutes(selection.utterances, GROUP_MINUTES)
     clips = list(load_speech(utterances, bundle.sample_rate))
-    probe = Probe(folder, step, clips[: len(short)])
+    probe = Probe(folder, step, clips[: len(short)], lang)
     groups = _measure_groups(probe, calibration, method)
     methods = {name: errors.pop("all") for name, errors in groups.items()}
-    probe = Probe(folder, step, clips)
+    probe = Probe(folder, step, clips, lang)
     heard = probe.fp32
 
     def measure(kept: Sequence[str]) -> StepError:

@@ -42,14 +42,15 @@ class Kept:
 class Probe:
     """A bundle's FP32 step, and the same clips through forms of it with Q/DQ."""
 
-    def __init__(self, folder: Path, step: onnx.ModelProto, clips: Sequence[Samples]) -> None:
-        self.folder, self.step, self.clips = folder, step, clips
+    def __init__(self, folder: Path, step: onnx.ModelProto, clips: Sequence[Samples], lang: str | None = None) -> None:
+        """`lang`: see Recognizer."""
+        self.folder, self.step, self.clips, self.lang = folder, step, clips, lang
         self.products = tuple(quantised_products(step))
-        self.fp32 = hear(folder, step, clips)
+        self.fp32 = hear(folder, step, clips, lang=lang)
 
     def hear(self, amax: Mapping[str, float], kept: Collection[str] = (), threads: int = 0) -> Heard:
         """Stream the clips with every matrix product in INT8 but those `kept`; `amax`: threshold by product."""
-        return hear(self.folder, quantised(self.step, amax, kept), self.clips, threads=threads)
+        return hear(self.folder, quantised(self.step, amax, kept), self.clips, threads=threads, lang=self.lang)
 
     def error(self, heard: Heard) -> StepError:
         """Return the error against FP32."""

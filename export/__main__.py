@@ -20,9 +20,19 @@ LEAST_BYTES = 64 << 20
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the exporter."""
     parser = Arguments(prog="python -m export", description="Export a streaming FastConformer checkpoint to a bundle.")
-    parser.add_argument("--model", required=True, help=".nemo file, a published checkpoint's name, or large-random")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help=".nemo file, a published checkpoint's name, or large-random or multilingual-random",
+    )
     parser.add_argument(
         "--lookahead", type=int, default=80, metavar="MS", help="look-ahead in ms, one the checkpoint was trained for"
+    )
+    parser.add_argument(
+        "--language",
+        metavar="CODE",
+        help="what streams hear unless they ask for another, such as de, and nothing else where the checkpoint is told no language "
+        "(default: the bundle's so far, else auto where the checkpoint has it, else en)",
     )
     parser.add_argument(
         "--lm",
@@ -42,16 +52,17 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     """Export unless the bundle is there already, made by this exporter from this checkpoint."""
     from export.bundle import bundle_folder, export_bundle, is_current
-    from export.checkpoint import check_lookahead
+    from export.checkpoint import check_choice
     from runtime.files import alone, check_room
 
-    check_lookahead(args.model, args.lookahead)
+    check_choice(args.model, args.lookahead, args.language)
     folder = bundle_folder(args.out, args.model, args.lookahead)
-    if not is_current(folder, args.model, args.lm, batched=args.batch):
+    wanted = {"lm": args.lm, "language": args.language, "batched": args.batch}
+    if not is_current(folder, args.model, **wanted):
         check_room(folder, LEAST_BYTES)
         with alone(args.out):
-            if not is_current(folder, args.model, args.lm, batched=args.batch):  # another process made it meanwhile
-                made = export_bundle(args.model, args.lookahead, args.out, args.lm, batched=args.batch)
+            if not is_current(folder, args.model, **wanted):  # another process made it meanwhile
+                made = export_bundle(args.model, args.lookahead, args.out, **wanted)
                 print(f"export: wrote {made}")
                 return
     print(f"export: {folder} is up to date")

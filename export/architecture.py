@@ -18,6 +18,15 @@ SUPPORTED: dict[str, tuple[object, ...]] = {
     "reduction": (None,),
     "feat_out": (-1,),
 }
+DEFAULTS: dict[str, object] = {
+    "self_attention_model": "rel_pos",
+    "conv_norm_type": "batch_norm",
+    "feat_out": -1,
+    "sample_rate": 16000,
+    "window_stride": 0.01,
+    "frame_splicing": 1,
+}
+"""NeMo's for what a configuration leaves out, where this exporter implements it."""
 FRONT_END: dict[str, tuple[object, ...]] = {
     "sample_rate": (16000,),
     "window_size": (0.025,),
@@ -107,7 +116,7 @@ def _read(name: str, config: Mapping[str, Any], vocabulary: int) -> Architecture
         )
     for part, wanted in ((encoder, SUPPORTED), (front_end or {}, FRONT_END)):
         for key, values in wanted.items():
-            if part.get(key) not in values:
+            if part.get(key, DEFAULTS.get(key)) not in values:
                 raise InputError(
                     f"expected {key} {' or '.join(map(str, values))} as cache-aware streaming checkpoints have it, found "
                     f"{part.get(key)} in {name}; choose a streaming FastConformer checkpoint"
@@ -126,7 +135,7 @@ def _read(name: str, config: Mapping[str, Any], vocabulary: int) -> Architecture
         width=width,
         heads=int(encoder.get("n_heads", 4)),
         kernel=int(encoder.get("conv_kernel_size", 31)),
-        convolution_norm=str(encoder["conv_norm_type"]),
+        convolution_norm=str(encoder.get("conv_norm_type", DEFAULTS["conv_norm_type"])),
         subsampling_channels=channels if channels > 0 else width,
         mel=int(encoder["feat_in"]),
         input_scale=width**0.5 if encoder.get("xscaling", True) else 1.0,

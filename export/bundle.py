@@ -10,6 +10,7 @@ from export.checkpoint import Checkpoint, checkpoint_hash, checkpoint_name, load
 from export.companions import LANGUAGE_MODEL_FILES, NO_COMPANIONS, Companions, companions, words_beside
 from export.geometry import Geometry
 from export.graph import Floating, GraphSizeError, write_graph
+from export.languages import chosen_language
 from export.parity import measure_parity
 from export.rnnt import build_evaluation
 from export.rows import rows_from_step
@@ -44,10 +45,14 @@ def exporter_hash() -> str:
     return sources_hash(Path(__file__).parent.glob("*.py"))
 
 
-def is_current(folder: Path, model: str, lm: LmChoice | None = None, *, batched: bool = False) -> bool:
+def is_current(
+    folder: Path, model: str, lm: LmChoice | None = None, *, language: str | None = None, batched: bool = False
+) -> bool:
     """Whether `folder` holds a whole bundle that this exporter made from this checkpoint, with this language model; None: with any.
 
-    `batched`: whether the step over many streams must be in it.
+    `language`: what its streams hear by default; None: any. `batched`: whether the step over many streams must be in it.
+
+    Raises InputError for a language that a checkpoint with prompts does not have.
     """
     wanted, carried = checkpoint_hash(model), companions(model, checkpoint_name(model), "default" if lm is None else lm)
     try:
@@ -60,31 +65,39 @@ def is_current(folder: Path, model: str, lm: LmChoice | None = None, *, batched:
     same = (bundle.exporter, bundle.voice_activity) == (exporter_hash(), carried.voice_activity)
     asked = lm is None or bundle.language_model == carried.language_model
     asked &= bundle.batched is not None or not batched
+    asked &= bundle.language == chosen_language(bundle.checkpoint.name, bundle.prompts, language, bundle.language)
     return same and asked and wanted in (None, bundle.checkpoint.sha256)
 
 
 def export_bundle(
-    model: str, lookahead_ms: int, out: Path, lm: LmChoice | None = None, *, batched: bool = False
+    model: str,
+    lookahead_ms: int,
+    out: Path,
+    lm: LmChoice | None = None,
+    *,
+    language: str | None = None,
+    batched: bool = False,
 ) -> Path:
     """Export `model` for one look-ahead in ms; return the bundle's folder.
 
-    `lm`: see `companions`; None leaves a bundle its own, and is the default for a new one. Where only the language model is another, it
-    alone is replaced.
+    `lm`: see `companions`; `language`: see `chosen_language`. None leaves a bundle its own, and is the default for a new one. Where these
+    alone are others, they alone are replaced.
     `batched`: whether the step over many streams is in it, which makes the bundle twice as large.
 
-    Raises InputError for a checkpoint that is missing, corrupt, no streaming Conformer or not trained for that look-ahead.
+    Raises InputError for a checkpoint that is missing, corrupt, no streaming Conformer or not trained for that look-ahead or language.
     """
     folder = bundle_folder(out, model, lookahead_ms)
     carried = companions(model, checkpoint_name(model), "default" if lm is None else lm)
     if lm is None:
         carried = carried.with_language_model_of(folder, checkpoint_hash(model))
-    elif is_current(folder, model, batched=batched):
-        return _with_companions(folder, carried)
+    if (lm is not None or language is not None) and is_current(folder, model, batched=batched):
+        return _with_companions(folder, carried, language)
     if not carried.voice_activity:
         print("export: silero-vad is not installed: the bundle will know neither endpoints nor barge-in")
     print(f"export: loading {model} through NeMo")
     carried = replace(carried, words=words_beside(Path(model), lookahead_ms))
-    write_bundle(load_checkpoint(model), lookahead_ms, folder, carried, batched=batched)
+    language = language or _language_of(folder, checkpoint_hash(model))
+    write_bundle(load_checkpoint(model), lookahead_ms, folder, carried, language=language, batched=batched)
     return folder
 
 
@@ -95,16 +108,18 @@ def write_bundle(
     carried: Companions = NO_COMPANIONS,
     *,
     batched: bool = False,
+    language: str | None = None,
 ) -> Bundle:
     """Write a loaded checkpoint's bundle for one look-ahead in ms into `folder`, with its parity against NeMo.
 
-    `batched`: with the step over many streams.
+    `batched`: with the step over many streams. `language`: what its streams hear by default, see `chosen_language`.
 
     Plans and calibration that the folder holds stay there: they say themselves whether they still fit. So do word models that fit.
 
-        Raises InputError, and writes nothing, for a look-ahead that it lacks, a step that differs from NeMo or is too large in every
-        precision, and for a language model that does not go with the checkpoint.
+    Raises InputError, and writes nothing, for a look-ahead or a language that it lacks, a step that differs from NeMo or is too large in
+    every precision, and for a language model that does not go with the checkpoint.
     """
+    language = chosen_language(checkpoint.name, checkpoint.prompts, language, None)
     lookahead = checkpoint.architecture.lookahead_frames(lookahead_ms)
     left = checkpoint.architecture.left_context_frames
     geometry = Geometry(
@@ -112,7 +127,7 @@ def write_bundle(
     )
     with written_whole(folder) as partial:
         partial.mkdir()
-        bundle = _describe(checkpoint, geometry, lookahead_ms, carried)
+        bundle = _describe(checkpoint, geometry, lookahead_ms, carried, language)
         _copy_companions(carried, partial, bundle)
         for name in ADDED:
             carry(folder / name, partial / name)
@@ -193,11 +208,24 @@ def _checked_rows(folder: Path, bundle: Bundle, precision: Precision) -> float:
     return difference
 
 
-def _with_companions(folder: Path, carried: Companions) -> Path:
-    """Give a bundle other companions; all else stays as it is. Raises InputError for a language model that does not go with it."""
-    bundle = read_bundle(folder).model_copy(
-        update={"language_model": carried.language_model, "voice_activity": carried.voice_activity}
-    )
+def _language_of(folder: Path, checkpoint_sha256: str | None) -> str | None:
+    """What the bundle in `folder` hears by default, where it is of this checkpoint, else None."""
+    try:
+        bundle = read_bundle(folder)
+    except InputError:
+        return None
+    return bundle.language if checkpoint_sha256 in (None, bundle.checkpoint.sha256) else None
+
+
+def _with_companions(folder: Path, carried: Companions, language: str | None) -> Path:
+    """Give a bundle other companions and another language, unless it is None; all else stays as it is.
+
+    Raises InputError for a language model that does not go with it.
+    """
+    bundle = read_bundle(folder)
+    companions = {"language_model": carried.language_model, "voice_activity": carried.voice_activity}
+    language = chosen_language(bundle.checkpoint.name, bundle.prompts, language, bundle.language)
+    bundle = bundle.model_copy(update={**companions, "language": language})
     with written_whole(folder) as partial:
         partial.mkdir()
         for path in folder.iterdir():
@@ -215,12 +243,16 @@ def _copy_companions(carried: Companions, folder: Path, bundle: Bundle) -> None:
         open_language_model("default", folder, bundle)
 
 
-def _describe(checkpoint: Checkpoint, geometry: Geometry, lookahead_ms: int, carried: Companions) -> Bundle:
+def _describe(
+    checkpoint: Checkpoint, geometry: Geometry, lookahead_ms: int, carried: Companions, language: str
+) -> Bundle:
     return Bundle(
         exporter=exporter_hash(),
         checkpoint=CheckpointEntry(
             name=checkpoint.name, sha256=checkpoint.sha256, weights="trained" if checkpoint.trained else "random"
         ),
+        language=language,
+        prompts=None if checkpoint.prompts is None else dict(checkpoint.prompts),
         lookahead_ms=lookahead_ms,
         sample_rate=1000 * geometry.hop_samples * geometry.subsampling // ENCODER_FRAME_MS,
         hop_samples=geometry.hop_samples,

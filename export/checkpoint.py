@@ -1,10 +1,7 @@
-"""From a `.nemo` file, a published checkpoint's name or `large-random` to weights, vocabulary and NeMo's own modules."""
+"""From a `.nemo` file, a published checkpoint's name or one of RANDOMS to weights, vocabulary and NeMo's own modules."""
 
-import contextlib
 import hashlib
-import io
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +13,10 @@ import numpy as np
 from export.architecture import Architecture, read_architecture, read_transducer
 from export.archive import guarded_connector, read_config
 from export.conformer import Weights
+from export.graph import Array
+from export.languages import chosen_language, read_prompts
 from export.mel import MelFrontEnd
+from export.quiet import errors_of_nemo, quiet_nemo
 from export.trial import tried
 from runtime.bundle import Decoding
 from runtime.errors import InputError
@@ -28,10 +28,39 @@ if TYPE_CHECKING:
 EMBEDDED = "data/checkpoint/streaming_fastconformer_ctc_en_small.nemo"
 RANDOM = "large-random"
 RANDOM_SEED = 0
-RANDOM_CONFIG: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("large_random.json").read_bytes())
+
+
+def _random(name: str) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(Path(__file__).with_name(f"{name}_random.json").read_bytes())
+    return config
+
+
+RANDOM_CONFIG = _random("large")
 """NeMo's configuration of RANDOM: stt_en_fastconformer_hybrid_large_streaming_multi's sizes (114 M parameters with its transducer)."""
-RANDOM_VOCABULARY = 1024
-RANDOM_BLANK_BIAS = 0.7  # added to the joint's blank: random weights then emit a token at some frames, as speech does
+RANDOMS = {RANDOM: (RANDOM_CONFIG, 1024), "multilingual-random": (_random("multilingual"), 13087)}
+"""Published architectures whose weights are seeded here: NeMo's configuration and the vocabulary's size, by the name of MODEL=.
+
+The second is nemotron-3.5-asr-streaming-0.6b's, without a CTC head as its `target` has none. What its card does not say, such as the left
+context and the numbers of the prompts, is as others found it in the checkpoint.
+"""
+# Added to the joint's blank: random weights then emit a token at some frames, as speech does. What a prompt kernel gives is smaller.
+RANDOM_BLANK_BIAS, TOLD_BLANK_BIAS = 0.7, 0.2
+
+
+@dataclass(frozen=True)
+class Float64(Mapping[str, Array]):
+    """Tensors as float64, each when it is asked for: all together would be twice the checkpoint."""
+
+    tensors: Mapping[str, "torch.Tensor"]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.tensors[name].numpy().astype(np.float64)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
 
 
 @dataclass(frozen=True)
@@ -40,13 +69,13 @@ class Checkpoint:
 
     name: str
     sha256: str
-    """Of the `.nemo` file; of the configuration and the seed for `large-random`."""
+    """Of the `.nemo` file; of the configuration and the seed for random weights."""
     trained: bool
     architecture: Architecture
     vocabulary: tuple[str, ...]
     """SentencePiece pieces by token id, without the blank."""
     tokenizer: bytes | None
-    """The SentencePiece model; None for `large-random`."""
+    """The SentencePiece model; None for random weights."""
     preprocessor: Any
     """NeMo's module, as `encoder` and `ctc_head`; NeMo is untyped."""
     encoder: Any
@@ -55,6 +84,10 @@ class Checkpoint:
     prediction: Any = None
     """NeMo's RNNTDecoder, and `joint` its RNNTJoint: None where the architecture has no transducer."""
     joint: Any = None
+    prompts: Mapping[str, int] | None = None
+    """Numbers by language that the model is told; None, and so is `prompt_kernel`, for a checkpoint of one language."""
+    prompt_kernel: Any = None
+    """NeMo's Sequential of a linear layer over encoded frame and one-hot prompt, a ReLU and another linear layer."""
 
     @property
     def decoders(self) -> list[Decoding]:
@@ -76,14 +109,17 @@ class Checkpoint:
 
     @cached_property
     def weights(self) -> Weights:
-        """State dicts of encoder, CTC head and transducer as float64, under `encoder.`, `ctc.`, `decoder.` and `joint.`."""
+        """State dicts as float64 of the encoder under `encoder.`, and of what there is of `ctc.`, `decoder.`, `joint.` and `prompt.`."""
         modules = {"encoder": self.encoder, "ctc": self.ctc_head, "decoder": self.prediction, "joint": self.joint}
-        return {
-            f"{part}.{key}": value.numpy().astype(np.float64)
-            for part, module in modules.items()
-            if module is not None
-            for key, value in module.state_dict().items()
-        }
+        modules["prompt"] = self.prompt_kernel
+        return Float64(
+            {
+                f"{part}.{key}": value
+                for part, module in modules.items()
+                if module is not None
+                for key, value in module.state_dict().items()
+            }
+        )
 
 
 def checkpoint_name(model: str) -> str:
@@ -96,24 +132,32 @@ def checkpoint_hash(model: str) -> str | None:
 
     Raises InputError for a missing file.
     """
-    if model == RANDOM:
-        return hashlib.sha256(repr((RANDOM_CONFIG, RANDOM_VOCABULARY, RANDOM_SEED)).encode()).hexdigest()
+    if model in RANDOMS:
+        return hashlib.sha256(repr((*RANDOMS[model], RANDOM_SEED)).encode()).hexdigest()
     return sha256(_file(model)) if model.endswith(".nemo") else None
 
 
-def check_lookahead(model: str, lookahead_ms: int) -> None:
+def check_choice(model: str, lookahead_ms: int, language: str | None = None) -> None:
     """Raise InputError in the first second for what a file's configuration tells; of a published name nothing is known before NeMo.
 
-    That is a file that is missing or no `.nemo`, another architecture, and a look-ahead that it was not trained for.
+    That is a file that is missing or no `.nemo`, another architecture, and a look-ahead or a language that it was not trained for.
     """
-    if model != RANDOM and not model.endswith(".nemo") and Path(model).exists():
+    if model not in RANDOMS and not model.endswith(".nemo") and Path(model).exists():
         kind = "folder" if Path(model).is_dir() else "file"
         raise InputError(
             f"expected a .nemo file or the name of a published checkpoint, found the {kind} {model}; check MODEL="
         )
-    config = RANDOM_CONFIG if model == RANDOM else read_config(_file(model)) if model.endswith(".nemo") else {}
+    name, config = checkpoint_name(model), _config(model)
     if config and "${" not in str(config):  # references to other values are NeMo's to follow
-        read_architecture(checkpoint_name(model), config, 0).lookahead_frames(lookahead_ms)
+        read_architecture(name, config, 0).lookahead_frames(lookahead_ms)
+        chosen_language(name, read_prompts(name, config), language, None)
+
+
+def _config(model: str) -> Mapping[str, Any]:
+    """NeMo's configuration; empty for a published name."""
+    if model in RANDOMS:
+        return RANDOMS[model][0]
+    return read_config(_file(model)) if model.endswith(".nemo") else {}
 
 
 def _file(model: str) -> Path:
@@ -126,21 +170,9 @@ def load_checkpoint(model: str) -> Checkpoint:
     """Load through NeMo; raises InputError for what is missing, corrupt or no streaming Conformer with a CTC head or an RNN-T."""
     digest = checkpoint_hash(model)
     with quiet_nemo():
-        if model == RANDOM:
-            return random_checkpoint(RANDOM, str(digest), RANDOM_CONFIG, RANDOM_VOCABULARY)
+        if model in RANDOMS:
+            return random_checkpoint(model, str(digest), *RANDOMS[model])
         return _restored(model, digest)
-
-
-@contextlib.contextmanager
-def quiet_nemo() -> Iterator[None]:
-    """Keep NeMo's import and restore chatter from the terminal; errors are raised all the same."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(previous)
 
 
 def _restored(model: str, digest: str | None) -> Checkpoint:
@@ -151,12 +183,14 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
 
     def restore() -> Any:  # noqa: ANN401 -- NeMo's
         by = ASRModel.restore_from if digest else ASRModel.from_pretrained
+        said: list[str] = []
         try:
-            return by(model, map_location="cpu", save_restore_connector=guarded_connector())
+            with errors_of_nemo(said):
+                return by(model, map_location="cpu", save_restore_connector=guarded_connector())
         except InputError:
             raise
         except Exception as error:  # NeMo raises whatever the archive's part it trips over raises
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = " ".join((said[0] if said else str(error)).split())[:300] or type(error).__name__
             hint = "fetch the checkpoint again" if digest else "check the name and the network, or give a .nemo file"
             raise InputError(f"expected a checkpoint that NeMo restores, found {model}: {reason}; {hint}") from error
 
@@ -170,13 +204,15 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
         head = None
     tokenizer = getattr(getattr(restored, "tokenizer", None), "tokenizer", None)
     if tokenizer is None or (head is None and read_transducer(config) is None):
+        durations = " with TDT's durations" if (config.get("joint") or {}).get("num_extra_outputs") else ""
         raise InputError(
-            f"expected a checkpoint of SentencePiece tokens with a CTC head or an RNN-T with an LSTM, found {type(restored).__name__} "
-            f"in {name}; choose one such as stt_en_fastconformer_hybrid_large_streaming_multi"
+            f"expected a checkpoint of SentencePiece tokens with a CTC head or an RNN-T with an LSTM, found {type(restored).__name__}"
+            f"{durations} in {name}; choose one such as stt_en_fastconformer_hybrid_large_streaming_multi"
         )
     vocabulary = tuple(tokenizer.id_to_piece(index) for index in range(tokenizer.get_piece_size()))
     architecture = read_architecture(name, config, len(vocabulary))
     transducer = {"prediction": restored.decoder, "joint": restored.joint} if architecture.transducer else {}
+    prompts = read_prompts(name, config)
     return Checkpoint(
         name=name,
         sha256=digest or _state_hash(restored.state_dict()),
@@ -188,11 +224,16 @@ def _restored(model: str, digest: str | None) -> Checkpoint:
         encoder=restored.encoder,
         ctc_head=head,
         **transducer,
+        prompts=prompts,
+        prompt_kernel=restored.prompt_kernel if prompts else None,
     )
 
 
-def random_checkpoint(name: str, digest: str, config: Mapping[str, dict[str, Any]], vocabulary_size: int) -> Checkpoint:
-    """NeMo's modules of a configuration (`preprocessor`, `encoder`, `decoder` and `joint` parts), with weights from a fixed seed."""
+def random_checkpoint(name: str, digest: str, config: Mapping[str, Any], vocabulary_size: int) -> Checkpoint:
+    """NeMo's modules of a configuration (`preprocessor`, `encoder`, `decoder` and `joint` parts), with weights from a fixed seed.
+
+    A `target` that is a transducer alone has no CTC head; with prompts (`model_defaults` part) there is their kernel.
+    """
     import torch
     from nemo.collections.asr import modules
 
@@ -203,16 +244,22 @@ def random_checkpoint(name: str, digest: str, config: Mapping[str, dict[str, Any
     encoder = modules.ConformerEncoder(
         **{key: value for key, value in config["encoder"].items() if key != "_target_"}
     ).eval()
-    head = modules.ConvASRDecoder(
-        feat_in=architecture.width, num_classes=vocabulary_size, vocabulary=list(vocabulary)
-    ).eval()
+    head = None
+    if "EncDecRNNT" not in config.get("target", ""):
+        sizes = {"feat_in": architecture.width, "num_classes": vocabulary_size}
+        head = modules.ConvASRDecoder(**sizes, vocabulary=list(vocabulary)).eval()
     # After the others, whose weights stay what they were before there was a transducer.
     network, joint_sizes = config["decoder"]["prednet"], config["joint"]["jointnet"]
     prediction = modules.RNNTDecoder(prednet=network, vocab_size=vocabulary_size).eval()
     hidden = {"encoder_hidden": architecture.width, "pred_hidden": network["pred_hidden"]}
     joint = modules.RNNTJoint(jointnet=joint_sizes | hidden, num_classes=vocabulary_size).eval()
+    prompts, kernel = read_prompts(name, config), None
     with torch.no_grad():
-        joint.joint_net[-1].bias[vocabulary_size] += RANDOM_BLANK_BIAS
+        joint.joint_net[-1].bias[vocabulary_size] += TOLD_BLANK_BIAS if prompts else RANDOM_BLANK_BIAS
+    if prompts:
+        width, number = architecture.width, config["model_defaults"]["num_prompts"]
+        into, out = torch.nn.Linear(width + number, 2 * width), torch.nn.Linear(2 * width, width)
+        kernel = torch.nn.Sequential(into, torch.nn.ReLU(), out).eval()
     return Checkpoint(
         name=name,
         sha256=digest,
@@ -225,6 +272,8 @@ def random_checkpoint(name: str, digest: str, config: Mapping[str, dict[str, Any
         ctc_head=head,
         prediction=prediction,
         joint=joint,
+        prompts=prompts,
+        prompt_kernel=kernel,
     )
 
 

@@ -1,6 +1,9 @@
 """NeMo's offline forward under the streaming mask, and how far a step graph is from it."""
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from export.checkpoint import Checkpoint
 from runtime import Recognizer
 from runtime.backends import Backend, StepResult, Wrapped, open_backend
 from runtime.backends.onnxruntime import Evaluations
-from runtime.bundle import Parity, read_bundle
+from runtime.bundle import Bundle, Parity, read_bundle
 from runtime.entries import MAX_SYMBOLS
 
 Samples = npt.NDArray[np.float32]
@@ -36,10 +39,11 @@ class Reference:
     """[frames, V+1]; None without a CTC head."""
 
 
-def nemo_offline(checkpoint: Checkpoint, lookahead_frames: int, audio: Samples) -> Reference:
+def nemo_offline(checkpoint: Checkpoint, lookahead_frames: int, audio: Samples, prompt: int | None = None) -> Reference:
     """NeMo's preprocessor, encoder and CTC head over a whole utterance `audio` [samples], with the mask of that look-ahead.
 
-    In FP32, on the device that the checkpoint's modules are on.
+    `prompt`: number of the language, for a checkpoint that is told one, whose prompt kernel stands before the head. In FP32, on the
+    device that the checkpoint's modules are on.
     """
     import torch
 
@@ -50,11 +54,23 @@ def nemo_offline(checkpoint: Checkpoint, lookahead_frames: int, audio: Samples) 
         signal, samples = torch.from_numpy(audio).to(device)[None], torch.tensor([len(audio)], device=device)
         mel, mel_frames = checkpoint.preprocessor(input_signal=signal, length=samples)
         encoded, frames = checkpoint.encoder(audio_signal=mel, length=mel_frames)
+        if prompt is not None:
+            encoded = _prompted(checkpoint.prompt_kernel, encoded, prompt)
         log_probs = None if checkpoint.ctc_head is None else checkpoint.ctc_head(encoder_output=encoded)
     count = int(frames[0])
     return Reference(
         encoded[0, :, :count].T.cpu().numpy(), None if log_probs is None else log_probs[0, :count].cpu().numpy()
     )
+
+
+def _prompted(kernel: Any, encoded: Any, prompt: int) -> Any:  # noqa: ANN401 -- torch's
+    """What NeMo's forward of a model with prompts does of encoded frames [1, D, T]."""
+    import torch
+
+    frames = encoded.transpose(1, 2)
+    one_hot = frames.new_zeros(1, frames.shape[1], kernel[0].in_features - frames.shape[2])
+    one_hot[:, :, prompt] = 1
+    return kernel(torch.cat([frames, one_hot], -1)).transpose(1, 2)
 
 
 class Recorder(Wrapped):
@@ -79,9 +95,11 @@ class Recorder(Wrapped):
         )
 
 
-def stream_frames(recognizer: Recognizer, recorder: Recorder, audio: Samples, frame_samples: int) -> Reference:
+def stream_frames(
+    recognizer: Recognizer, recorder: Recorder, audio: Samples, frame_samples: int, language: str | None = None
+) -> Reference:
     """What the runtime computes for one utterance pushed in frames of `frame_samples` and finished."""
-    stream = recognizer.stream()
+    stream = recognizer.stream(language=language)
     for start in range(0, len(audio), frame_samples):
         stream.push(audio[start : start + frame_samples])
     stream.end_utterance()
@@ -111,24 +129,63 @@ def seeded_noise() -> Samples:
     return noise
 
 
+PROMPTS = 5
+"""Languages whose parity is measured, where a checkpoint has so many prompts: the bundle's own and others from the first to the last."""
+
+
+def languages_measured(bundle: Bundle) -> list[str | None]:
+    """Languages whose prompts differ, the bundle's own first; [None] for a checkpoint of one language."""
+    if not bundle.prompts:
+        return [None]
+    by_prompt = {number: language for language, number in bundle.prompts.items() if number != bundle.prompt(None)}
+    others = [by_prompt[number] for number in sorted(by_prompt)]
+    places = np.linspace(0, len(others) - 1, min(PROMPTS - 1, len(others))).round().astype(int)
+    return [bundle.language, *(others[place] for place in places)]
+
+
 def measure_parity(checkpoint: Checkpoint, folder: Path, precision: str, lookahead_frames: int) -> Parity:
     """Parity of a bundle's step on seeded noise, and of its evaluation, where it has one, over NeMo's encoded frames of that noise.
 
-    The encoder's rounding is not in the evaluation's.
+    The encoder's rounding is not in the evaluation's. Of a checkpoint with prompts each of PROMPTS languages has a part of the noise.
     """
-    audio, bundle = seeded_noise(), read_bundle(folder)
-    reference = nemo_offline(checkpoint, lookahead_frames, audio)
+    bundle = read_bundle(folder)
     recorder = Recorder(open_backend(folder, bundle, "onnxruntime-cpu", precision, bundle.step_decoder))
+    languages = languages_measured(bundle)
+    found = []
     with Recognizer(folder, backend=recorder, lm=None) as recognizer:
-        parity = compare(reference, stream_frames(recognizer, recorder, audio, 320))
-    if not checkpoint.architecture.transducer:
-        return parity
-    expected = nemo_greedy_rnnt(checkpoint, reference.encoded)
-    found = evaluated_rnnt(folder, precision, reference.encoded)
+        for language, audio in zip(languages, np.array_split(seeded_noise(), len(languages)), strict=True):
+            reference = nemo_offline(checkpoint, lookahead_frames, audio, bundle.prompt(language))
+            parity = compare(reference, stream_frames(recognizer, recorder, audio, 320, language))
+            if checkpoint.architecture.transducer:
+                parity = parity.model_copy(update=_compared_rnnt(checkpoint, folder, precision, reference.encoded))
+            found.append(parity)
+    return reduce(worst_of, found)
+
+
+def worst_of(one: Parity, other: Parity) -> Parity:
+    """Parity over the frames of both."""
+
+    def both(name: str, of: Callable[[Any, Any], Any]) -> Any:  # noqa: ANN401 -- a field's
+        values = getattr(one, name), getattr(other, name)
+        return None if None in values else of(*values)
+
+    combined: dict[str, Callable[[Any, Any], Any]] = {
+        **dict.fromkeys(("frames", "rnnt_tokens"), operator.add),
+        **dict.fromkeys(("encoded", "log_probs", "rnnt_log_probs"), max),
+        **dict.fromkeys(("tokens_identical", "rnnt_identical"), operator.and_),
+    }
+    return Parity(**{name: both(name, of) for name, of in combined.items()})
+
+
+def _compared_rnnt(
+    checkpoint: Checkpoint, folder: Path, precision: str, encoded: npt.NDArray[np.float32]
+) -> dict[str, Any]:
+    """Parity's fields of RNN-T over NeMo's encoded frames [frames, D]."""
+    expected = nemo_greedy_rnnt(checkpoint, encoded)
+    found = evaluated_rnnt(folder, precision, encoded)
     same = found.tokens == expected.tokens
     log_probs = float(np.abs(found.log_probs - expected.log_probs).max(initial=0)) if same else None
-    seen = {"rnnt_tokens": len(expected.tokens), "rnnt_identical": same, "rnnt_log_probs": log_probs}
-    return parity.model_copy(update=seen)
+    return {"rnnt_tokens": len(expected.tokens), "rnnt_identical": same, "rnnt_log_probs": log_probs}
 
 
 def nemo_greedy_rnnt(checkpoint: Checkpoint, encoded: npt.NDArray[np.float32]) -> Emission:

@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> None:
     Raises InputError for a bundle that is missing or not whole.
     """
     from export.bundle import bundle_folder
-    from export.checkpoint import load_checkpoint, quiet_nemo
+    from export.checkpoint import load_checkpoint
+    from export.quiet import quiet_nemo
 
     folder = bundle_folder(args.out / "bundles", args.model, args.lookahead)
     bundle = read_bundle(folder)

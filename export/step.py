@@ -14,9 +14,12 @@ from export.conformer import ConformerLayers, LayerFrames, Weights
 from export.geometry import Geometry
 from export.graph import Floating, GraphBuilder
 from export.mel import MelFrontEnd
+from runtime.entries import PROMPT
 
 CTC_HEAD = "ctc.decoder_layers.0"
 """Its weights, where the checkpoint has one."""
+PROMPT_KERNEL = ("prompt.0", "prompt.2")
+"""Its linear layers' weights, where the checkpoint is told the language."""
 
 
 def build_step(
@@ -33,7 +36,8 @@ def build_step(
     Shapes (T: chunk frames, C: left context, L: layers, H: heads, D: model width, k: convolution kernel, V: vocabulary):
     in  audio FP32 [1, window], valid INT32 [1] (mel frames from the chunk's start to the end of the audio; any large number
         before the end), length INT32 [1], kv_cache [1, C, 2L, H, D/H] (per layer the keys, then the values),
-        time_cache [1, k-1, LD], both in the compute type, all zero at the start of an utterance;
+        time_cache [1, k-1, LD], both in the compute type, all zero at the start of an utterance; of weights with a prompt kernel
+        prompt INT32 [1], the number of the language;
     out encoded FP32 [1, T, D], next_length, next_kv_cache, next_time_cache, and of weights with a CTC head tokens INT32 [1, T] and
         log_probs FP32 [1, T, V+1].
 
@@ -79,6 +83,10 @@ class _Step:
             new_kv += [new.keys, new.values]
             new_time.append(new.gated)
 
+        if f"{PROMPT_KERNEL[0]}.weight" in self.weights:
+            prompt = g.input(PROMPT, np.int32, [1])
+            with g.scoped("prompt"):
+                x = self.prompted(x, prompt)
         encoded_shape = [1, self.frames, a.width]
         g.output("encoded", g.reshape(x, encoded_shape, "encoded_frames"), np.float32, encoded_shape)
         if f"{CTC_HEAD}.weight" in self.weights:
@@ -146,6 +154,26 @@ class _Step:
         kernel = self.graph.constant(f"{name}.weight", self.weights[f"{source}.weight"].swapaxes(2, 3), np.float32)
         bias = self.graph.constant(f"{name}.bias", self.weights[f"{source}.bias"], np.float32)
         return self.graph.one("Conv", [x, kernel, bias], name, **attributes)
+
+    def prompted(self, x: str, prompt: str) -> str:
+        """Encoded frames [T, D] through the prompt kernel: [T, D].
+
+        It reads a frame and a one-hot vector side by side, so that the prompt is a row of a table, the same for all frames of a stream.
+        """
+        g, width = self.graph, self.architecture.width
+        (both, out), (bias, out_bias) = (
+            [self.weights[f"{each}.{key}"] for each in PROMPT_KERNEL] for key in ("weight", "bias")
+        )
+        table = g.constant("prompts", both[:, width:].T + bias)
+        row = g.cast(g.one("Gather", [table, prompt], "row", axis=0), np.float32)
+        inner = g.cast(g.linear(x, both[:, :width], None, "in"), np.float32)
+        if g.many:
+            row = g.reshape(row, [1, 1, 2 * width], "row_of_stream")
+            inner = g.reshape(inner, [1, self.frames, 2 * width], "frames")
+        inner = g.one("Relu", [g.one("Add", [inner, row], "told")], "relu")
+        if g.many:
+            inner = g.reshape(inner, [self.frames, 2 * width], "rows")
+        return g.cast(g.linear(inner, out, out_bias, "out"), np.float32)
 
     def decode(self, x: str) -> None:
         """CTC head over encoded frames [T, D]: the outputs log_probs [1, T, V+1] and tokens [1, T]."""

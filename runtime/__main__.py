@@ -63,6 +63,11 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         metavar="FILE|none",
         help="KenLM file with its word list beside it (default: the bundle's own, if any)",
     )
+    parser.add_argument(
+        "--language",
+        metavar="CODE",
+        help="what is spoken, such as de, or auto where the checkpoint has it (default: the bundle's own)",
+    )
     parser.add_argument("--frame-ms", type=int, default=20, help="length of the pushed frames in ms (default: 20)")
     parser.add_argument(
         "--endpoints", action="store_true", help="end an utterance where its speaker does, and begin the next"
@@ -93,7 +98,12 @@ def run(args: argparse.Namespace) -> None:
     hotwords = read_hotwords(args.hotwords) if args.hotwords else {}
     with (
         Recognizer(
-            args.bundle, precision=args.precision, backend=args.backend, lm=args.lm, decoder=args.decoder
+            args.bundle,
+            precision=args.precision,
+            backend=args.backend,
+            lm=args.lm,
+            decoder=args.decoder,
+            language=args.language,
         ) as recognizer,
         loaded_spared(),
         nullcontext(print_json) if args.json else display(Console()) as show,

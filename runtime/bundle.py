@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .entries import MAX_SYMBOLS, FileEntry, Hash, LanguageModelEntry, Positive, RnntEntry, StepEntry, Strict
+from .entries import MAX_SYMBOLS, PROMPT, FileEntry, Hash, LanguageModelEntry, Positive, RnntEntry, StepEntry, Strict
 from .errors import InputError
 from .files import sha256
+from .languages import find_language, known_language
 
 MANIFEST = "bundle.json"
 ADDED = ("plans", "calibration.json", "sensitivity.json", "words.json")
@@ -67,6 +68,10 @@ class Bundle(Strict):
     exporter: Hash
     """Hash of the exporter's sources."""
     checkpoint: CheckpointEntry
+    language: Annotated[str, Field(min_length=1)] = "en"
+    """What a stream hears unless it asks for another: the checkpoint's one language, such as de, or a key of `prompts`."""
+    prompts: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    """Of a checkpoint that is told the language, by language the number that the step takes as `prompt`; None for one language."""
     lookahead_ms: Annotated[int, Field(ge=0)]
     sample_rate: Positive
     hop_samples: Positive
@@ -106,6 +111,12 @@ class Bundle(Strict):
     """The step over many streams by precision, its shapes those of one stream, where `make export` was asked for it."""
 
     @model_validator(mode="after")
+    def _language_known(self) -> "Bundle":
+        if self.prompts and self.language not in self.prompts:
+            raise ValueError(f"language {self.language} is none of the {len(self.prompts)} that have prompts")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> "Bundle":
         if self.blank != len(self.vocabulary):
             raise ValueError(f"blank {self.blank} is not the id after the {len(self.vocabulary)} vocabulary pieces")
@@ -121,6 +132,7 @@ class Bundle(Strict):
         decoders, ctc = ", ".join(self.decoders), "ctc" in self.decoders
         shapes = {
             "audio": [1, self.window_samples],
+            PROMPT: [1] if self.prompts else None,
             "tokens": [1, self.chunk_frames] if ctc else None,
             "log_probs": [1, self.chunk_frames, self.blank + 1] if ctc else None,
         }
@@ -161,6 +173,22 @@ class Bundle(Strict):
         raise InputError(
             f"expected a decoder of the bundle ({', '.join(self.decoders)}), found {asked}; choose one of them"
         )
+
+    def language_of(self, asked: str | None) -> str:
+        """The bundle's name for a language asked for, its own for None. Raises InputError for one that the checkpoint does not have."""
+        if self.prompts and asked is not None:
+            return known_language(asked, self.prompts, self.checkpoint.name)
+        if asked is not None and find_language(asked, [self.language]) is None:
+            raise InputError(
+                f"expected {self.language}, the one language of {self.checkpoint.name}, found {asked}; choose a checkpoint for it or, if "
+                f"this is one, say so with `make export LANGUAGE={asked}`"
+            )
+        return self.language
+
+    def prompt(self, asked: str | None) -> int | None:
+        """The number that tells the step a language, None for the bundle's own; None for a checkpoint of one. Raises as `language_of`."""
+        name = self.language_of(asked)
+        return self.prompts[name] if self.prompts else None
 
     @property
     def step_decoder(self) -> Decoding:

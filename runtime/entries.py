@@ -19,6 +19,8 @@ Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 STATE = ("length", "kv_cache", "time_cache")
 """Inputs that carry state; the output of the same name with `next_` before it is the next step's. All zero at an utterance's start."""
+PROMPT = "prompt"
+"""Input of a step whose checkpoint is told the language: the number of its prompt. A stream keeps it beside its state."""
 
 CHUNK_STATE = ("frame", "emitted", "symbols", "scores")
 RNNT_STATE = ("last", "hidden", "cell", *CHUNK_STATE)
@@ -134,6 +136,11 @@ class GraphEntry(FileEntry):
         carried = [f"next_{name}" for name in self.state]
         return tuple(spec.name for spec in self.outputs if spec.name not in carried)
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of the inputs that a stream keeps from one run to the next: the state, and its prompt where the graph takes one."""
+        return (*self.state, *(spec.name for spec in self.inputs if spec.name == PROMPT))
+
     def input(self, name: str) -> TensorSpec:
         """The input of that name."""
         return next(spec for spec in self.inputs if spec.name == name)
@@ -153,8 +160,8 @@ class GraphEntry(FileEntry):
         return self.model_copy(update={"inputs": inputs, "outputs": outputs})
 
     def new_state(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Zeros on the host: the state at an utterance's start."""
-        return {name: self.input(name).zeros() for name in self.state}
+        """Zeros on the host: the state at an utterance's start, with the first prompt where the graph takes one."""
+        return {name: self.input(name).zeros() for name in self.kept}
 
 
 class StepEntry(GraphEntry):

@@ -45,6 +45,7 @@ class StreamOptions:
     endpoints: EndpointRules | None = None
     hotwords: HotwordChoice = ()
     early: Early | None = None
+    language: str | None = None
 
 
 class Hearing:
@@ -56,6 +57,7 @@ class Hearing:
         self._vad = None if options.endpoints is None else recognizer.new_detector()
         self._endpointer = Endpointer(options.endpoints or EndpointRules())
         self._hotwords = recognizer.hotwords(options.hotwords)
+        self._prompt = recognizer.prompt(options.language)
         self._early = early_tokens(options.early, self._bundle, can_peek=self._backend.can_peek)
         self.now: Callable[[], float] = time.perf_counter
         """The clock by which audio arrives, in seconds."""
@@ -158,6 +160,13 @@ class Hearing:
             self._decoder = self._new_decoder()
         yield from ()
 
+    def speak(self, prompt: int | None) -> Asking[None]:
+        """Hear the language of this prompt from the next utterance on, or from now on where this one has no audio yet."""
+        self._prompt = prompt
+        if not self._received:
+            self._tell_language()
+        yield from ()
+
     def nothing(self) -> Asking[None]:
         """Do nothing in this stream's turn."""
         yield from ()
@@ -187,8 +196,13 @@ class Hearing:
         self._state = self._backend.restart(self._state)
         self._begin()
 
+    def _tell_language(self) -> None:
+        if self._prompt is not None:
+            self._state = self._backend.prompted(self._state, self._prompt)
+
     def _begin(self) -> None:
         bundle = self._bundle
+        self._tell_language()
         self._decoder = self._new_decoder()
         self._shown = "", ""  # text, and its early end
         self._steps = 0

@@ -42,6 +42,7 @@ class Recognizer(OfOneProcess):
         decoder: str | None = None,
         max_streams: int | None = None,
         search_processes: int | None = None,
+        language: str | None = None,
     ) -> None:
         """Open the bundle in the folder `bundle`.
 
@@ -54,12 +55,18 @@ class Recognizer(OfOneProcess):
         that many streams at once; without it each stream runs apart, for the shortest delay of a few. Beam search is then done by
         `search_processes` other processes, None: one for each 128 streams, and fewer than the machine has cores.
 
-        Raises InputError for a bundle that is missing, broken or not for this backend, and for a language model that is so.
+        `language` is a code such as de or de-DE, or auto where the checkpoint has it: what streams hear unless they ask for another; None
+        is the bundle's own.
+
+        Raises InputError for a bundle that is missing, broken or not for this backend, for a language model that is so, and for a
+        language that the checkpoint does not have.
         """
         super().__init__()
         folder = Path(bundle)
         check_spelling(folder)
         self.bundle = read_bundle(folder)
+        self.language = self.bundle.language_of(language)
+        """What streams hear unless they ask for another."""
         self._folder = folder.absolute()  # the working folder may change
         self._detector: Path | None = None
         name, opened = (backend, None) if isinstance(backend, str) else (None, backend)
@@ -75,7 +82,12 @@ class Recognizer(OfOneProcess):
         self._scheduler: Scheduler | None = None
 
     def stream(
-        self, endpoints: EndpointRules | None = None, *, hotwords: HotwordChoice = (), early: Early | None = None
+        self,
+        endpoints: EndpointRules | None = None,
+        *,
+        hotwords: HotwordChoice = (),
+        early: Early | None = None,
+        language: str | None = None,
     ) -> Stream:
         """A new stream at an utterance's start.
 
@@ -83,16 +95,17 @@ class Recognizer(OfOneProcess):
         same weight, or a dict of their weights; with them CTC is decoded by beam search, with the language model or without.
         `early`: which tokens are shown before their look-ahead has arrived: off (none), steady (those of an utterance's first text that
         are likely to stay) or eager (all); None is steady where the backend can. They take a step each, only while the caller
-        waits for audio, and change no final.
+        waits for audio, and change no final. `language`: as the recogniser was opened with, None for its own.
 
-        Raises InputError where rules are given for a bundle without a voice activity detector, and for hotwords that the bundle's
-        pieces cannot spell, or that are given for RNN-T; FullError where `max_streams` are open; ClosedError after `close`.
+        Raises InputError where rules are given for a bundle without a voice activity detector, for hotwords that the bundle's pieces
+        cannot spell, or that are given for RNN-T, and for a language that the checkpoint does not have; FullError where `max_streams`
+        are open; ClosedError after `close`.
         """
         self._check_process()
         with self._opening:
             if self._closed:
                 raise ClosedError("expected an open recogniser, found a closed one; open it again")
-            stream = self._new_stream(StreamOptions(endpoints, hotwords, early))
+            stream = self._new_stream(StreamOptions(endpoints, hotwords, early, language))
             self._streams.add(stream)
         return stream
 
@@ -113,6 +126,13 @@ class Recognizer(OfOneProcess):
     def ngram(self) -> NGram | None:
         """The language model, if any."""
         return self._maker.ngram
+
+    def prompt(self, language: str | None) -> int | None:
+        """The number that tells a step the language, None for the recogniser's own; None where steps are told none.
+
+        Raises InputError as `stream` does.
+        """
+        return self.bundle.prompt(self.language if language is None else language)
 
     def hotwords(self, choice: HotwordChoice) -> Hotwords:
         """Return the hotwords of a choice. Raises InputError as `stream` does."""

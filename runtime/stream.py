@@ -98,6 +98,13 @@ class Stream(OfOneProcess):
         """
         self._do(self._hearing.favour(self._recognizer.hotwords(hotwords)))
 
+    def set_language(self, language: str | None) -> None:
+        """Hear this language from the next utterance on, or from now on where the utterance has no audio yet; None: the recogniser's own.
+
+        Raises InputError for one that the checkpoint does not have, and ClosedError after `close`.
+        """
+        self._do(self._hearing.speak(self._recognizer.prompt(language)))
+
     def close(self) -> None:
         """Give the state back, after the step in progress; every later call raises ClosedError, and so does a push in progress.
 

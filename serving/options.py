@@ -34,6 +34,8 @@ class Options(BaseModel):
     """See Recognizer.stream."""
     early: Early | None = None
     """See Recognizer.stream."""
+    language: Annotated[str, Field(max_length=35)] | None = None
+    """See Recognizer.stream."""
 
     @property
     def rules(self) -> EndpointRules | None:
@@ -42,7 +44,7 @@ class Options(BaseModel):
 
     def open(self, recognizer: Recognizer) -> Stream:
         """Return a new stream that hears so. Raises as Recognizer.stream does."""
-        return recognizer.stream(self.rules, hotwords=self.hotwords, early=self.early)
+        return recognizer.stream(self.rules, hotwords=self.hotwords, early=self.early, language=self.language)
 
 
 def read_options(value: Mapping[str, Any]) -> Options:
@@ -50,7 +52,9 @@ def read_options(value: Mapping[str, Any]) -> Options:
     try:
         return Options.model_validate(value)
     except ValidationError as error:
-        found = max(error.errors(), key=lambda each: len(each["loc"]))  # of a union's kinds the one that was meant
+        found = sorted(error.errors(), key=lambda each: len(each["loc"]))[
+            -1
+        ]  # of a union's kinds the one that was meant
         place = ".".join(str(part) for part in found["loc"])
         raise InputError(
             f"expected a stream's options, found at {place}: {found['msg']}; see docs/serving.md"

@@ -5,7 +5,8 @@
    writes for it: without its mark (`café` -> `cafe`, `Łukasz` -> `lukasz`) or as two (`œ` -> `oe`, `ß` -> `ss`). Invisible characters
    go. Everything else, hyphens and dashes included, becomes a space.
 3. Apostrophes at the edge of a word go: there they are quotation marks.
-4. English titles are written out: mr, mrs, dr, st -> mister, missus, doctor, saint, and so on.
+4. Titles are written out: mr, mrs, dr, st -> mister, missus, doctor, saint, and so on; German also common abbreviations and numbers, as
+   a recogniser may write digits: 21 -> einundzwanzig. Compounds stay one word, but for their hyphens.
 5. Spaces collapse.
 
 References with digits have no single spoken form: they are left out, and counted (`scorable`). docs/normaliser.md compares all of this
@@ -15,6 +16,7 @@ with Whisper's.
 import re
 import unicodedata
 
+from bench.score.numerals import german_numbers
 from runtime.errors import InputError
 
 _APOSTROPHES = str.maketrans(
@@ -41,7 +43,17 @@ _SPOKEN = {
         "esq": "esquire",
         "asst": "assistant",
         "assoc": "associate",
-    }
+    },
+    "de": {
+        "dr": "doktor",
+        "prof": "professor",
+        "hr": "herr",
+        "st": "sankt",
+        "nr": "nummer",
+        "bzw": "beziehungsweise",
+        "usw": "und so weiter",
+        "ca": "circa",
+    },
 }
 """Language code -> abbreviation, which is no word of its own -> as spoken."""
 _LATIN = {
@@ -86,6 +98,8 @@ def normalise(text: str, lang: str) -> str:
     letters, spoken = LANGUAGES[lang], _SPOKEN.get(lang, {})
     plain = "".join(" " if unicodedata.category(each)[0] == "S" else each for each in text.translate(_APOSTROPHES))
     lowered = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", plain).translate(_APOSTROPHES).lower())
+    if lang == "de":
+        lowered = german_numbers(lowered)
     kept = "".join(_kept(character, letters) for character in lowered)
     words = (word.strip("'") for word in kept.split())
     return " ".join(spoken.get(word, word) for word in words if word)

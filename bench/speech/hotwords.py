@@ -46,11 +46,10 @@ class Options(SpeechOptions):
     seed: int = 0
     """Of the distractors."""
 
-    def opened(self) -> TimedRecognizer:
+    @property
+    def kind(self) -> type[TimedRecognizer]:
         """See SpeechOptions."""
-        return SideBySide(
-            self.bundle, precision=self.chosen_precision, backend=self.chosen_backend, lm=self.lm, decoder=self.decoder
-        )
+        return SideBySide
 
 
 @dataclass

@@ -31,14 +31,15 @@ def encoder_config(model: str) -> dict[str, Any]:
     try:
         from omegaconf import OmegaConf
 
-        from export.checkpoint import EMBEDDED, RANDOM, RANDOM_CONFIG
+        from export.checkpoint import EMBEDDED, RANDOMS
     except ImportError as error:
         raise InputError(
             f"expected NeMo to read the encoder's configuration with, found {error}; where it is, run "
             f"`python -m bench.step.encoder_config {model} > FILE.json`, and give that file as --encoder-config"
         ) from error
-    if model == RANDOM:
-        return RANDOM_CONFIG["encoder"]
+    if model in RANDOMS:
+        encoder: dict[str, Any] = RANDOMS[model][0]["encoder"]
+        return encoder
     path = Path(model) if model.endswith(".nemo") else Path(EMBEDDED).with_name(f"{model}.nemo")
     if not path.is_file() or not tarfile.is_tarfile(path):
         raise InputError(

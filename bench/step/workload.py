@@ -22,6 +22,7 @@ GROUPS = {
     "ffn": r"layer\d+/ffn",
     "attention": r"layer\d+/attention",
     "convolution": r"layer\d+/conv",
+    "prompt": r"prompt/",
     "ctc": r"ctc/",
     "state": r"state/|kv_|time_",
     "other": r"",

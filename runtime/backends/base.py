@@ -94,6 +94,15 @@ class Backend(Protocol):
         """Free a state's place now, where it has one, and not only once nothing holds the state; it is not used again."""
         del state  # what it holds goes with it
 
+    def prompted(self, state: Any, prompt: int) -> Any:  # noqa: ANN401, ARG002
+        """The state, whose steps take this number as their prompt from now on; it is 0 at an utterance's start.
+
+        Raises InputError for a backend whose steps take none.
+        """
+        raise InputError(
+            f"expected a backend that can tell a step the language, found {self.name}; choose another, or a checkpoint of one language"
+        )
+
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """Run one step over `window` FP32 [window_samples]; `valid`: mel frames from the chunk's start to the end of the audio."""
 
@@ -133,6 +142,10 @@ class Wrapped(Backend):
     def give_back(self, state: Any) -> None:  # noqa: ANN401
         """See Backend."""
         self.wrapped.give_back(state)
+
+    def prompted(self, state: Any, prompt: int) -> Any:  # noqa: ANN401
+        """See Backend."""
+        return self.wrapped.prompted(state, prompt)
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: Any) -> StepResult:  # noqa: ANN401
         """See Backend."""

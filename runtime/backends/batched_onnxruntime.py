@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle import Bundle, checked_file
-from ..entries import STATE
+from ..entries import PROMPT, STATE
 from ..errors import InputError
 from .base import Step
 from .onnxruntime import open_graph
@@ -23,6 +23,7 @@ class BatchedOnnxRuntimeBackend(SlottedBackend):
         super().__init__(most_streams, most_streams)
         self.name = name
         self._session = open_graph(checked_file(folder, entry), entry, name)
+        self._inputs = {spec.name for spec in entry.inputs}
         self._outputs = [*entry.results, *(f"next_{name}" for name in STATE)]
         try:
             self._slots = {name: entry.of_streams(most_streams).input(name).zeros() for name in STATE}
@@ -37,11 +38,13 @@ class BatchedOnnxRuntimeBackend(SlottedBackend):
         feeds = {
             "audio": np.stack([step.window for step in steps]),
             "valid": np.array([step.valid for step in steps], np.int32),
+            PROMPT: np.array([step.state.prompt for step in steps], np.int32),
         }
         for name, slots in self._slots.items():
             feeds[name] = slots[reads]
             feeds[name][reads < 0] = 0
-        made = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+        fed = {name: values for name, values in feeds.items() if name in self._inputs}
+        made = dict(zip(self._outputs, self._session.run(self._outputs, fed), strict=True))
         for name, slots in self._slots.items():
             slots[writes[writes >= 0]] = made.pop(f"next_{name}")[writes >= 0]
         return made

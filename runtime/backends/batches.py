@@ -52,6 +52,7 @@ class Batch:
         self._fetched = staged[self._layout.outputs.start : self._layout.outputs.end]
         self._rows = block.staging[: self.size * ROW].view(np.int32).reshape(-1, 2)
         self._audio, self._valid = self._layout.view(staged, "audio"), self._layout.view(staged, "valid")
+        self._prompts = self._layout.prompts(staged)
         self.results = {name: self._layout.view(staged, name) for name in self._layout.outputs.offsets}
         """Of the last run, in pinned memory, by name [size, ...]."""
 
@@ -81,6 +82,7 @@ class Batch:
         self._rows[len(steps) :], self._valid[len(steps) :] = NO_SLOT, 0
         for place, step in enumerate(steps):
             self._audio[place], self._valid[place] = step.window, step.valid
+            self._prompts[place] = step.state.prompt
 
     def run(self) -> None:
         """Run it to its end."""

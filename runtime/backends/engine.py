@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ..bundle import Bundle, Graph
 from ..cuda import Bytes, Device
-from ..entries import GraphEntry, TensorSpec
+from ..entries import PROMPT, GraphEntry, TensorSpec
 from ..errors import CudaError, InputError, imported, install
 from ..stamp import Platform, Stamp, check_stamp, plan_path, read_stamp
 
@@ -126,6 +127,12 @@ class Layout:
         """An input or output in pinned memory."""
         spec, start = self.tensors[name], {**self.inputs.offsets, **self.outputs.offsets}[name]
         return spec.view(staging, start)
+
+    def prompts(self, staging: Bytes) -> npt.NDArray[np.int32]:
+        """The streams' prompts in pinned memory; of a graph that takes none, numbers that nothing reads."""
+        if PROMPT in self.inputs.offsets:
+            return self.view(staging, PROMPT)
+        return np.zeros(self.tensors["audio"].shape[:1], np.int32)
 
     def results(self, staging: Bytes) -> dict[str, npt.NDArray[Any]]:
         """All outputs but the state in pinned memory, by name, without the batch's dimension."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle import Bundle, Decoding, checked_file, step_file
-from ..entries import CHUNK_STATE, RNNT_STATE, STATE, GraphEntry
+from ..entries import CHUNK_STATE, PROMPT, RNNT_STATE, STATE, GraphEntry
 from ..errors import InputError, install
 from ..processes import keep_in_forks
 from .base import Backend, Emitted, StepResult, emitted
@@ -25,6 +25,11 @@ ROUNDS_SINCE = (1, 30)
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 State = dict[str, npt.NDArray[np.generic]]
+
+
+def prompted(state: State, prompt: int) -> State:
+    """A state of one stream whose steps take this prompt."""
+    return state | {PROMPT: np.array([prompt], np.int32)}
 
 
 def open_session(model: str | bytes, name: str, threads: int = 0) -> Any:  # noqa: ANN401 -- onnxruntime's
@@ -126,9 +131,14 @@ class OnnxRuntimeBackend(Backend):
         """Zeros."""
         return self._step.new_state() | (self._evaluations.new_state() if self._evaluations else {})
 
+    def prompted(self, state: State, prompt: int) -> State:
+        """See Backend.prompted."""
+        return prompted(state, prompt)
+
     def step(self, window: npt.NDArray[np.float32], valid: int, state: State) -> StepResult:
         """See Backend.step."""
-        feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **{name: state[name] for name in STATE}}
+        kept = {name: state[name] for name in self._step.kept}
+        feeds = {"audio": window[None], "valid": np.array([valid], np.int32), **kept}
         made = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
         results = {name: made[name][0] for name in self._results}
         state = state | {name: made[f"next_{name}"] for name in STATE}

@@ -32,6 +32,8 @@ class SlotState:
     slot: int
     begun: bool = False
     """Whether a step has written it; until then it holds what another stream left."""
+    prompt: int = 0
+    """Of its steps, where they take one."""
     given_back: "weakref.finalize[[int], SlotState] | None" = None
     """Gives the slot back, once."""
 
@@ -76,7 +78,12 @@ class SlottedBackend(Backend):
 
     def restart(self, state: SlotState) -> SlotState:
         """The same state, whose next step reads zeros."""
-        state.begun = False
+        state.begun, state.prompt = False, 0
+        return state
+
+    def prompted(self, state: SlotState, prompt: int) -> SlotState:
+        """See Backend.prompted."""
+        state.prompt = prompt
         return state
 
     def step(self, window: npt.NDArray[np.float32], valid: int, state: SlotState) -> StepResult:

@@ -78,6 +78,11 @@ class TensorRtBackend(Backend):
         state.lane.reset()
         return state
 
+    def prompted(self, state: "TensorRtState", prompt: int) -> "TensorRtState":
+        """See Backend.prompted. Raises ClosedError."""
+        state.lane.tell(prompt)
+        return state
+
     def step(self, window: npt.NDArray[np.float32], valid: int, state: "TensorRtState") -> StepResult:
         """See Backend.step. The state is used linearly: it is changed in place and returned, so an earlier one cannot be stepped again.
 
@@ -137,6 +142,7 @@ class Lane:
             staging = self._queue.pinned(engine.outputs.end)
             self._sent, self._fetched = staging[: engine.inputs.end], staging[engine.outputs.start :]
             self._window, self._valid = engine.view(staging, "audio")[0], engine.view(staging, "valid")
+            self._prompts = engine.prompts(staging)
             self.results = engine.results(staging)
             self._contexts: list[Any] = []
             made.callback(self._contexts.clear)  # before the block that they use is freed
@@ -172,10 +178,18 @@ class Lane:
 
     def reset(self) -> None:
         """Zero the set that is read next; the step writes the other one whole before that is read."""
+        self.tell(0)
         self._direction = 0
         self._queue.clear(self._base + self._first.start, self._first.end - self._first.start)
         if self._evaluations:
             self._evaluations.clear()
+
+    def tell(self, prompt: int) -> None:
+        """Let the next steps take this prompt. Raises ClosedError."""
+        with self._running:
+            if not self._open:
+                raise ClosedError(CLOSED)
+            self._prompts[0] = prompt
 
     def run(self, window: npt.NDArray[np.float32], valid: int, *, peeking: bool = False) -> int:
         """One step, its outputs in `results` and `emitted`; return how often evaluations were added to it.

@@ -1,5 +1,6 @@
 """Token ids, their text and their words, as they grow."""
 
+import re
 from collections.abc import Sequence
 from copy import copy
 
@@ -9,11 +10,14 @@ from ..words import NOTHING, Found, Piece, Spelled, Word, WordMaker
 
 WORD_START = "▁"  # SentencePiece's space
 UNKNOWN = ("<unk>", " ⁇ ")  # as SentencePiece decodes it
+LANGUAGE_TAG = re.compile(f"{WORD_START}?<[a-z]{{2}}-[A-Z]{{2}}>")
+"""What a checkpoint of many languages says at an utterance's end of the language that it heard: a token, and no text."""
 
 
 def text_of(vocabulary: Sequence[str]) -> list[str]:
     """What each piece writes, by token id."""
-    return [UNKNOWN[1] if piece == UNKNOWN[0] else piece.replace(WORD_START, " ") for piece in vocabulary]
+    pieces = ("" if LANGUAGE_TAG.fullmatch(piece) else piece for piece in vocabulary)
+    return [UNKNOWN[1] if piece == UNKNOWN[0] else piece.replace(WORD_START, " ") for piece in pieces]
 
 
 class Transcript:

@@ -1,6 +1,8 @@
 """The recogniser in Triton's Python backend, as model.py; `runtime`, `serving` and the bundle lie beside it."""
 
 import json
+import os
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,10 @@ WARM_S = 0.5
 FORGET_S = 1.0
 """A stream outlives Triton's idle time by this, in seconds: the two clocks do not start at the same moment."""
 
+WATCH = 'while kill -0 "$2"; do kill -0 "$1" || exec kill -9 "$2"; sleep 1; done 2>/dev/null'
+"""Ends the model's process, $2, once the server, $1, is gone: after a kill -9 under load it waited for ever, and held the GPU's memory. A
+process of its own, as Python's threads wait there too."""
+
 
 @dataclass
 class Held:
@@ -43,6 +49,8 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the bundle; called by Triton. Raises TritonModelException, one line, where it cannot, and where numpy corrupts tensors."""
+        watch = ["sh", "-c", WATCH, "watch", str(os.getppid()), str(os.getpid())]
+        self._watch = subprocess.Popen(watch, start_new_session=True)
         parameters = {key: each["string_value"] for key, each in json.loads(args["model_config"])["parameters"].items()}
         self._most, self._idle_s = int(parameters["max_streams"]), float(parameters["idle_s"])
         self._held: dict[int, Held] = {}
@@ -80,6 +88,8 @@ class TritonPythonModel:
         self._pool.shutdown()
         self._spared.close()
         self._recognizer.close()
+        self._watch.kill()
+        self._watch.wait()
 
     def _answer(self, request: Any) -> Any:  # noqa: ANN401 -- Triton's
         """Answer with the events as JSON, or with an error that is this request's alone."""

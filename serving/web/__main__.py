@@ -54,6 +54,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--backend", help="tensorrt, onnxruntime-cuda or onnxruntime-cpu (default: TensorRT where there is a GPU)"
     )
+    parser.add_argument("--language", help="heard unless a client asks for another (default: the bundle's own)")
     parser.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
     parser.add_argument(
         "--lm",
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> None:
         backend=args.backend,
         lm=args.lm,
         decoder=args.decoder,
+        language=args.language,
         max_streams=limits.streams + 1 if batched else None,
     ) as recognizer:
         server = Server(recognizer, access, limits, _gpu_memory() if recognizer.backend.name == "tensorrt" else None)

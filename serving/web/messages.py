@@ -97,6 +97,7 @@ class Settings(_Strict):
             endpoints=Rules(min_silence_ms=turns.silence_duration_ms, tell_voice=True) if turns else False,
             hotwords=transcription.keywords,
             early=EARLY[transcription.delay] if transcription.delay else None,
+            language=transcription.language,
         )
 
     def updated(self, change: dict[str, Any]) -> "Settings":
@@ -193,7 +194,7 @@ def _merged(settings: Any, change: dict[str, Any]) -> dict[str, Any]:  # noqa: A
 
 
 def _request_error(error: ValidationError, prefix: str) -> RequestError:
-    found = max(error.errors(include_url=False), key=lambda each: len(each["loc"]))
+    found = sorted(error.errors(include_url=False), key=lambda each: len(each["loc"]))[-1]
     kinds = [kind for kind in found["loc"] if "." not in str(kind) or "item." in str(kind)]
     place = prefix + ".".join(str(part) for part in kinds)
     said = found["msg"].removeprefix("Value error, ")

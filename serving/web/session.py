@@ -208,7 +208,8 @@ class Session:
 
     async def _update(self, change: dict[str, Any]) -> None:
         before, after = self._items.settings, self._items.settings.updated(change)
-        stays = before.options.model_copy(update={"hotwords": after.options.hotwords}) == after.options
+        asked = after.options
+        stays = before.options.model_copy(update={"hotwords": asked.hotwords, "language": asked.language}) == asked
         if self._heard and not (stays and before.audio.input.format == after.audio.input.format):
             raise RequestError(
                 "expected turns, delay and format to be set before the first audio, found a change after it; begin a new session"
@@ -217,8 +218,9 @@ class Session:
             if not stays:
                 await self._wait_for(self._stream.close)
                 await self._open(after)
-            elif before.options != after.options:
-                await self._wait_for(self._stream.set_hotwords, after.options.hotwords)
+            else:
+                await self._wait_for(self._stream.set_language, asked.language)
+                await self._wait_for(self._stream.set_hotwords, asked.hotwords)
         except InputError as error:
             if not stays:
                 await self._open(before)

@@ -253,7 +253,7 @@ def test_nor_in_the_stream_of_endpoints(bundle: Path, out: Path) -> None:
 @pytest.mark.nemo
 def test_streaming_says_what_nemo_says_offline(bundle_at: Callable[[int], Path]) -> None:
     for lookahead_ms in (0, 80):
-        reference = load_recognizer(EMBEDDED, lookahead_ms)
+        reference = load_recognizer(EMBEDDED, lookahead_ms, "en")
         with Recognizer(bundle_at(lookahead_ms), backend="onnxruntime-cpu", lm=None) as recognizer:
             for utterance in read_manifest(SAMPLE / "manifest_en.jsonl")[:3]:
                 samples = load_audio(utterance.audio)

@@ -10,6 +10,7 @@ from rich.console import Console
 from bench import session
 from bench.__main__ import parse_args
 from bench.speech.speech_session import SpeechData, SpeechSession
+from runtime.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,13 @@ def test_precision_is_the_backend_s_usual(
     data = SpeechData(Path("data/sample"), [], [], [])
     path = SpeechSession(asked, data, recognizer, Console()).path()
     assert path == Path("build/results") / f"m-80ms-{expected}-{opened['backend']}-sample-en.json"
+
+
+@pytest.mark.parametrize("command", ["run", "endpoint", "hotwords", "words", "streams"])
+def test_speech_of_another_language_is_not_given_to_a_checkpoint(command: str, bundle: Path) -> None:
+    words = [command, "--bundle", str(bundle), "--backend", "onnxruntime-cpu", "--lang", "de"]
+    options: Any = parse_args(words)[1]
+    with pytest.raises(
+        InputError, match="expected en, the one language of streaming_fastconformer_ctc_en_small, found de"
+    ):
+        options.opened()

@@ -1,5 +1,7 @@
 """Transducers of random weights that emit tokens as speech makes trained ones do, and noise for them to hear."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -14,7 +16,7 @@ def enliven(made: Checkpoint, blank_bias: float | None = None) -> None:
     """
     blank = made.architecture.vocabulary
     with torch.no_grad():
-        encoded = nemo_offline(made, 1, noise(40_000, 0)).encoded
+        encoded = _frames(made)
         heard = torch.from_numpy(encoded) @ made.joint.enc.weight.T
         made.joint.enc.weight.mul_(3 / heard.std(0)[:, None])  # noise sounds much the same everywhere
         made.joint.enc.bias.copy_(-3 * heard.mean(0) / heard.std(0))
@@ -26,6 +28,31 @@ def enliven(made: Checkpoint, blank_bias: float | None = None) -> None:
         bias[blank] += blank_bias or 0.0
         if blank_bias is None:
             _dampen(made, encoded, bias)
+
+
+def enliven_kernel(made: Checkpoint) -> None:
+    """Change the prompt kernel, in place, so that what it gives depends on the frame, as much as on the prompt."""
+    with torch.no_grad():
+        encoded = torch.from_numpy(nemo_offline(made, 1, noise(40_000, 0)).encoded)
+        into = made.prompt_kernel[0]
+        frames, prompts = into.weight.split([encoded.shape[1], into.in_features - encoded.shape[1]], 1)
+        frames /= encoded.std(0)  # noise sounds much the same everywhere
+        into.bias -= frames @ encoded.mean(0)
+        prompts *= encoded.shape[1] ** 0.5
+
+
+def enliven_ctc(made: Checkpoint) -> None:
+    """Change the CTC head, in place, so that its choice depends on the frame."""
+    head = made.ctc_head.decoder_layers[0]
+    with torch.no_grad():
+        head.weight.mul_(10)
+        head.bias.sub_(head.weight[:, :, 0] @ torch.from_numpy(_frames(made)).mean(0))
+
+
+def _frames(made: Checkpoint) -> np.ndarray:
+    """Encoded frames of noise [frames, D], in each of three languages where there are prompts."""
+    prompts: Sequence[int | None] = [*made.prompts.values()][-3:] if made.prompts else [None]
+    return np.concatenate([nemo_offline(made, 1, noise(40_000, 0), prompt).encoded for prompt in prompts])
 
 
 def _dampen(made: Checkpoint, encoded: np.ndarray, bias: torch.Tensor) -> None:

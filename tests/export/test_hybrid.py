@@ -1,7 +1,5 @@
 """Hybrid and transducer checkpoints, the kinds that are published, saved by NeMo itself at a small size."""
 
-import copy
-import tarfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +15,6 @@ from rich.console import Console
 
 from bench import ablation
 from bench.results import read_result
-from bench.speech.offline import load_recognizer
 from bench.step import ladder, step_times
 from calibration.__main__ import parse_args as calibration_args
 from calibration.__main__ import run as calibrate
@@ -27,7 +24,7 @@ from calibration.evidence import Ear
 from calibration.speech import Selection
 from data.manifest import read_manifest
 from export.bundle import write_bundle
-from export.checkpoint import EMBEDDED, RANDOM_CONFIG, load_checkpoint
+from export.checkpoint import load_checkpoint
 from export.companions import companions
 from export.parity import evaluated_rnnt
 from runtime.audio import load_audio
@@ -38,66 +35,18 @@ from serving.triton.plan_client import TritonRecognizer
 from serving.triton.plan_repository import write_plan_repository
 from serving.triton.repository import Served, write_repository
 from tests.export.lively import enliven, noise
+from tests.export.saved import WIDTH, configuration, with_ctc
 
 pytestmark = pytest.mark.nemo
 
-WIDTH, HIDDEN = 64, 32
 BLANK_BIAS = 1.0  # so that the transducer emits blanks and tokens
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the embedded checkpoint's tokenizer, as NeMo's configurations name one."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    with tarfile.open(EMBEDDED) as archive:
-        for member in archive.getmembers():
-            for ending in ("tokenizer.model", "vocab.txt"):
-                if member.name.endswith(ending):
-                    content = archive.extractfile(member)
-                    assert content is not None
-                    (folder / ending).write_bytes(content.read())
-    return folder
-
-
-def configuration(tokenizer: Path) -> dict[str, Any]:
-    config: dict[str, Any] = copy.deepcopy(RANDOM_CONFIG)
-    modules = "nemo.collections.asr.modules"
-    config["preprocessor"]["_target_"] = f"{modules}.AudioToMelSpectrogramPreprocessor"
-    config["encoder"] |= {"n_layers": 1, "d_model": WIDTH, "n_heads": 4, "subsampling_conv_channels": 16}
-    network = {"pred_hidden": HIDDEN, "pred_rnn_layers": 1, "dropout": 0.0}
-    joint = {"joint_hidden": HIDDEN, "activation": "relu", "dropout": 0.0}
-    return config | {
-        "sample_rate": 16000,
-        "labels": [],
-        "model_defaults": {"enc_hidden": WIDTH, "pred_hidden": HIDDEN, "joint_hidden": HIDDEN},
-        "tokenizer": {"dir": str(tokenizer), "type": "bpe"},
-        "decoder": {"_target_": f"{modules}.RNNTDecoder", "blank_as_pad": True, "prednet": network},
-        "joint": {"_target_": f"{modules}.RNNTJoint", "jointnet": joint},
-        "decoding": {"strategy": "greedy_batch", "greedy": {"max_symbols": 10}},
-        "loss": {"loss_name": "default"},
-        "train_ds": None,
-        "validation_ds": None,
-    }
 
 
 def test_hybrid_gives_its_ctc_head_and_its_transducer(tokenizer: Path, tmp_path: Path) -> None:
     from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModel
 
-    decoder = {
-        "_target_": "nemo.collections.asr.modules.ConvASRDecoder",
-        "feat_in": WIDTH,
-        "num_classes": -1,
-        "vocabulary": [],
-    }
-    auxiliary = {
-        "ctc_loss_weight": 0.3,
-        "use_cer": False,
-        "ctc_reduction": "mean_batch",
-        "decoder": decoder,
-        "decoding": {"strategy": "greedy"},
-    }
     torch.manual_seed(0)
-    model = EncDecHybridRNNTCTCBPEModel(cfg=OmegaConf.create(configuration(tokenizer) | {"aux_ctc": auxiliary}))
+    model = EncDecHybridRNNTCTCBPEModel(cfg=OmegaConf.create(with_ctc(configuration(tokenizer))))
     with torch.no_grad():
         model.joint.enc.weight.mul_(4)
         model.joint.joint_net[-1].bias[-1] += BLANK_BIAS
@@ -266,7 +215,6 @@ Refused = Callable[[Transducer], object]
         ),
         (lambda of: ladder.run(ladder.Options(bundle=of.folder), [], Console(quiet=True)), "for the ladder"),
         (lambda of: ablation.run(ablation.Options(bundle=(of.folder,)), [], Console(quiet=True)), "for the ablation"),
-        (lambda of: load_recognizer(str(of.file), 80), "with a CTC head, found .* with an RNN-T alone; measure its"),
     ],
 )
 def test_what_needs_a_ctc_head_refuses_it(use: Refused, message: str, transducer: Transducer) -> None:

@@ -81,6 +81,10 @@ BAD: list[tuple[str, str]] = [
     (f"{R} - --hotwords {{bad}}/hotwords/greek.txt", "expected hotwords that the recogniser's pieces can spell"),
     # Bundles; of each kind of damage more in tests/runtime/test_bundle.py.
     ("runtime --bundle {bad}/none -", "expected a bundle at"),
+    (
+        "runtime --bundle {toy} --language de -",
+        "expected en, the one language of toy, found de; choose a checkpoint for it",
+    ),
     ("runtime --bundle {bad}/text.wav -", "expected a bundle at"),
     ("runtime --bundle {bad}/bundles/empty -", "found at the file: Invalid JSON"),
     ("runtime --bundle {bad}/bundles/list -", "found at the file: "),

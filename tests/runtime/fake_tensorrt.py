@@ -31,6 +31,8 @@ SHAPES: dict[str, tuple[str, list[int]]] = {
     "next_kv_cache": ("float32", [1, 4, 5, 7]),
     "next_time_cache": ("float32", [1, 6, 2]),
 }
+TOLD = SHAPES | {"prompt": ("int32", [1])}
+"""Of a step that is told the language."""
 OPEN = -1  # an axis whose length is known when a plan runs
 SIZES = (1, 4, 6)  # numbers of streams of the plan for many
 CTC_RESULTS = ("tokens", "log_probs")
@@ -41,8 +43,10 @@ LAYERS = """{"Layers": [{"Name": "step", "LayerType": "gemm", "Metadata": "[ONNX
 
 
 def toy_step(of: Arrays) -> Arrays:
-    """The step, free of any GPU: each output depends on the audio, on `valid` and on all three caches."""
+    """The step, free of any GPU: each output depends on the audio, on `valid`, on all three caches and, where it is given, on `prompt`."""
     heard = np.float32(of["audio"].mean() + of["valid"][0] % 97 * 0.01)
+    if "prompt" in of:
+        heard += np.float32(0.1) * np.float32(of["prompt"][0])
     seen = np.float32(heard + of["kv_cache"].mean() + 0.5 * of["time_cache"].sum() + 0.1 * of["length"][0])
     encoded = np.cos(seen + np.arange(FRAMES * WIDTH, dtype=np.float32)).reshape(1, FRAMES, WIDTH)
     log_probs = np.sin(seen * np.arange(1, FRAMES * CLASSES + 1, dtype=np.float32)).reshape(1, FRAMES, CLASSES)
@@ -86,11 +90,15 @@ def toy_rows(of: Arrays) -> Arrays:
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
+def _of_many(tensors: dict[str, tuple[str, list[int]]]) -> dict[str, tuple[str, list[int]]]:
+    return {name: (dtype, [OPEN, *shape[1:]]) for name, (dtype, shape) in tensors.items()}
+
+
 PROGRAMS = {
     b"a plan": Program(SHAPES, INPUTS, toy_step),
-    b"a plan of many streams": Program(
-        {name: (dtype, [OPEN, *shape[1:]]) for name, (dtype, shape) in SHAPES.items()}, INPUTS, toy_rows, SIZES
-    ),
+    b"a plan of many streams": Program(_of_many(SHAPES), INPUTS, toy_rows, SIZES),
+    b"a plan with prompts": Program(TOLD, (*INPUTS, "prompt"), toy_step),
+    b"a plan of many streams with prompts": Program(_of_many(TOLD), (*INPUTS, "prompt"), toy_rows, SIZES),
     b"a plan without a CTC head": Program(_without_ctc(SHAPES), INPUTS, lambda of: _without_ctc(toy_step(of))),
     b"an evaluation": Program(fake_rnnt.SHAPES, fake_rnnt.INPUTS, fake_rnnt.toy_evaluation),
     b"an eager evaluation": Program(fake_rnnt.SHAPES, fake_rnnt.INPUTS, partial(fake_rnnt.toy_evaluation, eager=True)),

@@ -16,7 +16,7 @@ from runtime.backends import Backend, StepResult
 from runtime.backends.batched_tensorrt import BatchedTensorRtBackend
 from runtime.backends.tensorrt import TensorRtBackend
 from runtime.bundle import Decoding, Graph, read_bundle, write_manifest
-from runtime.entries import STATE, RnntEntry
+from runtime.entries import PROMPT, STATE, RnntEntry, TensorSpec
 from runtime.errors import CudaError, InputError
 from runtime.files import sha256
 from runtime.stamp import plan_path, stamp_path
@@ -24,7 +24,7 @@ from tests.runtime import fake_rnnt
 from tests.runtime.fake_cuda import FakeCuda
 from tests.runtime.fake_driver import FakeDriver
 from tests.runtime.fake_gpu import FakeGpu, FakeLibcuda
-from tests.runtime.fake_tensorrt import CTC_RESULTS, SHAPES, SIZES, WINDOW, Arrays, FakeTensorRt, toy_step
+from tests.runtime.fake_tensorrt import CTC_RESULTS, SIZES, TOLD, WINDOW, Arrays, FakeTensorRt, toy_step
 
 
 class Host(Backend):
@@ -32,16 +32,20 @@ class Host(Backend):
 
     name = "host"
 
-    def __init__(self, *, ctc: bool = True) -> None:
+    def __init__(self, *, ctc: bool = True, told: bool = False) -> None:
         self._results = ("tokens", "log_probs", "encoded") if ctc else ("encoded",)
+        self._kept = (*STATE, PROMPT) if told else STATE
 
     def new_state(self) -> Arrays:
-        return {name: np.zeros(SHAPES[name][1], SHAPES[name][0]) for name in STATE}
+        return {name: np.zeros(TOLD[name][1], TOLD[name][0]) for name in self._kept}
+
+    def prompted(self, state: Arrays, prompt: int) -> Arrays:
+        return state | {PROMPT: np.array([prompt], np.int32)}
 
     def step(self, window: np.ndarray, valid: int, state: Arrays) -> StepResult:
         of = toy_step({"audio": window[None], "valid": np.array([valid], np.int32), **state})
         following = {name: of[f"next_{name}"] for name in STATE}
-        return StepResult(**{name: of[name][0] for name in self._results}, state=following)
+        return StepResult(**{name: of[name][0] for name in self._results}, state=state | following)
 
     def close(self) -> None:
         pass
@@ -90,6 +94,20 @@ def add_transducer(folder: Path, plan: bytes, *, ctc: bool = True) -> None:
     write_manifest(folder, bundle)
     plan_path(folder, "fp32", "rnnt").write_bytes(plan)
     write_stamp(folder, "rnnt")
+
+
+def add_prompts(folder: Path, prompts: dict[str, int]) -> None:
+    """Let the toy bundle's step, and that over many streams, be told the language, and write plans that are."""
+    bundle = read_bundle(folder)
+    step = bundle.step("fp32")
+    told = step.model_copy(update={"inputs": [*step.inputs, TensorSpec(name=PROMPT, dtype="int32", shape=[1])]})
+    many = told.model_copy(update={"file": "batched.fp32.onnx", "sha256": "b" * 64})
+    changes = {"steps": {"fp32": told}, "batched": {"fp32": many}, "prompts": prompts, "language": next(iter(prompts))}
+    write_manifest(folder, bundle.model_copy(update=changes))
+    plan_path(folder, "fp32").write_bytes(b"a plan with prompts")
+    plan_path(folder, "fp32", "batched").write_bytes(b"a plan of many streams with prompts")
+    write_stamp(folder)
+    write_stamp(folder, "batched", options={"sizes": ",".join(map(str, SIZES))})
 
 
 def add_batched(folder: Path, version: str = "10.16.1.11") -> None:

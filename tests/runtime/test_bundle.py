@@ -73,6 +73,11 @@ def unlink(name: str) -> Change:
         (change("decoders", to=["beam"]), "found at decoders.0: "),
         (change("decoders", to=["rnnt"]), "step fp32 with the decoders rnnt has tokens [1, 2], not None"),
         (change("decoders", to=["rnnt", "ctc"]), "decoders rnnt, ctc with 0 evaluations of RNN-T"),
+        (change("prompts", to={"de": -1}), "found at prompts.de: Input should be greater than or equal to 0"),
+        (change("prompts", to={}), "found at prompts: "),
+        (change("prompts", to={"de": 9}), "language en is none of the 1 that have prompts"),
+        (change("prompts", to={"en": 0}), "step fp32 with the decoders ctc has prompt None, not [1]"),
+        (change("language", to=""), "found at language: "),
         (change("rnnt", to={"fp32": {}}), "found at rnnt.fp32.file: Field required"),
         (change("batched", to={"fp32": {}}), "found at batched.fp32.file: Field required"),
         (unlink("step.fp32.onnx"), "expected step.fp32.onnx in the bundle"),
@@ -89,7 +94,7 @@ def test_broken_bundle(broken: Change, message: str, bundle: Path, tmp_path: Pat
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("key", ["rnnt", "batched"])
+@pytest.mark.parametrize("key", ["rnnt", "batched", "language", "prompts"])
 def test_a_bundle_from_before_there_was(key: str, bundle: Path, tmp_path: Path) -> None:
     content = json.loads((bundle / "bundle.json").read_text())
     remove(key)(tmp_path, content)

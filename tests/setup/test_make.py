@@ -150,6 +150,30 @@ def test_the_step_over_many_streams_is_made_only_when_asked_for(words: str, batc
 
 @pytest.mark.usefixtures("checkout")
 @pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("export", {"export": None}),
+        ("export LANGUAGE=de", {"export": "--language de"}),
+        ("bench", {"export": None, "bench": "--lang en"}),
+        ("bench LANGUAGE=de", {"export": None, "bench": "--lang de"}),
+        ("words LANGUAGE=de", {"export": None, "calibration.words": "--lang de"}),
+    ],
+)
+def test_a_language_is_stated_by_an_export_that_is_asked_for_and_heard_by_all_else(
+    words: str, told: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANGUAGE", "fr")  # as desktops do
+    lines = make("-n", *words.split()).stdout.replace("\\\n", "").splitlines()
+    found = {}
+    for line in lines:
+        if run := re.search(r"-m (export|bench|calibration\S*) ", line):
+            language = re.search(r"--lang(?:uage)? \"?\w+", line)
+            found[run[1]] = language and language[0].replace('"', "")
+    assert found == told
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         ("setup HARDWARE=gpu", "Expected cpu, cuda12, cuda13 as HARDWARE, found gpu"),

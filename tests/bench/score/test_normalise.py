@@ -44,7 +44,18 @@ from tests.bench.score import whisper
         ("de", "co\u00adop f\u00fc\u00adr u\u0308ber", "coop f\u00fcr \u00fcber"),
         ("de", "Stra\u00dfe, \u00dcber M\u00e4dchen; sch\u00f6n!", "stra\u00dfe \u00fcber m\u00e4dchen sch\u00f6n"),
         ("de", "U\u0308ber", "\u00fcber"),
-        ("de", "Dr. St", "dr st"),
+        (
+            "de",
+            "Dr. Müller aus St. Gallen, Hr. Prof. Groß usw.",
+            "doktor müller aus sankt gallen herr professor groß und so weiter",
+        ),
+        ("de", "Nr. 7 bzw. ca. 30", "nummer sieben beziehungsweise circa dreißig"),
+        (
+            "de",
+            "Donaudampfschifffahrt, E-Mail-Adresse, Müller-Lüdenscheidt",
+            "donaudampfschifffahrt e mail adresse müller lüdenscheidt",
+        ),
+        ("de", "„Größe“ «Öl» ‚Maß‘ – STRASSE, Fuss", "größe öl maß strasse fuss"),
         ("de", "Geht\u2019s dir gut? Caf\u00e9", "geht's dir gut cafe"),
     ],
 )
@@ -120,3 +131,35 @@ def test_the_page_has_the_comparison() -> None:
     assert page
     assert page[0] == whisper.tables(), "write it anew with `python -m tests.bench.score.whisper`"
     assert len(whisper.sentences()) >= 200
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("0", "null"),
+        ("1", "eins"),
+        ("12 16 17", "zwölf sechzehn siebzehn"),
+        ("20 30 67", "zwanzig dreißig siebenundsechzig"),
+        ("21", "einundzwanzig"),
+        ("100", "einhundert"),
+        ("101", "einhunderteins"),
+        ("731", "siebenhunderteinunddreißig"),
+        ("1000", "eintausend"),
+        ("1984", "neunzehnhundertvierundachtzig"),
+        ("2026", "zweitausendsechsundzwanzig"),
+        ("1.001", "eintausendeins"),
+        ("21.000", "einundzwanzigtausend"),
+        ("101.000", "einhunderteintausend"),
+        ("999999", "neunhundertneunundneunzigtausendneunhundertneunundneunzig"),
+        ("1000000", "eins null null null null null null"),
+        ("3,14", "drei komma eins vier"),
+        ("um 7.30", "um sieben dreißig"),
+        ("20 %", "zwanzig"),
+        ("Der 3. Mai, 5km", "der drei mai fünf km"),
+        ("007", "sieben"),
+    ],
+)
+def test_german_numbers(written: str, spoken: str) -> None:
+    assert normalise(written, "de") == spoken
+    assert normalise(written, "en") != spoken
+    assert not scorable(written, "de"), "how it was said is not known"

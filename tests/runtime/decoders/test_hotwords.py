@@ -231,6 +231,50 @@ def test_streams_with_a_thousand_hotwords_at_once(
         assert list(pool.map(lambda pair: final(recognizer, *pair), zip(clips, choices, strict=True))) == expected
 
 
+GERMAN = [
+    "<unk>",
+    "▁",
+    "▁Stra",
+    "ße",
+    "▁gr",
+    "ö",
+    "ü",
+    "ß",
+    "e",
+    "n",
+    "A",
+    "▁",
+    "s",
+    "t",
+    "r",
+    "a",
+    "g",
+    "u",
+    "<de-DE>",
+    "▁<en-US>",
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "spelled"),
+    [
+        ("Straße", "Straße"),
+        ("größe", "größe"),
+        ("gro\u0308ße", "größe"),
+        ("GRÜẞE", "grüße"),
+        ("gru\u0308ße", "grüße"),
+        ("Ärger", None),
+    ],
+)
+def test_german(given: str, spelled: str | None) -> None:
+    """Umlauts in either form of Unicode, a capital sharp s; a tag of the language spells nothing."""
+    if spelled is None:
+        with pytest.raises(InputError, match="none goes on with 'ä'"):
+            Hotwords([given], GERMAN)
+    else:
+        assert Hotwords([given], GERMAN).phrases.keys() == {spelled}
+
+
 def test_rnnt_has_no_hotwords(bundle_of: Callable[[str, int], Path]) -> None:
     recognizer = Recognizer(bundle_of("large-random", 80), backend="onnxruntime-cpu", decoder="rnnt")
     with pytest.raises(InputError, match=r"decoder ctc with hotwords.*found rnnt"):

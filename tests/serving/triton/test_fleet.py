@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -98,9 +99,14 @@ def test_a_server_is_killed_under_conversations(
         assert not [talk.error for talk in talks if talk.error]
         elsewhere = (health.answered(second.url, model) - before) // 2
         stubs = first.stubs
-        first.crash()
-        for talk in talks:
-            talk.go_on()
+        with ThreadPoolExecutor(CONVERSATIONS) as pool:
+            going = [pool.submit(talk.go_on) for talk in talks]
+            time.sleep(0.1)
+            for stub in stubs:
+                os.kill(stub, signal.SIGSTOP)  # it cannot end by itself, as it could not after crashes under load
+            first.crash()
+            for each in going:
+                each.result()
         lost = [talk for talk in talks if talk.error]
         print(f"{len(lost)} of {CONVERSATIONS} conversations were on the server that was killed: {lost[0].error}")
         assert 0 < len(lost) == CONVERSATIONS - elsewhere < CONVERSATIONS
