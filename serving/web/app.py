@@ -42,7 +42,7 @@ class Server:
     ) -> None:
         """`memory` of the GPU that is in use, in bytes, where there is one."""
         self._recognizer, self._access, self._limits = recognizer, access, limits
-        self._html = _page()
+        self._html = page_html()
         self._threads = ThreadPoolExecutor(limits.streams + 1, "serving")
         self._sessions = 0
         self._checking = asyncio.Lock()
@@ -120,8 +120,8 @@ class Server:
             self._threads.shutdown(wait=False)
 
 
-def _page() -> str:
-    """The page in one file: where it names another of its files, that stands."""
+def page_html() -> str:
+    """Return the page in one file: where it names another of its files, that stands."""
     named = re.compile(r"{{ (\S+) }}\n")
     return named.sub(lambda name: (PAGE / name[1]).read_text("utf-8"), (PAGE / "page.html").read_text("utf-8"))
 

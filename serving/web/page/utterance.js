@@ -28,10 +28,11 @@ class Utterance {
     this.part(".text").textContent = words.length ? "" : "(no words)";
     this.part(".words").hidden = !words.length;
     this.part(".words").append(...words.map((word) => {
-      const item = document.createElement("li"), times = `${word.start_s.toFixed(2)} to ${seconds(word.end_s)}`;
-      item.title = `${times}, ${Math.round(100 * word.confidence)} % sure`;
+      const item = document.createElement("li"), sure = `${Math.round(100 * word.confidence)} % sure`;
+      const about = `${word.start_s.toFixed(2)} to ${seconds(word.end_s)}, ${sure}`;
       item.innerHTML = "<span></span><small aria-hidden='true'></small><span class='unseen'></span>";
-      [word.text, word.start_s.toFixed(2), `, ${item.title}; `].forEach((text, place) => { item.children[place].textContent = text; });
+      [word.text, word.start_s.toFixed(2), `, ${about}; `].forEach((text, place) => { item.children[place].textContent = text; });
+      item.firstElementChild.title = about;
       item.firstElementChild.style.setProperty("--sure", word.confidence);
       return item;
     }));
