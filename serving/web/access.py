@@ -59,7 +59,9 @@ def read_tokens(file: Path) -> tuple[bytes, ...]:
     except OSError as error:
         raise InputError(f"expected tokens in {file}, one a line, found: {error.strerror}; write one") from error
     if any(not re.fullmatch(rb"[\w.~+-]+", token, re.ASCII) for token in tokens):
-        raise InputError(f"expected tokens of letters, digits and . _ ~ + - in {file}, found others; a browser can send no more")
+        raise InputError(
+            f"expected tokens of letters, digits and . _ ~ + - in {file}, found others; a browser can send no more"
+        )
     if not tokens or min(map(len, tokens)) < LEAST_TOKEN:
         found = f"one of {min(map(len, tokens))} letters" if tokens else "none"
         raise InputError(
