@@ -1,16 +1,14 @@
-"""What a stream does with its audio: a generator that asks for a step, a voice's probability or a search, and is sent the answer.
-
-So the same lines serve a stream whose caller runs what is asked for at once, and one of many, whose asks a scheduler answers together.
-"""
+"""What a stream does with its audio, as work that asks: see there."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from .asking import Asking
 from .audio import Samples
 from .backends import ALL_VALID, Step, StepResult
 from .decoders.decoder import Decoder, Search
@@ -19,15 +17,12 @@ from .early import Early, EarlyTokens, early_tokens
 from .endpoint import EndedBy, Endpointer, EndpointRules
 from .errors import ClosedError
 from .events import Event, Final, Partial
-from .vad import WINDOW_SAMPLES, Vad, Voice
+from .vad import WINDOW_SAMPLES, Vad
 
 if TYPE_CHECKING:
     from .recognizer import Recognizer
 
 T = TypeVar("T")
-Ask = Step | Voice | Search
-Asking = Generator[Ask, Any, T]
-"""Work that asks for a StepResult by a Step, for a float by a Voice and for whether the text changed by a Search; it returns T."""
 
 
 class Arrived(NamedTuple):
@@ -329,19 +324,3 @@ class Hearing:
 
     def _since_ms(self, at_s: float) -> float:
         return round(1e3 * (self.now() - at_s), 3)
-
-
-def done(work: Asking[T], run: Callable[[Ask], Any]) -> T:
-    """Do the work to its end on this thread; `run` answers what it asks for. Raises what either raises."""
-    try:
-        ask = next(work)
-        while True:
-            try:
-                found = run(ask)
-            except BaseException as error:  # noqa: BLE001, PERF203 -- the work knows what is lost
-                ask = work.throw(error)
-            else:
-                ask = work.send(found)
-    except StopIteration as ended:
-        result: T = ended.value
-        return result

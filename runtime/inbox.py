@@ -7,9 +7,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .asking import Ask, Asking
 from .errors import FullError
 from .events import Event
-from .hearing import Arrived, Ask, Asking, Hearing
+from .hearing import Arrived, Hearing
 
 T = TypeVar("T")
 

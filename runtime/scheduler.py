@@ -8,11 +8,11 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from .asking import Ask
 from .backends import Backend, Step
 from .decoders.decoder import Search
 from .decoders.remote import RemoteDecoder, SearchProcess
 from .errors import ClosedError
-from .hearing import Ask
 from .inbox import Inbox
 from .mailbox import Waiter, wake
 from .vad import Vad, Voice

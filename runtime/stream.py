@@ -8,13 +8,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .asking import Ask, Asking, done
 from .audio import Pcm, Samples, checked
 from .backends import Step
 from .decoders.hotwords import HotwordChoice
 from .early import BUSY
 from .errors import ClosedError, InputError
 from .events import Event, Final
-from .hearing import Arrived, Ask, Asking, Hearing, StreamOptions, done
+from .hearing import Arrived, Hearing, StreamOptions
 from .inbox import Inbox, Job
 from .mailbox import Mailbox
 from .processes import OfOneProcess
