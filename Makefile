@@ -19,8 +19,8 @@ LOOKAHEAD ?= 80
 PRECISION ?=
 # In plans, products of one or two rows as matrix products or as sums: matrix or sum; by default what was faster where it was measured.
 PRODUCTS ?=
-# 1: the step over many streams too, in the bundle and as a plan.
-BATCH ?=
+# 1: the step over many streams too, in the bundle and as a plan; `triton` serves that one.
+BATCH ?= $(if $(filter triton,$(MAKECMDGOALS)),1)
 # ctc or rnnt; by default the checkpoint's best.
 DECODER ?=
 # Milliseconds of audio in one push, 20 to 40.
@@ -67,7 +67,7 @@ one_of = $(foreach word,$(filter-out $(2),$(subst $(comma), ,$($(1)))),$(error E
 METHOD_NAMES := entropy max percentile_99.9 percentile_99.99 percentile_99.999 mse
 $(call one_of,HARDWARE,cpu cuda12 cuda13)
 $(call one_of,FOR,runtime)
-$(call one_of,PRECISION,fp32 fp16 int8)
+$(call one_of,PRECISION,fp32 fp16$(if $(filter triton,$(MAKECMDGOALS)),,$(space)int8))
 $(call one_of,PRODUCTS,matrix sum)
 $(call one_of,BATCH,1)
 $(call one_of,DECODER,ctc rnnt)
@@ -85,14 +85,17 @@ KIND := $(or $(HARDWARE),$(FITTING),cpu)
 # are one. A set of packages is there where its stamp is; setup/environments.py calls folders and stamps by the same names.
 CPU := build/venv-$(VERSION)-cpu
 HERE := build/venv-$(VERSION)-$(KIND)
+TRITON := build/venv-$(VERSION)-triton
+CLIENTS := build/venv-$(VERSION)-clients
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 # $(call option,--name,value): nothing where the value is blank.
 option = $(if $(2),$(1) "$(2)")
+SPOKEN := $(if $(filter command,$(origin LANGUAGE)),--language "$(LANGUAGE)")
 # What verbs do at a look-ahead: $(call bundle,80) and so on. A name's spaces are | while make takes it apart by words.
 bundle = build/bundles/$(subst |, ,$(patsubst %.nemo,%,$(notdir $(subst $(space),|,$(MODEL)))))-$(1)ms
 exported = $(CPU)/bin/python -m export --model "$(MODEL)" --lookahead $(1) \
-	$(if $(filter export,$(MAKECMDGOALS)),$(call option,--lm,$(LM)) $(if $(filter command,$(origin LANGUAGE)),--language "$(LANGUAGE)")) \
+	$(if $(filter export,$(MAKECMDGOALS)),$(call option,--lm,$(LM)) $(SPOKEN)) \
 	$(if $(BATCH),--batch) --out build/bundles
 calibrated = $(CPU)/bin/python -m calibration --bundle "$(call bundle,$(1))" $(call option,--data,$(CALIB)) --lang "$(LANGUAGE)" \
 	--eval "$(EVAL)" --method $(METHOD) --keep $(KEEP)
@@ -112,7 +115,7 @@ STEP := $(if $(filter int8,$(PRECISION)),calibrate,$(BUNDLED))
 PLAN := $(if $(filter-out cpu,$(KIND)),engines)
 
 .NOTPARALLEL:
-.PHONY: help doctor verdict setup data export absent taken calibrate words engines triton inspect bench ablation t4 publish results report \
+.PHONY: help doctor verdict setup data export absent taken calibrate words engines triton serve inspect bench ablation t4 publish results report \
 	test test-quick lint clean
 
 help:
@@ -148,8 +151,11 @@ words: $(CPU)/.export $(BUNDLED) ## calibration speech (CALIB, none of it in EVA
 engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans in the bundle (PRECISION, PRODUCTS, BATCH), where an NVIDIA GPU is
 	$(RUN) engines --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--products,$(PRODUCTS)) $(if $(BATCH),--batch)
 
-triton: engines ## the plan and the decoder to a Triton model repository in build/triton (PRECISION)
-	$(RUN) serving --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) --out build/triton
+triton: $(HERE)/.runtime $(BUNDLED) $(PLAN) ## the bundle, and what recognises with it, to a Triton model repository in build/triton (PRECISION, HARDWARE)
+	$(RUN) serving.triton --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(BACKEND)
+
+serve: $(HERE)/.runtime $(STEP) $(PLAN) ## a server for voice chat at http://localhost:8300: a page to talk to, and OpenAI's Realtime transcription by WebSocket (PRECISION, DECODER, LM, LANGUAGE)
+	exec $(RUN) serving.web --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(SPOKEN) $(BACKEND)
 
 inspect: $(HERE)/.runtime $(STEP) $(PLAN) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
 	$(RUN) engines.inspect --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION))
@@ -177,7 +183,7 @@ results: $(HERE)/.runtime ## make RESULTS.md, the pages of bench/results and the
 report: $(HERE)/.runtime ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, words and sound (EVAL)
 	$(RUN) bench report $(if $(RESULT),"$(RESULT)") $(if $(filter file,$(origin EVAL)),,--eval "$(EVAL)")
 
-test: $(CPU)/.export $(CPU)/.dev $(if $(PLAN),$(HERE)/.runtime) ## the tests; those that need a GPU where there is one
+test: $(CPU)/.export $(CPU)/.dev $(TRITON)/.server $(CLIENTS)/.clients $(if $(PLAN),$(HERE)/.runtime) ## the tests; those that need a GPU where there is one
 	$(CPU)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	$(if $(PLAN),$(RUN) pytest --noconftest tests/*/test_*_gpu.py)
 
@@ -195,3 +201,7 @@ $(addsuffix /.runtime,$(sort $(CPU) $(HERE))): build/venv-$(VERSION)-%/.runtime:
 
 $(CPU)/.export $(CPU)/.dev: $(REQUIREMENTS) | $(CPU)/.runtime
 	@$(PYTHON) -m setup.install cpu $(@F:.%=%)
+
+# What only tests need; where it cannot be had they say so.
+$(TRITON)/.server $(CLIENTS)/.clients: $(REQUIREMENTS)
+	@$(PYTHON) -m setup.install $(subst build/venv-$(VERSION)-,,$(@D)) $(@F:.%=%) || echo "without it the tests that need it are skipped"

@@ -83,9 +83,11 @@ class TimedRecognizer(Recognizer):
         self.backend = self.timed = TimedBackend(self.backend)
         self.decode_s: list[float] = []
 
-    def new_decoder(self, start_s: float = 0.0, hotwords: Hotwords | None = None) -> Decoder:
+    def new_decoder(
+        self, start_s: float = 0.0, hotwords: Hotwords | None = None, *, language_model: bool = True
+    ) -> Decoder:
         """See Recognizer.new_decoder."""
-        decoder = super().new_decoder(start_s, hotwords)
+        decoder = super().new_decoder(start_s, hotwords, language_model=language_model)
         if isinstance(decoder, RemoteDecoder):  # its time is another process's
             return decoder
         return cast("Decoder", TimedDecoder(decoder, self.decode_s))

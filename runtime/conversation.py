@@ -58,8 +58,8 @@ class Conversation(OfOneProcess):
     `end_utterance`.
     """
 
-    def __init__(self, stream: Stream, rules: BargeInRules = BargeInRules()) -> None:
-        """`stream`: at an utterance's start, and the conversation's from now on.
+    def __init__(self, stream: Stream, rules: BargeInRules = BargeInRules(), *, start_s: float = 0.0) -> None:
+        """`stream`: at an utterance's start, and the conversation's from now on; `start_s`: the time at which its audio goes on.
 
         Raises InputError for a bundle without a voice activity detector.
         """
@@ -69,7 +69,7 @@ class Conversation(OfOneProcess):
         self._canceller = EchoCanceller()
         self._vad = stream.new_detector()
         self._one_at_a_time = threading.Lock()
-        self._received = 0
+        self._received = round(start_s * SAMPLE_RATE)
         self._agent_speaks = False
         self._tail = 0  # samples that may still hold echo
         self._listen()

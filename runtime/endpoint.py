@@ -30,10 +30,12 @@ class EndpointRules:
     """From the utterance's start; then it ends within speech."""
     max_leading_silence_ms: int = 5_000
     """From the utterance's start, without speech; then it ends with an empty final, so that state never grows old."""
+    tell_voice: bool = False
+    """Whether a partial without text comes where a voice is heard before a word is known, so that an agent can fall silent at once."""
 
     def __post_init__(self) -> None:
         for rule in fields(self):
-            if (value := getattr(self, rule.name)) <= 0:
+            if rule.name.endswith("_ms") and (value := getattr(self, rule.name)) <= 0:
                 raise InputError(f"expected {rule.name} above 0 ms, found {value}; the default is {rule.default}")
 
 
@@ -50,6 +52,8 @@ class Endpointer:
         self._voiced = 0  # windows in a row, up to now
         self._unvoiced = 0
         self._heard = False
+        self.tells_voice = False
+        """Whether the last window is the one by which a voice became known, and that is to be told."""
 
     def push(self, probability: float, tokenless_samples: int, has_tokens: bool) -> EndedBy | None:
         """Take a window's speech probability and what the decoder knows at its end; return by what the utterance ends here.
@@ -60,7 +64,9 @@ class Endpointer:
         voiced = probability >= THRESHOLD
         self._windows += 1
         self._voiced, self._unvoiced = (self._voiced + 1, 0) if voiced else (0, self._unvoiced + 1)
-        self._heard = self._heard or has_tokens or self._voiced >= ONSET_WINDOWS
+        voice = self._voiced >= ONSET_WINDOWS
+        self.tells_voice = voice and not self._heard and rules.tell_voice
+        self._heard = self._heard or has_tokens or voice
         silence_ms, tokenless_ms = self._unvoiced * WINDOW_MS, tokenless_samples / WINDOW_SAMPLES * WINDOW_MS
         agreed = silence_ms >= rules.min_silence_ms and tokenless_ms >= rules.min_tokenless_ms
         alone = silence_ms >= rules.alone_ms or (has_tokens and tokenless_ms >= rules.alone_ms)

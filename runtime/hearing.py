@@ -1,16 +1,14 @@
-"""What a stream does with its audio: a generator that asks for a step, a voice's probability or a search, and is sent the answer.
-
-So the same lines serve a stream whose caller runs what is asked for at once, and one of many, whose asks a scheduler answers together.
-"""
+"""What a stream does with its audio, as work that asks: see there."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from .asking import Asking
 from .audio import Samples
 from .backends import ALL_VALID, Step, StepResult
 from .decoders.decoder import Decoder, Search
@@ -19,15 +17,12 @@ from .early import Early, EarlyTokens, early_tokens
 from .endpoint import EndedBy, Endpointer, EndpointRules
 from .errors import ClosedError
 from .events import Event, Final, Partial
-from .vad import WINDOW_SAMPLES, Vad, Voice
+from .vad import WINDOW_SAMPLES, Vad
 
 if TYPE_CHECKING:
     from .recognizer import Recognizer
 
 T = TypeVar("T")
-Ask = Step | Voice | Search
-Asking = Generator[Ask, Any, T]
-"""Work that asks for a StepResult by a Step, for a float by a Voice and for whether the text changed by a Search; it returns T."""
 
 
 class Arrived(NamedTuple):
@@ -46,6 +41,7 @@ class StreamOptions:
     hotwords: HotwordChoice = ()
     early: Early | None = None
     language: str | None = None
+    language_model: bool = True
 
 
 class Hearing:
@@ -58,6 +54,7 @@ class Hearing:
         self._endpointer = Endpointer(options.endpoints or EndpointRules())
         self._hotwords = recognizer.hotwords(options.hotwords)
         self._prompt = recognizer.prompt(options.language)
+        self._language_model = options.language_model
         self._early = early_tokens(options.early, self._bundle, can_peek=self._backend.can_peek)
         self.now: Callable[[], float] = time.perf_counter
         """The clock by which audio arrives, in seconds."""
@@ -186,7 +183,7 @@ class Hearing:
         return self._cancelled or self._closed
 
     def _new_decoder(self) -> Decoder:
-        return self._recognizer.new_decoder(self._start_s, self._hotwords)
+        return self._recognizer.new_decoder(self._start_s, self._hotwords, language_model=self._language_model)
 
     @property
     def _start_s(self) -> float:
@@ -235,6 +232,8 @@ class Hearing:
                 tokenless = self._received - self._steps * bundle.chunk_samples + blank_samples
                 if ended_by := self._endpointer.push(probability, tokenless, bool(self._decoder.tokens)):
                     events.append((yield from self.end(ended_by, self._arrived_s(self._received))))
+                elif self._endpointer.tells_voice and not self._shown[0]:
+                    events.append(self._partial(self._decoder, self._received, self._arrived_s(self._received)))
         return events
 
     def _windows(self, pieces: Sequence[Arrived]) -> Iterator[Samples]:
@@ -302,18 +301,19 @@ class Hearing:
         if shown == self._shown:
             return []
         self._shown = shown
-        return [
-            Partial(
-                text,
-                decoder.tokens,
-                heard / self._bundle.sample_rate,
-                self._start_s,
-                decoder.words,
-                self._since_ms(arrived_s),
-                stable=self._decoder.stable,
-                early=shown[1],
-            )
-        ]
+        return [self._partial(decoder, heard, arrived_s)]
+
+    def _partial(self, decoder: Decoder, heard: int, arrived_s: float) -> Partial:
+        return Partial(
+            decoder.text,
+            decoder.tokens,
+            heard / self._bundle.sample_rate,
+            self._start_s,
+            decoder.words,
+            self._since_ms(arrived_s),
+            stable=self._decoder.stable,
+            early=self._shown[1],
+        )
 
     def _arrived_s(self, heard: int) -> float:
         """When the utterance's sample number `heard` came."""
@@ -324,19 +324,3 @@ class Hearing:
 
     def _since_ms(self, at_s: float) -> float:
         return round(1e3 * (self.now() - at_s), 3)
-
-
-def done(work: Asking[T], run: Callable[[Ask], Any]) -> T:
-    """Do the work to its end on this thread; `run` answers what it asks for. Raises what either raises."""
-    try:
-        ask = next(work)
-        while True:
-            try:
-                found = run(ask)
-            except BaseException as error:  # noqa: BLE001, PERF203 -- the work knows what is lost
-                ask = work.throw(error)
-            else:
-                ask = work.send(found)
-    except StopIteration as ended:
-        result: T = ended.value
-        return result

@@ -7,9 +7,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .asking import Ask, Asking
 from .errors import FullError
 from .events import Event
-from .hearing import Arrived, Ask, Asking, Hearing
+from .hearing import Arrived, Hearing
 
 T = TypeVar("T")
 
@@ -57,12 +58,17 @@ class Inbox:
         self._reply: Callable[[Any], None] = tell
         self._fail: Callable[[BaseException], None] = tell
 
+    @property
+    def waiting_s(self) -> float:
+        """Audio that waits for its turn."""
+        return self._waiting / self._rate
+
     def feed(self, arrived: Arrived) -> None:
         """Add audio. Raises FullError, and takes nothing, where too much of it waits already."""
         with self._adding:
             if self._waiting > MOST_WAITING_S * self._rate:
                 raise FullError(
-                    f"expected a recogniser that keeps up, found {self._waiting / self._rate:.0f} s of a stream's audio waiting; feed no "
+                    f"expected a recogniser that keeps up, found {self.waiting_s:.0f} s of a stream's audio waiting; feed no "
                     f"faster than its events come, or close other streams"
                 )
             if len(arrived.samples) <= self._longest:

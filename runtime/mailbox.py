@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from .errors import ClosedError, InputError
-from .events import Event
+from .events import Event, Partial
 
 Waiter = asyncio.Future[None]
 """What a task waits for, in its own loop."""
@@ -33,6 +33,12 @@ class Mailbox:
             waiter = self._waiter
         if waiter:
             self._ring(waiter)
+
+    def forget_partials(self) -> None:
+        """Drop those behind the last final: their utterance is forgotten."""
+        with self._changing:
+            while self._held and isinstance(self._held[-1], Partial):
+                self._held.pop()
 
     def close(self) -> None:
         """After what is there no more comes. From any thread."""

@@ -11,10 +11,10 @@ from typing_extensions import Self
 from .backends import Backend, check_number, open_backend
 from .bundle import Bundle, Decoding, checked_file, read_bundle
 from .decoders.decoder import Decoder
+from .decoders.decoders import Decoders
 from .decoders.hotwords import HotwordChoice, Hotwords
-from .decoders.maker import DecoderMaker
 from .decoders.ngram import LmChoice, NGram, language_model_file
-from .decoders.remote import SearchProcesses, usual_processes
+from .decoders.remote import usual_processes
 from .early import Early
 from .endpoint import EndpointRules
 from .errors import ClosedError, InputError
@@ -71,9 +71,8 @@ class Recognizer(OfOneProcess):
         self._detector: Path | None = None
         name, opened = (backend, None) if isinstance(backend, str) else (None, backend)
         self.decoder = choose_decoder(self.bundle, decoder, lm, best=opened is None)
-        self._maker = DecoderMaker(folder, self.bundle, self.decoder, lm)
         processes = _checked_processes(search_processes, opened.most_streams if opened else max_streams)
-        self._processes = processes and SearchProcesses(self._maker, len(self.bundle.vocabulary) + 1, processes)
+        self._decoders = Decoders(folder, self.bundle, self.decoder, lm, processes=processes)
         self.backend = opened or open_backend(folder, self.bundle, name, precision, self.decoder, max_streams)
         self._opening = threading.Lock()  # no stream is made while the streams are closed
         self._closed = False
@@ -88,6 +87,7 @@ class Recognizer(OfOneProcess):
         hotwords: HotwordChoice = (),
         early: Early | None = None,
         language: str | None = None,
+        language_model: bool = True,
     ) -> Stream:
         """A new stream at an utterance's start.
 
@@ -96,6 +96,7 @@ class Recognizer(OfOneProcess):
         `early`: which tokens are shown before their look-ahead has arrived: off (none), steady (those of an utterance's first text that
         are likely to stay) or eager (all); None is steady where the backend can. They take a step each, only while the caller
         waits for audio, and change no final. `language`: as the recogniser was opened with, None for its own.
+        `language_model`: whether the recogniser's helps, if it has one.
 
         Raises InputError where rules are given for a bundle without a voice activity detector, for hotwords that the bundle's pieces
         cannot spell, or that are given for RNN-T, and for a language that the checkpoint does not have; FullError where `max_streams`
@@ -105,7 +106,7 @@ class Recognizer(OfOneProcess):
         with self._opening:
             if self._closed:
                 raise ClosedError("expected an open recogniser, found a closed one; open it again")
-            stream = self._new_stream(StreamOptions(endpoints, hotwords, early, language))
+            stream = self._new_stream(StreamOptions(endpoints, hotwords, early, language, language_model))
             self._streams.add(stream)
         return stream
 
@@ -125,7 +126,7 @@ class Recognizer(OfOneProcess):
     @property
     def ngram(self) -> NGram | None:
         """The language model, if any."""
-        return self._maker.ngram
+        return self._decoders.maker.ngram
 
     def prompt(self, language: str | None) -> int | None:
         """The number that tells a step the language, None for the recogniser's own; None where steps are told none.
@@ -136,13 +137,14 @@ class Recognizer(OfOneProcess):
 
     def hotwords(self, choice: HotwordChoice) -> Hotwords:
         """Return the hotwords of a choice. Raises InputError as `stream` does."""
-        return self._maker.hotwords(choice)
+        return self._decoders.maker.hotwords(choice)
 
-    def new_decoder(self, start_s: float = 0.0, hotwords: Hotwords | None = None) -> Decoder:
+    def new_decoder(
+        self, start_s: float = 0.0, hotwords: Hotwords | None = None, *, language_model: bool = True
+    ) -> Decoder:
         """A decoder at the start of an utterance, which is at `start_s` of its stream."""
-        if self._processes and self._maker.searches(hotwords):
-            return self._processes.new_decoder(start_s, hotwords)
-        return self._maker.new_decoder(start_s, hotwords)
+        decoders = self._decoders if language_model else self._decoders.without_language_model()
+        return decoders.new_decoder(start_s, hotwords)
 
     def new_detector(self) -> Vad:
         """A voice activity detector at a stream's start. Raises InputError for a bundle that has none, or is at another rate."""
@@ -165,8 +167,7 @@ class Recognizer(OfOneProcess):
             return
         with self._opening:
             self._closed = True
-            if self._processes:
-                self._processes.close()
+            self._decoders.close()
             for stream in list(self._streams):
                 stream.close()
             if self._scheduler:

@@ -8,14 +8,14 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from .asking import Ask
 from .backends import Backend, Step
 from .decoders.decoder import Search
 from .decoders.remote import RemoteDecoder, SearchProcess
 from .errors import ClosedError
-from .hearing import Ask
 from .inbox import Inbox
 from .mailbox import Waiter, wake
-from .vad import Vad
+from .vad import Vad, Voice
 
 VOICE_THREADS = 2
 """Beside the scheduler's: a window of voice activity takes 0.04 ms of a core, 1,024 streams 1.3 cores."""
@@ -37,7 +37,8 @@ _Queue = SimpleQueue[_Some | None]
 class Scheduler:
     """Steps of all streams that are due run in one call of the backend, if it runs them together; what falls due meanwhile in the next.
 
-    After a run of several streams the next one begins APART_S later at the soonest, so that steps gather. A stream that is alone waits
+    After a run of several streams the next one begins APART_S later at the soonest, so that steps gather, and windows of voice activity
+    with them. A stream that is alone waits
     for nobody. No stream has two steps in a run: one that has much audio waiting takes as many runs, and delays nobody.
     """
 
@@ -45,6 +46,7 @@ class Scheduler:
         self._backend, self._together = backend, backend.most_streams is not None
         self._due: _Queue = SimpleQueue()
         self._asked: list[tuple[Inbox, Step]] = []
+        self._heard: list[tuple[Inbox, Voice]] = []
         self._voices = Answerer(Vad.run, self._post, VOICE_THREADS, VOICES)
         self._searches: dict[SearchProcess, Answerer] = {}
         self._apart: dict[Answerer, _Some] = {}
@@ -81,15 +83,15 @@ class Scheduler:
         while not self._closed:  # what is named in the two, a stream and its state, is not held while the thread waits
             self._go_on_with_what_is_due()
             self._tell_others()
-            self._let_steps_gather()
+            self._let_asks_gather()
             self._run_steps()
             self._tell_others()
-        for inbox, _ in self._asked:
+        for inbox, _ in (*self._asked, *self._heard):
             self._go_on(inbox, _closed())
         self._tell_others()
 
     def _go_on_with_what_is_due(self) -> None:
-        due, _ = _taken(self._due, block=not self._asked)
+        due, _ = _taken(self._due, block=not (self._asked or self._heard))
         for inbox, answer in due:
             self._go_on(inbox, answer)
 
@@ -101,18 +103,21 @@ class Scheduler:
         rung, self._rung = self._rung, []
         wake(rung)
 
-    def _let_steps_gather(self) -> None:
-        if self._asked and (wait_s := self._next_s - time.perf_counter()) > 0:
+    def _let_asks_gather(self) -> None:
+        if (self._asked or self._heard) and (wait_s := self._next_s - time.perf_counter()) > 0:
             time.sleep(wait_s)
             self._go_on_with_what_is_due()
             self._tell_others()
+        if self._together and len(self._asked) + len(self._heard) > 1:
+            self._next_s = time.perf_counter() + APART_S
+        if self._heard:
+            heard, self._heard = self._heard, []
+            self._voices.ask(heard)
 
     def _run_steps(self) -> None:
         if not self._asked or self._closed:
             return
         asked, self._asked = self._asked, []
-        if self._together and len(asked) > 1:
-            self._next_s = time.perf_counter() + APART_S
         for run in [asked] if self._together else [[each] for each in asked]:
             answers = _answers(self._backend.run, [step for _, step in run])
             for (inbox, _), answer in zip(run, answers, strict=True):
@@ -128,7 +133,7 @@ class Scheduler:
         if isinstance(ask, Step):
             self._asked.append((inbox, ask))
         elif ask:
-            self._apart.setdefault(self._voices, []).append((inbox, ask))
+            self._heard.append((inbox, ask))
 
     def _searches_of(self, process: SearchProcess) -> "Answerer":
         if process not in self._searches:

@@ -8,13 +8,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .asking import Ask, Asking, done
 from .audio import Pcm, Samples, checked
 from .backends import Step
 from .decoders.hotwords import HotwordChoice
 from .early import BUSY
 from .errors import ClosedError, InputError
 from .events import Event, Final
-from .hearing import Arrived, Ask, Asking, Hearing, StreamOptions, done
+from .hearing import Arrived, Hearing, StreamOptions
 from .inbox import Inbox, Job
 from .mailbox import Mailbox
 from .processes import OfOneProcess
@@ -77,6 +78,8 @@ class Stream(OfOneProcess):
     def reset(self, start_s: float = 0.0) -> None:
         """Forget the utterance: equal to a new stream, whose time begins at `start_s`. A push in progress returns nothing.
 
+        Partials of what was fed that nobody has taken yet are forgotten too.
+
         Raises InputError for a start that is no time from 0 on, ClosedError after `close`.
         """
         if not 0 <= start_s < math.inf:
@@ -86,6 +89,8 @@ class Stream(OfOneProcess):
         if self._inbox:
             self._inbox.drop_audio()
         self._do(self._hearing.restart(start_s))
+        if self._inbox:
+            self._mailbox.forget_partials()
 
     def set_hotwords(self, hotwords: HotwordChoice) -> None:
         """Favour these from the next utterance on, or from now on where the utterance has no audio yet; an empty list: none.
@@ -162,6 +167,11 @@ class Stream(OfOneProcess):
         if not math.isfinite(at_s):
             raise InputError(f"expected arrived_s as a time of the stream's clock, found {at_s}; None is now")
         (self._inbox or self._scheduled()).feed(Arrived(_own(checked(samples), samples), at_s))
+
+    @property
+    def waiting_s(self) -> float:
+        """Audio that was fed and waits for its turn, in seconds: a caller who may feed faster than in real time waits while it is long."""
+        return self._inbox.waiting_s if self._inbox else 0.0
 
     def feed_end(self, silence_ms: int = 0) -> None:
         """End the utterance as `end_utterance` does, after the audio so far, and return at once: the final comes among the events."""

@@ -1,1 +1,1 @@
-"""A bundle served by Triton: the model repository and a client."""
+"""A bundle served: by Triton, in `serving.triton`."""

@@ -8,11 +8,19 @@ from pathlib import Path
 
 from setup.machine import CPU, CUDA12, CUDA13
 
+TRITON, CLIENTS = "triton", "clients"
+"""Beside the kinds of hardware: the environments in which the tests' Triton server and others' clients run, on a CPU."""
 BUILD, REQUIREMENTS = Path("build"), Path("requirements")
-RUNTIME, EXPORT, DEV = "runtime", "export", "dev"
-FILES = {RUNTIME: ("runtime", "bench", "graphs"), EXPORT: ("export",), DEV: ("dev",)}
+RUNTIME, EXPORT, DEV, SERVER = "runtime", "export", "dev", "server"
+FILES = {
+    RUNTIME: ("runtime", "bench", "graphs", "serve"),
+    EXPORT: ("export",),
+    DEV: ("dev",),
+    SERVER: ("runtime", "cpu"),
+    CLIENTS: ("clients",),
+}
 """A set's files in requirements/; of the set `runtime`, also the hardware's own."""
-ALONE = {RUNTIME: "vad", DEV: "triton"}
+ALONE = {RUNTIME: "vad", DEV: "triton", SERVER: "triton-server"}
 """A set's file that is installed without what its packages ask for; the file says why."""
 
 
@@ -35,6 +43,8 @@ SIZES = {
     (CPU, RUNTIME): Size(0.1, 0.4),
     (CPU, EXPORT): Size(0.5, 2.0, "; with a CUDA build of torch 2.5 and 3.8 more"),
     (CPU, DEV): Size(0.2, 0.6),
+    (TRITON, SERVER): Size(0.2, 0.5),
+    (CLIENTS, CLIENTS): Size(0.2, 0.6),
     (CUDA12, RUNTIME): Size(5.1, 8.5, TENSORRT),
     (CUDA13, RUNTIME): Size(4.6, 7.7, TENSORRT),
 }
@@ -50,7 +60,7 @@ class Part:
 
     hardware: str
     name: str
-    """`runtime`, `export` or `dev`."""
+    """`runtime`, `export`, `dev`, `server` or `clients`."""
 
     @property
     def folder(self) -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from setup.doctor import problems, state
 from setup.environments import BUILD, FILES, Part
-from setup.machine import CPU, find_gpu
+from setup.machine import CUDA12, CUDA13, find_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,7 +65,8 @@ def install(part: Part) -> None:
         _forget_unfinished(part.folder)
         requirements = [word for file in part.files for word in ("-r", str(file))]
         arguments = ("-c", str(part.constraints), *requirements)
-        if part.hardware != CPU or not _uv(part, *arguments):  # TensorRT's package asks for pip while it builds
+        # TensorRT's package asks for pip while it builds.
+        if part.hardware in (CUDA12, CUDA13) or not _uv(part, *arguments):
             _pip(part, *arguments)
         if part.alone:
             _pip(part, "--no-deps", "-r", str(part.alone))
@@ -161,7 +162,9 @@ def _succeeds(*command: str) -> bool:
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m setup.install", description=__doc__)
-    parser.add_argument("hardware", help="cpu, cuda12 or cuda13")
+    parser.add_argument(
+        "hardware", help="cpu, cuda12 or cuda13; triton for the set server, clients for the set clients"
+    )
     parser.add_argument("set", choices=FILES)
     parser.add_argument("--default", action="store_true", help="make build/python run this environment")
     return parser.parse_args(argv)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from export.checkpoint import Checkpoint
     from export.parity import Reference
 
-pytest_plugins = ["tests.collector", "tests.own_process", "tests.quick"]
+pytest_plugins = ["tests.browser", "tests.collector", "tests.own_process", "tests.quick"]
 
 # Before anything heavy is imported, which is why nothing is here: pools of threads that wait by spinning cost more than they compute.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -38,7 +38,10 @@ NOT_HERE = {
     "bench streams": "a GPU",
     "bench project": "the 114 M bundle, minutes to export",
     "runtime --mic": "a microphone",
-    "serving.client": "a Triton server",
+    "serving.triton.client": "a Triton server",
+    "serving.triton.plan_client": "a Triton server",
+    "serving.triton.health": "a Triton server",
+    "serving.triton --plan": "a plan, which a GPU builds",
 }
 """Commands that hold these words are only parsed, as what they need is missing here."""
 MEASURING = {"endpoint", "hotwords", "words"}

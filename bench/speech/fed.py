@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from bench.speech.answers import GIVE_UP_S, Answers, texts_of
 from bench.speech.arrivals import Clock
 from runtime import Final, Stream
+from runtime.asking import Asking
 from runtime.audio import Pcm
 from runtime.backends import ALL_VALID
-from runtime.hearing import Asking, Hearing, StreamOptions
+from runtime.hearing import Hearing, StreamOptions
 
 if TYPE_CHECKING:
     from runtime import Recognizer

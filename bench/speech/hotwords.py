@@ -70,10 +70,12 @@ class SideBySide(TimedRecognizer):
 
     choices: Sequence[Choice] = ()
 
-    def new_decoder(self, start_s: float = 0.0, hotwords: Hotwords | None = None) -> Decoder:
+    def new_decoder(
+        self, start_s: float = 0.0, hotwords: Hotwords | None = None, *, language_model: bool = True
+    ) -> Decoder:
         """See Recognizer.new_decoder."""
         if not self.choices:
-            return super().new_decoder(start_s, hotwords)
+            return super().new_decoder(start_s, hotwords, language_model=language_model)
         decoders = [super(TimedRecognizer, self).new_decoder(start_s, choice.hotwords) for choice in self.choices]
         return cast("Decoder", _SideBySide(decoders, self.choices))
 

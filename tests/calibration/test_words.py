@@ -198,7 +198,7 @@ def test_every_search_hears_what_the_runtime_recognises(bundle: Path, sample: li
     ear.close()
     for search, lm in {"ctc": "none", "ctc with language model": "default"}.items():
         with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=lm) as recognizer:
-            recognizer._maker.word_model = WordModel()
+            recognizer._decoders.maker.word_model = WordModel()
             stream = recognizer.stream()
             for (_, samples), clip in zip(sample, found, strict=False):
                 stream.push(samples)

@@ -31,8 +31,9 @@ from runtime.audio import load_audio
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from runtime.recognizer import Recognizer
-from serving.client import TritonRecognizer
-from serving.repository import write_repository
+from serving.triton.plan_client import TritonRecognizer
+from serving.triton.plan_repository import write_plan_repository
+from serving.triton.repository import Served, write_repository
 from tests.export.lively import enliven, noise
 from tests.export.saved import WIDTH, configuration, with_ctc
 
@@ -195,7 +196,14 @@ Refused = Callable[[Transducer], object]
             lambda of: Recognizer(of.folder, precision="fp32", backend="onnxruntime-cpu", lm=Path("words.kenlm")),
             r"with a CTC head for the language model words\.kenlm, found transducer with rnnt alone; do without, or",
         ),
-        (lambda of: write_repository(of.folder, "fp16", of.folder.parent / "triton"), "for Triton's greedy decoder"),
+        (
+            lambda of: write_plan_repository(of.folder, "fp16", of.folder.parent / "triton"),
+            "for Triton's greedy decoder",
+        ),
+        (
+            lambda of: write_repository(of.folder, Served(), of.folder.parent / "triton"),
+            "for steps of many streams together",
+        ),
         (lambda of: TritonRecognizer(of.folder, "nowhere:0"), "for Triton's greedy decoder"),
         (
             lambda of: hear(of.folder, onnx.load(of.folder / "step.fp32.onnx"), []),

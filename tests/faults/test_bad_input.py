@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
@@ -166,8 +167,14 @@ BAD: list[tuple[str, str]] = [
     ("engines --bundle {toy} --level 9", "argument --level: invalid choice: 9"),
     ("engines --bundle {bad}/none", "expected "),
     ("engines.inspect --bundle {bad}/none", "expected a bundle at"),
-    ("serving --bundle {toy} --precision fp32 --out {out}", "expected a plan"),
-    ("serving --bundle {bad}/none --out {out}", "expected a bundle at"),
+    ("serving.triton --bundle {toy} --plan --precision fp32 --out {out}", "expected a plan"),
+    ("serving.triton --bundle {toy} --out {out}", "expected the step over many streams in"),
+    ("serving.triton --bundle {bad}/none --out {out}", "expected a bundle at"),
+    ("serving.triton --bundle {toy} --streams 0 --out {out}", "expected max_streams as a whole number"),
+    ("serving.triton --bundle {toy} --idle-s 0 --out {out}", "expected an idle time from 1 to 3600 s, found 0"),
+    ("serving.triton.client x.wav --url localhost:1 --model none", "expected none at localhost:1 to answer, found: "),
+    ("serving.triton.client x.wav --url localhost:1 --model none --frame-ms 0", "expected --frame-ms in 1..1000"),
+    ("serving.triton.health --url localhost:1 --model none", "expected none at localhost:1 to answer, found: "),
     # Checkpoints; of archives more in tests/export/test_archive.py, of what they hold in test_bombs.py.
     (f"{X} {{bad}}/none.nemo", "expected a .nemo file at"),
     (f"{X} {{bad}}", "expected a .nemo file or the name of a published checkpoint, found the folder"),
@@ -265,8 +272,9 @@ def held(*folders: Path) -> dict[Path, tuple[int, int]]:
 
 def run_of(module: str, words: list[str]) -> Callable[[], None]:
     """What the module's command line does."""
-    name = module if "." in module else f"{module}.__main__"
-    command = import_module(name)
+    spec = find_spec(module)
+    assert spec
+    command = import_module(f"{module}.__main__" if spec.submodule_search_locations else module)
     return lambda: command.run(words if module == "bench" else command.parse_args(words))
 
 

@@ -48,7 +48,7 @@ COMMANDS = {
     "engines": ["--bundle", "TOY"],
     "engines.inspect": ["--bundle", "TOY"],
     "data": [],
-    "serving": ["--bundle", "TOY", "--out", "OUT"],
+    "serving.triton": ["--bundle", "TOY", "--out", "OUT"],
 }
 MOMENTS = pytest.mark.parametrize(
     "moments",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from runtime import EndpointRules, Event, Final, InputError, Recognizer
+from runtime import EndpointRules, Event, Final, InputError, Partial, Recognizer
 from runtime.__main__ import parse_args, run
 from runtime.endpoint import Endpointer
 from runtime.vad import WINDOW_SAMPLES
@@ -104,6 +104,23 @@ def test_clips_end_to_end(recognizers: dict[int, Recognizer], talk: np.ndarray, 
         alone = stream.end_utterance()
         assert (each.text, each.tokens, each.audio_s) == (alone.text, alone.tokens, alone.audio_s)
         start = end
+
+
+def test_a_voice_is_told_before_a_word(
+    recognizers: dict[int, Recognizer], talk: np.ndarray, expected: list[Event]
+) -> None:
+    found = events(recognizers[80], talk, 320, EndpointRules(tell_voice=True))
+    told = [place for place, event in enumerate(found) if isinstance(event, Partial) and not event.text]
+    assert [event for place, event in enumerate(found) if place not in told] == expected
+    spoken = [final for final in finals(expected) if final.text]
+    assert [found[place].start_s for place in told] == [final.start_s for final in spoken]  # once an utterance
+    for place, final in zip(told, spoken, strict=True):
+        first = next(event for event in found[place:] if event.text)
+        late_s = final.start_s + found[place].audio_s - final.words[0].start_s
+        print(
+            f"told {late_s:+.2f} s from the first word's start, its text at {first.audio_s - found[place].audio_s:.2f} s"
+        )
+        assert -0.3 < late_s < first.audio_s + final.start_s - final.words[0].start_s
 
 
 def test_after_an_endpoint_the_stream_is_a_new_one(recognizers: dict[int, Recognizer], talk: np.ndarray) -> None:

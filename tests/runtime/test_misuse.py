@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from runtime import ClosedError, EndpointRules, Event, Final, FullError, InputError, Recognizer, Stream
-from runtime.hearing import Asking, Hearing
+from runtime.asking import Asking
+from runtime.hearing import Hearing
 from tests.own_process import forked
 from tests.runtime.many import TIMEOUT_S, Rows, loop
 from tests.runtime.rig import windows

@@ -161,7 +161,7 @@ def test_a_recogniser_reads_its_bundle_s_and_refuses_another_s(tmp_path: Path) -
     toy = write_toy(tmp_path / "toy", toy_model())
     models(toy).write(toy / FILE)
     with Recognizer(toy, precision="fp32", backend="onnxruntime-cpu") as recognizer:
-        assert recognizer._maker.word_model.start_delay_s == 0.2
+        assert recognizer._decoders.maker.word_model.start_delay_s == 0.2
     for other in ({"lookahead_ms": 480}, {"checkpoint_sha256": "2" * 64}):
         models(toy, **other).write(toy / FILE)
         with pytest.raises(

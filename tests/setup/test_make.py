@@ -41,6 +41,7 @@ def copy_bundle(folder: str = BUNDLE) -> None:
 
 
 ALL = {"cpu runtime", "cpu export"}
+OF_TESTS = {"cpu dev", "triton server", "clients clients"}
 T4, H100 = "550.54.15", "595.71"
 
 
@@ -65,7 +66,8 @@ T4, H100 = "550.54.15", "595.71"
         ),
         ("bench HARDWARE=cpu", T4, ALL, ["cpu export", "cpu bench"]),
         ("inspect", None, ALL, ["cpu export", "cpu engines.inspect"]),
-        ("triton", H100, ALL | {"cuda13 runtime"}, ["cpu export", "cuda13 engines", "cuda13 serving"]),
+        ("triton", H100, ALL | {"cuda13 runtime"}, ["cpu export", "cuda13 engines", "cuda13 serving.triton"]),
+        ("triton", None, ALL, ["cpu export", "cpu serving.triton"]),
         ("export", H100, ALL, ["cpu export"]),
         ("calibrate", H100, ALL, ["cpu export", "cpu calibration"]),
         ("words", H100, ALL, ["cpu export", "cpu calibration.words"]),
@@ -73,8 +75,8 @@ T4, H100 = "550.54.15", "595.71"
         ("ablation ABLATED=80", T4, ALL | {"cuda12 runtime"}, ["cpu export", "cpu calibration", "cuda12 bench"]),
         ("test-quick", T4, {"cpu runtime", "cpu dev"}, ["cpu pytest"]),
         ("lint", T4, ALL | {"cpu dev"}, ["cpu ruff", "cpu ruff", "cpu mypy"]),
-        ("test", None, ALL | {"cpu dev"}, ["cpu pytest"]),
-        ("test", T4, ALL | {"cpu dev", "cuda12 runtime"}, ["cpu pytest", "cuda12 pytest"]),
+        ("test", None, ALL | OF_TESTS, ["cpu pytest"]),
+        ("test", T4, ALL | OF_TESTS | {"cuda12 runtime"}, ["cpu pytest", "cuda12 pytest"]),
     ],
 )
 def test_fresh_checkout(words: str, driver: str | None, installed: set[str], run: list[str]) -> None:
@@ -137,9 +139,12 @@ def test_every_verb_names_the_same_bundle(verb: str, model: str, name: str) -> N
 
 
 @pytest.mark.usefixtures("checkout")
-@pytest.mark.parametrize(("knob", "batched"), [("BATCH=", []), ("BATCH=1", ["export", "engines"])])
-def test_the_step_over_many_streams_is_made_only_when_asked_for(knob: str, batched: list[str]) -> None:
-    lines = make("-n", "engines", knob, driver=T4).stdout.replace("\\\n", "").splitlines()
+@pytest.mark.parametrize(
+    ("words", "batched"),
+    [("engines", []), ("engines BATCH=1", ["export", "engines"]), ("triton", ["export", "engines"])],
+)
+def test_the_step_over_many_streams_is_made_only_when_asked_for(words: str, batched: list[str]) -> None:
+    lines = make("-n", *words.split(), driver=T4).stdout.replace("\\\n", "").splitlines()
     assert [found[2] for line in lines if "--batch" in line and (found := RUNS.search(line))] == batched
 
 
@@ -174,6 +179,7 @@ def test_a_language_is_stated_by_an_export_that_is_asked_for_and_heard_by_all_el
         ("setup HARDWARE=gpu", "Expected cpu, cuda12, cuda13 as HARDWARE, found gpu"),
         ("setup FOR=export", "Expected runtime as FOR, found export"),
         ("bench PRECISION=fp61", "Expected fp32, fp16, int8 as PRECISION, found fp61"),
+        ("triton PRECISION=int8", "Expected fp32, fp16 as PRECISION, found int8"),
         ("engines PRODUCTS=sums", "Expected matrix, sum as PRODUCTS, found sums"),
         ("engines BATCH=64", "Expected 1 as BATCH, found 64"),
         ("bench DECODER=rnn-t", "Expected ctc, rnnt as DECODER, found rnn-t"),

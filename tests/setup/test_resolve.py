@@ -6,22 +6,26 @@ from functools import cache
 
 import pytest
 
-from setup.environments import DEV, EXPORT, RUNTIME, Part
+from setup.environments import CLIENTS, DEV, EXPORT, RUNTIME, SERVER, TRITON, Part
 from setup.machine import CPU, CUDA12, CUDA13
 
 pytestmark = pytest.mark.environments
 
 PYTHONS = ("3.10", "3.11", "3.12")
-SETS = {CPU: (RUNTIME, EXPORT, DEV), CUDA12: (RUNTIME,), CUDA13: (RUNTIME,)}
+SETS = {CPU: (RUNTIME, EXPORT, DEV), CUDA12: (RUNTIME,), CUDA13: (RUNTIME,), TRITON: (SERVER,), CLIENTS: (CLIENTS,)}
 NEWER = {
     CPU: {"onnxruntime": "1.31.1", "torch": "2.13.0", "nemo-toolkit": "3.0.0"},
     CUDA12: {"onnxruntime-gpu": "1.26.0", "cuda-python": "12.9.10", "tensorrt-cu12": "10.16.1.11"},
     CUDA13: {"onnxruntime-gpu": "1.31.1", "cuda-python": "13.4.4", "tensorrt-cu12": "10.16.1.11"},
+    TRITON: {"onnxruntime": "1.31.1", "numpy": "1.26.4"},
+    CLIENTS: {"openai": "3.57.0", "pipecat-ai": "1.14.0"},
 }
 OLDER = {
     CPU: NEWER[CPU] | {"onnxruntime": "1.23.2"},
     CUDA12: NEWER[CUDA12] | {"onnxruntime-gpu": "1.23.2"},
     CUDA13: {"onnxruntime": "1.23.2", "cuda-python": "13.4.4", "tensorrt-cu12": "10.16.1.11"},
+    TRITON: {"onnxruntime": "1.23.2", "numpy": "1.26.4"},
+    CLIENTS: {"openai": "3.57.0"},
 }
 """With Python 3.10."""
 

@@ -3,9 +3,8 @@
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from bench.rows import UtteranceRecord
 from bench.speech.arrivals import events_of
 from runtime import Recognizer, load_audio
 from tests.bench.rows import changed
+from tests.browser import contrast_of, watched
 
 PARTIALS = (
     Shown(0.9, "the ca"),
@@ -70,27 +70,6 @@ def recognised(bundle: Path) -> Iterator[UtteranceRecord]:
                 words=final.words,
                 partials=(Shown(1.0, final.text[:3], 1),),
             )
-
-
-@contextmanager
-def watched(page: Page, address: str) -> Iterator[Page]:
-    """Show the address, at the end without an error or a request but for itself."""
-    page.set_viewport_size({"width": 1280, "height": 900})
-    complaints: list[str] = []
-    requests: list[str] = []
-    listeners: dict[Any, Any] = {
-        "pageerror": lambda error: complaints.append(str(error)),
-        "console": lambda message: complaints.append(message.text),
-        "request": lambda request: requests.append(request.url),
-    }
-    for event, listener in listeners.items():
-        page.on(event, listener)
-    page.goto(address)
-    yield page
-    for event, listener in listeners.items():
-        page.remove_listener(event, listener)
-    assert complaints == []
-    assert [url for url in requests if not url.startswith("data:")] == [address]
 
 
 @pytest.fixture
@@ -231,38 +210,13 @@ def part(picture: np.ndarray, place: Locator) -> np.ndarray:
     return picture[y : y + round(box["height"]), x : x + round(box["width"])]
 
 
-CONTRAST = """
-({colour, grounds}) => {
-  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-  const light = () => {
-    const linear = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map((byte) => {
-      const part = byte / 255;
-      return part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
-  };
-  const fill = (style) => { canvas.fillStyle = style; canvas.fillRect(0, 0, 1, 1); };
-  grounds.forEach(fill);
-  const ground = light();
-  fill(colour);
-  const text = light();
-  return (Math.max(ground, text) + 0.05) / (Math.min(ground, text) + 0.05);
-}
-"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_its_texts_have_contrast(opened: Page, scheme: Literal["light", "dark"]) -> None:
     opened.emulate_media(color_scheme=scheme)
     texts = ["h1", "a", "thead th", "td", ".words", ".words ins", ".words del", ".counts", ".controls button"]
     for name in (*texts, ".shown .changeable", ".shown .early", ".quiet .early", ".line .equal", ".line .substitute"):
         place = opened.locator(name).first
-        colour = place.evaluate("each => getComputedStyle(each).color")
-        grounds = place.evaluate(
-            "each => { const found = []; for (; each; each = each.parentElement) found.unshift(getComputedStyle(each).backgroundColor);"
-            " return found; }"
-        )
-        contrast = opened.evaluate(CONTRAST, {"colour": colour, "grounds": grounds})
+        contrast = contrast_of(place)
         assert contrast >= 4.5, f"{name}: {contrast:.2f}, WCAG 2.1 AA asks for 4.5"
 
 

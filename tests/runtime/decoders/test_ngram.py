@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runtime import InputError, Recognizer
@@ -38,6 +39,20 @@ def test_choices(bundle: Path, lm: Path, choice: str | None, name: str | None) -
     with Recognizer(str(bundle), backend="onnxruntime-cpu", lm=files.get(choice, choice)) as recognizer:
         assert (recognizer.ngram.name if recognizer.ngram else None) == name
         assert isinstance(recognizer.new_decoder(), BeamCtc if name else GreedyCtc)
+        assert isinstance(recognizer.new_decoder(language_model=False), GreedyCtc)
+
+
+def test_a_stream_without_one(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> None:
+    def text(recognizer: Recognizer, hotwords: list[str], *, language_model: bool) -> str:
+        stream = recognizer.stream(hotwords=hotwords, early="off", language_model=language_model)
+        stream.push(sample[0][1])
+        return stream.end_utterance().text
+
+    with Recognizer(bundle) as recognizer, Recognizer(bundle, lm=None) as greedy:
+        for hotwords in ([], ["table"]):
+            found = text(recognizer, hotwords, language_model=False)
+            assert found == text(greedy, hotwords, language_model=True)
+        assert text(recognizer, [], language_model=True) != found
 
 
 def test_a_bundle_without_one_is_greedy(bundle: Path) -> None:

@@ -96,8 +96,8 @@ def said(stream: Stream, clips: Sequence[np.ndarray]) -> list[Event]:
 
 
 def workers(recognizer: Recognizer) -> list[int]:
-    assert recognizer._processes
-    return [each._worker._process.pid for each in recognizer._processes._processes if each._worker]
+    assert recognizer._decoders._processes
+    return [each._worker._process.pid for each in recognizer._decoders._processes._processes if each._worker]
 
 
 def waiting(condition: Callable[[], bool]) -> None:
@@ -136,8 +136,8 @@ def test_events_are_those_of_a_search_here(
 def test_a_process_is_small_and_forgets(with_ngram: tuple[Recognizer, Recognizer], clips: list[np.ndarray]) -> None:
     _, recognizer = with_ngram
     said(recognizer.stream(hotwords=HOTWORDS, early="eager"), clips[:2])
-    assert recognizer._processes
-    for process in recognizer._processes._processes:
+    assert recognizer._decoders._processes
+    for process in recognizer._decoders._processes._processes:
         process.start()
         assert process._worker
         status = Path(f"/proc/{process._worker._process.pid}/status").read_text()
@@ -145,7 +145,7 @@ def test_a_process_is_small_and_forgets(with_ngram: tuple[Recognizer, Recognizer
         print(f"a process of searches: {resident_mb:.0f} MB resident")
         assert resident_mb < 200
     gc.collect()
-    assert [len(each._worker._numbers) for each in recognizer._processes._processes if each._worker] == [0, 0]
+    assert [len(each._worker._numbers) for each in recognizer._decoders._processes._processes if each._worker] == [0, 0]
 
 
 def test_what_is_dropped_is_dropped_there(bundle: Path) -> None:
@@ -198,8 +198,8 @@ def test_closing_during_a_search(bundle: Path, step: Together, clips: list[np.nd
     os.kill(pid, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as thread:
         pushing = thread.submit(stream.push, clips[0])
-        assert recognizer._processes
-        waiting(recognizer._processes._processes[0]._running.locked)
+        assert recognizer._decoders._processes
+        waiting(recognizer._decoders._processes._processes[0]._running.locked)
         recognizer.close()
         with pytest.raises(ClosedError):
             pushing.result(TIMEOUT_S)
@@ -227,9 +227,9 @@ def test_a_fork_leaves_the_processes_alone(bundle: Path, step: Together, clips: 
     stream.push(clips[0])
 
     def leave() -> int:
-        assert recognizer._processes
+        assert recognizer._decoders._processes
         recognizer.close()
-        recognizer._processes.close()  # as at an interpreter's end
+        recognizer._decoders._processes.close()  # as at an interpreter's end
         return 0
 
     assert forked(leave, sys.__stderr__.fileno()) == 0  # type: ignore[union-attr]

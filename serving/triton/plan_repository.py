@@ -1,7 +1,6 @@
-"""A Triton model repository of a bundle: the step with its state kept by the server, and the greedy decoder as a model of its own.
+"""A Triton model repository of a plan: the step with its state kept by the server, and the greedy decoder as a model of its own.
 
-Source: Triton's user guide, `implicit_state_management`. No server has run what is written here: the
-tests parse it with Triton's protobuf and run the decoder in its place.
+Source: Triton's user guide, `implicit_state_management`. The tests load it in a real server, with a Python model in the plan's place.
 
 The batch dimension is static (1) in the plan, so max_batch_size is 0 and every shape below is whole. No ensemble: one would put the
 decoder between the step and its client at every chunk and hand on the frames of a flush that count for nothing; the client calls both.
@@ -18,10 +17,13 @@ from runtime.errors import InputError
 from runtime.files import sha256, written_whole
 from runtime.stamp import check_stamp, plan_path, read_stamp
 from runtime.word_models import known_words, word_model
+from serving.triton.repository import IDLE_S, README, check_place, controls, sequences
 
 TYPES = {"float32": "FP32", "float16": "FP16", "int32": "INT32"}  # Triton's names
-IDLE_S = 60
-"""Without a request for so long a sequence is forgotten, its slot given to the next."""
+POOL_MB = 64
+"""Triton's own `--cuda-memory-pool-byte-size`, in MiB."""
+STATES = 4
+"""Times that the state is held: a sequence's, what a step reads and writes, and the zeros that it begins with."""
 
 
 def step_model(bundle_folder: Path) -> str:
@@ -34,8 +36,14 @@ def decoder_model(bundle_folder: Path) -> str:
     return f"{bundle_folder.absolute().name}_decoder"
 
 
-def write_repository(bundle_folder: Path, precision: str, out: Path) -> None:
-    """Write the repository `out`, whole or not at all, replacing what it held.
+def pool_bytes(step: StepEntry) -> int:
+    """What `--cuda-memory-pool-byte-size` has to be for the state of one sequence, where it is more than Triton's own."""
+    state = sum(step.input(name).zeros().nbytes for name in STATE)
+    return max(POOL_MB << 20, STATES * state)
+
+
+def write_plan_repository(bundle_folder: Path, precision: str, out: Path) -> int:
+    """Write the repository `out`, whole or not at all, replacing what it held; return the server's memory pool, in bytes.
 
     Raises InputError for a bundle or plan that is missing, broken or not of one another, a bundle without a CTC head, and for an `out`
     that is there and not this bundle's repository.
@@ -46,10 +54,7 @@ def write_repository(bundle_folder: Path, precision: str, out: Path) -> None:
     plan = plan_path(bundle_folder, precision)
     stamp = read_stamp(plan)
     check_stamp(stamp, plan, step, precision, stamp.platform)  # the README names it: the server's is not known here
-    if out.exists() and not _is_repository(out, bundle_folder):
-        raise InputError(
-            f"expected {out} to be absent or the model repository of this bundle, found something else; name another --out"
-        )
+    check_place(out, {step_model(bundle_folder), decoder_model(bundle_folder)})
     with written_whole(out) as partial:
         version = partial / step_model(bundle_folder) / "1"
         version.mkdir(parents=True)
@@ -58,12 +63,13 @@ def write_repository(bundle_folder: Path, precision: str, out: Path) -> None:
             raise InputError(f"expected {plan} to stay as it was, found it changed while it was copied; try again")
         (version.parent / "config.pbtxt").write_text(step_config(step_model(bundle_folder), step), encoding="utf-8")
         write_decoder(bundle_folder, partial)
-        (partial / "README.md").write_text(
+        (partial / README).write_text(
             f"For TensorRT {stamp.tensorrt} on {stamp.gpu} (compute capability {stamp.compute_capability}): a plan runs on no "
             f"other.\nThe batch dimension of 1 is in the plan, so `max_batch_size` is 0: one sequence at a time, others wait.\n"
-            f"Never run on a real server by the project's tests.\n",
+            f"The project's tests run it on a real server with a Python model in the plan's place.\n",
             encoding="utf-8",
         )
+    return pool_bytes(step)
 
 
 def write_decoder(bundle_folder: Path, out: Path) -> None:
@@ -107,11 +113,6 @@ def decoder_config(name: str) -> str:
 
     The words are JSON, a list of what runtime.words.Word has, with times from the utterance's start.
     """
-    controls = [
-        f'  control_input {{ name: "{name}" control {{ kind: CONTROL_SEQUENCE_{name} int32_false_true: [ 0, 1 ] }} }}\n'
-        for name in ("START", "END")
-    ]
-    corrid = '  control_input { name: "CORRID" control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 } }\n'
     return (
         f'name: "{name}"\nbackend: "python"\nmax_batch_size: 0\n'
         'input { name: "tokens" data_type: TYPE_INT32 dims: [ -1 ] }\n'
@@ -119,21 +120,12 @@ def decoder_config(name: str) -> str:
         'output { name: "text" data_type: TYPE_STRING dims: [ 1 ] }\n'
         'output { name: "token_ids" data_type: TYPE_INT32 dims: [ -1 ] }\n'
         'output { name: "words" data_type: TYPE_STRING dims: [ 1 ] }\n'
-        f"{_sequences([*controls, corrid])}instance_group {{ count: 1 kind: KIND_CPU }}\n"
+        f"{_sequences(controls('START', 'END', 'CORRID'))}instance_group {{ count: 1 kind: KIND_CPU }}\n"
     )
 
 
 def _sequences(lines: list[str]) -> str:
-    # Direct: a sequence has the one instance until it ends.
-    return f"sequence_batching {{\n  max_sequence_idle_microseconds: {IDLE_S * 1_000_000}\n  direct {{ }}\n{''.join(lines)}}}\n"
-
-
-def _is_repository(out: Path, bundle_folder: Path) -> bool:
-    """Whether it is empty, or holds this bundle's models and nothing of anybody else's, which would be lost."""
-    if not out.is_dir():
-        return False
-    models, held = {step_model(bundle_folder), decoder_model(bundle_folder)}, {path.name for path in out.iterdir()}
-    return not held or models <= held <= {*models, "README.md"}
+    return sequences(IDLE_S, "direct { }", lines)  # a sequence has the one instance until it ends
 
 
 def _type(spec: TensorSpec) -> str:

@@ -1,4 +1,4 @@
-"""`python -m serving.client`: an audio file streamed to a Triton server that has the repository of `make triton`.
+"""`python -m serving.triton.plan_client`: an audio file streamed to a Triton server that has the repository of a plan.
 
 The windows, the flush and its `valid` are runtime.stream's own: the server's step is a Backend and its decoder a Decoder.
 """
@@ -32,12 +32,9 @@ from runtime.hearing import StreamOptions
 from runtime.recognizer import Recognizer
 from runtime.stream import Stream
 from runtime.words import Word
-from serving.repository import IDLE_S, decoder_model, step_model
-
-REPLY_S = IDLE_S + 15
-"""For a reply: an idle sequence's slot comes free while we wait."""
-END_S = 5
-"""For the reply to an END, which a sequence with a slot gets at once."""
+from serving.triton.connection import END_S, REPLY_S, START_SHARE, Server
+from serving.triton.plan_repository import decoder_model, step_model
+from serving.triton.repository import IDLE_S
 
 
 class ServerSequence:
@@ -48,7 +45,7 @@ class ServerSequence:
 
     def __init__(self, server: "TritonBackend", model: str, outputs: tuple[str, ...]) -> None:
         self._server, self._model = server, model
-        self._outputs = [server.grpc.InferRequestedOutput(name) for name in outputs]
+        self._outputs = server.server.outputs(outputs)
         self._inputs: list[Any] = []
         self._begun = False  # START was answered: the next request has none
         self._owed = False  # the server may hold its slot for us until END
@@ -56,20 +53,12 @@ class ServerSequence:
     def infer(self, end: bool = False, **inputs: npt.NDArray[Any]) -> Any:  # noqa: ANN401 -- tritonclient's
         """The reply to the utterance's next request; raises InputError where the slot is in use and for a server that fails."""
         start, self._owed = not self._begun, True
-        self._inputs = [self._server.tensor(name, value) for name, value in inputs.items()]
+        self._inputs = [self._server.server.input(name, value) for name, value in inputs.items()]
         try:
-            reply = self._send(start=start, end=end, timeout_s=REPLY_S)
-        except self._server.error as error:
-            if start and error.status() == "StatusCode.DEADLINE_EXCEEDED":
-                self._owed = False  # still in the queue: END would wait there too
-                raise InputError(
-                    f"expected the slot of {self._model} at {self._server.url} within {REPLY_S} s, found it in use; "
-                    f"try again when the other client is done, or start another server"
-                ) from error
-            raise InputError(
-                f"expected a Triton server with this bundle at {self._server.url}, found: {' '.join(str(error).split())}; "
-                f"start it on `make triton`'s folder"
-            ) from error
+            reply = self._send(start=start, end=end, wait_s=REPLY_S)
+        except self._server.server.error as error:
+            self._owed = not self._server.server.is_full(error)
+            raise self._server.server.failed(self._model, error) from error
         self._begun = self._owed = not end
         return reply
 
@@ -77,18 +66,22 @@ class ServerSequence:
         """Give the slot back, where it is held: the last request again with END, its reply dropped."""
         if self._owed:
             self._begun = self._owed = False
-            with suppress(self._server.error):  # the utterance is over either way, and the server forgets it when idle
-                self._send(start=False, end=True, timeout_s=END_S)
+            # The utterance is over either way, and the server forgets it when idle.
+            with suppress(self._server.server.error):
+                self._send(start=False, end=True, wait_s=END_S)
 
-    def _send(self, *, start: bool, end: bool, timeout_s: float) -> Any:  # noqa: ANN401 -- tritonclient's
-        return self._server.client.infer(
+    def _send(self, *, start: bool, end: bool, wait_s: float) -> Any:  # noqa: ANN401 -- tritonclient's
+        start_s = START_SHARE * IDLE_S if start else 0.0
+        return self._server.server.client.infer(
             self._model,
             self._inputs,
             outputs=self._outputs,
             sequence_id=self._server.sequence_id,
             sequence_start=start,
             sequence_end=end,
-            client_timeout=timeout_s,
+            # The server's own limit: a call that only this side gave up would leave its id in the queue.
+            timeout=round(1e6 * start_s) or None,
+            client_timeout=start_s + wait_s,
         )
 
 
@@ -99,24 +92,10 @@ class TritonBackend(Backend):
 
     def __init__(self, bundle: Path, url: str) -> None:
         """Raises InputError where tritonclient is not installed."""
-        try:
-            from tritonclient import grpc
-            from tritonclient.utils import InferenceServerException, np_to_triton_dtype
-        except ImportError as error:
-            raise InputError(
-                "expected tritonclient, found none; install it with `build/python -m pip install --no-deps -r requirements/triton.txt`"
-            ) from error
-        self.url, self.grpc, self.error, self._type = url, grpc, InferenceServerException, np_to_triton_dtype
-        self.client = grpc.InferenceServerClient(url)
+        self.server = Server(url)
         self.sequence_id = secrets.randbits(63) | 1  # not 0, which is none, and an int64 in the request
         self.steps = ServerSequence(self, step_model(bundle), ("tokens", "log_probs"))
         self.decoder = ServerSequence(self, decoder_model(bundle), ("text", "token_ids", "words"))
-
-    def tensor(self, name: str, value: npt.NDArray[Any]) -> Any:  # noqa: ANN401 -- tritonclient's
-        """An input tensor of tritonclient."""
-        tensor = self.grpc.InferInput(name, list(value.shape), self._type(value.dtype))
-        tensor.set_data_from_numpy(value)
-        return tensor
 
     def new_state(self) -> bool:
         """At an utterance's start, whatever the one before it came to: what it left open ends."""
@@ -141,7 +120,7 @@ class TritonBackend(Backend):
     def close(self) -> None:
         """End what is open, as of a stream that was dropped, and close the connection; safe to call twice."""
         self.end()
-        self.client.close()
+        self.server.close()
 
 
 class TritonDecoder:
@@ -221,14 +200,20 @@ class TritonRecognizer(Recognizer):
             )
         return found
 
-    def new_decoder(self, start_s: float = 0.0, hotwords: Hotwords | None = None) -> TritonDecoder:  # noqa: ARG002 -- none, see hotwords
+    def new_decoder(
+        self,
+        start_s: float = 0.0,
+        hotwords: Hotwords | None = None,  # noqa: ARG002 -- none, see hotwords
+        *,
+        language_model: bool = True,  # noqa: ARG002 -- none either
+    ) -> TritonDecoder:
         """See Recognizer.new_decoder."""
         return TritonDecoder(self.server, self.bundle.blank, start_s)
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the client."""
-    parser = Arguments(prog="python -m serving.client", description="Stream a file to a Triton server.")
+    parser = Arguments(prog="python -m serving.triton.plan_client", description="Stream a file to a Triton server.")
     parser.add_argument("audio", type=Path, help="an audio file")
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle that the repository was made of")
     parser.add_argument("--url", default="localhost:8001", help="of the server's gRPC (default: localhost:8001)")

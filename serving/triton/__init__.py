@@ -1,0 +1,1 @@
+"""A bundle served by NVIDIA Triton: its model repositories, what runs in them, and their clients."""

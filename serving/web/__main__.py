@@ -1,0 +1,108 @@
+"""`python -m serving.web`: a bundle served by WebSocket, in the transcription part of OpenAI's Realtime protocol."""
+
+from runtime.command import begin
+
+if __name__ == "__main__":
+    begin()
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from runtime.arguments import Arguments
+from runtime.bundle import read_bundle
+from runtime.cuda import Device
+from runtime.errors import InputError, exit_code
+from runtime.live import loaded_spared
+from runtime.recognizer import Recognizer
+from serving.web.access import Access, is_loopback, read_tokens
+from serving.web.app import Server, configuration
+from serving.web.connection import Limits
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Command line of the server."""
+    parser = Arguments(prog="python -m serving.web", description="Serve a bundle by WebSocket.")
+    parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`, or a copy")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
+    )
+    parser.add_argument("--port", type=int, default=8300, help="port to listen at (default: 8300)")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="tokens that let in, one a line; needed where others reach the address",
+    )
+    parser.add_argument(
+        "--origin", action="append", default=[], help="a page's origin that may connect beside the server's own"
+    )
+    for name, kind, what in (
+        ("streams", int, "sessions at a time"),
+        ("idle_s", float, "seconds without a message after which a session ends"),
+        ("session_s", float, "seconds after which a session ends"),
+    ):
+        default = getattr(Limits, name)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, default=default, help=f"{what} (default: {default:g})"
+        )
+    parser.add_argument("--precision", help="a precision of the bundle (default: fp16 in TensorRT, else its widest)")
+    parser.add_argument(
+        "--backend", help="tensorrt, onnxruntime-cuda or onnxruntime-cpu (default: TensorRT where there is a GPU)"
+    )
+    parser.add_argument("--language", help="heard unless a client asks for another (default: the bundle's own)")
+    parser.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
+    parser.add_argument(
+        "--lm",
+        default="default",
+        metavar="FILE|none",
+        help="KenLM file with its word list beside it (default: the bundle's own, if any)",
+    )
+    parser.add_argument(
+        "--log-text", action="store_true", help="write finals to the log; neither audio nor text is without it"
+    )
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve until a stop."""
+    limits = Limits(args.streams, idle_s=args.idle_s, session_s=args.session_s)
+    access = Access(read_tokens(args.token_file) if args.token_file else (), tuple(args.origin))
+    if not access.tokens and not is_loopback(args.host):
+        raise InputError(
+            f"expected --token-file with the address {args.host}, which others reach, found none; write one of 16 letters or more"
+        )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("serving.text").setLevel(logging.INFO if args.log_text else logging.WARNING)
+    batched = read_bundle(args.bundle).batched is not None
+    with Recognizer(
+        args.bundle,
+        precision=args.precision,
+        backend=args.backend,
+        lm=args.lm,
+        decoder=args.decoder,
+        language=args.language,
+        max_streams=limits.streams + 1 if batched else None,
+    ) as recognizer:
+        server = Server(recognizer, access, limits, _gpu_memory() if recognizer.backend.name == "tensorrt" else None)
+        with loaded_spared():
+            print(f"serving: {recognizer.bundle.checkpoint.name} at http://{args.host}:{args.port}", flush=True)
+            uvicorn.Server(configuration(server.app, args.host, args.port, limits)).run()
+
+
+def _gpu_memory() -> Callable[[], int]:
+    device = Device()
+
+    def used() -> int:
+        free, total = device.memory()
+        return total - free
+
+    return used
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: run(parse_args(sys.argv[1:]))))

@@ -1,0 +1,302 @@
+"""Clients that nobody here wrote: the openai package's and pipecat's, each a program of another environment, against a server's process."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from typing_extensions import Self
+
+from runtime import EndpointRules, Final, Recognizer
+from serving.web.sound import Sound, SoundFormat
+from setup.environments import CLIENTS, Part
+from tests.serving.triton.servers import free_port
+
+PART, PROGRAMS = Part(CLIENTS, CLIENTS), Path(__file__).with_name("clients")
+TOKEN = "a token of the tests alone"  # noqa: S105
+TIMEOUT_S = 30
+STOPPED = 143
+"""Exit code of what SIGTERM ended."""
+CLIPS, PAUSE_S = (25, 22), 1.0
+"""Two utterances without a pause, whose words are told from each other by far."""
+SAID = "let us talk about something else"
+"""The first of them."""
+MANUAL = {"turn_detection": None}
+TURN = ("speech_started", "speech_stopped", "committed", "added", "done", "completed")
+Event = dict[str, Any]
+
+
+@contextmanager
+def serving(bundle: Path, port: int, folder: Path) -> Iterator[None]:
+    """A server's process, until the block is left; it must end well then."""
+    tokens = folder / "tokens"
+    tokens.write_text(TOKEN)
+    command = [sys.executable, "-m", "serving.web", f"--bundle={bundle}", f"--port={port}", f"--token-file={tokens}"]
+    with (folder / "log").open("a") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            deadline = time.monotonic() + TIMEOUT_S
+            while process.poll() is None and not answers(port):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield
+        finally:
+            process.terminate()
+            assert process.wait(TIMEOUT_S) == STOPPED, (folder / "log").read_text()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def port(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    found = free_port()
+    with serving(bundle, found, tmp_path_factory.mktemp("server")):
+        yield found
+
+
+@pytest.fixture(scope="module")
+def recognizer(bundle: Path) -> Iterator[Recognizer]:
+    with Recognizer(bundle, backend="onnxruntime-cpu") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    """At 48 kHz: the clips, with a pause after each."""
+    found = []
+    for clip in CLIPS:
+        samples, rate = soundfile.read(f"data/sample/clips/{clip:02}.mp3", dtype="float32")
+        found += [soxr.resample(samples, rate, 48_000), np.zeros(int(48_000 * PAUSE_S), np.float32)]
+    return np.concatenate(found)
+
+
+@pytest.fixture
+def wav_at(speech: np.ndarray, tmp_path: Path) -> Callable[[int], Path]:
+    """A rate in Hz to the speech as a WAV of 16 bits."""
+
+    def write(rate: int) -> Path:
+        soundfile.write(tmp_path / "speech.wav", soxr.resample(speech, 48_000, rate), rate, subtype="PCM_16")
+        return tmp_path / "speech.wav"
+
+    return write
+
+
+def python(package: str) -> str:
+    """The interpreter of the environment that has this package. Skips where there is none."""
+    if package == "pipecat" and sys.version_info < (3, 11):
+        pytest.skip(f"pipecat needs Python 3.11, found {sys.version_info.major}.{sys.version_info.minor}")
+    if not (PART.stamp.exists() and list(PART.folder.glob(f"lib/python*/site-packages/{package}"))):
+        pytest.skip(
+            f"no {package} at {PART.folder}: `python -m setup.install {CLIENTS} {CLIENTS}`, which `make test` runs, installs it"
+        )
+    return str(PART.python)
+
+
+def environment(token: str) -> dict[str, str]:
+    return {**os.environ, "OPENAI_API_KEY": token, "PYTHONWARNINGS": "ignore"}
+
+
+def ask(port: int, file: Path, *arguments: str, token: str = TOKEN) -> list[Event]:
+    """What the openai package told its program."""
+    command = [
+        python("openai"),
+        str(PROGRAMS / "openai_client.py"),
+        f"http://127.0.0.1:{port}/v1",
+        str(file),
+        *arguments,
+    ]
+    done = subprocess.run(command, env=environment(token), stdout=subprocess.PIPE, timeout=TIMEOUT_S, check=False)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def finals(recognizer: Recognizer, samples: np.ndarray, *, turns: bool) -> list[Final]:
+    """The recogniser's own, of the same samples."""
+    stream = recognizer.stream(EndpointRules(min_silence_ms=500) if turns else None)
+    found = [event for event in stream.push(samples) if isinstance(event, Final)]
+    if not turns:
+        found.append(stream.end_utterance())
+    stream.close()
+    return found
+
+
+def converted(file: Path, sound_format: SoundFormat, *, turns: bool) -> np.ndarray:
+    """What the server makes of a WAV or of G.711's bytes."""
+    data = file.read_bytes() if file.suffix == ".raw" else soundfile.read(file, dtype="int16")[0].tobytes()
+    sound = Sound(sound_format)
+    samples = sound.push(data)
+    return samples if turns else np.concatenate([samples, sound.flush()])
+
+
+def utterances(events: list[Event]) -> dict[str, list[Event]]:
+    """The events of each item."""
+    found: dict[str, list[Event]] = {}
+    for event in events:
+        item = event.get("item_id") or event.get("item", {}).get("id")
+        if item:
+            found.setdefault(item, []).append(event)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate", "turns"),
+    [
+        ("audio/pcm", 24_000, True),
+        ("audio/pcm", 24_000, False),
+        ("audio/pcm", 16_000, True),
+        ("audio/pcm", 16_000, False),
+        ("audio/pcmu", 8_000, True),
+        ("audio/pcma", 8_000, False),
+    ],
+)
+def test_openai_s_client(
+    port: int, recognizer: Recognizer, wav_at: Callable[[int], Path], kind: str, rate: int, *, turns: bool
+) -> None:
+    file = wav_at(rate)
+    if law := {"audio/pcmu": "ULAW", "audio/pcma": "ALAW"}.get(kind):
+        wav, file = file, file.with_suffix(".raw")
+        soundfile.write(file, *soundfile.read(wav), subtype=law, format="RAW")
+    how = ["completed", "completed"] if turns else ["completed", "--commit", f"--input={json.dumps(MANUAL)}"]
+    events = ask(port, file, *how, f"--format={kind}")
+    wrong = [(event["class"], event["wrong"]) for event in events if event["wrong"]]
+    if rate == 16_000:  # beyond the protocol, in which PCM is at 24 kHz
+        assert [name for name, _ in wrong] == ["SessionUpdatedEvent"]
+        assert "Input should be 24000" in wrong[0][1]
+    else:
+        assert wrong == []
+    assert [event["type"] for event in events[:2]] == ["session.created", "session.updated"]
+    sound_format = SoundFormat.model_validate({"type": kind, "rate": rate})
+    expected = finals(recognizer, converted(file, sound_format, turns=turns), turns=turns)
+    before = None
+    for final, heard in zip(expected, utterances(events).values(), strict=True):
+        types = [event["type"].rpartition(".")[2] for event in heard]
+        told = {name: event for name, event in zip(types, heard, strict=True) if name != "delta"}
+        assert tuple(told) == (TURN if turns else TURN[2:])
+        assert "delta" not in (types[0], types[-1]) if turns else types[-1] != "delta"
+        assert "".join(event["delta"] for event in heard if event["type"].endswith(".delta")) == final.text
+        assert told["completed"]["transcript"] == final.text
+        assert told["completed"]["usage"]["seconds"] == pytest.approx(final.audio_s)
+        assert [word["start_s"] for word in told["completed"]["words"]] == [word.start_s for word in final.words]
+        if turns:
+            end_ms = round(1e3 * (final.start_s + final.audio_s))
+            assert told["speech_started"]["audio_start_ms"] < told["speech_stopped"]["audio_end_ms"] == end_ms
+        assert {told[name]["previous_item_id"] for name in ("committed", "added", "done")} == {before}
+        before = told["completed"]["item_id"]
+    assert " ".join(final.text for final in expected).startswith(SAID)
+
+
+def test_audio_before_the_session_is_set(port: int, recognizer: Recognizer, wav_at: Callable[[int], Path]) -> None:
+    wav = wav_at(24_000)
+    events = ask(port, wav, "completed", "--early=3", "--commit", f"--input={json.dumps(MANUAL)}")
+    (final,) = finals(recognizer, converted(wav, SoundFormat(), turns=False), turns=False)
+    assert [event["type"] for event in events[:2]] == ["session.created", "session.updated"]
+    assert events[-1]["transcript"] == final.text
+
+
+def test_a_session_that_is_set_too_late(port: int, wav_at: Callable[[int], Path]) -> None:
+    events = ask(port, wav_at(24_000), "error", "completed", "--early=15", f"--input={json.dumps(MANUAL)}")
+    (error,) = [event for event in events if event["type"] == "error"]
+    assert (error["class"], error["wrong"]) == ("RealtimeErrorEvent", None)
+    assert (error["error"]["event_id"], error["error"]["code"]) == ("mine", "invalid_value")
+    assert events[-1]["transcript"] == SAID
+
+
+def test_a_token_that_is_none_of_the_server_s(port: int, wav_at: Callable[[int], Path]) -> None:
+    (said,) = ask(port, wav_at(24_000), "completed", token=TOKEN[1:])
+    assert said["raised"] == "websockets.exceptions.InvalidStatus"  # which the package lets through
+    assert said["message"].endswith("HTTP 401")
+
+
+class Pipecat:
+    """Its program, as it runs."""
+
+    def __init__(self, port: int, wav: Path, turns: str, transcriptions: int) -> None:
+        url = f"ws://127.0.0.1:{port}/v1/realtime"
+        command = [python("pipecat"), str(PROGRAMS / "pipecat_client.py"), url, str(wav), turns, str(transcriptions)]
+        self._process = subprocess.Popen(
+            [*command, "--speed=4"],
+            env=environment(TOKEN),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._limit = threading.Timer(TIMEOUT_S, self._process.kill)
+        self._limit.start()
+
+    def until(self, kind: str | None, times: int = 1) -> list[Event]:
+        """What it tells until it told this so often; None: until it ends."""
+        found: list[Event] = []
+        while [event["kind"] for event in found].count(kind or "") < times and (line := self._stdout.readline()):
+            found.append(json.loads(line))
+        return found
+
+    def say_it_again(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    @property
+    def _stdout(self) -> IO[str]:
+        assert self._process.stdout
+        return self._process.stdout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._limit.cancel()
+        self._process.kill()
+        self._process.communicate()
+
+
+def check_frames(events: list[Event], turn: list[str], expected: list[Final]) -> None:
+    """A turn for each utterance, and what is told before its end is the beginning of what is told then."""
+    interim = "InterimTranscriptionFrame"
+    assert [event["kind"] for event in events if event["kind"] != interim] == turn * len(expected), events
+    assert [event["text"] for event in events if event["kind"] == "TranscriptionFrame"] == [f.text for f in expected]
+    assert "".join(event["text"] for event in events if event["kind"] == interim) == "".join(f.text for f in expected)
+
+
+def test_pipecat_s_service_where_the_server_hears_turns(
+    port: int, recognizer: Recognizer, wav_at: Callable[[int], Path]
+) -> None:
+    wav = wav_at(16_000)
+    with Pipecat(port, wav, "server", len(CLIPS)) as running:
+        connected, *events = running.until(None)
+    assert connected["kind"] == "connected"
+    expected = finals(recognizer, soundfile.read(wav, dtype="int16")[0], turns=True)
+    turn = ["ProposedUserStartedSpeakingFrame", "ProposedUserStoppedSpeakingFrame", "TranscriptionFrame"]
+    check_frames(events, turn, expected)
+
+
+def test_pipecat_s_service_where_it_hears_turns_itself_and_the_server_is_started_anew(
+    bundle: Path, recognizer: Recognizer, wav_at: Callable[[int], Path], tmp_path: Path
+) -> None:
+    wav, port = wav_at(16_000), free_port()
+    python("pipecat")
+    expected = finals(recognizer, soundfile.read(wav, dtype="int16")[0], turns=True)
+    turn = ["VADUserStartedSpeakingFrame", "VADUserStoppedSpeakingFrame", "TranscriptionFrame"]
+    with serving(bundle, port, tmp_path):
+        running = Pipecat(port, wav, "local", 2 * len(CLIPS))
+        connected, *events = running.until("TranscriptionFrame", len(CLIPS))
+    with running, serving(bundle, port, tmp_path):
+        lost = running.until("connected")
+        running.say_it_again()
+        rest = running.until(None)
+    assert connected["kind"] == "connected"
+    check_frames(events, turn, expected)
+    assert {event["kind"] for event in lost} <= {"connected", "ErrorFrame"}
+    check_frames(rest, turn, expected)

@@ -1,0 +1,226 @@
+"""How sessions end, and that whatever a client does the next one is served."""
+
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from runtime import CudaError, Recognizer
+from runtime.backends import Step
+from runtime.backends.slots import Rows
+from runtime.bundle import read_bundle
+from serving.web.connection import Limits
+from tests.runtime.cheap import Cheap
+from tests.serving.web.served import TIMEOUT_S, Client, Message, served, session
+
+NOISE = (2000 * np.random.default_rng(0).standard_normal(8_000)).astype(np.int16)
+MANUAL = {"turn_detection": None}
+QUICK = Limits(streams=3, idle_s=1.5, session_s=4.0, slow_s=0.5, ping_s=0.5, message_bytes=100_000)
+
+
+class Failing(Cheap):
+    """A step that fails when it is told to."""
+
+    fails = False
+
+    def run_rows(self, steps: Sequence[Step], rows: Rows) -> Mapping[str, np.ndarray]:
+        if self.fails:
+            raise CudaError("cudaGraphLaunch: cudaErrorUnknown, unknown error")
+        return super().run_rows(steps, rows)
+
+
+@pytest.fixture(scope="module")
+def recognizer(bundle: Path) -> Iterator[Recognizer]:
+    with Recognizer(bundle, backend=Failing(read_bundle(bundle), QUICK.streams + 1), lm=None) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def port(recognizer: Recognizer) -> Iterator[int]:
+    with served(recognizer, QUICK) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def all_places_are_free(port: int) -> Iterator[None]:
+    yield
+    deadline = time.monotonic() + 3 * QUICK.ping_s + TIMEOUT_S
+    while (count := metric(port, "asr_streams_open")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert count == 0
+
+
+def metric(port: int, name: str) -> float:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    return float(next((line.split()[-1] for line in lines if line.startswith(f"{name} ")), 0))
+
+
+def text(client: Client, samples: np.ndarray = NOISE) -> str:
+    client.speak(samples)
+    client.ask("input_audio_buffer.commit")
+    found: str = outcome(client)["transcript"]
+    return found
+
+
+def outcome(client: Client) -> Message:
+    """What comes of what is committed next."""
+    item = client.until("committed")[-1]["item_id"]
+    while (message := client.until("completed", "failed")[-1])["item_id"] != item:
+        pass
+    return message
+
+
+def ended(port: int, why: str) -> float:
+    return metric(port, f'asr_sessions_ended_total{{why="{why}"}}')
+
+
+def listen(client: Client, keeps_sending: bool) -> None:
+    """To the end, which is raised."""
+    while True:
+        if keeps_sending:
+            client.speak(NOISE[:320])
+        with suppress(TimeoutError):
+            client.heard.append(json.loads(client.socket.recv(0.1 if keeps_sending else TIMEOUT_S)))
+
+
+@pytest.mark.parametrize(
+    ("keeps_sending", "why", "after_s"),
+    [(False, "session_idle", QUICK.idle_s), (True, "session_expired", QUICK.session_s)],
+)
+def test_a_session_that_lasts_too_long(port: int, keeps_sending: bool, why: str, after_s: float) -> None:
+    with session(port, MANUAL) as client:
+        begun, before = time.monotonic(), ended(port, why)
+        with pytest.raises(ConnectionClosed) as found:
+            listen(client, keeps_sending)
+        assert client.heard[-1]["error"]["code"] == why
+        assert found.value.rcvd
+        assert (found.value.rcvd.code, found.value.rcvd.reason) == (1001, why)
+        assert after_s - 0.2 < time.monotonic() - begun < after_s + 2
+    assert ended(port, why) == before + 1
+
+
+def test_a_message_that_is_too_long(port: int) -> None:
+    with session(port, MANUAL) as client:
+        client.socket.send(bytes(QUICK.message_bytes))
+        client.socket.send(b"")
+        client.socket.send(bytes(QUICK.message_bytes + 1))
+        with pytest.raises(ConnectionClosed) as found:
+            client.socket.recv(TIMEOUT_S)
+        assert found.value.rcvd
+        assert found.value.rcvd.code == 1009
+
+
+def upgraded(port: int) -> socket.socket:
+    """A WebSocket of which this end answers nothing, pings neither."""
+    raw = socket.create_connection(("127.0.0.1", port))
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.sendall(
+        f"GET /v1/realtime HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    assert b"101 Switching" in raw.recv(1000)
+    return raw
+
+
+def test_a_client_that_is_gone_without_a_word(port: int) -> None:
+    begun = time.monotonic()
+    with upgraded(port):
+        assert metric(port, "asr_streams_open") == 1
+        while metric(port, "asr_streams_open"):
+            time.sleep(0.05)
+            assert time.monotonic() < begun + 10
+    assert time.monotonic() - begun < 2 * QUICK.ping_s + 1
+
+
+def test_a_client_that_does_not_read(recognizer: Recognizer) -> None:
+    malformed = b"\x81\x82\0\0\0\0{]"  # masked, as a client's must be
+    patient = Limits(QUICK.streams, slow_s=QUICK.slow_s)
+    with served(recognizer, patient) as other, upgraded(other) as raw:
+        raw.settimeout(TIMEOUT_S)
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            raw.sendall(5_000_000 * malformed)
+        assert ended(other, "slow") == 1
+
+
+def test_a_client_that_vanishes(port: int, recognizer: Recognizer) -> None:
+    for number in range(3 * QUICK.streams):
+        with session(port, MANUAL) as client:
+            client.speak(NOISE)
+            if number % 2:
+                client.ask("input_audio_buffer.commit")
+            client.socket.socket.shutdown(socket.SHUT_RDWR)
+        while metric(port, "asr_streams_open"):
+            time.sleep(0.01)
+    with session(port, MANUAL) as client:
+        assert text(client) == expected(recognizer)
+
+
+def expected(recognizer: Recognizer) -> str:
+    stream = recognizer.stream()
+    try:
+        stream.push(NOISE)
+        return stream.end_utterance().text
+    finally:
+        stream.close()
+
+
+def test_a_thousand_messages_that_are_none(port: int, recognizer: Recognizer) -> None:
+    random = np.random.default_rng(1)
+    valid = json.dumps({"type": "session.update", "session": {"audio": {"input": {"turn_detection": None}}}})
+    with session(port, MANUAL) as client:
+        for number in range(1_000):
+            letters = list(valid)
+            for place in random.integers(0, len(valid), 3):
+                letters[place] = chr(random.integers(32, 1_000))
+            client.socket.send("".join(letters) if number % 2 else bytes(random.integers(0, 256, 7).astype(np.uint8)))
+            answer = client.next()
+            assert answer["type"] in ("error", "session.updated")
+            assert "\n" not in answer.get("error", {}).get("message", "")
+        assert sum(message["type"] == "error" for message in client.heard) > 900
+        assert text(client) == expected(recognizer)
+
+
+def test_a_step_that_fails(port: int, recognizer: Recognizer) -> None:
+    backend = recognizer.backend
+    assert isinstance(backend, Failing)
+    with session(port, MANUAL) as client:
+        backend.fails = True
+        client.speak(NOISE)
+        client.ask("input_audio_buffer.commit")
+        failed = outcome(client)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+        connection.request("GET", "/health")
+        response = connection.getresponse()
+        backend.fails = False
+        assert failed["error"]["message"] == "cudaGraphLaunch: cudaErrorUnknown, unknown error"
+        assert response.status == 503
+        assert "cudaErrorUnknown" in response.read().decode()
+        assert text(client) == expected(recognizer)
+
+
+def test_a_server_that_is_stopped(recognizer: Recognizer, port: int) -> None:
+    assert port
+    codes: list[int] = []
+
+    def hear(client: Client) -> None:
+        with pytest.raises(ConnectionClosed) as found:
+            client.socket.recv(TIMEOUT_S)
+        assert found.value.rcvd
+        codes.append(found.value.rcvd.code)
+
+    with served(recognizer, QUICK) as other, session(other, MANUAL) as client:
+        client.speak(NOISE[:100])
+        thread = threading.Thread(target=hear, args=(client,))
+        thread.start()
+    thread.join(TIMEOUT_S)
+    assert codes[0] in (1000, 1012)
