@@ -24,7 +24,7 @@ from setup.environments import CLIENTS, Part
 from tests.serving.triton.servers import free_port
 
 PART, PROGRAMS = Part(CLIENTS, CLIENTS), Path(__file__).with_name("clients")
-TOKEN = "a token of the tests alone"  # noqa: S105
+TOKEN = "a-token-of-the-tests-alone"  # noqa: S105
 TIMEOUT_S = 30
 STOPPED = 143
 """Exit code of what SIGTERM ended."""
