@@ -39,7 +39,7 @@ class Access:
         if not self.tokens and not _is_loopback(host):
             # A page anywhere may have its own name lead here.
             return Refusal(403, "host_not_allowed", "expected a loopback name as the host; use localhost, or a token")
-        if origin and origin not in self.origins and urlsplit(origin).netloc != host:
+        if origin and origin not in self.origins and not _is_of(origin, host):
             return Refusal(
                 403, "origin_not_allowed", "expected this server's own page, or an origin that it was told of"
             )
@@ -52,7 +52,10 @@ class Access:
 
 
 def read_tokens(file: Path) -> tuple[bytes, ...]:
-    """Return the tokens of a file, one a line. Raises InputError for a file that is not there, empty, or with a token that is too short."""
+    """Return the tokens of a file, one a line.
+
+    Raises InputError for a file that is not there, empty, or with a token that is too short or that a header cannot bring.
+    """
     try:
         tokens = tuple(line.strip() for line in file.read_bytes().splitlines() if line.strip())
     except OSError as error:
@@ -62,6 +65,8 @@ def read_tokens(file: Path) -> tuple[bytes, ...]:
         raise InputError(
             f"expected tokens of {LEAST_TOKEN} letters or more in {file}, found {found}; write longer ones"
         )
+    if not all(token.isascii() for token in tokens):  # clients disagree on how others are written in a header
+        raise InputError(f"expected tokens of ASCII letters in {file}, found one with others; write it anew")
     return tokens
 
 
@@ -78,6 +83,14 @@ def is_loopback(host: str) -> bool:
 def _is_loopback(host: str) -> bool:
     try:
         return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
+
+
+def _is_of(origin: str, host: str) -> bool:
+    """Whether a page of this origin is of this host."""
+    try:
+        return urlsplit(origin).netloc == host
     except ValueError:
         return False
 

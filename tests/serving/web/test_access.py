@@ -53,6 +53,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
         ("bare", {"Host": "localhost:7", "Origin": "http://localhost:7"}, [], None),
         ("bare", {"Host": "localhost:7", "Origin": "http://localhost:8"}, [], (403, "origin_not_allowed")),
         ("bare", {"Origin": "null"}, [], (403, "origin_not_allowed")),
+        ("bare", {"Origin": "http://["}, [], (403, "origin_not_allowed")),
         ("guarded", {}, [], (401, "invalid_api_key")),
         ("guarded", BEARER, [], None),
         ("guarded", {"Authorization": f"bearer {OTHER}", "Host": "asr.example"}, [], None),
@@ -143,9 +144,11 @@ def test_a_server_that_is_full(recognizer: Recognizer) -> None:
         (["--host", "0.0.0.0"], "expected --token-file with the address 0.0.0.0"),  # noqa: S104 -- that is what is refused
         (["--token-file", "absent"], "expected tokens in absent, one a line, found: No such file"),
         (["--token-file", "short"], "expected tokens of 16 letters or more in short, found one of 5 letters"),
+        (["--token-file", "accents"], "expected tokens of ASCII letters in accents, found one with others"),
         (["--token-file", "empty"], "expected tokens of 16 letters or more in empty, found none"),
         (["--streams", "0"], "expected streams above 0, found 0"),
         (["--idle-s", "-1"], "expected idle_s above 0, found -1.0"),
+        (["--idle-s", "nan"], "expected idle_s above 0, found nan"),
     ],
 )
 def test_a_server_that_does_not_start(
@@ -155,5 +158,6 @@ def test_a_server_that_does_not_start(
     monkeypatch.chdir(tmp_path)
     Path("short").write_text("a\n12345678901234567\nshort\n".replace("a\n", ""))
     Path("empty").write_text("\n \n")
+    Path("accents").write_text("gehört-zu-den-wörtern\n", "utf-8")
     with pytest.raises(InputError, match=says):
         run(parse_args(["--bundle", where, *arguments]))
