@@ -133,7 +133,32 @@ def _refused(refusal: Refusal) -> Response:
 
 
 class Socket(WebSocketsSansIOProtocol):
-    """uvicorn's, which would keep the connection of a client that reads no more."""
+    """uvicorn's, which would keep the connection of a client that reads no more, and of one whose opening it cannot read."""
+
+    _received_s = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """See there; an opening that is none is answered, and counts among the connections no more."""
+        self._received_s = self.loop.time()
+        try:
+            super().data_received(data)
+        except UnicodeError:  # in a header, which the answer would repeat
+            self._refuse()
+        else:
+            if not self.handshake_initiated:
+                self._refuse()
+
+    def keepalive_timeout(self) -> None:
+        """See there; whoever sends is not gone: the answer may wait behind audio that is not read yet."""
+        if self.read_paused or self._received_s > self.ping_sent_at:
+            self.pong_timer = None
+            self.schedule_ping()
+        else:
+            super().keepalive_timeout()
+
+    def _refuse(self) -> None:
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.transport.close()
 
     async def run_asgi(self) -> None:
         """See there; what a client has not taken a while after its session's end is dropped."""

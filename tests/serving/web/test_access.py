@@ -15,6 +15,7 @@ from runtime import Recognizer
 from runtime.errors import InputError
 from serving.web.__main__ import parse_args, run
 from serving.web.access import Access, read_tokens
+from serving.web.app import OTHERS
 from serving.web.connection import Limits
 from tests.serving.web.served import served, wait_for_a_place
 
@@ -119,6 +120,29 @@ def test_pages(ports: dict[str, int], server: str, path: str, headers: dict[str,
     response = connection.getresponse()
     assert response.status == status
     assert says in response.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("line", "headers"),
+    [
+        ("GET", b"Sec-WebSocket-Protocol: a b;\xe9\r\n"),
+        ("GET", b"Sec-WebSocket-Protocol: ,,\r\n"),
+        ("GET", 300 * b"X: many\r\n"),
+        ("GET", b"X: " + 9_000 * b"x" + b"\r\n"),
+        ("POST", b""),
+    ],
+)
+def test_an_opening_that_is_none(recognizer: Recognizer, line: str, headers: bytes) -> None:
+    opening = b"Host: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    opening += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    with served(recognizer, Limits(streams=1)) as port:
+        for _ in range(OTHERS + 2):  # more than there may be connections
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as reached:
+                reached.sendall(f"{line} /v1/realtime HTTP/1.1\r\n".encode() + opening + headers + b"\r\n")
+                assert reached.recv(100).startswith(b"HTTP/1.1 400 ")
+                while reached.recv(1_000):
+                    pass
+        wait_for_a_place(port)
 
 
 def test_a_server_that_is_full(recognizer: Recognizer) -> None:

@@ -142,6 +142,17 @@ def test_a_client_that_is_gone_without_a_word(port: int) -> None:
     assert time.monotonic() - begun < 2 * QUICK.ping_s + 1
 
 
+def test_a_client_that_is_slowed_down(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Failing.run_rows
+    monkeypatch.setattr(Failing, "run_rows", lambda *asked: (time.sleep(0.02), run(*asked))[1])
+    patient = Limits(QUICK.streams, ping_s=QUICK.ping_s)
+    with served(recognizer, patient) as other, session(other, MANUAL) as client:
+        for _ in range(30):  # answers to pings wait behind it
+            client.speak(NOISE, (len(NOISE),))
+        client.ask("input_audio_buffer.commit")
+        assert outcome(client)["type"].endswith("completed")
+
+
 def test_a_client_that_does_not_read(recognizer: Recognizer) -> None:
     malformed = b"\x81\x82\0\0\0\0{]"  # masked, as a client's must be
     patient = Limits(QUICK.streams, slow_s=QUICK.slow_s)
