@@ -40,7 +40,7 @@ class Access:
         if not self.tokens and not _is_loopback(host):
             # A page anywhere may have its own name lead here.
             return Refusal(403, "host_not_allowed", "expected a loopback name as the host; use localhost, or a token")
-        if origin and origin not in self.origins and urlsplit(origin).netloc != host:
+        if origin and origin not in self.origins and not _is_of(origin, host):
             return Refusal(
                 403, "origin_not_allowed", "expected this server's own page, or an origin that it was told of"
             )
@@ -83,6 +83,14 @@ def is_loopback(host: str) -> bool:
 def _is_loopback(host: str) -> bool:
     try:
         return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
+
+
+def _is_of(origin: str, host: str) -> bool:
+    """Whether a page of this origin is of this host."""
+    try:
+        return urlsplit(origin).netloc == host
     except ValueError:
         return False
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from weakref import WeakSet
 
 import anyio
 import numpy as np
@@ -23,7 +24,7 @@ from runtime.recognizer import Recognizer
 from serving.web.access import Access, Refusal
 from serving.web.connection import Limits, converse
 from serving.web.metrics import Metrics
-from serving.web.session import Host
+from serving.web.session import Host, Session
 
 # uvicorn takes a WebSocket that is refused with a response for one that was forgotten.
 logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.getMessage())
@@ -46,7 +47,8 @@ class Server:
         self._threads = ThreadPoolExecutor(limits.streams + 1, "serving")
         self._sessions = 0
         self._checking = asyncio.Lock()
-        self.metrics = Metrics(lambda: self._sessions, limits.streams, memory)
+        self._held: WeakSet[Session] = WeakSet()
+        self.metrics = Metrics(lambda: self._sessions, limits.streams, self._waiting_s, memory)
         self.app = Starlette(
             routes=[
                 Route("/", self._page),
@@ -57,6 +59,9 @@ class Server:
             ],
             lifespan=self._lifespan,
         )
+
+    def _waiting_s(self) -> float:
+        return max((session.waiting_s for session in self._held), default=0.0)
 
     async def _page(self, request: Request) -> Response:  # noqa: ARG002 -- Starlette's
         return HTMLResponse(self._html)
@@ -97,7 +102,7 @@ class Server:
         self._sessions += 1
         try:
             await socket.accept("realtime" if "realtime" in socket.scope["subprotocols"] else None)
-            why = await converse(socket, Host(self._recognizer, self._threads, self.metrics), self._limits)
+            why = await converse(socket, Host(self._recognizer, self._threads, self.metrics, self._held), self._limits)
         finally:
             self._sessions -= 1
         self.metrics.ended.labels(why).inc()
@@ -133,7 +138,32 @@ def _refused(refusal: Refusal) -> Response:
 
 
 class Socket(WebSocketsSansIOProtocol):
-    """uvicorn's, which would keep the connection of a client that reads no more."""
+    """uvicorn's, which would keep the connection of a client that reads no more, and of one whose opening it cannot read."""
+
+    _received_s = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """See there; an opening that is none is answered, and counts among the connections no more."""
+        self._received_s = self.loop.time()
+        try:
+            super().data_received(data)
+        except UnicodeError:  # in a header, which the answer would repeat
+            self._refuse()
+        else:
+            if not self.handshake_initiated:
+                self._refuse()
+
+    def keepalive_timeout(self) -> None:
+        """See there; whoever sends is not gone: the answer may wait behind audio that is not read yet."""
+        if self.read_paused or self._received_s > self.ping_sent_at:
+            self.pong_timer = None
+            self.schedule_ping()
+        else:
+            super().keepalive_timeout()
+
+    def _refuse(self) -> None:
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.transport.close()
 
     async def run_asgi(self) -> None:
         """See there; what a client has not taken a while after its session's end is dropped."""

@@ -42,7 +42,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value <= 0:
+            if not value > 0:  # no number neither
                 raise InputError(f"expected {name} above 0, found {value}; leave it out for the default")
 
 

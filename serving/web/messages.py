@@ -4,10 +4,10 @@ Beyond it: audio at 16 kHz, `keywords` with weights, `include` of partials, and 
 """
 
 import base64
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from runtime.early import Early
 from runtime.vad import THRESHOLD
@@ -20,11 +20,15 @@ PARTIALS = "item.input_audio_transcription.partial"
 LOGPROBS = "item.input_audio_transcription.logprobs"
 
 
+WHOLE = ("format", "turn_detection", "keywords")
+"""Settings of which a client changes no part."""
+
+
 class RequestError(Exception):
     """A client's message is not what is expected, in one line; the session goes on."""
 
     def __init__(self, message: str, code: str = "invalid_value", param: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(" ".join(message.split()))  # what a client sent may hold line breaks
         self.code, self.param = code, param
 
 
@@ -170,8 +174,8 @@ def read_message(text: str) -> Message:
 def event_id_of(text: str) -> str | None:
     """Return the id that a client gave to a message, of one that is no message too, where it can be read."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = from_json(text)  # other than json's it finds no half of a surrogate pair, which could not be sent back
+    except ValueError:
         return None
     event_id = found.get("event_id") if isinstance(found, dict) else None
     return event_id if isinstance(event_id, str) else None
@@ -186,11 +190,11 @@ def audio_bytes(audio: str) -> bytes:
 
 
 def _merged(settings: Any, change: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401
-    """The settings with the values that are named; a format or turns are named as a whole."""
+    """The settings with the values that are named; a format, turns or keywords are named as a whole."""
     merged = dict(settings)
     for name, value in change.items():
         before = settings.get(name)
-        whole = not (isinstance(before, dict) and isinstance(value, dict)) or name in ("format", "turn_detection")
+        whole = not (isinstance(before, dict) and isinstance(value, dict)) or name in WHOLE
         merged[name] = value if whole else _merged(before, value)
     return merged
 
@@ -198,7 +202,7 @@ def _merged(settings: Any, change: dict[str, Any]) -> dict[str, Any]:  # noqa: A
 def _request_error(error: ValidationError, prefix: str) -> RequestError:
     found = meant(error)
     kinds = [kind for kind in found["loc"] if "." not in str(kind) or "item." in str(kind)]
-    place = prefix + ".".join(str(part) for part in kinds)
+    place = (prefix + ".".join(str(part) for part in kinds))[:100]
     said = found["msg"].removeprefix("Value error, ")
     if found["type"] == "union_tag_invalid":
         return RequestError(

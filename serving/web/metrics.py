@@ -12,11 +12,19 @@ LAGS_S = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5)
 class Metrics:
     """Counts of one server."""
 
-    def __init__(self, streams: Callable[[], int], most_streams: int, memory: Callable[[], int] | None) -> None:
-        """`streams` that are open now; `memory` of the GPU that is in use, in bytes, where there is one."""
+    def __init__(
+        self,
+        streams: Callable[[], int],
+        most_streams: int,
+        waiting: Callable[[], float],
+        memory: Callable[[], int] | None,
+    ) -> None:
+        """`streams` that are open now; seconds of audio that are `waiting` to be heard; `memory` of the GPU in use, in bytes, if any."""
         self._registry = all_of = CollectorRegistry()
         Gauge("asr_streams_open", "Streams that are open.", registry=all_of).set_function(streams)
         Gauge("asr_streams_most", "Streams that may be open.", registry=all_of).set(most_streams)
+        behind = "Audio that waits to be heard, of the session that has the most of it."
+        Gauge("asr_audio_waiting_seconds", behind, registry=all_of).set_function(waiting)
         self.refused = Counter("asr_connections_refused", "Connections refused, by why.", ["why"], registry=all_of)
         self.ended = Counter("asr_sessions_ended", "Sessions that ended, by why.", ["why"], registry=all_of)
         about = "From the arrival of an event's last audio, or from the end that was asked for, to the event."

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from functools import partial
 from secrets import token_hex
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakSet
 
 from runtime.audio import Pcm, Samples
 from runtime.conversation import BargeIn, Conversation
@@ -50,6 +51,7 @@ class Host(NamedTuple):
     threads: Executor
     """For what waits: echo and barge-in, and what must be done before the next message is."""
     metrics: Metrics
+    sessions: "WeakSet[Session]"
 
 
 class Session:
@@ -57,7 +59,7 @@ class Session:
 
     def __init__(self, host: Host, send: Callable[[Message], Awaitable[None]]) -> None:
         """`send` brings a message to the client."""
-        self._recognizer, self._threads, self._metrics = host
+        self._recognizer, self._threads, self._metrics, self._sessions = host
         self._send_message = send
         self._id = f"sess_{token_hex(10)}"
         self._sent = 0
@@ -79,9 +81,15 @@ class Session:
         self._sound, self._reference = Sound(SoundFormat()), Sound(SoundFormat())
         self._sending = asyncio.Lock()
 
+    @property
+    def waiting_s(self) -> float:
+        """Audio that waits to be heard."""
+        return self._stream.waiting_s
+
     async def begin(self) -> None:
         """Tell the client its session. Raises FullError where there is no place for a stream."""
         await self._open(Settings())
+        self._sessions.add(self)
         await self._send_all([{"type": "session.created", "session": self._described()}])
 
     async def tell(self) -> None:

@@ -25,7 +25,9 @@ def packages() -> Path:
     """The environment's. Skips where it is not."""
     found = PART.folder / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
     if not (PART.stamp.exists() and (found / "pytriton").exists()):
-        pytest.skip(f"no Triton at {PART.folder}: `python -m setup.install {TRITON} {SERVER}` installs it, as `make test` does")
+        pytest.skip(
+            f"no Triton at {PART.folder}: `python -m setup.install {TRITON} {SERVER}` installs it, as `make test` does"
+        )
     return found.absolute()
 
 

@@ -15,6 +15,7 @@ from runtime import Recognizer
 from runtime.errors import InputError
 from serving.web.__main__ import parse_args, run
 from serving.web.access import Access, read_tokens
+from serving.web.app import OTHERS
 from serving.web.connection import Limits
 from tests.serving.web.served import served, wait_for_a_place
 
@@ -53,6 +54,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
         ("bare", {"Host": "localhost:7", "Origin": "http://localhost:7"}, [], None),
         ("bare", {"Host": "localhost:7", "Origin": "http://localhost:8"}, [], (403, "origin_not_allowed")),
         ("bare", {"Origin": "null"}, [], (403, "origin_not_allowed")),
+        ("bare", {"Origin": "http://["}, [], (403, "origin_not_allowed")),
         ("guarded", {}, [], (401, "invalid_api_key")),
         ("guarded", BEARER, [], None),
         ("guarded", {"Authorization": f"bearer {OTHER}", "Host": "asr.example"}, [], None),
@@ -103,6 +105,7 @@ def test_who_gets_in(
         ("guarded", "/", {}, (200, "<html")),
         ("guarded", "/health", {}, (200, '"status":"ok"')),
         ("bare", "/metrics", {}, (200, "asr_streams_most 64.0")),
+        ("bare", "/metrics", {}, (200, "asr_audio_waiting_seconds 0.0")),
         ("guarded", "/metrics", {}, (401, "invalid_api_key")),
         ("guarded", "/metrics", BEARER, (200, "asr_connections_refused_total")),
         ("bare", "/v1/realtime", {}, (426, "websocket_expected")),
@@ -118,6 +121,29 @@ def test_pages(ports: dict[str, int], server: str, path: str, headers: dict[str,
     response = connection.getresponse()
     assert response.status == status
     assert says in response.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("line", "headers"),
+    [
+        ("GET", b"Sec-WebSocket-Protocol: a b;\xe9\r\n"),
+        ("GET", b"Sec-WebSocket-Protocol: ,,\r\n"),
+        ("GET", 300 * b"X: many\r\n"),
+        ("GET", b"X: " + 9_000 * b"x" + b"\r\n"),
+        ("POST", b""),
+    ],
+)
+def test_an_opening_that_is_none(recognizer: Recognizer, line: str, headers: bytes) -> None:
+    opening = b"Host: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    opening += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    with served(recognizer, Limits(streams=1)) as port:
+        for _ in range(OTHERS + 2):  # more than there may be connections
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as reached:
+                reached.sendall(f"{line} /v1/realtime HTTP/1.1\r\n".encode() + opening + headers + b"\r\n")
+                assert reached.recv(100).startswith(b"HTTP/1.1 400 ")
+                while reached.recv(1_000):
+                    pass
+        wait_for_a_place(port)
 
 
 def test_a_server_that_is_full(recognizer: Recognizer) -> None:
@@ -147,6 +173,7 @@ def test_a_server_that_is_full(recognizer: Recognizer) -> None:
         (["--token-file", "empty"], "expected tokens of 16 letters or more in empty, found none"),
         (["--streams", "0"], "expected streams above 0, found 0"),
         (["--idle-s", "-1"], "expected idle_s above 0, found -1.0"),
+        (["--idle-s", "nan"], "expected idle_s above 0, found nan"),
     ],
 )
 def test_a_server_that_does_not_start(
@@ -155,7 +182,7 @@ def test_a_server_that_does_not_start(
     where = str(bundle.absolute())
     monkeypatch.chdir(tmp_path)
     Path("short").write_text("a\n12345678901234567\nshort\n".replace("a\n", ""))
-    Path("other").write_text("c2xhc2hlcy8vYW5kPQ==\n")
+    Path("other").write_text("c2xhc2hlcy8vYW5kPQ==\ngehört-zu-den-wörtern\n")
     Path("empty").write_text("\n \n")
     with pytest.raises(InputError, match=says):
         run(parse_args(["--bundle", where, *arguments]))

@@ -152,6 +152,9 @@ def test_partials_and_log_probabilities(port: int, clips: list[np.ndarray]) -> N
         ),
         (b"\0", "invalid_value", "expected whole samples of 2 bytes"),
         ("[" * 100_000, "invalid_value", "Invalid JSON"),
+        ('{"type": "x", "event_id": "\\ud800"}', "invalid_value", "Invalid JSON"),
+        ('{"type": "session.update", "session": {"a\\nb": 1}}', "unknown_parameter", "session.a b: "),
+        ('{"type": "session.update", "session": {"%s": 1}}' % ("a" * 9_000), "unknown_parameter", "session.aaa"),
     ],
 )
 def test_what_is_refused(port: int, clips: list[np.ndarray], ask: str | bytes, code: str, says: str) -> None:
@@ -186,6 +189,13 @@ def test_what_null_stands_for(port: int) -> None:
     assert audio_input["noise_reduction"] is None
     assert audio_input["turn_detection"]["silence_duration_ms"] == 500
     assert said["session"]["include"] == []
+
+
+def test_keywords_are_set_anew(port: int) -> None:
+    with session(port) as client:
+        for words in ({"table": 2.0}, {"chair": 3.0}, ["river"], {"chair": 3.0}, {}):
+            said = client.set({"transcription": {"keywords": words}})
+            assert said["session"]["audio"]["input"]["transcription"]["keywords"] == words
 
 
 def test_hotwords(port: int, recognizer: Recognizer, clips: list[np.ndarray]) -> None:
