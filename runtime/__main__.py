@@ -18,7 +18,7 @@ from typing import cast, get_args
 
 from rich.console import Console
 
-from .arguments import Arguments
+from .arguments import Arguments, add_recognizer, recognizer_choices
 from .audio import Pcm, Samples
 from .early import DEFAULT, Early
 from .endpoint import EndpointRules
@@ -51,23 +51,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--realtime", action="store_true", help="files at the pace of speech, as a microphone gives them"
     )
-    parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`, or a copy")
-    parser.add_argument("--precision", help="a precision of the bundle (default: fp16 in TensorRT, else its widest)")
-    parser.add_argument(
-        "--backend", help="tensorrt, onnxruntime-cuda or onnxruntime-cpu (default: TensorRT where there is a GPU)"
-    )
-    parser.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
-    parser.add_argument(
-        "--lm",
-        default="default",
-        metavar="FILE|none",
-        help="KenLM file with its word list beside it (default: the bundle's own, if any)",
-    )
-    parser.add_argument(
-        "--language",
-        metavar="CODE",
-        help="what is spoken, such as de, or auto where the checkpoint has it (default: the bundle's own)",
-    )
+    add_recognizer(parser)
     parser.add_argument("--frame-ms", type=int, default=20, help="length of the pushed frames in ms (default: 20)")
     parser.add_argument(
         "--endpoints", action="store_true", help="end an utterance where its speaker does, and begin the next"
@@ -97,14 +81,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"expected - among the files with --rate, found {args.files}; files state their rate")
     hotwords = read_hotwords(args.hotwords) if args.hotwords else {}
     with (
-        Recognizer(
-            args.bundle,
-            precision=args.precision,
-            backend=args.backend,
-            lm=args.lm,
-            decoder=args.decoder,
-            language=args.language,
-        ) as recognizer,
+        Recognizer(args.bundle, **recognizer_choices(args)) as recognizer,
         loaded_spared(),
         nullcontext(print_json) if args.json else display(Console()) as show,
     ):

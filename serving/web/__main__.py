@@ -13,12 +13,12 @@ from pathlib import Path
 
 import uvicorn
 
-from runtime.arguments import Arguments
+from runtime.arguments import Arguments, add_recognizer, recognizer_choices
 from runtime.bundle import read_bundle
 from runtime.cuda import Device
 from runtime.errors import InputError, exit_code
 from runtime.live import loaded_spared
-from runtime.recognizer import Recognizer
+from runtime.recognizer import Recognizer, choose_decoder
 from serving.web.access import Access, is_loopback, read_tokens
 from serving.web.app import Server, configuration
 from serving.web.connection import Limits
@@ -27,7 +27,7 @@ from serving.web.connection import Limits
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Command line of the server."""
     parser = Arguments(prog="python -m serving.web", description="Serve a bundle by WebSocket.")
-    parser.add_argument("--bundle", type=Path, required=True, help="folder made by `make export`, or a copy")
+    add_recognizer(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
     )
@@ -50,18 +50,6 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=kind, default=default, help=f"{what} (default: {default:g})"
         )
-    parser.add_argument("--precision", help="a precision of the bundle (default: fp16 in TensorRT, else its widest)")
-    parser.add_argument(
-        "--backend", help="tensorrt, onnxruntime-cuda or onnxruntime-cpu (default: TensorRT where there is a GPU)"
-    )
-    parser.add_argument("--language", help="heard unless a client asks for another (default: the bundle's own)")
-    parser.add_argument("--decoder", help="ctc or rnnt (default: the bundle's best)")
-    parser.add_argument(
-        "--lm",
-        default="default",
-        metavar="FILE|none",
-        help="KenLM file with its word list beside it (default: the bundle's own, if any)",
-    )
     parser.add_argument(
         "--log-text", action="store_true", help="write finals to the log; neither audio nor text is without it"
     )
@@ -78,20 +66,19 @@ def run(args: argparse.Namespace) -> None:
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("serving.text").setLevel(logging.INFO if args.log_text else logging.WARNING)
-    batched = read_bundle(args.bundle).batched is not None
-    with Recognizer(
-        args.bundle,
-        precision=args.precision,
-        backend=args.backend,
-        lm=args.lm,
-        decoder=args.decoder,
-        language=args.language,
-        max_streams=limits.streams + 1 if batched else None,
-    ) as recognizer:
+    most = limits.streams + 1 if _runs_together(args) else None
+    with Recognizer(args.bundle, max_streams=most, **recognizer_choices(args)) as recognizer:
         server = Server(recognizer, access, limits, _gpu_memory() if recognizer.backend.name == "tensorrt" else None)
         with loaded_spared():
             print(f"serving: {recognizer.bundle.checkpoint.name} at http://{args.host}:{args.port}", flush=True)
             uvicorn.Server(configuration(server.app, args.host, args.port, limits)).run()
+
+
+def _runs_together(args: argparse.Namespace) -> bool:
+    """Whether the bundle has the step over many streams for what is asked."""
+    bundle = read_bundle(args.bundle)
+    decoder = choose_decoder(bundle, args.decoder, args.lm, best=True)
+    return decoder == "ctc" and bundle.batched is not None and args.precision in (None, *bundle.batched)
 
 
 def _gpu_memory() -> Callable[[], int]:
