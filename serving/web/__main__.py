@@ -7,8 +7,10 @@ if __name__ == "__main__":
 
 import argparse
 import logging
+import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -22,6 +24,8 @@ from runtime.recognizer import Recognizer, choose_decoder
 from serving.web.access import Access, is_loopback, read_tokens
 from serving.web.app import Server, configuration
 from serving.web.connection import Limits
+
+MOST_PORT = 65_535
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -67,11 +71,46 @@ def run(args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("serving.text").setLevel(logging.INFO if args.log_text else logging.WARNING)
     most = limits.streams + 1 if _runs_together(args) else None
-    with Recognizer(args.bundle, max_streams=most, **recognizer_choices(args)) as recognizer:
+    with (
+        bound(args.host, args.port) as sockets,
+        Recognizer(args.bundle, max_streams=most, **recognizer_choices(args)) as recognizer,
+    ):
         server = Server(recognizer, access, limits, _gpu_memory() if recognizer.backend.name == "tensorrt" else None)
         with loaded_spared():
-            print(f"serving: {recognizer.bundle.checkpoint.name} at http://{args.host}:{args.port}", flush=True)
-            uvicorn.Server(configuration(server.app, args.host, args.port, limits)).run()
+            host = f"[{args.host}]" if ":" in args.host else args.host
+            port = sockets[0].getsockname()[1]
+            print(f"serving: {recognizer.bundle.checkpoint.name} at http://{host}:{port}", flush=True)
+            uvicorn.Server(configuration(server.app, args.host, port, limits)).run(sockets)
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Yield sockets that have the addresses of this name and nobody else's calls, and listen once uvicorn has them.
+
+    Raises InputError where that cannot be: uvicorn would find it out once the bundle is open, and end the process with another code.
+    """
+    if not 0 <= port <= MOST_PORT:  # the system takes others modulo 65,536
+        raise InputError(f"expected a port from 0 to {MOST_PORT}, found {port}; 0 is any that is free")
+    sockets = list[socket.socket]()
+    try:
+        try:
+            for family, kind, protocol, _, address in socket.getaddrinfo(
+                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            ):
+                sockets.append(socket.socket(family, kind, protocol))
+                sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    sockets[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sockets[-1].bind(address)
+        except (OSError, UnicodeError) as error:
+            found = error.strerror if isinstance(error, OSError) else error
+            raise InputError(
+                f"expected an address to listen at, found {host} and port {port}: {found}; choose others with --host and --port"
+            ) from error
+        yield sockets
+    finally:
+        for each in sockets:
+            each.close()
 
 
 def _runs_together(args: argparse.Namespace) -> bool:

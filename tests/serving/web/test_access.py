@@ -173,6 +173,17 @@ def test_a_server_that_is_full(recognizer: Recognizer) -> None:
         (["--token-file", "empty"], "expected tokens of 16 letters or more in empty, found none"),
         (["--streams", "0"], "expected streams above 0, found 0"),
         (["--idle-s", "-1"], "expected idle_s above 0, found -1.0"),
+        (["--port", "99999"], "expected a port from 0 to 65535, found 99999"),
+        (["--port", "-1"], "expected a port from 0 to 65535, found -1"),
+        (["--host", "127.1.1.1.1"], "expected --token-file with the address 127.1.1.1.1"),
+        (
+            ["--host", "192.0.2.1", "--token-file", "long"],
+            "found 192.0.2.1 and port 8300: Cannot assign requested address",
+        ),
+        (
+            ["--port", "taken"],
+            "expected an address to listen at, found 127.0.0.1 and port [0-9]+: Address already in use",
+        ),
         (["--idle-s", "nan"], "expected idle_s above 0, found nan"),
     ],
 )
@@ -184,5 +195,9 @@ def test_a_server_that_does_not_start(
     Path("short").write_text("a\n12345678901234567\nshort\n".replace("a\n", ""))
     Path("other").write_text("c2xhc2hlcy8vYW5kPQ==\ngehört-zu-den-wörtern\n")
     Path("empty").write_text("\n \n")
-    with pytest.raises(InputError, match=says):
-        run(parse_args(["--bundle", where, *arguments]))
+    Path("long").write_text("12345678901234567\n")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = str(other.getsockname()[1])
+        args = parse_args(["--bundle", where, *(taken if word == "taken" else word for word in arguments)])
+        with pytest.raises(InputError, match=says):
+            run(args)
