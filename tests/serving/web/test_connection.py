@@ -144,7 +144,12 @@ def test_a_client_that_is_gone_without_a_word(port: int) -> None:
 
 def test_a_client_that_is_slowed_down(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Failing.run_rows
-    monkeypatch.setattr(Failing, "run_rows", lambda *asked: (time.sleep(0.02), run(*asked))[1])
+
+    def slowly(backend: Failing, steps: Sequence[Step], rows: Rows) -> Mapping[str, np.ndarray]:
+        time.sleep(0.02)
+        return run(backend, steps, rows)
+
+    monkeypatch.setattr(Failing, "run_rows", slowly)
     patient = Limits(QUICK.streams, ping_s=QUICK.ping_s)
     with served(recognizer, patient) as other, session(other, MANUAL) as client:
         for _ in range(30):  # answers to pings wait behind it
