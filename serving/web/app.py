@@ -40,7 +40,11 @@ class Server:
     def __init__(
         self, recognizer: Recognizer, access: Access, limits: Limits, memory: Callable[[], int] | None = None
     ) -> None:
-        """`memory` of the GPU that is in use, in bytes, where there is one."""
+        """`memory` of the GPU that is in use, in bytes, where there is one.
+
+        Raises InputError for a bundle without voice activity: sessions begin with the server's turns.
+        """
+        recognizer.new_detector()
         self._recognizer, self._access, self._limits = recognizer, access, limits
         self._html = _page()
         self._threads = ThreadPoolExecutor(limits.streams + 1, "serving")

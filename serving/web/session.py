@@ -34,6 +34,7 @@ from serving.web.sound import Sound, SoundFormat
 
 T = TypeVar("T")
 texts = logging.getLogger("serving.text")
+texts.setLevel(logging.WARNING)
 """What users said: off unless it is asked for."""
 
 MOST_AHEAD_S = 2.0

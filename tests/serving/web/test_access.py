@@ -15,7 +15,7 @@ from runtime import Recognizer
 from runtime.errors import InputError
 from serving.web.__main__ import parse_args, run
 from serving.web.access import Access, read_tokens
-from serving.web.app import OTHERS
+from serving.web.app import OTHERS, Server
 from serving.web.connection import Limits
 from tests.serving.web.served import served, wait_for_a_place
 
@@ -160,6 +160,12 @@ def test_a_server_that_is_full(recognizer: Recognizer) -> None:
         wait_for_a_place(port)
         with connect(url) as client:
             assert json.loads(client.recv())["type"] == "session.created"
+
+
+def test_a_bundle_that_hears_no_voice(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognizer, "bundle", recognizer.bundle.model_copy(update={"voice_activity": None}))
+    with pytest.raises(InputError, match="expected voice activity in the bundle"):
+        Server(recognizer, Access(), Limits())
 
 
 @pytest.mark.parametrize(
