@@ -3,9 +3,8 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -21,7 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from runtime.errors import InputError
 from runtime.recognizer import Recognizer
 from serving.web.access import Access, Refusal
-from serving.web.connection import Limits, converse
+from serving.web.connection import LAST_WORDS_S, Limits, converse
 from serving.web.metrics import Metrics
 from serving.web.session import Host
 
@@ -59,7 +58,6 @@ class Server:
                 Route("/v1/realtime", self._why_not),
                 WebSocketRoute("/v1/realtime", self._realtime),
             ],
-            lifespan=self._lifespan,
         )
 
     async def _page(self, request: Request) -> Response:  # noqa: ARG002 -- Starlette's
@@ -102,6 +100,8 @@ class Server:
         try:
             await socket.accept("realtime" if "realtime" in socket.scope["subprotocols"] else None)
             why = await converse(socket, Host(self._recognizer, self._threads, self.metrics), self._limits)
+        except asyncio.CancelledError:  # the server stops and waits no longer
+            return
         finally:
             self._sessions -= 1
         self.metrics.ended.labels(why).inc()
@@ -115,13 +115,6 @@ class Server:
             stream.end_utterance()
         finally:
             stream.close()
-
-    @asynccontextmanager
-    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002
-        try:
-            yield
-        finally:
-            self._threads.shutdown(wait=False)
 
 
 def _page() -> str:
@@ -160,6 +153,11 @@ class Socket(WebSocketsSansIOProtocol):
         else:
             super().keepalive_timeout()
 
+    def shutdown(self) -> None:
+        """See there; a client that does not read is not waited for."""
+        super().shutdown()
+        self.loop.call_later(LAST_WORDS_S, self.transport.abort)
+
     def _refuse(self) -> None:
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         self.transport.close()
@@ -185,4 +183,5 @@ def configuration(app: Starlette, host: str, port: int, limits: Limits) -> uvico
         timeout_graceful_shutdown=SHUTDOWN_S,
         access_log=False,
         log_level="warning",
+        lifespan="off",
     )

@@ -2,11 +2,12 @@
 
 import http.client
 import json
+import logging
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,20 @@ def test_a_step_that_fails(port: int, recognizer: Recognizer) -> None:
         assert response.status == 503
         assert "cudaErrorUnknown" in response.read().decode()
         assert text(client) == expected(recognizer)
+
+
+def test_a_server_that_is_stopped_while_a_client_does_not_read(
+    recognizer: Recognizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logging.getLogger("uvicorn")
+    with ExitStack() as longer, served(recognizer, Limits(QUICK.streams)) as other:
+        deaf = longer.enter_context(upgraded(other))
+        deaf.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            deaf.sendall(5_000_000 * b"\x81\x82\0\0\0\0{]")
+        log.addHandler(caplog.handler)  # uvicorn's own does not hand on
+    log.removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
 def test_a_server_that_is_stopped(recognizer: Recognizer, port: int) -> None:
