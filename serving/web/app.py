@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import numpy as np
 import uvicorn
+from h11 import LocalProtocolError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -24,8 +25,17 @@ from serving.web.connection import LAST_WORDS_S, Limits, converse
 from serving.web.metrics import Metrics
 from serving.web.session import Host
 
-# uvicorn takes a WebSocket that is refused with a response for one that was forgotten.
-logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.getMessage())
+
+def _is_a_fault(record: logging.LogRecord) -> bool:
+    """Whether it is one: uvicorn takes a WebSocket that is refused with a response for one that was forgotten.
+
+    To a body that cannot be read it answers itself, and shows our answer, which comes too late, as an error of ours.
+    """
+    late = record.exc_info and isinstance(record.exc_info[1], LocalProtocolError)
+    return not late and "without completing handshake" not in record.getMessage()
+
+
+logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
 log = logging.getLogger("serving")
 SHUTDOWN_S = 5
 OTHERS = 32

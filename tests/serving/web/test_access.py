@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,18 @@ def test_an_opening_that_is_none(recognizer: Recognizer, line: str, headers: byt
                 while reached.recv(1_000):
                     pass
         wait_for_a_place(port)
+
+
+def test_a_body_that_cannot_be_read(ports: dict[str, int], caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("uvicorn")
+    log.addHandler(caplog.handler)  # it does not hand on
+    with socket.create_connection(("127.0.0.1", ports["bare"]), timeout=30) as reached:
+        reached.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n")
+        assert reached.recv(100).startswith(b"HTTP/1.1 400 ")
+        while reached.recv(1_000):
+            pass
+    log.removeHandler(caplog.handler)
+    assert [record.exc_info for record in caplog.records if record.name.startswith("uvicorn")] == [None]
 
 
 def test_a_server_that_is_full(recognizer: Recognizer) -> None:
