@@ -10,13 +10,15 @@ import numpy as np
 
 from .audio import Pcm, Samples, checked
 from .echo import KEPT_MS, TAIL_MS, EchoCanceller
-from .errors import InputError
+from .errors import FullError, InputError
 from .events import Event, Final, Partial
 from .processes import OfOneProcess
 from .stream import Stream
 from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_MS
 
 NOTHING: Samples = np.zeros(0, np.float32)
+MOST_TO_PLAY_S = 300
+"""Of the agent's audio that may wait until it is heard."""
 SPARE = 2  # windows before those that decide: some of these may be explained once the path is learned again
 
 
@@ -78,10 +80,14 @@ class Conversation(OfOneProcess):
         """The agent begins to speak, or goes on: `samples` [n] is what is played next, the echo's reference.
 
         Without samples all that is heard is taken for a user's. An utterance that was not ended is forgotten. Raises InputError for bad
-        samples.
+        samples, and FullError, taking none, where more than MOST_TO_PLAY_S of them wait for the microphone's.
         """
         played = None if samples is None else checked(samples)
         with self._turn():
+            if played is not None and self._canceller.to_play + len(played) > MOST_TO_PLAY_S * SAMPLE_RATE:
+                raise FullError(
+                    f"expected at most {MOST_TO_PLAY_S} s of an agent's audio ahead of the microphone, found more; send it as it is played"
+                )
             if not self._agent_speaks:
                 self._agent_speaks = True
                 self._canceller.turn()

@@ -85,6 +85,11 @@ class EchoCanceller:
         self._to_play = np.zeros(0, np.float32)
 
     @property
+    def to_play(self) -> int:
+        """Samples that are still to be played."""
+        return len(self._to_play)
+
+    @property
     def wanting(self) -> int:
         """Samples of the microphone until the next window is whole."""
         return WINDOW_SAMPLES - len(self._unseen)

@@ -142,6 +142,10 @@ class Hearing:
         self._begin_anew()
         return final
 
+    def nothing_left(self) -> Final:
+        """The final of an utterance that was lost with all of its audio."""
+        return Final("", (), 0.0, round(self._taken / self._bundle.sample_rate, 3))
+
     def restart(self, start_s: float) -> Asking[None]:
         """Forget the utterance, and begin one at `start_s` of the stream."""
         self._taken = self._at = round(start_s * self._bundle.sample_rate)

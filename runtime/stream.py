@@ -174,12 +174,20 @@ class Stream(OfOneProcess):
         return self._inbox.waiting_s if self._inbox else 0.0
 
     def feed_end(self, silence_ms: int = 0) -> None:
-        """End the utterance as `end_utterance` does, after the audio so far, and return at once: the final comes among the events."""
+        """End the utterance as `end_utterance` does, after the audio so far, and return at once: the final comes among the events.
+
+        Where the end's own work fails, an empty final comes after the error: each end that is asked for has one.
+        """
         self._check_process()
         self._hearing.check_open()
         end = partial(self._hearing.end, "caller", self._asked(silence_ms), silence_ms)
         inbox, tell = self._scheduled(), self._mailbox.put
-        inbox.add(Job(lambda _: end(), lambda final: tell([final]), tell))
+
+        def fail(error: BaseException) -> None:
+            tell(error)
+            tell([self._hearing.nothing_left()])
+
+        inbox.add(Job(lambda _: end(), lambda final: tell([final]), fail))
 
     def __aiter__(self) -> "Stream":
         """Events of what is fed, until the stream is closed; for one task."""

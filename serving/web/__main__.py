@@ -24,6 +24,7 @@ from runtime.recognizer import Recognizer, choose_decoder
 from serving.web.access import Access, is_loopback, read_tokens
 from serving.web.app import Server, configuration
 from serving.web.connection import Limits
+from serving.web.session import texts
 
 MOST_PORT = 65_535
 
@@ -69,7 +70,8 @@ def run(args: argparse.Namespace) -> None:
             f"expected --token-file with the address {args.host}, which others reach, found none; write one of 16 letters or more"
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("serving.text").setLevel(logging.INFO if args.log_text else logging.WARNING)
+    if args.log_text:
+        texts.setLevel(logging.INFO)
     most = limits.streams + 1 if _runs_together(args) else None
     with (
         bound(args.host, args.port) as sockets,

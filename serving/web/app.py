@@ -3,15 +3,15 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 from weakref import WeakSet
 
 import anyio
 import numpy as np
 import uvicorn
+from h11 import LocalProtocolError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -22,12 +22,21 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from runtime.errors import InputError
 from runtime.recognizer import Recognizer
 from serving.web.access import Access, Refusal
-from serving.web.connection import Limits, converse
+from serving.web.connection import LAST_WORDS_S, Limits, converse
 from serving.web.metrics import Metrics
 from serving.web.session import Host, Session
 
-# uvicorn takes a WebSocket that is refused with a response for one that was forgotten.
-logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.getMessage())
+
+def _is_a_fault(record: logging.LogRecord) -> bool:
+    """Whether it is one: uvicorn takes a WebSocket that is refused with a response for one that was forgotten.
+
+    To a body that cannot be read it answers itself, and shows our answer, which comes too late, as an error of ours.
+    """
+    late = record.exc_info and isinstance(record.exc_info[1], LocalProtocolError)
+    return not late and "without completing handshake" not in record.getMessage()
+
+
+logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
 log = logging.getLogger("serving")
 SHUTDOWN_S = 5
 OTHERS = 32
@@ -41,7 +50,11 @@ class Server:
     def __init__(
         self, recognizer: Recognizer, access: Access, limits: Limits, memory: Callable[[], int] | None = None
     ) -> None:
-        """`memory` of the GPU that is in use, in bytes, where there is one."""
+        """`memory` of the GPU that is in use, in bytes, where there is one.
+
+        Raises InputError for a bundle without voice activity: sessions begin with the server's turns.
+        """
+        recognizer.new_detector()
         self._recognizer, self._access, self._limits = recognizer, access, limits
         self._html = page_html()
         self._threads = ThreadPoolExecutor(limits.streams + 1, "serving")
@@ -57,7 +70,6 @@ class Server:
                 Route("/v1/realtime", self._why_not),
                 WebSocketRoute("/v1/realtime", self._realtime),
             ],
-            lifespan=self._lifespan,
         )
 
     def _waiting_s(self) -> float:
@@ -103,6 +115,8 @@ class Server:
         try:
             await socket.accept("realtime" if "realtime" in socket.scope["subprotocols"] else None)
             why = await converse(socket, Host(self._recognizer, self._threads, self.metrics, self._held), self._limits)
+        except asyncio.CancelledError:  # the server stops and waits no longer
+            return
         finally:
             self._sessions -= 1
         self.metrics.ended.labels(why).inc()
@@ -116,13 +130,6 @@ class Server:
             stream.end_utterance()
         finally:
             stream.close()
-
-    @asynccontextmanager
-    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002
-        try:
-            yield
-        finally:
-            self._threads.shutdown(wait=False)
 
 
 def page_html() -> str:
@@ -161,6 +168,11 @@ class Socket(WebSocketsSansIOProtocol):
         else:
             super().keepalive_timeout()
 
+    def shutdown(self) -> None:
+        """See there; a client that does not read is not waited for."""
+        super().shutdown()
+        self.loop.call_later(LAST_WORDS_S, self.transport.abort)
+
     def _refuse(self) -> None:
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         self.transport.close()
@@ -186,4 +198,5 @@ def configuration(app: Starlette, host: str, port: int, limits: Limits) -> uvico
         timeout_graceful_shutdown=SHUTDOWN_S,
         access_log=False,
         log_level="warning",
+        lifespan="off",
     )

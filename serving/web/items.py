@@ -22,9 +22,14 @@ class Item:
     """An utterance that is not done."""
 
     item_id: str
+    ended: bool = False
+    """Whether the stream was asked to end it: a final by `caller` comes."""
     committed: bool = False
+    """Whether the client was told that it is ended."""
     started: bool = False
     """Whether the client was told that speech started, and must be told that it stopped."""
+    lost: bool = False
+    """Whether the client was told that it failed; what is left of it is another's."""
     sent: str = ""
     """The text that deltas brought: words that stay."""
 
@@ -40,12 +45,12 @@ class Items:
     @property
     def is_open(self) -> bool:
         """Whether there is an utterance that nobody ended."""
-        return bool(self._items) and not self._items[-1].committed
+        return bool(self._items) and not self._items[-1].ended
 
     @property
     def are_awaited(self) -> bool:
-        """Whether there are utterances that the client ended and that have no final yet."""
-        return bool(self._items) and self._items[0].committed
+        """Whether there are finals to come that the stream was asked for."""
+        return bool(self._items) and self._items[0].ended
 
     def voice(self, start_s: float, *, barge_in: bool = False) -> Iterator[Message]:
         """A voice is heard that begins there; `barge_in`: while the agent speaks."""
@@ -67,8 +72,9 @@ class Items:
             yield self._delta(item, delta, stable, event)
 
     def final(self, event: Final) -> Iterator[Message]:
-        """The utterance ended; nothing for one in which nobody spoke, and that nobody asked for."""
-        if not self._items and not event.text:
+        """The utterance ended; nothing for one in which nobody spoke, and that the client does not know of."""
+        asked = event.ended_by == "caller"
+        if not event.text and self._is_unknown(asked=asked):
             return
         if self._detects and event.words:
             yield from self.voice(event.words[0].start_s)
@@ -80,6 +86,10 @@ class Items:
         if delta := event.text.removeprefix(item.sent):
             yield self._delta(item, delta, event.words)
         self._items.popleft()
+        if (
+            item.ended and not asked
+        ):  # the stream ended it just before it was asked to: that final comes too, of what is left
+            self._items.appendleft(Item(_item_id(), ended=True))
         words = [asdict(word) for word in event.words]
         yield {
             "type": f"{TRANSCRIPTION}.completed",
@@ -95,24 +105,44 @@ class Items:
         }
 
     def commit(self) -> Iterator[Message]:
-        """The client ended the utterance."""
+        """The client ended the utterance, as `end`; it is told so."""
+        self.end()
+        yield from self._committed(self._items[-1])
+
+    def end(self) -> None:
+        """The stream is asked to end the utterance."""
         if not self.is_open:
             self._items.append(Item(_item_id()))
-        yield from self._committed(self._items[-1])
+        self._items[-1].ended = True
 
     def clear(self) -> None:
         """The client forgot what it has not ended."""
         if self.is_open:
             self._items.pop()
 
-    def failed(self, message: str) -> Iterator[Message]:
-        """The utterance is lost."""
+    def failed(self, message: str, *, final_follows: bool) -> Iterator[Message]:
+        """The utterance is lost; `final_follows`: where the stream was asked to end it, its final comes nevertheless."""
         error = {"type": "server_error", "code": "transcription_failed", "message": message, "param": None}
-        if self._items:
-            item = self._items.popleft()
-            yield {"type": f"{TRANSCRIPTION}.failed", "item_id": item.item_id, "content_index": 0, "error": error}
-        else:
+        if not self._items:
             yield {"type": "error", "error": {**error, "event_id": None}}
+            return
+        item = self._items.popleft()
+        if item.ended and final_follows:
+            self._items.appendleft(Item(_item_id(), ended=True, lost=True))
+        if not item.lost:
+            yield {"type": f"{TRANSCRIPTION}.failed", "item_id": item.item_id, "content_index": 0, "error": error}
+
+    def _is_unknown(self, *, asked: bool) -> bool:
+        """Whether the client knows nothing of the utterance that an empty final ends; it is done with."""
+        if not self._items:
+            return True
+        item = self._items[0]
+        if item.ended and not asked:  # silence before what the client ended
+            return True
+        if item.ended and not item.committed and not item.started:
+            self._items.popleft()
+            return True
+        return False
 
     @property
     def _detects(self) -> bool:

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from runtime.audio import Pcm, Samples
 from runtime.conversation import BargeIn, Conversation
-from runtime.errors import CudaError, InputError, LostError
+from runtime.errors import CudaError, FullError, InputError, LostError
 from runtime.events import Event, Final, Partial
 from runtime.recognizer import Recognizer
 from runtime.stream import Stream
@@ -35,6 +35,7 @@ from serving.web.sound import Sound, SoundFormat
 
 T = TypeVar("T")
 texts = logging.getLogger("serving.text")
+texts.setLevel(logging.WARNING)
 """What users said: off unless it is asked for."""
 
 MOST_AHEAD_S = 2.0
@@ -74,6 +75,8 @@ class Session:
         self._conversation: Conversation | None = None
         """Once the client's agent spoke; then all audio goes through it, and no events come but what it returns."""
         self._agent_speaks = False
+        self._interrupted = False
+        """Whether the user who interrupted the agent still speaks: more of the agent's audio was on its way, and is not played."""
         self._stream: Stream
         """From `begin` on."""
         self._streams: asyncio.Queue[Stream] = asyncio.Queue()
@@ -121,7 +124,7 @@ class Session:
 
     async def _fail(self, error: Exception) -> None:
         self._metrics.errors.labels("transcription_failed").inc()
-        await self._send_all(self._items.failed(str(error)))
+        await self._send_all(self._items.failed(str(error), final_follows=not self._conversation))
         self._settled.set()
 
     async def _tell_until_it_fails(self, stream: Stream) -> Exception | None:
@@ -193,11 +196,11 @@ class Session:
             raise RequestError(
                 "expected audio before a commit, found none; append some", "input_audio_buffer_commit_empty"
             )
+        await self._send_all(self._items.commit())
         await self._end()
 
     async def _end(self) -> None:
         self._uncommitted = 0
-        await self._send_all(self._items.commit())
         if self._conversation:
             await self._say(await self._wait_for(self._conversation.end_utterance))
         else:
@@ -211,14 +214,15 @@ class Session:
         else:
             await self._wait_for(self._stream.reset, self._heard / SAMPLE_RATE)
         self._items.clear()
-        self._uncommitted = 0
+        self._uncommitted, self._interrupted = 0, False
         await self._send_all([{"type": "input_audio_buffer.cleared"}])
 
     async def _update(self, change: dict[str, Any]) -> None:
         before, after = self._items.settings, self._items.settings.updated(change)
         asked = after.options
         stays = before.options.model_copy(update={"hotwords": asked.hotwords, "language": asked.language}) == asked
-        if self._heard and not (stays and before.audio.input.format == after.audio.input.format):
+        begun = self._heard or self._conversation
+        if begun and not (stays and before.audio.input.format == after.audio.input.format):
             raise RequestError(
                 "expected turns, delay, format and language model to be set before the first audio, found them changed; begin a new session"
             )
@@ -230,39 +234,46 @@ class Session:
                 await self._wait_for(self._stream.set_language, asked.language)
                 await self._wait_for(self._stream.set_hotwords, asked.hotwords)
         except InputError as error:
-            if not stays:
+            if stays:
+                await self._wait_for(self._stream.set_language, before.options.language)
+            else:
                 await self._open(before)
             raise RequestError(str(error), param="session.audio.input.transcription") from error
-        if not self._heard:
+        if not begun:
             self._sound, self._reference = Sound(after.audio.input.format), Sound(after.audio.input.format)
         self._items.settings = after
         await self._send_all([{"type": "session.updated", "session": self._described()}])
 
     async def _agent(self, data: bytes) -> None:
-        if not self._agent_speaks and self._items.is_open:
-            await self._end()  # what the user said before the agent began is not lost
+        try:
+            played = self._reference.push(data) if data else None
+        except InputError as error:
+            raise RequestError(str(error), param="audio") from error
+        if self._interrupted:
+            return
+        if not self._agent_speaks and self._uncommitted:
+            self._items.end()  # what the user said before the agent began is not lost, be it known yet or not
+            await self._end()
         if not self._conversation:
             await self._all_settled()
             self._conversation = await self._wait_for(
                 partial(Conversation, self._stream, start_s=self._heard / SAMPLE_RATE)
             )
         try:
-            played = self._reference.push(data) if data else None
-        except InputError as error:
-            raise RequestError(str(error), param="audio") from error
-        if self._conversation:
             await self._wait_for(self._conversation.agent_speaks, played)
-            self._agent_speaks = True
+        except FullError as error:
+            raise RequestError(str(error), param="audio") from error
+        self._agent_speaks = True
 
     async def _agent_stops(self) -> None:
-        self._agent_speaks = False
+        self._agent_speaks = self._interrupted = False
         if self._conversation:
             await self._wait_for(self._conversation.agent_stops)
 
     async def _say(self, event: Event | BargeIn) -> None:
         match event:
             case BargeIn():
-                self._agent_speaks = False
+                self._agent_speaks, self._interrupted = False, True
                 await self._send_all(self._items.voice(event.audio_s - ONSET_S, barge_in=True))
             case Partial():
                 self._metrics.said(event)
@@ -270,6 +281,7 @@ class Session:
             case Final():
                 texts.info("%s: %s", self._id, event.text)
                 self._metrics.said(event)
+                self._interrupted = False
                 await self._send_all(self._items.final(event))
                 self._settled.set()
 
@@ -293,8 +305,9 @@ class Session:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *arguments))
 
     async def _send_all(self, messages: Iterable[Message]) -> None:
+        of_one = list(messages)  # now: the items may be others once it is their turn
         async with self._sending:  # what one event or request leads to goes out together
-            for message in messages:
+            for message in of_one:
                 self._sent += 1
                 await self._send_message({"event_id": f"event_{self._id[5:]}_{self._sent}", **message})
 

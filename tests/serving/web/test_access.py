@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from runtime import Recognizer
 from runtime.errors import InputError
 from serving.web.__main__ import parse_args, run
 from serving.web.access import Access, read_tokens
-from serving.web.app import OTHERS
+from serving.web.app import OTHERS, Server
 from serving.web.connection import Limits
 from tests.serving.web.served import served, wait_for_a_place
 
@@ -146,6 +147,18 @@ def test_an_opening_that_is_none(recognizer: Recognizer, line: str, headers: byt
         wait_for_a_place(port)
 
 
+def test_a_body_that_cannot_be_read(ports: dict[str, int], caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("uvicorn")
+    log.addHandler(caplog.handler)  # it does not hand on
+    with socket.create_connection(("127.0.0.1", ports["bare"]), timeout=30) as reached:
+        reached.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n")
+        assert reached.recv(100).startswith(b"HTTP/1.1 400 ")
+        while reached.recv(1_000):
+            pass
+    log.removeHandler(caplog.handler)
+    assert [record.exc_info for record in caplog.records if record.name.startswith("uvicorn")] == [None]
+
+
 def test_a_server_that_is_full(recognizer: Recognizer) -> None:
     with served(recognizer, Limits(streams=1)) as port:
         url = f"ws://127.0.0.1:{port}/v1/realtime"
@@ -161,6 +174,12 @@ def test_a_server_that_is_full(recognizer: Recognizer) -> None:
         wait_for_a_place(port)
         with connect(url) as client:
             assert json.loads(client.recv())["type"] == "session.created"
+
+
+def test_a_bundle_that_hears_no_voice(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognizer, "bundle", recognizer.bundle.model_copy(update={"voice_activity": None}))
+    with pytest.raises(InputError, match="expected voice activity in the bundle"):
+        Server(recognizer, Access(), Limits())
 
 
 @pytest.mark.parametrize(

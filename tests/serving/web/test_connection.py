@@ -2,13 +2,13 @@
 
 import http.client
 import json
+import logging
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -145,11 +145,11 @@ def test_a_client_that_is_gone_without_a_word(port: int) -> None:
 def test_a_client_that_is_slowed_down(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Failing.run_rows
 
-    def slow(*asked: Any) -> Mapping[str, np.ndarray]:
+    def slowly(backend: Failing, steps: Sequence[Step], rows: Rows) -> Mapping[str, np.ndarray]:
         time.sleep(0.02)
-        return run(*asked)
+        return run(backend, steps, rows)
 
-    monkeypatch.setattr(Failing, "run_rows", slow)
+    monkeypatch.setattr(Failing, "run_rows", slowly)
     patient = Limits(QUICK.streams, ping_s=QUICK.ping_s)
     with served(recognizer, patient) as other, session(other, MANUAL) as client:
         for _ in range(30):  # answers to pings wait behind it
@@ -222,6 +222,20 @@ def test_a_step_that_fails(port: int, recognizer: Recognizer) -> None:
         assert response.status == 503
         assert "cudaErrorUnknown" in response.read().decode()
         assert text(client) == expected(recognizer)
+
+
+def test_a_server_that_is_stopped_while_a_client_does_not_read(
+    recognizer: Recognizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logging.getLogger("uvicorn")
+    with ExitStack() as longer, served(recognizer, Limits(QUICK.streams)) as other:
+        deaf = longer.enter_context(upgraded(other))
+        deaf.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            deaf.sendall(5_000_000 * b"\x81\x82\0\0\0\0{]")
+        log.addHandler(caplog.handler)  # uvicorn's own does not hand on
+    log.removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
 def test_a_server_that_is_stopped(recognizer: Recognizer, port: int) -> None:

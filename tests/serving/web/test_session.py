@@ -1,6 +1,7 @@
 """Sessions of a real server, by WebSocket, against the recogniser itself."""
 
 import base64
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from runtime import EndpointRules, Final, Recognizer
+from runtime.stream import Stream
 from serving.web.messages import LOGPROBS, PARTIALS
 from tests.serving.web.served import Client, Message, served, session
 
@@ -207,6 +209,24 @@ def test_hotwords(port: int, recognizer: Recognizer, clips: list[np.ndarray]) ->
     stream = recognizer.stream(hotwords=words, early="off")
     stream.push(clips[2])
     assert said == stream.end_utterance().text
+
+
+def test_a_change_that_is_refused_changes_nothing(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    languages: list[str | None] = []
+    monkeypatch.setattr(Stream, "set_language", lambda _, language: languages.append(language))
+    with session(port) as client:
+        error = client.set({"transcription": {"language": "en", "keywords": ["日本"]}})
+        assert "expected hotwords" in error["error"]["message"]
+        assert languages[-2:] == ["en", None]
+        assert client.set({})["session"]["audio"]["input"]["transcription"]["language"] is None
+
+
+def test_texts_are_not_logged(port: int, clips: list[np.ndarray], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), session(port, MANUAL) as client:
+        client.speak(clips[0])
+        client.ask("input_audio_buffer.commit")
+        assert client.until("completed")[-1]["transcript"]
+    assert "serving.text" not in {record.name for record in caplog.records}
 
 
 def test_a_user_who_interrupts(port: int, clips: list[np.ndarray]) -> None:
