@@ -1,9 +1,14 @@
-"""A tab for the page to talk to."""
+"""A server, speech for it, and a tab for the page to talk to."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
+from runtime import Recognizer
+from tests.serving.web.served import served
 
 TIMEOUT_MS = 30_000
 
@@ -15,3 +20,20 @@ def tab(browser: Browser) -> Iterator[Page]:
         page.set_default_timeout(TIMEOUT_MS)
         expect.set_options(timeout=TIMEOUT_MS)
         yield page
+
+
+@pytest.fixture(scope="module")
+def recognizer(bundle: Path) -> Iterator[Recognizer]:
+    with Recognizer(bundle) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def port(recognizer: Recognizer) -> Iterator[int]:
+    with served(recognizer) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def clips(sample: list[tuple[str, np.ndarray]]) -> list[np.ndarray]:
+    return [(32_767 * clip).astype(np.int16) for _, clip in sample[:3]]

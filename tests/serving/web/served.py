@@ -21,6 +21,9 @@ from serving.web.connection import Limits
 TIMEOUT_S = 30
 LIMITS, ACCESS = Limits(), Access()
 Message = dict[str, Any]
+MANUAL: Message = {"turn_detection": None}
+"""The client ends utterances."""
+SILENCE = np.zeros(16_000, np.int16)
 
 
 @contextmanager

@@ -20,10 +20,9 @@ from runtime.backends.slots import Rows
 from runtime.bundle import read_bundle
 from serving.web.connection import Limits
 from tests.runtime.cheap import Cheap
-from tests.serving.web.served import TIMEOUT_S, Client, Message, served, session
+from tests.serving.web.served import MANUAL, TIMEOUT_S, Client, Message, served, session
 
 NOISE = (2000 * np.random.default_rng(0).standard_normal(8_000)).astype(np.int16)
-MANUAL = {"turn_detection": None}
 QUICK = Limits(streams=3, idle_s=1.5, session_s=4.0, slow_s=0.5, ping_s=0.5, message_bytes=100_000)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from weakref import WeakSet
@@ -20,27 +20,7 @@ from serving.web.items import Message
 from serving.web.metrics import Metrics
 from serving.web.session import Host, Session
 from tests.runtime.cheap import Cheap
-from tests.serving.web.served import TIMEOUT_S, Client, served, session
-
-MANUAL = {"turn_detection": None}
-SILENCE = np.zeros(16_000, np.int16)
-
-
-@pytest.fixture(scope="module")
-def recognizer(bundle: Path) -> Iterator[Recognizer]:
-    with Recognizer(bundle) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def port(recognizer: Recognizer) -> Iterator[int]:
-    with served(recognizer) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def clips(sample: list[tuple[str, np.ndarray]]) -> list[np.ndarray]:
-    return [(32_767 * clip).astype(np.int16) for _, clip in sample[:3]]
+from tests.serving.web.served import MANUAL, SILENCE, TIMEOUT_S, Client, served, session
 
 
 def said(recognizer: Recognizer, samples: np.ndarray) -> str:

@@ -54,12 +54,6 @@ ECHO = """() => {
 
 
 @pytest.fixture(scope="module")
-def recognizer(bundle: Path) -> Iterator[Recognizer]:
-    with Recognizer(bundle) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def address(recognizer: Recognizer) -> Iterator[str]:
     with served(recognizer) as port:
         yield f"http://localhost:{port}/"

@@ -2,8 +2,6 @@
 
 import base64
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,27 +9,7 @@ import pytest
 from runtime import EndpointRules, Final, Recognizer
 from runtime.stream import Stream
 from serving.web.messages import LOGPROBS, PARTIALS
-from tests.serving.web.served import Client, Message, served, session
-
-MANUAL = {"turn_detection": None}
-SILENCE = np.zeros(16_000, np.int16)
-
-
-@pytest.fixture(scope="module")
-def recognizer(bundle: Path) -> Iterator[Recognizer]:
-    with Recognizer(bundle) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def port(recognizer: Recognizer) -> Iterator[int]:
-    with served(recognizer) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def clips(sample: list[tuple[str, np.ndarray]]) -> list[np.ndarray]:
-    return [(32_767 * clip).astype(np.int16) for _, clip in sample[:3]]
+from tests.serving.web.served import MANUAL, SILENCE, Client, Message, session
 
 
 @pytest.fixture(scope="module")
