@@ -86,9 +86,8 @@ class Items:
         if delta := event.text.removeprefix(item.sent):
             yield self._delta(item, delta, event.words)
         self._items.popleft()
-        if (
-            item.ended and not asked
-        ):  # the stream ended it just before it was asked to: that final comes too, of what is left
+        # Where the stream ended it just before it was asked to, that final comes too, of what is left.
+        if item.ended and not asked:
             self._items.appendleft(Item(_item_id(), ended=True))
         words = [asdict(word) for word in event.words]
         yield {

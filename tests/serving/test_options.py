@@ -1,12 +1,13 @@
 """What a client may ask of its stream."""
 
 import re
+from typing import Any
 
 import pytest
 
-from runtime import EndpointRules
+from runtime import EndpointRules, Recognizer
 from runtime.errors import InputError
-from serving.options import read_options
+from serving.options import Options, read_options
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,22 @@ from serving.options import read_options
 def test_rules(asked: dict[str, object], rules: EndpointRules | None) -> None:
     found = read_options(asked).rules
     assert (found and vars(found)) == (rules and vars(rules))
+
+
+def test_all_of_it_reaches_the_stream() -> None:
+    opened: list[object] = []
+
+    class Opened(Recognizer):
+        def __init__(self) -> None:
+            pass
+
+        def stream(self, *rules: object, **how: object) -> Any:  # noqa: ANN401
+            opened.extend([*rules, how])
+
+    asked = {"hotwords": {"a": 2.0}, "early": "eager", "language": "de", "language_model": False}
+    read_options({"endpoints": True, **asked}).open(Opened())
+    assert opened == [EndpointRules(), asked]
+    assert {"endpoints", *asked} == set(Options.model_fields)
 
 
 @pytest.mark.parametrize(

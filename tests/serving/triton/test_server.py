@@ -106,18 +106,15 @@ def test_options_are_the_stream_s(
     assert sum(isinstance(event, Final) for event in theirs) > 1
 
 
+def client_command(url: str, model: str) -> list[str]:
+    """The command line of the client, for a clip."""
+    clip = "data/sample/clips/16.mp3"
+    return [sys.executable, "-m", "serving.triton.client", clip, "--url", url, "--model", model]
+
+
 def test_the_command_line(triton: Triton, model: str, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("timer\t3\n")
-    command = [
-        sys.executable,
-        "-m",
-        "serving.triton.client",
-        "data/sample/clips/16.mp3",
-        "--url",
-        triton.url,
-        "--model",
-        model,
-    ]
+    command = client_command(triton.url, model)
     said = subprocess.run(
         [*command, "--hotwords", str(tmp_path / "words.txt")], capture_output=True, text=True, check=False
     )
@@ -287,16 +284,7 @@ def in_use(triton: Triton, model: str) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_client_gives_its_place_back(triton: Triton, model: str, number: signal.Signals) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "serving.triton.client",
-        "data/sample/clips/16.mp3",
-        "--url",
-        triton.url,
-        "--model",
-        model,
-    ]
+    command = client_command(triton.url, model)
     with subprocess.Popen(
         [*command, "--realtime", "--early", "eager"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as client:
