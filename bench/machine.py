@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench.process import number, output, smi
+from bench.process import first_visible, number, output, smi
 from bench.rows import DataProvenance, Provenance
 from runtime.bundle import Graph
 from runtime.stamp import plan_path, read_stamp
@@ -89,8 +89,7 @@ def cpu() -> str:
 
 def _gpu() -> dict[str, Any]:
     """Return what a provenance says of the first visible GPU, as it is now; nothing without one."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
-    gpus = smi("gpu", "name,driver_version,clocks.sm,power.limit", *([f"--id={visible}"] if visible else []))
+    gpus = smi("gpu", "name,driver_version,clocks.sm,power.limit", *first_visible())
     for name, driver, clock, power in gpus[:1]:
         return {"gpu": name, "driver": driver, "sm_clock_mhz": number(clock), "power_w": number(power)}
     return {}

@@ -49,6 +49,12 @@ def smi(what: str, fields: str, *options: str) -> list[list[str]]:
     return [row for row in rows if len(row) == len(fields.split(","))]  # other lines are messages
 
 
+def first_visible() -> list[str]:
+    """Return the option with which nvidia-smi tells of the first visible GPU alone; none where CUDA_VISIBLE_DEVICES is unset."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
+    return [f"--id={visible}"] if visible else []
+
+
 def number(text: str) -> float | None:
     """Return a figure of nvidia-smi's; None for its `[N/A]`."""
     try:

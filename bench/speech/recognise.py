@@ -1,8 +1,13 @@
 """`python -m bench run`: a bundle on the evaluation speech, every data set clip by clip and as one stream."""
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -12,13 +17,14 @@ from rich.console import Console
 from bench.figures import CHECK
 from bench.partials import LINE_DEFINITIONS
 from bench.progress import Bar
+from bench.results import ResultFile, read_result, records_of
 from bench.rows import SpeechRow, UtteranceRecord
 from bench.score.rates import churn, first_right
 from bench.session import PacedOptions, Written
 from bench.speech.arrivals import Listened, clock_of, listen
 from bench.speech.clips import Clip, DataSet, joined
 from bench.speech.slo import HELP, missed_lines, read_bounds
-from bench.speech.speech_session import SpeechSession, opened
+from bench.speech.speech_session import SpeechData, SpeechSession, opened
 from bench.summary import error_keys, first_text_keys, latency_keys, rtf_keys, spread, stands
 
 RTF_WINDOW_S = 10.0
@@ -33,6 +39,8 @@ class Options(PacedOptions):
 
     mode: Literal["both"] | Mode = "both"
     """Clip by clip, as one stream, or both."""
+    sets_at_once: bool = False
+    """Measure all data sets at the same time, each in a process of its own that shares the GPU."""
     slo: Annotated[str | None, tyro.conf.arg(metavar="KEY=LIMIT,...", help=HELP)] = None
 
 
@@ -45,13 +53,32 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
     bounds = read_bounds(options.slo)
     modes: tuple[Mode, ...] = get_args(Mode) if options.mode == "both" else (options.mode,)
     with opened(options, argv, console) as session:
-        path = session.path()
-        measured = [measure(session, options, *fed, mode) for fed in session.clips() for mode in modes]
-        written = session.data.write(path, measured, LINE_DEFINITIONS)
+        path, apart = session.path(), options.sets_at_once and len(session.data.sets) > 1
+        fed = () if apart else session.clips()
+        measured = [measure(session, options, *clips, mode) for clips in fed for mode in modes]
+    if apart:
+        measured = _each_apart(options, session.data)
+    written = session.data.write(path, measured, LINE_DEFINITIONS)
     rows = [row for row, _ in measured]
     missed = missed_lines(bounds, rows)
     check = f"; {CHECK}" if rows[0].functional_check else ""
     return replace(written, notes=[f"kept {options.slo}{check}"] if bounds and not missed else [], missed=missed)
+
+
+def _each_apart(options: Options, data: SpeechData) -> list[tuple[SpeechRow, list[UtteranceRecord]]]:
+    """Measure the data sets at the same time; return their rows, each with the records that it sums up. Raises InputError as `run` does."""
+    with TemporaryDirectory() as folder, ProcessPoolExecutor(len(data.sets), get_context("spawn")) as processes:
+        apart = replace(options, sets_at_once=False, slo=None, name="apart")
+        each = [
+            replace(apart, eval=data_set.manifest.parent, out=Path(folder, data_set.name)) for data_set in data.sets
+        ]
+        written = [*processes.map(_quietly, each, repeat(data.argv))]
+    return [(row, records_of(result.utterances, row)) for result in written for row in result.rows_of(SpeechRow)]
+
+
+def _quietly(options: Options, argv: Sequence[str]) -> ResultFile:
+    """A process: measure."""
+    return read_result(run(options, argv, Console(quiet=True)).path)
 
 
 def measure(

@@ -12,7 +12,7 @@ from statistics import median
 from tempfile import TemporaryFile
 from typing import Any
 
-from bench.process import gpu_memory_mb, process_age_s
+from bench.process import first_visible, gpu_memory_mb, process_age_s
 
 WARM_UP = 50  # steps
 PACED_SHARE = 5  # one step in so many is timed at the pace of speech too
@@ -141,6 +141,7 @@ def _sampled() -> Iterator[list[tuple[float, float]]]:
     """Samples of SM clock in MHz and power draw in W while the block ran, there once it has; none where nvidia-smi is missing."""
     samples: list[tuple[float, float]] = []
     query = ["nvidia-smi", "--query-gpu=clocks.sm,power.draw", "--format=csv,noheader,nounits", "-lms", "100"]
+    query += first_visible()
     with TemporaryFile("w+", encoding="ascii") as log:
         try:
             process = subprocess.Popen(query, stdout=log)

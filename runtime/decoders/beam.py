@@ -31,7 +31,8 @@ LONG = 64  # pieces from which on those that are certain are looked for
 class BeamOptions:
     """How wide to search and what words weigh. Log-probabilities are natural logarithms.
 
-    Defaults: data/checkpoint/MODEL_CARD.md, chosen on other clips than those measured on; pyctcdecode's own where the card is silent.
+    Defaults: alpha and beta made the fewest errors on calibration speech, clean and with noise, with the embedded checkpoint at 80 ms;
+    pyctcdecode's own for the rest.
     """
 
     width: int = 64
@@ -42,7 +43,7 @@ class BeamOptions:
     """Alignments that score this much below the best are dropped."""
     alpha: float = 0.5
     """Weight of the language model's log-probability beside the acoustic one."""
-    beta: float = 0.8
+    beta: float = 1.2
     """Added for each word, in log-probability."""
     unknown_word: float = -10.0 * math.log(10)
     """Added to the language model's log-probability of a word that it has not."""
