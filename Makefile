@@ -19,9 +19,9 @@ LOOKAHEAD ?= 80
 PRECISION ?=
 # In plans, products of one or two rows as matrix products or as sums: matrix or sum; by default what was faster where it was measured.
 PRODUCTS ?=
-# 1: the step over many streams too, in the bundle and as a plan; `triton` serves that one.
-BATCH ?= $(if $(filter triton,$(MAKECMDGOALS)),1)
-# ctc or rnnt; by default the checkpoint's best.
+# 1: the step over many streams too, in the bundle and as a plan; `triton` serves that one, except with RNN-T.
+BATCH ?= $(if $(filter triton,$(MAKECMDGOALS)),$(if $(filter rnnt,$(DECODER)),,1))
+# ctc or rnnt; by default the checkpoint's best, for `triton` ctc where there is a choice.
 DECODER ?=
 # Milliseconds of audio in one push, 20 to 40.
 FRAME_MS ?= 20
@@ -151,8 +151,8 @@ words: $(CPU)/.export $(BUNDLED) ## calibration speech (CALIB, none of it in EVA
 engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evaluation, to TensorRT plans in the bundle (PRECISION, PRODUCTS, BATCH), where an NVIDIA GPU is
 	$(RUN) engines --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--products,$(PRODUCTS)) $(if $(BATCH),--batch)
 
-triton: $(HERE)/.runtime $(BUNDLED) $(PLAN) ## the bundle, and what recognises with it, to a Triton model repository in build/triton (PRECISION, HARDWARE)
-	$(RUN) serving.triton --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(BACKEND)
+triton: $(HERE)/.runtime $(BUNDLED) $(PLAN) ## the bundle, and what recognises with it, to a Triton model repository in build/triton (PRECISION, DECODER, HARDWARE)
+	$(RUN) serving.triton --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(BACKEND)
 
 serve: $(HERE)/.runtime $(STEP) $(PLAN) ## a server for voice chat at http://localhost:8300: a page to talk to, and OpenAI's Realtime transcription by WebSocket (PRECISION, DECODER, LM, LANGUAGE)
 	exec $(RUN) serving.web --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(SPOKEN) $(BACKEND)

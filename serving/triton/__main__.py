@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import get_args
 
 from runtime.arguments import Arguments
-from runtime.bundle import Precision
-from runtime.errors import exit_code
+from runtime.bundle import Decoding, Precision
+from runtime.errors import InputError, exit_code
 from serving.triton.plan_repository import write_plan_repository
 from serving.triton.repository import IDLE_S, Served, model_name, write_repository
 
@@ -35,6 +35,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--lm", choices=("default", "none"), default="default", help="default: the bundle's own, if any"
     )
+    parser.add_argument("--decoder", choices=get_args(Decoding), help="default: ctc where the bundle has it")
     parser.add_argument(
         "--plan", action="store_true", help="instead the plan itself, its state kept by Triton: one stream, greedy"
     )
@@ -44,11 +45,13 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     """Write the repository."""
     if args.plan:
+        if args.decoder == "rnnt":
+            raise InputError("expected the decoder ctc with --plan, found rnnt; leave one of them out")
         pool = write_plan_repository(args.bundle, args.precision or "fp16", args.out)
         options = f" --cuda-memory-pool-byte-size=0:{pool}"
         print(f"serving: wrote {args.out}; serve it with `tritonserver --model-repository={args.out}{options}`")
         return
-    served = Served(args.streams, args.idle_s, args.precision, args.backend, args.lm)
+    served = Served(args.streams, args.idle_s, args.precision, args.backend, args.lm, args.decoder)
     write_repository(args.bundle, served, args.out)
     print(
         f"serving: wrote {args.out} with the model {model_name(args.bundle)}; serve it with `tritonserver --model-repository={args.out}`"

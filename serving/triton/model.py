@@ -63,8 +63,8 @@ class TritonPythonModel:
                 precision=parameters["precision"],
                 backend=parameters["backend"],
                 lm=parameters["lm"],
-                decoder="ctc",
-                max_streams=self._most,
+                decoder=parameters["decoder"],
+                max_streams=self._most if parameters["decoder"] == "ctc" else None,  # RNN-T streams run apart
             )
             self._longest = MOST_AUDIO_S * self._recognizer.bundle.sample_rate
             warm = self._recognizer.stream()

@@ -13,9 +13,10 @@ from pathlib import Path
 import runtime
 import serving
 from runtime.backends import check_number, default_backend, default_precision
-from runtime.bundle import ADDED, MANIFEST, read_bundle
+from runtime.bundle import ADDED, MANIFEST, Graph, read_bundle
 from runtime.errors import InputError
 from runtime.files import carry, written_whole
+from runtime.recognizer import choose_decoder
 from runtime.stamp import check_stamp, plan_path, read_stamp
 
 IDLE_S = 15.0
@@ -32,11 +33,13 @@ class Served:
     idle_s: float = IDLE_S
     """Seconds without a request after which a sequence is forgotten, and its place given to the next."""
     precision: str | None = None
-    """fp32 or fp16; None: the backend's usual one."""
+    """fp32 or fp16, with RNN-T also int8; None: the backend's usual one."""
     backend: str | None = None
     """As Recognizer has it; None: this machine's best."""
     lm: str = "default"
     """`default` for the bundle's language model, or `none`."""
+    decoder: str | None = None
+    """ctc, whose steps of many streams run together, or rnnt, whose streams run apart; None: ctc where the bundle has it."""
 
     def __post_init__(self) -> None:
         check_number(self.max_streams)
@@ -52,18 +55,20 @@ def model_name(bundle_folder: Path) -> str:
 def write_repository(bundle_folder: Path, served: Served, out: Path) -> None:
     """Write the repository `out`, whole or not at all, replacing what it held.
 
-    Raises InputError for a bundle that is broken or has no step over many streams, for a plan of it that is missing or broken where
-    TensorRT is to run it, and for an `out` that is there and not this bundle's repository.
+    Raises InputError for a bundle that is broken, lacks the decoder or, for CTC, the step over many streams, for a plan of it that is
+    missing or broken where TensorRT is to run it, and for an `out` that is there and not this bundle's repository.
     """
     bundle = read_bundle(bundle_folder)
-    bundle.check_ctc("steps of many streams together")
+    decoder = choose_decoder(bundle, served.decoder, served.lm, best=False)
     backend = served.backend or default_backend()
     precision = served.precision or default_precision(backend, bundle)
-    _, step = bundle.graph(precision, "batched")
-    if backend == "tensorrt":
-        plan = plan_path(bundle_folder, precision, "batched")
-        stamp = read_stamp(plan)
-        check_stamp(stamp, plan, step, precision, stamp.platform)  # the server's is not known here; the model checks it
+    graphs: tuple[Graph, ...] = ("batched",) if decoder == "ctc" else ("step", "rnnt")
+    for graph in graphs:
+        own, entry = bundle.graph(precision, graph)
+        if backend == "tensorrt":
+            plan = plan_path(bundle_folder, own, graph)
+            stamp = read_stamp(plan)
+            check_stamp(stamp, plan, entry, own, stamp.platform)  # the server's is not known here; the model checks it
     name = model_name(bundle_folder)
     check_place(out, {name})
     parameters = {
@@ -73,6 +78,7 @@ def write_repository(bundle_folder: Path, served: Served, out: Path) -> None:
         "backend": backend,
         "precision": precision,
         "lm": served.lm,
+        "decoder": decoder,
     }
     with written_whole(out) as partial:
         version = partial / name / "1"

@@ -141,11 +141,27 @@ def test_every_verb_names_the_same_bundle(verb: str, model: str, name: str) -> N
 @pytest.mark.usefixtures("checkout")
 @pytest.mark.parametrize(
     ("words", "batched"),
-    [("engines", []), ("engines BATCH=1", ["export", "engines"]), ("triton", ["export", "engines"])],
+    [
+        ("engines", []),
+        ("engines BATCH=1", ["export", "engines"]),
+        ("triton", ["export", "engines"]),
+        ("triton DECODER=ctc", ["export", "engines"]),
+        ("triton DECODER=rnnt", []),
+    ],
 )
 def test_the_step_over_many_streams_is_made_only_when_asked_for(words: str, batched: list[str]) -> None:
     lines = make("-n", *words.split(), driver=T4).stdout.replace("\\\n", "").splitlines()
     assert [found[2] for line in lines if "--batch" in line and (found := RUNS.search(line))] == batched
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize(
+    ("verb", "module"), [("triton", "serving.triton"), ("serve", "serving.web"), ("bench", "bench")]
+)
+def test_what_recognises_is_told_the_decoder(verb: str, module: str) -> None:
+    lines = make("-n", verb, "DECODER=rnnt").stdout.replace("\\\n", "").splitlines()
+    (found,) = (line for line in lines if "--decoder" in line)
+    assert re.search(rf'-m {re.escape(module)} .*--decoder "rnnt"', found)
 
 
 @pytest.mark.usefixtures("checkout")
