@@ -33,7 +33,6 @@ from runtime.errors import InputError
 from runtime.recognizer import Recognizer
 from serving.triton.plan_client import TritonRecognizer
 from serving.triton.plan_repository import write_plan_repository
-from serving.triton.repository import Served, write_repository
 from tests.export.lively import enliven, noise
 from tests.export.saved import WIDTH, configuration, with_ctc
 
@@ -199,10 +198,6 @@ Refused = Callable[[Transducer], object]
         (
             lambda of: write_plan_repository(of.folder, "fp16", of.folder.parent / "triton"),
             "for Triton's greedy decoder",
-        ),
-        (
-            lambda of: write_repository(of.folder, Served(), of.folder.parent / "triton"),
-            "for steps of many streams together",
         ),
         (lambda of: TritonRecognizer(of.folder, "nowhere:0"), "for Triton's greedy decoder"),
         (
