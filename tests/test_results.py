@@ -65,7 +65,9 @@ def test_page_is_made_from_the_results(tmp_path: Path) -> None:
 def test_the_readme_shows_rows_of_the_page() -> None:
     readme, page = (Path(document).read_text(encoding="utf-8").splitlines() for document in ("README.md", "RESULTS.md"))
     shown = readme[
-        readme.index("| Model | Precision | Engine | WER % | RTF p50 / p95 | First partial ms p50 / p95 | GPU MB |") :
+        readme.index(
+            "| Model | Precision | Engine | WER % | RTF p50 / p95 | First partial ms p50 / p95 | Right | GPU MB |"
+        ) :
     ]
     shown = shown[: shown.index("")]
     assert len(shown) == 2 + 4

@@ -13,7 +13,7 @@ from bench.pages.plots import page_plots
 from bench.pages.published import Published, first_texts
 from bench.pages.tables import rows_of
 from bench.pages.template import rendered
-from bench.rows import StepRow
+from bench.rows import StepRow, StreamsRow
 from bench.speech.waterfall import summed_up
 from bench.summary import spread
 
@@ -29,9 +29,10 @@ def front_page(published: Published, link: Path) -> str:
         configurations=list(chain.from_iterable(map(configurations, results))),
         combinations=list(chain.from_iterable(map(combinations, results))),
         steps=rows_of(results, StepRow),
+        streams=rows_of(results, StreamsRow),
+        batches=published.batches,
         ends=_ends(published),
         projections=published.projections,
-        inspections=published.inspections,
         plots=page_plots(published),
         link=link.as_posix(),
         one=one,

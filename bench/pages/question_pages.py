@@ -124,7 +124,7 @@ def _early_text(published: Published) -> Iterator[str]:
     clips = [
         found
         for found in chain.from_iterable(map(configurations, published.results.values()))
-        if getattr(found.row, "early_tokens", None)
+        if getattr(found.row, "early_tokens", None) and found.row.combination is None
     ]
     labels = [*ON, DECODING, PRECISION, Column("Audio", attrgetter("fed"))]
     yield sheets(labels, _of_rows(*EARLY_TEXTS, column("rtf", "p50", "p95")), clips, 3)
@@ -228,7 +228,7 @@ def _hotwords(published: Published) -> Iterator[str]:
 
 
 def _projection(published: Published) -> Iterator[str]:
-    yield sheets(PROJECTED_FROM, PROJECTED, published.projections)
+    yield sheets(PROJECTED_FROM, PROJECTED, published.projections, 3)
     for served in published.served:
         yield from map(_captioned, streams_projection_tables(served))
 
