@@ -224,6 +224,7 @@ def test_what_no_language_is(prompted: Prompted, language: str, message: str | N
             assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("prompted", ["transducer"], indirect=True)  # its decoders have no part in this
 def test_the_bundle_s_own_language(prompted: Prompted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told at export, kept by an export anew, changed alone; and refused in the first second."""
     file = str(prompted.file)
