@@ -15,13 +15,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tyro
-from rich.console import Console
-
-from bench.session import Written
 from runtime.errors import InputError, exit_code
+
+if TYPE_CHECKING:
+    from bench.session import Written
 
 COMMANDS = {
     "run": ("bench.speech.recognise", "measure a bundle on speech (the default)"),
@@ -62,6 +61,8 @@ def parse_args(argv: Sequence[str]) -> tuple[str, Any]:
         raise InputError(
             f"expected a command out of {', '.join(COMMANDS)}, found {first!r}; see python -m bench --help"
         )
+    import tyro
+
     name, rest = (first, argv[1:]) if first in COMMANDS else ("run", argv)
     module, what = COMMANDS[name]
     said = io.StringIO()
@@ -83,6 +84,8 @@ def parse_args(argv: Sequence[str]) -> tuple[str, Any]:
 
 def run(argv: Sequence[str]) -> None:
     """Do what was asked and print what came of it. Raises InputError for bad input, SystemExit(1) for a stale page or a missed bound."""
+    from rich.console import Console
+
     name, options = parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 120)  # a log is no terminal: it has room for the tables
     written: Written | None = import_module(COMMANDS[name][0]).run(options, argv, console)

@@ -1,6 +1,7 @@
 """Other sizes and options than the embedded checkpoint's, as published ones have them: small random encoders against NeMo."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ def small(encoder: dict[str, Any], preprocessor: dict[str, Any]) -> Checkpoint:
                 value.uniform_(0.5, 2.0)
             elif value.is_floating_point() and (value.ndim == 1 or "pos_bias" in name or "running_mean" in name):
                 value.add_(torch.randn_like(value) * 0.3)
-    return made
+    if "att_context_size" in encoder:
+        return made  # whose transducer has chunks of lengths that test_rnnt.py has not
+    # NeMo's greedy RNN-T would take half of the time, and says nothing of the encoder.
+    architecture = replace(made.architecture, transducer=None)
+    return replace(made, architecture=architecture, prediction=None, joint=None)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from runtime.recognizer import Recognizer
 from serving.triton.plan_client import TritonRecognizer
 from serving.triton.plan_repository import write_plan_repository
 from tests.export.lively import enliven, noise
-from tests.export.saved import WIDTH, configuration, with_ctc
+from tests.export.saved import WIDTH, configuration, load, with_ctc
 
 pytestmark = pytest.mark.nemo
 
@@ -51,7 +51,7 @@ def test_hybrid_gives_its_ctc_head_and_its_transducer(tokenizer: Path, tmp_path:
         model.joint.joint_net[-1].bias[-1] += BLANK_BIAS
     model.save_to(str(tmp_path / "hybrid.nemo"))
 
-    checkpoint = load_checkpoint(str(tmp_path / "hybrid.nemo"))
+    checkpoint = load(tmp_path / "hybrid.nemo")
     head = model.ctc_decoder.state_dict()["decoder_layers.0.weight"].numpy()
     assert np.array_equal(checkpoint.weights["ctc.decoder_layers.0.weight"], head)
     assert len(checkpoint.vocabulary) == checkpoint.architecture.vocabulary == 256
@@ -109,11 +109,11 @@ def transducer(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
     model, folder = EncDecRNNTBPEModel(cfg=OmegaConf.create(config)), tmp_path_factory.mktemp("transducer")
     file = folder / "transducer.nemo"
     model.save_to(str(file))
-    made = load_checkpoint(str(file))
+    made = load(file)
     enliven(made)
     model.joint.load_state_dict(made.joint.state_dict())
     model.save_to(str(file))
-    bundle = write_bundle(load_checkpoint(str(file)), 80, folder / "bundle")
+    bundle = write_bundle(load(file), 80, folder / "bundle")
     assert read_bundle(folder / "bundle") == bundle
     return Transducer(model.eval(), file, folder / "bundle")
 
@@ -166,7 +166,7 @@ def test_its_activations_are_counted(transducer: Transducer) -> None:
 def test_a_step_beyond_an_onnx_file_is_left_out(
     transducer: Transducer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint, sizes = load_checkpoint(str(transducer.file)), read_bundle(transducer.folder).steps
+    checkpoint, sizes = load(transducer.file), read_bundle(transducer.folder).steps
     monkeypatch.setattr("export.graph.MAX_BYTES", sizes["fp16"].bytes)
     assert write_bundle(checkpoint, 80, tmp_path / "bundle").steps.keys() == {"fp16"}
     with Recognizer(tmp_path / "bundle", precision=None, backend="onnxruntime-cpu") as recognizer:

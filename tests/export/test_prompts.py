@@ -14,14 +14,14 @@ from omegaconf import OmegaConf
 from bench.speech.offline import load_recognizer
 from calibration.calibrate import ObservedBackend, stream_speech
 from export.bundle import export_bundle, is_current, write_bundle
-from export.checkpoint import check_choice, load_checkpoint
+from export.checkpoint import check_choice
 from export.parity import Recorder, stream_frames
 from runtime import Recognizer
 from runtime.backends import open_backend
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 from tests.export.lively import enliven, enliven_ctc, enliven_kernel, noise
-from tests.export.saved import configuration, with_ctc
+from tests.export.saved import configuration, load, with_ctc
 
 pytestmark = pytest.mark.nemo
 
@@ -76,7 +76,7 @@ def prompted(request: pytest.FixtureRequest, tokenizer: Path, tmp_path_factory: 
     folder = tmp_path_factory.mktemp(request.param)
     file = folder / f"{request.param}.nemo"
     model.save_to(str(file))
-    made = load_checkpoint(str(file))
+    made = load(file)
     enliven_kernel(made)
     model.prompt_kernel.load_state_dict(made.prompt_kernel.state_dict())
     enliven(made)
@@ -86,7 +86,7 @@ def prompted(request: pytest.FixtureRequest, tokenizer: Path, tmp_path_factory: 
         model.ctc_decoder.load_state_dict(made.ctc_head.state_dict())
     model.save_to(str(file))
     assert file.stat().st_size < 5e6
-    bundle = write_bundle(load_checkpoint(str(file)), 80, folder / "bundle", batched=True)
+    bundle = write_bundle(load(file), 80, folder / "bundle", batched=True)
     assert read_bundle(folder / "bundle") == bundle
     return Prompted(model.eval(), file, folder / "bundle")
 
@@ -224,6 +224,7 @@ def test_what_no_language_is(prompted: Prompted, language: str, message: str | N
             assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("prompted", ["transducer"], indirect=True)  # its decoders have no part in this
 def test_the_bundle_s_own_language(prompted: Prompted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told at export, kept by an export anew, changed alone; and refused in the first second."""
     file = str(prompted.file)

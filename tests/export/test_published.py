@@ -8,13 +8,13 @@ import torch
 from omegaconf import OmegaConf
 
 from export.bundle import write_bundle
-from export.checkpoint import RANDOM_BLANK_BIAS, TOLD_BLANK_BIAS, check_choice, load_checkpoint
+from export.checkpoint import RANDOM_BLANK_BIAS, TOLD_BLANK_BIAS, check_choice
 from runtime import Recognizer
 from runtime.bundle import Bundle
 from runtime.errors import InputError
 from tests.export.lively import enliven, enliven_kernel, noise
 from tests.export.published import PUBLISHED, Published
-from tests.export.saved import train_tokenizer
+from tests.export.saved import load, train_tokenizer
 
 pytestmark = pytest.mark.nemo
 
@@ -34,7 +34,7 @@ def saved(of: Published, folder: Path, *, small: bool) -> tuple[Any, Path]:
     file = folder / "saved.nemo"
     if small:
         model.save_to(str(file))
-        made = load_checkpoint(str(file))
+        made = load(file)
         if made.prompts:
             enliven_kernel(made)
             model.prompt_kernel.load_state_dict(made.prompt_kernel.state_dict())
@@ -72,7 +72,7 @@ def check(bundle: Bundle, name: str) -> None:
 def test_each_kind_at_each_look_ahead(name: str, tmp_path: Path) -> None:
     of = PUBLISHED[name]
     model, file = saved(of, tmp_path, small=True)
-    checkpoint = load_checkpoint(str(file))
+    checkpoint = load(file)
     assert list(checkpoint.architecture.lookaheads_ms) == of.lookaheads_ms
     audio, emitted = noise(60_000, 1), 0
     for lookahead_ms in of.lookaheads_ms:
@@ -101,7 +101,7 @@ def test_each_as_large_as_it_is(name: str, tmp_path: Path) -> None:
         f"{name}: {sum(each.numel() for each in model.parameters()) / 1e6:.1f} M parameters, {file.stat().st_size / 1e6:.0f} MB"
     )
     del model
-    bundle = write_bundle(load_checkpoint(str(file)), lookahead_ms, tmp_path / "bundle")
+    bundle = write_bundle(load(file), lookahead_ms, tmp_path / "bundle")
     check(bundle, name)
     with Recognizer(tmp_path / "bundle", backend="onnxruntime-cpu", precision=bundle.widest) as recognizer:
         stream = recognizer.stream()

@@ -36,6 +36,14 @@ def recognised(
     return run("runtime", "--backend", "onnxruntime-cpu", "--bundle", bundle, clip, flags=flags, **env)
 
 
+@pytest.fixture(scope="module")
+def usual(places: tuple[Path, Path]) -> str:
+    """What is shown where nothing is unusual."""
+    shown = recognised(places).stdout
+    assert shown.count("\n") > 3
+    return shown
+
+
 @pytest.mark.parametrize(
     ("flags", "env"),
     [
@@ -49,10 +57,9 @@ def recognised(
     ],
     ids=str,
 )
-def test_recognition(places: tuple[Path, Path], flags: tuple[str, ...], env: dict[str, str]) -> None:
-    usual, here = recognised(places), recognised(places, flags, **env)
-    assert usual.stdout.count("\n") > 3
-    assert (here.returncode, here.stdout, here.stderr) == (0, usual.stdout, "")
+def test_recognition(places: tuple[Path, Path], usual: str, flags: tuple[str, ...], env: dict[str, str]) -> None:
+    here = recognised(places, flags, **env)
+    assert (here.returncode, here.stdout, here.stderr) == (0, usual, "")
 
 
 @pytest.mark.parametrize("flags", [(), ("-OO",)], ids=str)
@@ -78,7 +85,7 @@ def test_a_program_in_a_c_locale_is_told(places: tuple[Path, Path]) -> None:
     assert done.stdout.endswith("; set PYTHONUTF8=1, or a locale with UTF-8 such as C.UTF-8\n")
 
 
-def test_a_checkout_that_cannot_be_written_to(places: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_checkout_that_cannot_be_written_to(places: tuple[Path, Path], usual: str, tmp_path: Path) -> None:
     namespace = ["unshare", "--user", "--mount", "--map-root-user", "sh", "-c"]
     tried = subprocess.run([*namespace, READ_ONLY, "sh", "true"], capture_output=True, text=True, check=False)
     if tried.returncode:
@@ -87,7 +94,7 @@ def test_a_checkout_that_cannot_be_written_to(places: tuple[Path, Path], tmp_pat
     python = [*namespace, READ_ONLY, "sh", sys.executable, "-m"]
     words = ["--backend", "onnxruntime-cpu", "--bundle", str(bundle)]
     done = subprocess.run([*python, "runtime", *words, str(clip)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, recognised(places).stdout, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, usual, "")
     words += ["--eval", "data/sample", "--limit", "1"]
     done = subprocess.run([*python, "bench", "run", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -53,8 +54,20 @@ def test_a_terminal_tells_the_parts_apart(text: str, stable: int, early: str, st
     assert f"    0.50 s  {styled}" in out.getvalue()
 
 
+@pytest.fixture(scope="module")
+def events(bundle: Path) -> list[list[dict[str, Any]]]:
+    """The library's, of each clip."""
+    found = []
+    with Recognizer(bundle, backend="onnxruntime-cpu") as recognizer:
+        for clip in CLIPS:
+            stream, audio = recognizer.stream(early="off"), load_audio(clip)
+            pushed = [event for at in range(0, len(audio), 320) for event in stream.push(audio[at : at + 320])]
+            found.append([event.json() for event in (*pushed, stream.end_utterance())])
+    return found
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
-def test_json_lines(bundle: Path, tmp_path: Path, encoding: str) -> None:
+def test_json_lines(bundle: Path, events: list[list[dict[str, Any]]], tmp_path: Path, encoding: str) -> None:
     """Those that the library gives, a line each, whatever the locale's letters are."""
     names = [str(tmp_path / "größe 👍.mp3"), str(tmp_path / os.fsdecode(b"\xff.mp3"))]
     shutil.copy(CLIPS[1], names[1])
@@ -77,12 +90,7 @@ def test_json_lines(bundle: Path, tmp_path: Path, encoding: str) -> None:
     done = subprocess.run(command, capture_output=True, check=True, env=environment)
     assert done.stderr == b""
     lines = done.stdout.decode().splitlines()
-    expected = []
-    with Recognizer(bundle, backend="onnxruntime-cpu") as recognizer:
-        for name in names:
-            stream, audio = recognizer.stream(early="off"), load_audio(name)
-            events = [event for at in range(0, len(audio), 320) for event in stream.push(audio[at : at + 320])]
-            expected += [{"file": name, **event.json()} for event in (*events, stream.end_utterance())]
+    expected = [{"file": name, **event} for name, of_clip in zip(names, events, strict=True) for event in of_clip]
     assert [json.loads(line) for line in lines] == json.loads(json.dumps(expected))
     assert "größe 👍" in lines[0]
     assert {json.loads(line)["event"] for line in lines} == {"partial", "final"}

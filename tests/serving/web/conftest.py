@@ -8,6 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from runtime import Recognizer
+from runtime.backends import Backend
+from tests.remembering import Remembering
 from tests.serving.web.served import served
 
 TIMEOUT_MS = 30_000
@@ -22,9 +24,15 @@ def tab(browser: Browser) -> Iterator[Page]:
         yield page
 
 
+@pytest.fixture(scope="session")
+def backend(bundle: Path) -> Backend:
+    """All sessions hear the same few clips."""
+    return Remembering(bundle, "fp32")
+
+
 @pytest.fixture(scope="module")
-def recognizer(bundle: Path) -> Iterator[Recognizer]:
-    with Recognizer(bundle) as opened:
+def recognizer(bundle: Path, backend: Backend) -> Iterator[Recognizer]:
+    with Recognizer(bundle, backend=backend) as opened:
         yield opened
 
 
