@@ -74,6 +74,19 @@ def bundle(bundle_at: Callable[[int], Path]) -> Path:
     return bundle_at(80)
 
 
+@pytest.fixture
+def manifest_of_one(bundle: Path, tmp_path: Path) -> Path:
+    """Folder with a manifest as an export writes it where nothing more is asked for; the shared bundle may have been given more steps."""
+    from runtime.bundle import read_bundle, write_manifest
+
+    made = read_bundle(bundle)
+    steps = {precision: step for precision, step in made.steps.items() if precision != "int8"}
+    folder = tmp_path / "manifest"
+    folder.mkdir()
+    write_manifest(folder, made.model_copy(update={"batched": None, "quantisation": None, "steps": steps}))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def batched_bundle() -> Path:
     """The same, with the step over many streams in it."""

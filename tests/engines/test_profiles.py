@@ -159,9 +159,11 @@ def test_turing_compiles_the_step_over_many_streams(
         ("int8", "make it with `make calibrate`"),
     ],
 )
-def test_a_bundle_without_it_is_refused_before_anything_is_built(bundle: Path, precision: str, message: str) -> None:
+def test_a_bundle_without_it_is_refused_before_anything_is_built(
+    manifest_of_one: Path, precision: str, message: str
+) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
     with pytest.raises(InputError, match="expected") as raised:
-        run(parse_args(["--bundle", str(bundle), "--precision", precision, "--for", "sm75", "--batch"]))
+        run(parse_args(["--bundle", str(manifest_of_one), "--precision", precision, "--for", "sm75", "--batch"]))
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -95,10 +95,10 @@ def test_broken_bundle(broken: Change, message: str, bundle: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("key", ["rnnt", "batched", "language", "prompts"])
-def test_a_bundle_from_before_there_was(key: str, bundle: Path, tmp_path: Path) -> None:
-    content = json.loads((bundle / "bundle.json").read_text())
+def test_a_bundle_from_before_there_was(key: str, manifest_of_one: Path, tmp_path: Path) -> None:
+    content = json.loads((manifest_of_one / "bundle.json").read_text())
     remove(key)(tmp_path, content)
-    assert read_bundle(tmp_path) == read_bundle(bundle)
+    assert read_bundle(tmp_path) == read_bundle(manifest_of_one)
 
 
 @pytest.mark.parametrize(

@@ -173,9 +173,11 @@ def test_bad_input(
     assert not (tmp_path / "results").exists()
 
 
-def test_a_bundle_without_the_step_over_many_streams(bundle: Path, report: BatchReport, tmp_path: Path) -> None:
+def test_a_bundle_without_the_step_over_many_streams(
+    manifest_of_one: Path, report: BatchReport, tmp_path: Path
+) -> None:
     write_result(tmp_path / "batch.json", report)
-    argv = ["project", "--gpu", "t4", "--bundle", str(bundle), "--batched", str(tmp_path / "batch.json")]
+    argv = ["project", "--gpu", "t4", "--bundle", str(manifest_of_one), "--batched", str(tmp_path / "batch.json")]
     error = io.StringIO()
     with redirect_stderr(error):
         assert exit_code(lambda: run_command([*argv, "--out", str(tmp_path / "results")])) == 2

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from runtime.bundle import read_bundle, write_manifest
 from runtime.errors import InputError
 from runtime.stamp import plan_path
 from serving.triton.repository import Served, model_name, write_repository
@@ -34,14 +33,11 @@ def test_what_cannot_be_served(batched_bundle: Path, tmp_path: Path, served: Ser
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bundle_without_the_step_over_many(batched_bundle: Path, tmp_path: Path) -> None:
-    without = tmp_path / "bundle"
-    without.mkdir()
-    write_manifest(without, read_bundle(batched_bundle).model_copy(update={"batched": None}))
+def test_a_bundle_without_the_step_over_many(manifest_of_one: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"expected the step over many streams in fp32, found none; make .* `make export BATCH=1`"
     ):
-        write_repository(without, CPU, tmp_path / "out")
+        write_repository(manifest_of_one, CPU, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("streams", "idle_s"), [(0, 15), (1 << 20, 15), (1, 0), (1, 1e6), (1, float("nan"))])
