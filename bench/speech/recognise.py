@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
@@ -26,6 +27,7 @@ from bench.speech.clips import Clip, DataSet, joined
 from bench.speech.slo import HELP, missed_lines, read_bounds
 from bench.speech.speech_session import SpeechData, SpeechSession, opened
 from bench.summary import error_keys, first_text_keys, latency_keys, rtf_keys, spread, stands
+from runtime.errors import InputError
 
 RTF_WINDOW_S = 10.0
 """Length of the windows of one stream that its real-time factor is over."""
@@ -72,7 +74,13 @@ def _each_apart(options: Options, data: SpeechData) -> list[tuple[SpeechRow, lis
         each = [
             replace(apart, eval=data_set.manifest.parent, out=Path(folder, data_set.name)) for data_set in data.sets
         ]
-        written = [*processes.map(_quietly, each, repeat(data.argv))]
+        try:
+            written = [*processes.map(_quietly, each, repeat(data.argv))]
+        except BrokenProcessPool:
+            raise InputError(
+                "--sets-at-once: expected a process of each data set to tell what it measured, found that one ended, as where memory "
+                "runs out; leave it out"
+            ) from None
     return [(row, records_of(result.utterances, row)) for result in written for row in result.rows_of(SpeechRow)]
 
 
