@@ -76,7 +76,7 @@ class Evidence(NamedTuple):
     known: float
     """1 for a word of the bundle's list, 0 for another one."""
     length: float
-    """Natural logarithm of the number of its letters: fewer words sound like a long one, so it is right more often, all else being equal."""
+    """Natural logarithm of the number of its letters: fewer words sound like a long one, so it is right more often."""
 
 
 class Model(Protocol):
