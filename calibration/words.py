@@ -149,7 +149,7 @@ def word_model(search: Search, clips: Sequence[Heard], frame_s: float) -> WordMo
 def _weights(words: Sequence[tuple[Weighed, bool]]) -> tuple[Evidence, float]:
     """Weights and offset of a logistic regression. What never varies weighs nothing."""
     regression = imported("sklearn.linear_model", "scikit-learn", install("cpu")).LogisticRegression(C=1, max_iter=1000)
-    evidence = np.array([word.evidence for word, _ in words], np.float64)  # [words, 4]
+    evidence = np.array([word.evidence for word, _ in words], np.float64)  # [words, 5]
     varies = np.ptp(evidence, axis=0) > 0
     regression.fit(evidence[:, varies], [right for _, right in words])
     weights = np.zeros(len(varies))

@@ -25,10 +25,12 @@ class WordModel(Strict):
     end_delay_s: Measured = 0.0
     """From a word's end to the beginning of the encoder frame that decides its last piece, the median."""
     pieces: Measured = 1.0
-    """Weight of this part of a word's Evidence in its log odds of being right, and so for the next three."""
+    """Weight of this part of a word's Evidence in its log odds of being right, and so for the next four."""
     rivals: Measured = 0.0
     language: Measured = 0.0
     known: Measured = 0.0
+    length: Measured = 0.0
+    """A file that was measured before this part was weighed leaves it out."""
     offset: Measured = 0.0
     """Added to them."""
 

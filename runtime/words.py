@@ -75,6 +75,8 @@ class Evidence(NamedTuple):
     """See Found."""
     known: float
     """1 for a word of the bundle's list, 0 for another one."""
+    length: float
+    """Natural logarithm of the number of its letters: fewer words sound like a long one, so it is right more often."""
 
 
 class Model(Protocol):
@@ -105,6 +107,10 @@ class Model(Protocol):
         """See WordModel."""
 
     @property
+    def length(self) -> float:
+        """See WordModel."""
+
+    @property
     def offset(self) -> float:
         """See WordModel."""
 
@@ -130,7 +136,7 @@ class WordMaker:
         `known`: the words that the language has.
         """
         self._model, self._frame_s, self._start_s, self._known = model, frame_s, start_s, known
-        self._weights = Evidence(model.pieces, model.rivals, model.language, model.known)
+        self._weights = Evidence(model.pieces, model.rivals, model.language, model.known, model.length)
 
     def word(self, spelled: Spelled, found: Found = NOTHING, following: int | None = None) -> Word:
         """The word, which ends where the `following` one begins at the latest; that one's first frame, or None."""
@@ -148,7 +154,11 @@ class WordMaker:
         """What speaks for a word."""
         rivals = 1 / (1 + found.rivals)
         return Evidence(
-            _log_odds(math.exp(spelled.log_prob)), _log_odds(rivals), found.language, spelled.text in self._known
+            pieces=_log_odds(math.exp(spelled.log_prob)),
+            rivals=_log_odds(rivals),
+            language=found.language,
+            known=spelled.text in self._known,
+            length=math.log(len(spelled.text)),
         )
 
     def confidence(self, evidence: Evidence) -> float:

@@ -38,18 +38,18 @@ def weighed(evidence: Sequence[float], first: int = 0, last: int = 0) -> Weighed
     return Weighed("a", 0.0, 0.0, 0.5, Spelled("a", first, last, 0.0), Evidence(*evidence))
 
 
-def heard(rng: np.random.Generator, *, words: int = 4, varying: Sequence[bool] = (True,) * 4) -> Heard:
+def heard(rng: np.random.Generator, *, words: int = 4, varying: Sequence[bool] = (True,) * 5) -> Heard:
     """A clip whose words are right more often the more speaks for them; the first is begun at frame 5, the last ends at 20."""
     found = []
     for number in range(words):
-        evidence = np.where(varying, rng.normal(0, 2, 4), 1.5)
+        evidence = np.where(varying, rng.normal(0, 2, 5), 1.5)
         right = bool(rng.random() < 1 / (1 + np.exp(-evidence.sum())))
         found.append((weighed(evidence.tolist(), 5 + 5 * number, 5 + 5 * number), right))
     made, right_ones = zip(*found, strict=True)
     return Heard(made, right_ones, Speech(0.3 + rng.choice([-0.1, 0.0, 0.1]), 1.5))
 
 
-@pytest.mark.parametrize("varying", [(True,) * 4, (True, False, False, True)])
+@pytest.mark.parametrize("varying", [(True,) * 5, (True, False, False, True, True)])
 def test_delays_are_medians_and_weights_scikit_learn_s(varying: Sequence[bool]) -> None:
     rng = np.random.default_rng(3)
     clips = [heard(rng, varying=varying) for _ in range(101)]
@@ -59,7 +59,7 @@ def test_delays_are_medians_and_weights_scikit_learn_s(varying: Sequence[bool]) 
     assert found.end_delay_s == pytest.approx(20 * FRAME_S - 1.5 + FROM_SILERO_S, abs=1e-3)
     evidence = np.array([word.evidence for clip in clips for word in clip.words])[:, varying]
     fitted = LogisticRegression(C=1).fit(evidence, [right for clip in clips for right in clip.right])
-    weights = np.array([found.pieces, found.rivals, found.language, found.known])
+    weights = np.array([found.pieces, found.rivals, found.language, found.known, found.length])
     print(found, fitted.coef_, fitted.intercept_)
     np.testing.assert_allclose(weights[list(varying)], fitted.coef_[0], atol=2e-3)
     np.testing.assert_array_equal(weights[[not each for each in varying]], 0)
@@ -69,7 +69,7 @@ def test_delays_are_medians_and_weights_scikit_learn_s(varying: Sequence[bool]) 
 def test_a_word_without_letters_and_a_clip_with_noise_count_for_nothing() -> None:
     rng = np.random.default_rng(3)
     clips = [heard(rng) for _ in range(50)]
-    silent = Heard((weighed([9.0] * 4),), (None,), None)
+    silent = Heard((weighed([9.0] * 5),), (None,), None)
     assert word_model("ctc", [*clips, silent], FRAME_S) == word_model("ctc", clips, FRAME_S)
 
 
@@ -78,9 +78,9 @@ def test_a_word_without_letters_and_a_clip_with_noise_count_for_nothing() -> Non
     [(LEAST_CLIPS - 1, 100, 100), (LEAST_CLIPS, LEAST_WORDS - 1, 100), (LEAST_CLIPS, 100, LEAST_WORDS - 1), (0, 0, 0)],
 )
 def test_too_little_speech_is_one_line(clips: int, right: int, wrong: int) -> None:
-    words = tuple(weighed([number] * 4) for number in range(right + wrong))
+    words = tuple(weighed([number] * 5) for number in range(right + wrong))
     all_words = Heard(words, (True,) * right + (False,) * wrong, None)
-    empty = [Heard((weighed([0.0] * 4),), (None,), Speech(0.0, 1.0))] * clips
+    empty = [Heard((weighed([0.0] * 5),), (None,), Speech(0.0, 1.0))] * clips
     said = f"^expected calibration speech in which rnnt .*found {clips} clips, {right} right and {wrong} wrong; add clips, or"
     with pytest.raises(InputError, match=said):
         word_model("rnnt", [all_words, *empty], FRAME_S)

@@ -89,6 +89,8 @@ def test_one_piece_at_a_time_as_all_at_once() -> None:
         ({"pieces": 0.0, "language": 0.5}, 0.0, Found(language=-4.0), "cat", 1 / (1 + math.exp(2))),
         ({"pieces": 0.0, "known": 2.0}, 0.0, Found(), "cat", 1 / (1 + math.exp(-2))),
         ({"pieces": 0.0, "known": 2.0}, 0.0, Found(), "cta", 0.5),
+        ({"pieces": 0.0, "length": 2.0}, 0.0, Found(), "cat", 0.9),  # odds of 3 * 3
+        ({"pieces": 0.0, "length": 2.0}, 0.0, Found(), "a", 0.5),
         ({}, -1e9, Found(), "cat", 0.0001),  # bounded, never a math error
         ({}, 0.0, Found(rivals=math.inf), "cat", 0.9999),
         ({"pieces": 100.0}, -1e9, Found(), "cat", 0.0),
