@@ -14,19 +14,9 @@ from bench.step.projection import Projection, StreamsProjection
 from engines.memory import MemoryByOwner
 
 
-class _Kernel(BaseModel):
-    kind: str
-    microseconds: float | None
-
-
-class _Profile(BaseModel):
-    kernels: list[_Kernel]
-
-
 class _Plan(BaseModel):
     gpu: str
     memory_mb: MemoryByOwner
-    profile: _Profile | str | None = None
 
 
 class Inspection(Report):
@@ -40,12 +30,6 @@ class Inspection(Report):
     bundle: str
     precision: str
     plan: _Plan | None = None
-
-    def kernels(self, *kinds: str) -> list[float]:
-        """Return the microseconds of the captured step's kernels of these kinds; none where they were not measured."""
-        profile = self.plan and self.plan.profile
-        kernels = profile.kernels if isinstance(profile, _Profile) else []
-        return [kernel.microseconds for kernel in kernels if kernel.kind in kinds and kernel.microseconds is not None]
 
 
 @dataclass(frozen=True)
