@@ -75,13 +75,13 @@ def _each_apart(options: Options, data: SpeechData) -> list[tuple[SpeechRow, lis
             replace(apart, eval=data_set.manifest.parent, out=Path(folder, data_set.name)) for data_set in data.sets
         ]
         try:
-            written = [*processes.map(_quietly, each, repeat(data.argv))]
+            results = [*processes.map(_quietly, each, repeat(data.argv))]
         except BrokenProcessPool:
             raise InputError(
                 "--sets-at-once: expected a process of each data set to tell what it measured, found that one ended, as where memory "
                 "runs out; leave it out"
             ) from None
-    return [(row, records_of(result.utterances, row)) for result in written for row in result.rows_of(SpeechRow)]
+    return [(row, records_of(result.utterances, row)) for result in results for row in result.rows_of(SpeechRow)]
 
 
 def _quietly(options: Options, argv: Sequence[str]) -> ResultFile:

@@ -140,8 +140,14 @@ def timed(step: Step, steps: int, interval_s: float = 0.0) -> PaceTimes:
 def _sampled() -> Iterator[list[tuple[float, float]]]:
     """Samples of SM clock in MHz and power draw in W while the block ran, there once it has; none where nvidia-smi is missing."""
     samples: list[tuple[float, float]] = []
-    query = ["nvidia-smi", "--query-gpu=clocks.sm,power.draw", "--format=csv,noheader,nounits", "-lms", "100"]
-    query += first_visible()
+    query = [
+        "nvidia-smi",
+        *first_visible(),
+        "--query-gpu=clocks.sm,power.draw",
+        "--format=csv,noheader,nounits",
+        "-lms",
+        "100",
+    ]
     with TemporaryFile("w+", encoding="ascii") as log:
         try:
             process = subprocess.Popen(query, stdout=log)

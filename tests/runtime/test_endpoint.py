@@ -115,9 +115,8 @@ def test_a_voice_is_told_before_a_word(
     spoken = {final.start_s: final for final in finals(expected) if final.text}
     starts = [found[place].start_s for place in told]
     assert len(starts) > 1
-    assert starts == [
-        start for start in spoken if start in starts
-    ]  # once an utterance, unless its first word is there sooner
+    # Once an utterance, unless its first word is there sooner.
+    assert starts == [start for start in spoken if start in starts]
     for place, start_s in zip(told, starts, strict=True):
         final = spoken[start_s]
         first = next(event for event in found[place:] if event.text)
