@@ -149,7 +149,9 @@ def test_words_lie_at_their_times(opened: Page) -> None:
     assert re.fullmatch(r"a: \d\.\d\d to \d\.\d\d s, \d+% sure, wrong: another word was said", said)
     for width in (390, 1280):
         opened.set_viewport_size({"width": width, "height": 900})
-        opened.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # laid out anew
+        opened.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )  # laid out anew
         taken: set[tuple[int, int]] = set()
         for word in words.all():
             box = word.bounding_box()
