@@ -133,11 +133,7 @@ def _uv(part: Part, *arguments: str) -> bool:
     _pip(part, "-c", str(part.constraints), "uv")
     command = [str(part.python), "-m", "uv", "pip", "install", "--compile-bytecode", "--python", str(part.python)]
     # As pip: the best of all indexes, instead of the first that knows the name.
-    command += ["--index-strategy", "unsafe-best-match"]
-    asked = [str(part.python), "-m", "pip", "config", "list"]
-    settings = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
-    for name, values in re.findall(UV_KNOWS, settings, re.MULTILINE):
-        command += [word for value in values.replace("\\n", " ").split() for word in (f"--{name}", value)]
+    command += ["--index-strategy", "unsafe-best-match", *settings_of_pip(part.python)]
     if part.begun.exists():  # an installation was cut off, of which uv cannot tell what is whole
         command.append("--reinstall")
     part.begun.touch()
@@ -150,6 +146,16 @@ def _uv(part: Part, *arguments: str) -> bool:
     if process.returncode:
         print(f"  uv could not: {' '.join(said)[:200]}; pip goes on", flush=True)
     return not process.returncode
+
+
+def settings_of_pip(python: Path | str) -> list[str]:
+    """Return the arguments by which uv looks for packages where the pip of this interpreter is set to look."""
+    asked = [str(python), "-m", "pip", "config", "list"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    found = re.findall(UV_KNOWS, said, re.MULTILINE)
+    return [
+        word for name, values in found for value in values.replace("\\n", " ").split() for word in (f"--{name}", value)
+    ]
 
 
 def _succeeds(*command: str) -> bool:

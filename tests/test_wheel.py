@@ -1,6 +1,7 @@
 """What another project gets from `pip install`: one package and one command, in an environment that has nothing else of this one's.
 
-The wheel is built and installed with what pip fetches, so this needs the package index that set-up needs.
+The wheel is built and installed with what uv fetches, as pip would with a third of the work, so this needs the package index that
+set-up needs.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from runtime import Recognizer, load_audio
+from setup.install import settings_of_pip
 
 pytestmark = pytest.mark.environments
 
@@ -48,9 +50,8 @@ def run(*command: str | Path, cwd: Path, code: int = 0) -> "subprocess.Completed
     return done
 
 
-def pip(*arguments: str | Path) -> None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def uv(*arguments: str | Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "uv", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -64,9 +65,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, bundle: Path, batched_bundle
     assert bundle.is_dir()  # so that no other process of this run makes it, or the other, meanwhile
     assert batched_bundle.is_dir()
     folder, before = tmp_path_factory.mktemp("wheel"), checkout()
-    pip("wheel", "--no-deps", "--wheel-dir", folder, ".")
+    build = ["--build-constraint" if each == "--constraint" else each for each in settings_of_pip(sys.executable)]
+    uv("build", "--wheel", "--out-dir", folder, *build, ".")
     assert checkout() == before, "a build leaves nothing in the checkout"
-    (built,) = folder.iterdir()
+    (built,) = folder.glob("*.whl")  # beside it, uv puts a .gitignore
     return built
 
 
@@ -75,7 +77,7 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """bin/ of an environment that holds the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("empty") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    pip("--python", folder / "bin" / "python", "install", "--no-compile", wheel)
+    uv("pip", "install", "--python", folder / "bin" / "python", *settings_of_pip(sys.executable), wheel)
     return folder / "bin"
 
 
