@@ -148,7 +148,15 @@ def _module(name: str, *words: str) -> int:
     try:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     except SystemExit as ended:
-        return int(ended.code or 0)
+        if isinstance(ended.code, str):  # as the interpreter would
+            print(ended.code, file=sys.stderr)
+            return FAILED
+        return ended.code or 0
+    return 0
+
+
+def _code(text: str) -> int:
+    exec(text, {"__name__": "__main__"})  # noqa: S102 -- a test's
     return 0
 
 
@@ -160,5 +168,13 @@ def _server_of(module: str) -> Server:
 def command(module: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
     """Do what `python -m MODULE ARGUMENTS` does."""
     words = list(map(str, arguments))
-    ended = _server_of(module).run(f"{__name__}:_module", module, *words)
-    return subprocess.CompletedProcess([module, *words], ended.code, ended.out, ended.err)
+    return _completed(_server_of(module).run(f"{__name__}:_module", module, *words), module, *words)
+
+
+def code(module: str, text: str) -> "subprocess.CompletedProcess[str]":
+    """Do what `python -c TEXT` does, where the text imports what this module does."""
+    return _completed(_server_of(module).run(f"{__name__}:_code", text), text)
+
+
+def _completed(ended: Ended, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.CompletedProcess(list(words), ended.code, ended.out, ended.err)

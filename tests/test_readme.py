@@ -5,10 +5,13 @@ parsed in turn; what needs neither a GPU, a server, a microphone nor a download 
 """
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -18,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from runtime.audio import load_audio
+from tests import forks
 
 GUIDES = ["README.md", "CONTRIBUTING.md", *map(str, sorted(Path("docs").glob("*.md")))]
 DOCUMENTS = [*GUIDES, "DESIGN.md", "RESULTS.md", "data/sample/README.md", *map(str, Path("bench/results").glob("*.md"))]
@@ -152,10 +156,23 @@ def check(line: str) -> list[Program]:
     return found
 
 
-def run(program: Program, given: bytes) -> "subprocess.CompletedProcess[bytes]":
+@contextmanager
+def no_variables() -> Iterator[None]:
+    """Without a PATH no GPU is found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "environ", {})
+        yield
+
+
+def run(program: Program, given: bytes = b"") -> "subprocess.CompletedProcess[str]":
+    """Run it, given this as its input."""
     arguments = [STAND_INS.get(word, word) for word in program.arguments]
+    if not given:
+        with no_variables():
+            return forks.command(str(program.module), *arguments)
     command = [sys.executable, "-m", str(program.module), *arguments]
-    return subprocess.run(command, input=given, capture_output=True, check=False, env={})  # no PATH: no GPU is found
+    done = subprocess.run(command, input=given, capture_output=True, check=False, env={})
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 @pytest.mark.parametrize("line", indented())
@@ -190,11 +207,10 @@ def test_commands_run(bundle: Path, tmp_path: Path, line: str) -> None:
         program = Program((*program.words, *sample))
     speech = (load_audio(Path("data/sample/clips/01.mp3")) * 32767).astype("<i2").tobytes() if "|" in line else b""
     done = run(program, speech)
-    error = done.stderr.decode()
     if "--slo" in program.words and done.returncode == 1:  # a CPU may be that slow
-        assert all(each.startswith("missed ") for each in error.splitlines())
+        assert all(each.startswith("missed ") for each in done.stderr.splitlines())
     else:
-        assert done.returncode == 0, error
+        assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 3
     assert not measures or list(tmp_path.glob("*.json"))
 
@@ -222,9 +238,9 @@ def test_what_is_shown_is_what_comes(bundle: Path) -> None:
     assert bundle.is_dir()
     shown = re.findall(r"^ +\d+\.\d+ s  .+$", Path("README.md").read_text(encoding="utf-8"), re.MULTILINE)
     (line,) = (line for line in indented() if line.endswith("clips/16.mp3"))
-    done = run(programs(line)[0], b"")
+    done = run(programs(line)[0])
     assert len(shown) > 3
-    assert [each for each in done.stdout.decode().splitlines() if each in shown] == shown
+    assert [each for each in done.stdout.splitlines() if each in shown] == shown
 
 
 def test_the_json_that_is_shown_comes(bundle: Path) -> None:
@@ -232,7 +248,7 @@ def test_the_json_that_is_shown_comes(bundle: Path) -> None:
     guide = Path("docs/streaming.md").read_text(encoding="utf-8")
     (shown,) = map(json.loads, re.findall(r"```json\n(.*)\n```", guide))
     (line,) = (line for line in indented() if "--json" in line)
-    come = json.loads(run(programs(line)[0], b"").stdout.splitlines()[-1])
+    come = json.loads(run(programs(line)[0]).stdout.splitlines()[-1])
     for word, other in zip(shown["words"], come["words"], strict=True):
         assert other.pop("confidence") == pytest.approx(
             word.pop("confidence"), abs=0.02
@@ -243,9 +259,8 @@ def test_the_json_that_is_shown_comes(bundle: Path) -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=["stream", "events", "asyncio", "hotwords", "conversation"])
 def test_python_block_runs(bundle: Path, block: str) -> None:
     assert bundle.is_dir()
-    done = subprocess.run(
-        [sys.executable, "-c", block], capture_output=True, text=True, check=False, env={}
-    )  # no PATH: no GPU is found
+    with no_variables():
+        done = forks.code("runtime", block)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) > 3
