@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,21 +105,61 @@ def python(package: str) -> str:
     return str(PART.python)
 
 
-def environment(token: str) -> dict[str, str]:
-    return {**os.environ, "OPENAI_API_KEY": token, "PYTHONWARNINGS": "ignore"}
+class Program:
+    """A program of that environment, as it runs; what it tells are lines of JSON."""
+
+    def __init__(self, package: str, *arguments: str) -> None:
+        command = [python(package), str(PROGRAMS / f"{package}_client.py"), *arguments]
+        environment = {**os.environ, "OPENAI_API_KEY": TOKEN, "PYTHONWARNINGS": "ignore"}
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def say(self, line: str = "") -> None:
+        assert self._process.stdin
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def until(self, is_last: Callable[[list[Any]], bool] = lambda _: False) -> list[Any]:
+        """What it tells, up to what makes this true or to its end, within the time."""
+        found: list[Any] = []
+        limit = threading.Timer(TIMEOUT_S, self._process.kill)
+        limit.start()
+        assert self._process.stdout
+        while not (found and is_last(found)) and (line := self._process.stdout.readline()):
+            found.append(json.loads(line))
+        limit.cancel()
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
 
 
-def ask(port: int, file: Path, *arguments: str, token: str = TOKEN) -> list[Event]:
-    """What the openai package told its program."""
-    command = [
-        python("openai"),
-        str(PROGRAMS / "openai_client.py"),
-        f"http://127.0.0.1:{port}/v1",
-        str(file),
-        *arguments,
-    ]
-    done = subprocess.run(command, env=environment(token), stdout=subprocess.PIPE, timeout=TIMEOUT_S, check=False)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+Ask = Callable[..., list[Event]]
+
+
+@pytest.fixture(scope="module")
+def ask(port: int) -> Iterator[Ask]:
+    """A `Conversation` of the openai package's program to what it told; all in one process, as to import it takes longer than to talk."""
+    with Program("openai") as program:
+
+        def ask(file: Path, *until: str, token: str = TOKEN, **more: object) -> list[Event]:
+            said = {"url": f"http://127.0.0.1:{port}/v1", "token": token, "file": str(file), "until": until, **more}
+            program.say(json.dumps(said))
+            *told, end = program.until(lambda found: found[-1] is None)
+            assert end is None
+            return told
+
+        yield ask
 
 
 def finals(recognizer: Recognizer, samples: np.ndarray, *, turns: bool) -> list[Final]:
@@ -162,14 +202,17 @@ def utterances(events: list[Event]) -> dict[str, list[Event]]:
     ],
 )
 def test_openai_s_client(
-    port: int, recognizer: Recognizer, wav_at: Callable[[int], Path], kind: str, rate: int, *, turns: bool
+    ask: Ask, recognizer: Recognizer, wav_at: Callable[[int], Path], kind: str, rate: int, *, turns: bool
 ) -> None:
     file = wav_at(rate)
     if law := {"audio/pcmu": "ULAW", "audio/pcma": "ALAW"}.get(kind):
         wav, file = file, file.with_suffix(".raw")
         soundfile.write(file, *soundfile.read(wav), subtype=law, format="RAW")
-    how = ["completed", "completed"] if turns else ["completed", "--commit", f"--input={json.dumps(MANUAL)}"]
-    events = ask(port, file, *how, f"--format={kind}")
+    events = (
+        ask(file, "completed", "completed", kind=kind)
+        if turns
+        else ask(file, "completed", kind=kind, commit=True, input=MANUAL)
+    )
     wrong = [(event["class"], event["wrong"]) for event in events if event["wrong"]]
     if rate == 16_000:  # beyond the protocol, in which PCM is at 24 kHz
         assert [name for name, _ in wrong] == ["SessionUpdatedEvent"]
@@ -197,69 +240,34 @@ def test_openai_s_client(
     assert " ".join(final.text for final in expected).startswith(SAID)
 
 
-def test_audio_before_the_session_is_set(port: int, recognizer: Recognizer, wav_at: Callable[[int], Path]) -> None:
+def test_audio_before_the_session_is_set(ask: Ask, recognizer: Recognizer, wav_at: Callable[[int], Path]) -> None:
     wav = wav_at(24_000)
-    events = ask(port, wav, "completed", "--early=3", "--commit", f"--input={json.dumps(MANUAL)}")
+    events = ask(wav, "completed", early=3, commit=True, input=MANUAL)
     (final,) = finals(recognizer, converted(wav, SoundFormat(), turns=False), turns=False)
     assert [event["type"] for event in events[:2]] == ["session.created", "session.updated"]
     assert events[-1]["transcript"] == final.text
 
 
-def test_a_session_that_is_set_too_late(port: int, wav_at: Callable[[int], Path]) -> None:
-    events = ask(port, wav_at(24_000), "error", "completed", "--early=15", f"--input={json.dumps(MANUAL)}")
+def test_a_session_that_is_set_too_late(ask: Ask, wav_at: Callable[[int], Path]) -> None:
+    events = ask(wav_at(24_000), "error", "completed", early=15, input=MANUAL)
     (error,) = [event for event in events if event["type"] == "error"]
     assert (error["class"], error["wrong"]) == ("RealtimeErrorEvent", None)
     assert (error["error"]["event_id"], error["error"]["code"]) == ("mine", "invalid_value")
     assert events[-1]["transcript"] == SAID
 
 
-def test_a_token_that_is_none_of_the_server_s(port: int, wav_at: Callable[[int], Path]) -> None:
-    (said,) = ask(port, wav_at(24_000), "completed", token=TOKEN[1:])
+def test_a_token_that_is_none_of_the_server_s(ask: Ask, wav_at: Callable[[int], Path]) -> None:
+    (said,) = ask(wav_at(24_000), "completed", token=TOKEN[1:])
     assert said["raised"] == "websockets.exceptions.InvalidStatus"  # which the package lets through
     assert said["message"].endswith("HTTP 401")
 
 
-class Pipecat:
-    """Its program, as it runs."""
+def pipecat(port: int, wav: Path, turns: str, transcriptions: int) -> Program:
+    return Program("pipecat", f"ws://127.0.0.1:{port}/v1/realtime", str(wav), turns, str(transcriptions), "--speed=4")
 
-    def __init__(self, port: int, wav: Path, turns: str, transcriptions: int) -> None:
-        url = f"ws://127.0.0.1:{port}/v1/realtime"
-        command = [python("pipecat"), str(PROGRAMS / "pipecat_client.py"), url, str(wav), turns, str(transcriptions)]
-        self._process = subprocess.Popen(
-            [*command, "--speed=4"],
-            env=environment(TOKEN),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self._limit = threading.Timer(TIMEOUT_S, self._process.kill)
-        self._limit.start()
 
-    def until(self, kind: str | None, times: int = 1) -> list[Event]:
-        """What it tells until it told this so often; None: until it ends."""
-        found: list[Event] = []
-        while [event["kind"] for event in found].count(kind or "") < times and (line := self._stdout.readline()):
-            found.append(json.loads(line))
-        return found
-
-    def say_it_again(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    @property
-    def _stdout(self) -> IO[str]:
-        assert self._process.stdout
-        return self._process.stdout
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._limit.cancel()
-        self._process.kill()
-        self._process.communicate()
+def told(kind: str, times: int = 1) -> Callable[[list[Event]], bool]:
+    return lambda found: [event["kind"] for event in found].count(kind) == times
 
 
 def check_frames(events: list[Event], turn: list[str], expected: list[Final]) -> None:
@@ -274,8 +282,8 @@ def test_pipecat_s_service_where_the_server_hears_turns(
     port: int, recognizer: Recognizer, wav_at: Callable[[int], Path]
 ) -> None:
     wav = wav_at(16_000)
-    with Pipecat(port, wav, "server", len(CLIPS)) as running:
-        connected, *events = running.until(None)
+    with pipecat(port, wav, "server", len(CLIPS)) as running:
+        connected, *events = running.until()
     assert connected["kind"] == "connected"
     expected = finals(recognizer, soundfile.read(wav, dtype="int16")[0], turns=True)
     turn = ["ProposedUserStartedSpeakingFrame", "ProposedUserStoppedSpeakingFrame", "TranscriptionFrame"]
@@ -290,12 +298,12 @@ def test_pipecat_s_service_where_it_hears_turns_itself_and_the_server_is_started
     expected = finals(recognizer, soundfile.read(wav, dtype="int16")[0], turns=True)
     turn = ["VADUserStartedSpeakingFrame", "VADUserStoppedSpeakingFrame", "TranscriptionFrame"]
     with serving(bundle, port, tmp_path):
-        running = Pipecat(port, wav, "local", 2 * len(CLIPS))
-        connected, *events = running.until("TranscriptionFrame", len(CLIPS))
+        running = pipecat(port, wav, "local", 2 * len(CLIPS))
+        connected, *events = running.until(told("TranscriptionFrame", len(CLIPS)))
     with running, serving(bundle, port, tmp_path):
-        lost = running.until("connected")
-        running.say_it_again()
-        rest = running.until(None)
+        lost = running.until(told("connected"))
+        running.say()
+        rest = running.until()
     assert connected["kind"] == "connected"
     check_frames(events, turn, expected)
     assert {event["kind"] for event in lost} <= {"connected", "ErrorFrame"}
