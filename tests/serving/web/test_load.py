@@ -29,6 +29,8 @@ from tests.serving.web.test_connection import metric
 
 MOST = 220
 STEP_S = 1e-3
+SHORT_S = 4.0
+"""Of conversations without trouble: each talker says two clips or more."""
 
 
 class Stepping(Cheap):
@@ -102,11 +104,11 @@ def percentiles(delays_ms: list[float]) -> str:
     return "/".join(f"{value:.1f}" for value in np.percentile(delays_ms, (50, 95, 99)))
 
 
-@pytest.mark.parametrize("seconds", [8.0, pytest.param(900.0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [SHORT_S, pytest.param(900.0, marks=pytest.mark.soak)])
 def test_conversations(recognizer: Recognizer, spec: Spec, seconds: float) -> None:
     before_mb = memory_mb()
     many = replace(spec, talkers=32, seconds=seconds)
-    own = asyncio.run(talkers.talk(replace(many, seconds=8.0), lambda: OwnLine(recognizer.stream())))
+    own = asyncio.run(talkers.talk(replace(many, seconds=SHORT_S), lambda: OwnLine(recognizer.stream())))
     there = over_server(many, recognizer, Limits(MOST))
     for who, heard in (("in this process", own), ("over the server", there)):
         print(
