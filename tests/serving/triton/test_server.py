@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -20,12 +22,14 @@ from typing_extensions import Self
 
 from data.manifest import read_manifest
 from runtime import EndpointRules, Recognizer
+from runtime import __main__ as command_line
 from runtime.errors import InputError
 from runtime.events import Event, Final
 from serving.options import Options
 from serving.triton import health
 from serving.triton.client import Conversation
 from serving.triton.connection import Server
+from tests.remembering import Remembering
 from tests.serving.triton.conftest import IDLE_S, STREAMS
 from tests.serving.triton.servers import Triton
 
@@ -62,32 +66,29 @@ def confidences(events: list[Event]) -> list[float]:
 
 
 def test_api_cli_and_server_say_the_same(
-    triton: Triton, model: str, bundle: Path, sample: list[tuple[str, np.ndarray]]
+    triton: Triton,
+    model: str,
+    bundle: Path,
+    sample: list[tuple[str, np.ndarray]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clips = [audio for _, audio in sample][:CLIPS]
     with ThreadPoolExecutor(STREAMS) as pool:
         jobs = [pool.submit(hear, triton.url, model, ragged(audio, seed)) for seed, audio in enumerate(clips)]
         served = [job.result() for job in jobs]
-    with Recognizer(bundle, backend="onnxruntime-cpu") as recognizer:
+    once = Remembering(bundle, "fp32")  # API and command line hear the same
+    with Recognizer(bundle, backend=once) as recognizer:
         for seed, (audio, theirs) in enumerate(zip(clips, served, strict=True)):
             stream = recognizer.stream(early="off")
             ours = [event for piece in ragged(audio, seed) for event in stream.push(piece)] + [stream.end_utterance()]
             assert rounded(theirs) == rounded(ours)
             np.testing.assert_allclose(confidences(theirs), confidences(ours), atol=CONFIDENCE)
     files = [str(each.audio) for each in read_manifest(Path("data/sample/manifest_en.jsonl"))][:CLIPS]
-    command = [
-        sys.executable,
-        "-m",
-        "runtime",
-        "--bundle",
-        str(bundle),
-        "--backend",
-        "onnxruntime-cpu",
-        "--json",
-        *files,
-    ]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    said = [json.loads(line) for line in lines]
+    monkeypatch.setattr("runtime.recognizer.open_backend", lambda *_: once)
+    words = ["--bundle", str(bundle), "--backend", "onnxruntime-cpu", "--json", *files]
+    with redirect_stdout(StringIO()) as out:
+        command_line.run(command_line.parse_args(words))
+    said = [json.loads(line) for line in out.getvalue().splitlines()]
     finals = [(event["text"], event["audio_s"]) for event in said if event["event"] == "final"]
     assert [(events[-1].text, events[-1].audio_s) for events in served] == finals
     assert len({text for text, _ in finals}) > CLIPS / 2
