@@ -9,9 +9,9 @@ from tests.calibration.conftest import model, toy
 __all__ = ["model", "tokenizer", "toy"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the embedded checkpoint's tokenizer."""
-    from tests.export.saved import write_tokenizer
+    """A folder with a tokenizer of PIECES."""
+    from tests.export.saved import PIECES, train_tokenizer
 
-    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+    return train_tokenizer(tmp_path_factory.mktemp("tokenizer"), PIECES)
