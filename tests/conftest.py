@@ -26,6 +26,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BUNDLES = Path("build/bundles")
+LAYERS = 2  # of the shallow bundle, out of 14
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -93,6 +94,29 @@ def batched_bundle() -> Path:
     from export.checkpoint import EMBEDDED
 
     return exported(EMBEDDED, 80, batched=True)
+
+
+@pytest.fixture(scope="session")
+def shallow_bundle(request: pytest.FixtureRequest) -> Path:
+    """The same of its first layers alone: for what is done to every layer alike, in a seventh of the time."""
+    from copy import deepcopy
+    from dataclasses import replace
+
+    from export.bundle import bundle_folder, is_current, write_bundle
+    from export.checkpoint import EMBEDDED
+    from export.companions import companions
+    from runtime.files import alone
+
+    folder = bundle_folder(BUNDLES.with_name(f"layers-{LAYERS}"), EMBEDDED, 80)
+    with alone(folder.parent):
+        if not is_current(folder, EMBEDDED, batched=True):
+            checkpoint: Checkpoint = request.getfixturevalue("checkpoint")
+            encoder = deepcopy(checkpoint.encoder)
+            encoder.layers = encoder.layers[:LAYERS]
+            architecture = replace(checkpoint.architecture, layers=LAYERS)
+            shallow = replace(checkpoint, encoder=encoder, architecture=architecture)
+            write_bundle(shallow, 80, folder, companions(EMBEDDED, checkpoint.name, "none"), batched=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

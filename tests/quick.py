@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-FIXTURES = {"bundle_of", "bundle_at", "bundle", "batched_bundle", "checkpoint"}  # they load checkpoints
+FIXTURES = {
+    "bundle_of",
+    "bundle_at",
+    "bundle",
+    "batched_bundle",
+    "shallow_bundle",
+    "checkpoint",
+}  # they load checkpoints
 MARKED = "pytestmark = pytest.mark.nemo"  # a module that imports torch or NeMo
 HEAVY = ("torch", "nemo")
 

@@ -284,23 +284,29 @@ def test_no_gpu_to_build_on(monkeypatch: pytest.MonkeyPatch) -> None:
         this_gpu()
 
 
-@pytest.mark.nemo
-@pytest.mark.parametrize("ctc", [True, False], ids=["hybrid", "transducer"])
-def test_a_transducer_s_evaluation_is_compiled_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], ctc: bool
-) -> None:
+@pytest.fixture(scope="module", params=[True, False], ids=["hybrid", "transducer"])
+def with_transducer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of one layer; made in pytest's process, which thus imports NeMo once."""
     from export.bundle import write_bundle
     from export.checkpoint import RANDOM_CONFIG, random_checkpoint
+    from tests.export.references import references_once
 
     config = copy.deepcopy(RANDOM_CONFIG)
     config["encoder"] |= {"n_layers": 1, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
     config["decoder"]["prednet"]["pred_hidden"] = config["joint"]["jointnet"]["joint_hidden"] = 256
-    folder = tmp_path / "bundles" / "hybrid-80ms"
+    folder = tmp_path_factory.mktemp("bundles") / "hybrid-80ms"
     made = random_checkpoint("hybrid", "0" * 64, config, 1024)
-    if not ctc:
+    if not request.param:
         made = dataclasses.replace(made, ctc_head=None)
-    write_bundle(made, 80, folder)
-    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        references_once(patch)
+        write_bundle(made, 80, folder)
+    return folder
+
+
+@pytest.mark.nemo
+def test_a_transducer_s_evaluation_is_compiled_too(with_transducer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = with_transducer
     arguments = ["--bundle", str(folder), "--precision", "fp16", "--for", "sm75", "--level", "0"]
     run(parse_args(arguments))
     assert capsys.readouterr().out.count("wrote") == 2

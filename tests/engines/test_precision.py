@@ -164,10 +164,12 @@ def test_more_than_onnx_holds_is_refused(bundle: Path, tmp_path: Path, monkeypat
         _forms(bundle, tmp_path / "bundle", dict.fromkeys(products, 6.0), ())
 
 
-def test_what_is_built_where_flags_decide(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_built_where_flags_decide(
+    shallow_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, built = tmp_path / "bundles" / "toy", []
-    products = quantised_products(onnx.load(bundle / "step.fp16.onnx"))
-    forms = _forms(bundle, folder, dict.fromkeys(products, 6.0), ["layer0/ffn1.in"])
+    products = quantised_products(onnx.load(shallow_bundle / "step.fp16.onnx"))
+    forms = _forms(shallow_bundle, folder, dict.fromkeys(products, 6.0), ["layer0/ffn1.in"])
 
     def serialized(_build: PlanBuild, _source: Path, content: bytes, _timing: Path) -> tuple[bytes, None]:
         built.append(onnx.load_from_string(content))
@@ -187,11 +189,11 @@ def test_what_is_built_where_flags_decide(bundle: Path, tmp_path: Path, monkeypa
 
 @pytest.mark.usefixtures("rounding")
 @pytest.mark.parametrize("kind", QUANTISED)
-def test_a_product_is_that_of_the_int8_step(kind: str, bundle: Path, tmp_path: Path) -> None:
+def test_a_product_is_that_of_the_int8_step(kind: str, shallow_bundle: Path, tmp_path: Path) -> None:
     """But for the scales of its weights, which FP16 rounds there."""
-    name, products = f"layer1/{kind}", quantised_products(onnx.load(bundle / "step.fp16.onnx"))
-    forms = _forms(bundle, tmp_path / "bundle", {name: 6.0}, products.keys() - {name})
-    feeds = {each.name: each.zeros() for each in read_bundle(bundle).step("fp16").inputs}
+    name, products = f"layer1/{kind}", quantised_products(onnx.load(shallow_bundle / "step.fp16.onnx"))
+    forms = _forms(shallow_bundle, tmp_path / "bundle", {name: 6.0}, products.keys() - {name})
+    feeds = {each.name: each.zeros() for each in read_bundle(shallow_bundle).step("fp16").inputs}
     feeds["audio"][:] = np.random.default_rng(0).standard_normal(feeds["audio"].shape) * 0.1
     feeds["valid"][:] = 10_000
     outputs = {}

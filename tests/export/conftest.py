@@ -1,5 +1,6 @@
 """The toy bundle of tests/calibration, for what is observed and quantised, and a tokenizer for checkpoints that NeMo saves."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,18 @@ from tests.calibration.conftest import model, toy
 __all__ = ["model", "tokenizer", "toy"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the embedded checkpoint's tokenizer."""
-    from tests.export.saved import write_tokenizer
+    """A folder with a tokenizer of PIECES."""
+    from tests.export.saved import PIECES, train_tokenizer
 
-    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+    return train_tokenizer(tmp_path_factory.mktemp("tokenizer"), PIECES)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _references() -> Iterator[None]:
+    from tests.export.references import references_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        references_once(patch)
+        yield

@@ -6,7 +6,10 @@ import numpy as np
 import torch
 
 from export.checkpoint import Checkpoint
-from export.parity import nemo_greedy_rnnt, nemo_offline
+from export.parity import nemo_offline
+from runtime.entries import MAX_SYMBOLS
+
+PIECE = 8  # frames
 
 
 def enliven(made: Checkpoint, blank_bias: float | None = None) -> None:
@@ -59,17 +62,30 @@ def _dampen(made: Checkpoint, encoded: np.ndarray, bias: torch.Tensor) -> None:
     """Add to the blank's bias, to within 0.1, what it takes for no more than a token a frame."""
     blank = made.architecture.vocabulary
     start, too_little, enough = float(bias[blank]), 0.0, 1.6
-    while len(nemo_greedy_rnnt(made, encoded).tokens) > len(encoded):
+    while _tokens_a_frame(made, encoded) > 1:
         too_little, enough = float(bias[blank]) - start, 2 * enough
         bias[blank] = start + enough
     while enough - too_little > 0.1:
         middle = (too_little + enough) / 2
         bias[blank] = start + middle
-        if len(nemo_greedy_rnnt(made, encoded).tokens) > len(encoded):
+        if _tokens_a_frame(made, encoded) > 1:
             too_little = middle
         else:
             enough = middle
     bias[blank] = start + enough
+
+
+def _tokens_a_frame(made: Checkpoint, encoded: np.ndarray) -> float:
+    """How many tokens there are for each of the frames [frames, D], cut into pieces that NeMo decodes in one batch."""
+    from nemo.collections.asr.parts.submodules.rnnt_greedy_decoding import GreedyBatchedRNNTInfer
+
+    pieces = torch.from_numpy(encoded[: len(encoded) // PIECE * PIECE].reshape(-1, PIECE, encoded.shape[1]))
+    greedy = GreedyBatchedRNNTInfer(
+        made.prediction, made.joint, made.architecture.vocabulary, MAX_SYMBOLS, use_cuda_graph_decoder=False
+    )
+    with torch.inference_mode():
+        (hypotheses,) = greedy(encoder_output=pieces.transpose(1, 2), encoded_lengths=torch.full((len(pieces),), PIECE))
+    return sum(len(each.y_sequence) for each in hypotheses) / (len(pieces) * PIECE)
 
 
 def noise(samples: int, seed: int) -> np.ndarray:

@@ -1,17 +1,18 @@
 """Configurations as NeMo's models are made from them, at a small size, and the tokenizer that they name."""
 
 import copy
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from export.checkpoint import EMBEDDED, RANDOM_CONFIG, Checkpoint, load_checkpoint
+from export.checkpoint import RANDOM_CONFIG, Checkpoint, load_checkpoint
 
 MODULES = "nemo.collections.asr.modules"
 WIDTH, HIDDEN = 64, 32
+PIECES = 64
+"""Few: NeMo's configurations have each piece in three lists, which take most of the time that a small checkpoint takes to load."""
 
 
 def load(file: Path) -> Checkpoint:
@@ -19,18 +20,6 @@ def load(file: Path) -> Checkpoint:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("export.checkpoint.tried", lambda load, file: None)  # noqa: ARG005
         return load_checkpoint(str(file))
-
-
-def write_tokenizer(folder: Path) -> Path:
-    """Put the embedded checkpoint's tokenizer of 256 pieces into a folder, as NeMo's configurations name one."""
-    with tarfile.open(EMBEDDED) as archive:
-        for member in archive.getmembers():
-            for ending in ("tokenizer.model", "vocab.txt"):
-                if member.name.endswith(ending):
-                    content = archive.extractfile(member)
-                    assert content is not None
-                    (folder / ending).write_bytes(content.read())
-    return folder
 
 
 def train_tokenizer(folder: Path, pieces: int) -> Path:
@@ -45,6 +34,8 @@ def train_tokenizer(folder: Path, pieces: int) -> Path:
         input=str(folder / "words.txt"),
         model_prefix=str(folder / "tokenizer"),
         vocab_size=pieces,
+        bos_id=-1,
+        eos_id=-1,
         model_type="bpe",
         minloglevel=2,
     )

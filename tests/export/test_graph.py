@@ -11,6 +11,7 @@ from onnx import TensorProto
 from export.checkpoint import EMBEDDED, RANDOM, RANDOM_CONFIG
 from export.report import ENCODER, LAYERS, count_nodes
 from runtime.bundle import read_bundle
+from tests.export.part import part
 
 pytestmark = pytest.mark.nemo
 
@@ -67,7 +68,19 @@ def test_static_shapes_batch_first(folder: Path) -> None:
 
 
 @pytest.mark.own_process
-def test_turing_compiles_the_fp16_step(folder: Path) -> None:
+def test_turing_compiles_the_fp16_step(bundle: Path) -> None:
+    check_turing_compiles(onnx.load(bundle / "step.fp16.onnx"))
+
+
+@pytest.mark.own_process
+def test_turing_compiles_layers_as_wide_as_the_large_model_s(bundle_of: Callable[[str, int], Path]) -> None:
+    """All that stands before them and two, which the others are like."""
+    model = part(onnx.load(bundle_of(RANDOM, 80) / "step.fp16.onnx"), ["layer1/norm_out"])
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT  # which TensorRT does not infer
+    check_turing_compiles(model)
+
+
+def check_turing_compiles(model: onnx.ModelProto) -> None:
     trt = pytest.importorskip(
         "tensorrt_rtx_bindings", reason="TensorRT-RTX is only there on Linux x86-64: run `make test` on it"
     )
@@ -75,14 +88,12 @@ def test_turing_compiles_the_fp16_step(folder: Path) -> None:
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
-    assert parser.parse_from_file(str(folder / "step.fp16.onnx")), [
-        parser.get_error(i).desc() for i in range(parser.num_errors)
-    ]
+    assert parser.parse(model.SerializeToString()), [parser.get_error(i).desc() for i in range(parser.num_errors)]
     config = builder.create_builder_config()
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM75, 0)
     plan = builder.build_serialized_network(network, config)
     assert plan is not None, "TensorRT-RTX refused the graph for SM75"
-    weights = read_bundle(folder).steps["fp16"].parameters * np.dtype(np.float16).itemsize
-    print(f"{folder.name}: SM75 plan of {plan.nbytes / 1e6:.0f} MB for {weights / 1e6:.0f} MB of weights")
+    weights = sum(int(np.prod(each.dims)) for each in model.graph.initializer) * np.dtype(np.float16).itemsize
+    print(f"SM75 plan of {plan.nbytes / 1e6:.0f} MB for {weights / 1e6:.0f} MB of weights")
     assert plan.nbytes >= 0.9 * weights

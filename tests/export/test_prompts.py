@@ -15,7 +15,7 @@ from bench.speech.offline import load_recognizer
 from calibration.calibrate import ObservedBackend, stream_speech
 from export.bundle import export_bundle, is_current, write_bundle
 from export.checkpoint import check_choice
-from export.parity import Recorder, stream_frames
+from export.parity import Recorder
 from runtime import Recognizer
 from runtime.backends import open_backend
 from runtime.bundle import read_bundle
@@ -38,27 +38,27 @@ class Prompted:
     file: Path
     folder: Path
 
-    def offline(self, audio: np.ndarray, language: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """NeMo's own forward with that prompt: encoded frames [1, D, T], and their number."""
+    def offline(self, audio: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """NeMo's own forward of a batch, with the prompt of each of DIFFERENT: encoded frames [languages, D, T], and their numbers."""
         self.model.encoder.set_default_att_context_size([70, 1])
         with torch.inference_mode():
             encoded, lengths = self.model(
-                input_signal=torch.from_numpy(audio)[None],
-                input_signal_length=torch.tensor([len(audio)]),
-                prompt_indices=torch.tensor([PROMPTS[language]]),
+                input_signal=torch.from_numpy(audio).repeat(len(DIFFERENT), 1),
+                input_signal_length=torch.full((len(DIFFERENT),), len(audio)),
+                prompt_indices=torch.tensor([PROMPTS[language] for language in DIFFERENT]),
             )
         return encoded, lengths
 
-    def tokens(self, decoder: str, encoded: torch.Tensor, lengths: torch.Tensor) -> list[int]:
-        """NeMo's own greedy decoding."""
+    def tokens(self, decoder: str, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+        """NeMo's own greedy decoding of a batch."""
         with torch.inference_mode():
             if decoder == "rnnt":
                 decoding = self.model.decoding
-                (found,) = decoding.rnnt_decoder_predictions_tensor(encoded, lengths, return_hypotheses=True)
-                return [int(token) for token in found.y_sequence]
-            best = self.model.ctc_decoder(encoder_output=encoded)[0, : lengths[0]].argmax(-1).tolist()
+                found = decoding.rnnt_decoder_predictions_tensor(encoded, lengths, return_hypotheses=True)
+                return [[int(token) for token in each.y_sequence] for each in found]
+            best = self.model.ctc_decoder(encoder_output=encoded)[:, : lengths[0]].argmax(-1).tolist()
         blank = self.model.joint.num_classes_with_blank - 1
-        return [token for before, token in pairwise([blank, *best]) if token not in (before, blank)]
+        return [[token for before, token in pairwise([blank, *each]) if token not in (before, blank)] for each in best]
 
 
 @pytest.fixture(scope="module", params=["hybrid", "transducer"])
@@ -99,25 +99,24 @@ def test_each_language_is_nemo_s(prompted: Prompted) -> None:
     """Every frame of the stream is the offline forward's, and so is every token; what languages hear differs."""
     bundle = read_bundle(prompted.folder)
     decoders = bundle.decoders
+    offline = {samples: prompted.offline(noise(samples, samples)) for samples in LENGTHS}
     worst, heard = 0.0, dict[str, np.ndarray]()
     for decoder in decoders:
         backend = Recorder(open_backend(prompted.folder, bundle, "onnxruntime-cpu", "fp32", decoder))
         emitted = 0
         with Recognizer(prompted.folder, backend=backend, lm=None, decoder=decoder) as recognizer:
-            for language in DIFFERENT:
-                for samples in LENGTHS:
-                    audio = noise(samples, samples)
-                    encoded, lengths = prompted.offline(audio, language)
-                    expected = encoded[0, :, : lengths[0]].T.numpy()
-                    found = stream_frames(recognizer, backend, audio, 777, language)
-                    worst = max(worst, float(np.abs(found.encoded - expected).max()))
-                    heard[language] = expected
-                    tokens = prompted.tokens(decoder, encoded, lengths)
+            for samples, (encoded, lengths) in offline.items():
+                audio = noise(samples, samples)
+                tokens = prompted.tokens(decoder, encoded, lengths)
+                for place, language in enumerate(DIFFERENT):
+                    heard[language] = encoded[place, :, : lengths[place]].T.numpy()
                     stream = recognizer.stream(language=language)
-                    stream.push(audio)
-                    assert list(stream.end_utterance().tokens) == tokens, (decoder, language, samples)
-                    backend.steps.clear()
-                    emitted += len(tokens)
+                    for start in range(0, samples, 777):
+                        stream.push(audio[start : start + 777])
+                    assert list(stream.end_utterance().tokens) == tokens[place], (decoder, language, samples)
+                    found = backend.frames(bundle.encoder_frames(samples))
+                    worst = max(worst, float(np.abs(found.encoded - heard[language]).max()))
+                    emitted += len(tokens[place])
         print(f"{decoder}: {emitted} tokens in {len(DIFFERENT)} languages, encoded frames within {worst:.1e}")
         assert emitted > 100
     assert worst <= 1e-4

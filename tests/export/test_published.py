@@ -18,17 +18,14 @@ from tests.export.saved import load, train_tokenizer
 
 pytestmark = pytest.mark.nemo
 
-SMALL_PIECES = 64
 KINDS = [name for name in PUBLISHED if "medium" not in name and not name.endswith(("480ms", "1040ms"))]
 """Those that differ but for their widths and number of layers."""
 
 
-def saved(of: Published, folder: Path, *, small: bool) -> tuple[Any, Path]:
+def saved(of: Published, folder: Path, tokenizer: Path, *, small: bool) -> tuple[Any, Path]:
     """NeMo's model with seeded weights, and its `.nemo` file."""
     from nemo.collections.asr import models
 
-    (folder / "tokenizer").mkdir()
-    tokenizer = train_tokenizer(folder / "tokenizer", SMALL_PIECES if small else of.pieces)
     torch.manual_seed(0)
     model = getattr(models, of.kind)(cfg=OmegaConf.create(of.config(tokenizer, small=small)))
     file = folder / "saved.nemo"
@@ -69,9 +66,9 @@ def check(bundle: Bundle, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_each_kind_at_each_look_ahead(name: str, tmp_path: Path) -> None:
+def test_each_kind_at_each_look_ahead(name: str, tokenizer: Path, tmp_path: Path) -> None:
     of = PUBLISHED[name]
-    model, file = saved(of, tmp_path, small=True)
+    model, file = saved(of, tmp_path, tokenizer, small=True)
     checkpoint = load(file)
     assert list(checkpoint.architecture.lookaheads_ms) == of.lookaheads_ms
     audio, emitted = noise(60_000, 1), 0
@@ -96,7 +93,8 @@ def test_each_as_large_as_it_is(name: str, tmp_path: Path) -> None:
     """Up to 15 GB of memory and 5 GB of disk each."""
     of = PUBLISHED[name]
     lookahead_ms = of.lookaheads_ms[0] if len(of.lookaheads_ms) == 1 else 80
-    model, file = saved(of, tmp_path, small=False)
+    (tmp_path / "tokenizer").mkdir()
+    model, file = saved(of, tmp_path, train_tokenizer(tmp_path / "tokenizer", of.pieces), small=False)
     print(
         f"{name}: {sum(each.numel() for each in model.parameters()) / 1e6:.1f} M parameters, {file.stat().st_size / 1e6:.0f} MB"
     )

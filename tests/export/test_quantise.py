@@ -80,15 +80,17 @@ def test_products_kept_and_thresholds_found_again(step: onnx.ModelProto) -> None
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("suffix", QUANTISED)
-def test_arithmetic_against_numpy(suffix: str, precision: str, bundle: Path, request: pytest.FixtureRequest) -> None:
+def test_arithmetic_against_numpy(
+    suffix: str, precision: str, shallow_bundle: Path, request: pytest.FixtureRequest
+) -> None:
     """Of one product in 8 bits: numpy's own rounding of its input and weight, summed as integers."""
     if precision == "fp16":
         request.getfixturevalue("rounding")
-    original = onnx.load(bundle / f"step.{precision}.onnx")
+    original = onnx.load(shallow_bundle / f"step.{precision}.onnx")
     name = f"layer1/{suffix}"
     data = quantised_products(original)[name]
     model = quantised(original, {name: AMAX}, quantised_products(original).keys() - {name})
-    feeds = {each.name: each.zeros() for each in read_bundle(bundle).step(precision).inputs}
+    feeds = {each.name: each.zeros() for each in read_bundle(shallow_bundle).step(precision).inputs}
     feeds["audio"][:] = np.random.default_rng(0).standard_normal(feeds["audio"].shape) * 0.1
     feeds["valid"][:] = 10_000
     x, y = open_session(part(model, [data, name]).SerializeToString(), "onnxruntime-cpu").run([data, name], feeds)
@@ -114,11 +116,11 @@ def test_a_missing_threshold_is_one_line(step: onnx.ModelProto) -> None:
 
 
 @pytest.mark.own_process
-def test_turing_compiles_it(bundle: Path) -> None:
+def test_turing_compiles_it(shallow_bundle: Path) -> None:
     trt = pytest.importorskip(
         "tensorrt_rtx_bindings", reason="TensorRT-RTX is only there on Linux x86-64: run `make test` on it"
     )
-    step = onnx.load(bundle / "step.fp16.onnx")
+    step = onnx.load(shallow_bundle / "step.fp16.onnx")
     model = quantised(step, dict.fromkeys(quantised_products(step), AMAX))
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
