@@ -74,7 +74,7 @@ class RowKernel(FakeKernel):
 
     def _at(self, address: int, size: int) -> np.ndarray:
         assert self.gpu.holds("device", address, size), "outside of the device's memory"
-        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+        return np.frombuffer(memoryview((ctypes.c_uint8 * size).from_address(address)), np.uint8)
 
 
 class FakeDriver:

@@ -4,7 +4,7 @@ import ctypes
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -117,12 +117,16 @@ class Kernel(FakeKernel):
     addresses: dict[str, int]
     scratch: tuple[int, int]
 
+    @cached_property
+    def _tensors(self) -> Arrays:
+        shapes = self.program.of_streams(self.streams)
+        return {name: _at(self.addresses[name], *shapes[name]) for name in shapes}
+
     def __call__(self) -> None:
-        shapes, inputs = self.program.of_streams(self.streams), self.program.inputs
-        of = {name: _at(self.addresses[name], *shapes[name]) for name in shapes}
+        of, inputs = self._tensors, self.program.inputs
         ctypes.memset(self.scratch[0], 0xAB, self.scratch[1])
         for name in inputs:
-            written = of[name] >= 0 if shapes[name][0] == "int32" else np.isfinite(of[name])
+            written = of[name] >= 0 if of[name].dtype == np.int32 else np.isfinite(of[name])
             assert written.all(), f"a run read {name} where nothing was written"
         result = self.program.function({name: of[name].copy() for name in inputs})
         for name, values in result.items():
@@ -130,8 +134,11 @@ class Kernel(FakeKernel):
 
 
 def _at(address: int, dtype: str, shape: list[int]) -> np.ndarray:
-    size = np.dtype(dtype).itemsize * math.prod(shape)
-    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address)).view(dtype).reshape(shape)
+    return np.frombuffer(memoryview((ctypes.c_uint8 * _size(dtype, shape)).from_address(address)), dtype).reshape(shape)
+
+
+def _size(dtype: str, shape: list[int]) -> int:
+    return np.dtype(dtype).itemsize * math.prod(shape)
 
 
 class FakeContext:
@@ -170,10 +177,7 @@ class FakeContext:
             assert self._streams.keys() == set(self._program.inputs), "an input without a shape"
             (streams,) = set(self._streams.values())
         ranges = sorted(
-            [
-                (self._addresses[name], _at(self._addresses[name], *shape).nbytes)
-                for name, shape in self._program.of_streams(streams).items()
-            ]
+            [(self._addresses[name], _size(*shape)) for name, shape in self._program.of_streams(streams).items()]
             + [self._scratch]
         )
         apart = all(start + size <= after for (start, size), (after, _) in pairwise(ranges))
