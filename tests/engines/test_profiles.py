@@ -111,11 +111,11 @@ def test_more_streams_than_the_plan_has() -> None:
 
 @pytest.mark.own_process
 def test_turing_compiles_the_step_over_many_streams(
-    shallow_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    batched_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 of requirements/dev.txt is not installed")
     monkeypatch.setattr("engines.build.TIMING", tmp_path / "timing")
-    folder = Path(shutil.copytree(shallow_bundle, tmp_path / "bundle"))
+    folder = Path(shutil.copytree(batched_bundle, tmp_path / "bundle", ignore=shutil.ignore_patterns("plans")))
     target, sizes = turing_without_gpu("fp16"), (1, 32)
     build = PlanBuild(folder, "fp16", target, BuildOptions(level=0), "batched", sizes=sizes)
     build.run()
