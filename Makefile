@@ -184,11 +184,11 @@ report: $(HERE)/.runtime ## one HTML page of a run (RESULT) in build/reports: ta
 	$(RUN) bench report $(if $(RESULT),"$(RESULT)") $(if $(filter file,$(origin EVAL)),,--eval "$(EVAL)")
 
 test: $(CPU)/.export $(CPU)/.dev $(TRITON)/.server $(CLIENTS)/.clients $(if $(PLAN),$(HERE)/.runtime) ## the tests; those that need a GPU where there is one
-	$(CPU)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(CPU)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
 	$(if $(PLAN),$(RUN) pytest --noconftest tests/*/test_*_gpu.py)
 
 test-quick: $(CPU)/.dev ## those that need neither torch nor NeMo
-	$(CPU)/bin/python -m pytest --quick --numprocesses auto --dist worksteal
+	$(CPU)/bin/python -m pytest --quick --numprocesses auto --dist loadscope
 
 lint: $(CPU)/.export $(CPU)/.dev ## ruff and mypy
 	$(CPU)/bin/python -m ruff check . && $(CPU)/bin/python -m ruff format --check . && $(CPU)/bin/python -m mypy

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from export.checkpoint import Checkpoint
     from export.parity import Reference
 
-pytest_plugins = ["tests.browser", "tests.collector", "tests.own_process", "tests.quick"]
+pytest_plugins = ["tests.browser", "tests.collector", "tests.own_process", "tests.quick", "tests.sharing"]
 
 # Before anything heavy is imported, which is why nothing is here: pools of threads that wait by spinning cost more than they compute.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -32,10 +32,13 @@ LAYERS = 2  # of the shallow bundle, out of 14
 @pytest.fixture(scope="session", autouse=True)
 def _cheap() -> Iterator[None]:
     from tests.collector import nothing_more_spared
+    from tests.remembering import remember_hashes, remember_steps
     from tests.threads import one_thread_a_session
 
     with pytest.MonkeyPatch.context() as patch:
         one_thread_a_session(patch)
+        remember_steps(patch)
+        remember_hashes(patch)
         nothing_more_spared(patch)
         yield
 

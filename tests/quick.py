@@ -39,8 +39,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Of two processes that share the tests the first then has NeMo's, and the other need not import it.
-    items.sort(key=lambda item: item.get_closest_marker("nemo") is None)
     for item in items:
         if FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("nemo")

@@ -1,15 +1,26 @@
-"""A step of onnxruntime that is computed once: what a test streams again, and another test streamed before, takes no CPU time."""
+"""A step of onnxruntime is computed once, and a file hashed once: what a test, or another one before it, has streamed takes no CPU time.
 
-from dataclasses import replace
+The last steps of all tests of a process are kept, by all that a step's results follow from: its graphs, the windows since the state was
+new, and their lengths.
+"""
+
+from collections import OrderedDict
+from dataclasses import fields, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
+import pytest
 
-from runtime.backends import StepResult, Wrapped, open_backend
-from runtime.backends.onnxruntime import State
-from runtime.bundle import read_bundle
+from runtime.backends import StepResult
+from runtime.backends.onnxruntime import OnnxRuntimeBackend, State
+from runtime.files import sha256 as file_hash
+
+KEPT_MB = 200.0
+"""Most of it caches: 2 MB a step of the embedded checkpoint."""
 
 
 class KnownState(State):
@@ -20,38 +31,80 @@ class KnownState(State):
         self.streamed = streamed
 
 
-class Remembering(Wrapped):
-    """Keeps the result of each step by all bytes that it follows from: the windows since the state was new, and their lengths.
+class Results:
+    """Those of the last steps, by the hash of what they follow from; for threads."""
 
-    Of all steps, or of the last one alone, for streams that hear the same at the same time.
-    """
+    def __init__(self) -> None:
+        self._results: OrderedDict[bytes, StepResult] = OrderedDict()
+        self._kept_mb = 0.0
+        self._lock = Lock()
 
-    def __init__(self, folder: Path, precision: str, *, last_alone: bool = False) -> None:
-        super().__init__(open_backend(folder, read_bundle(folder), "onnxruntime-cpu", precision))
-        self._results: dict[bytes, StepResult] = {}
-        self._last_alone = last_alone
+    def get(self, key: bytes) -> StepResult | None:
+        with self._lock:
+            if key in self._results:
+                self._results.move_to_end(key)
+            return self._results.get(key)
 
-    def new_state(self) -> KnownState:
-        """See Backend."""
-        return KnownState(super().new_state(), b"")
+    def keep(self, key: bytes, result: StepResult) -> None:
+        for array in _arrays(result):
+            array.flags.writeable = False  # it is another test's too
+        with self._lock:
+            if self._results.setdefault(key, result) is result:
+                self._kept_mb += _megabytes(result)
+            while self._kept_mb > KEPT_MB:
+                self._kept_mb -= _megabytes(self._results.popitem(last=False)[1])
 
-    def restart(self, state: Any) -> KnownState:  # noqa: ANN401, ARG002
-        """See Backend."""
-        return self.new_state()
 
-    def step(self, window: np.ndarray, valid: int, state: Any) -> StepResult:  # noqa: ANN401
-        """See Backend."""
-        key = sha256(state.streamed + f"{valid} ".encode() + window.tobytes()).digest()
-        if key not in self._results:
-            result = super().step(window, valid, state)
-            if self._last_alone:
-                self._results.clear()
-            self._results[key] = replace(result, state=KnownState(result.state, key))
-        return self._results[key]
+def remember_steps(patch: pytest.MonkeyPatch) -> None:
+    """Let the backends of onnxruntime take no step that one of them took before."""
+    step, new_state, results = OnnxRuntimeBackend.step, OnnxRuntimeBackend.new_state, Results()
 
-    def peek(self, window: np.ndarray, valid: int, state: Any) -> StepResult:  # noqa: ANN401
-        """See Backend. Its result is kept without a state, of which there are many."""
-        key = sha256(state.streamed + f"peek {valid} ".encode() + window.tobytes()).digest()
-        if key not in self._results:
-            self._results[key] = replace(super().peek(window, valid, state), state=None)
-        return replace(self._results[key], state=state)
+    def remembered(
+        self: OnnxRuntimeBackend, window: np.ndarray, valid: int, state: State, what: str = "step"
+    ) -> StepResult:
+        key = sha256(_streamed(self, state) + f"{what} {valid} ".encode() + window.tobytes()).digest()
+        if (result := results.get(key)) is None:
+            result = step(self, window, valid, state)
+            # A peek's is kept without its state, which nobody asks for.
+            result = replace(result, state=KnownState(result.state, key) if what == "step" else {})
+            results.keep(key, result)
+        return result
+
+    def peek(self: OnnxRuntimeBackend, window: np.ndarray, valid: int, state: State) -> StepResult:
+        return replace(remembered(self, window, valid, state, "peek"), state=state)
+
+    patch.setattr(OnnxRuntimeBackend, "step", remembered)
+    patch.setattr(OnnxRuntimeBackend, "peek", peek)
+    patch.setattr(OnnxRuntimeBackend, "new_state", lambda self: KnownState(new_state(self), _graphs(self)))
+
+
+def remember_hashes(patch: pytest.MonkeyPatch) -> None:
+    """Let no bundle that is opened hash a file again that nobody has written to."""
+    known = cache(lambda path, *written: file_hash(path))  # noqa: ARG005
+
+    def remembered(path: Path) -> str:
+        found = path.stat()
+        return known(path.absolute(), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+    patch.setattr("runtime.bundle.sha256", remembered)
+
+
+def _graphs(backend: OnnxRuntimeBackend) -> bytes:
+    evaluations = backend._evaluations
+    return f"{backend.name} {backend._step.sha256} {evaluations and evaluations._entry.sha256} ".encode()
+
+
+def _streamed(backend: OnnxRuntimeBackend, state: State) -> bytes:
+    """What identifies a state; one that a prompt was put into is plain, and identified by all that it holds."""
+    if isinstance(state, KnownState):
+        return state.streamed
+    return _graphs(backend) + b"".join(name.encode() + array.tobytes() for name, array in sorted(state.items()))
+
+
+def _arrays(result: StepResult) -> list[np.ndarray]:
+    made: list[Any] = [getattr(result, field.name) for field in fields(result) if field.name != "state"]
+    return [array for array in (*made, *result.state.values()) if array is not None]
+
+
+def _megabytes(result: StepResult) -> float:
+    return sum(array.nbytes for array in _arrays(result)) / 1e6

@@ -15,7 +15,6 @@ import pytest
 from bench.speech.arrivals import VirtualClock, listen
 from bench.speech.clips import Clip
 from runtime import Recognizer
-from tests.remembering import Remembering
 
 
 class LateClock(VirtualClock):
@@ -45,14 +44,9 @@ def gap(time_s: float) -> float:
     return 1.5 if 0.5 < time_s < 1.5 else time_s
 
 
-@pytest.fixture(scope="module")
-def backend(bundle: Path) -> Remembering:
-    return Remembering(bundle, "fp32")
-
-
 @pytest.fixture(scope="module", params=["default", None], ids=["beam", "greedy"])
-def recognizer(request: pytest.FixtureRequest, bundle: Path, backend: Remembering) -> Iterator[Recognizer]:
-    with Recognizer(bundle, backend=backend, lm=request.param) as recognizer:
+def recognizer(request: pytest.FixtureRequest, bundle: Path) -> Iterator[Recognizer]:
+    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=request.param) as recognizer:
         yield recognizer
 
 

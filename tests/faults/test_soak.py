@@ -21,7 +21,6 @@ from runtime.decoders.beam import LONG, BeamCtc
 from runtime.decoders.hypotheses import chain_of
 from runtime.decoders.transcript import Transcript, text_of
 from runtime.words import Piece
-from tests.remembering import Remembering
 from tests.runtime.decoders.plain import PLAIN
 
 FRAME = 320  # samples, 20 ms
@@ -47,12 +46,12 @@ class Heard:
 
 
 @pytest.fixture
-def recognizers(bundle: Path) -> Iterator[list[Recognizer]]:
-    """With a beam and greedy, which hear the same at the same time: a step of theirs is computed once."""
-    backend = Remembering(bundle, "fp32", last_alone=True)
+def recognizers(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Recognizer]]:
+    """With a beam and greedy, which hear the same at the same time: the last step is all that need be kept, and memory is measured."""
+    monkeypatch.setattr("tests.remembering.KEPT_MB", 4.0)
     with (
-        Recognizer(bundle, backend=backend, lm="default") as beam,
-        Recognizer(bundle, backend=backend, lm=None) as greedy,
+        Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm="default") as beam,
+        Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None) as greedy,
     ):
         assert beam.ngram is not None
         assert greedy.ngram is None

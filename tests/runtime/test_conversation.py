@@ -22,14 +22,13 @@ from runtime import (
     Stream,
 )
 from runtime.hearing import StreamOptions
-from tests.remembering import Remembering
 
 FRAME = 320
 
 
 @pytest.fixture(scope="module")
 def recognizer(bundle: Path) -> Iterator[Recognizer]:
-    with Recognizer(bundle, backend=Remembering(bundle, "fp32"), lm=None) as opened:
+    with Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None) as opened:
         yield opened
 
 

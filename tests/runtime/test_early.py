@@ -12,21 +12,15 @@ from runtime import EndpointRules, Event, Final, InputError, Partial, Recognizer
 from runtime.backends import StepResult
 from runtime.bundle import read_bundle
 from runtime.early import RULES, Early, EarlyTokens
-from tests.remembering import Remembering
 from tests.runtime.rig import Host, Rig, add_transducer, windows
 
 CHOICES: tuple[Early, ...] = ("off", "steady", "eager")
 FRAME = 320
 
 
-@pytest.fixture(scope="module")
-def backend(bundle: Path) -> Remembering:
-    return Remembering(bundle, "fp32")
-
-
 @pytest.fixture(scope="module", params=["default", "none"])
-def recognizer(bundle: Path, backend: Remembering, request: pytest.FixtureRequest) -> Recognizer:
-    return Recognizer(bundle, backend=backend, lm=request.param)
+def recognizer(bundle: Path, request: pytest.FixtureRequest) -> Recognizer:
+    return Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=request.param)
 
 
 @pytest.fixture(scope="module")

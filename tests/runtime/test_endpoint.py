@@ -11,7 +11,6 @@ from runtime import EndpointRules, Event, Final, InputError, Partial, Recognizer
 from runtime.__main__ import parse_args, run
 from runtime.endpoint import Endpointer
 from runtime.vad import WINDOW_SAMPLES
-from tests.remembering import Remembering
 
 RULES = EndpointRules(
     min_silence_ms=320, min_tokenless_ms=160, alone_ms=960, max_utterance_ms=3200, max_leading_silence_ms=1600
@@ -66,7 +65,7 @@ def talk(sample: list[tuple[str, np.ndarray]]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def recognizers(bundle_at: Callable[[int], Path]) -> dict[int, Recognizer]:
     folders = {ms: bundle_at(ms) for ms in (0, 80, 480, 1040)}
-    return {ms: Recognizer(folder, backend=Remembering(folder, "fp32")) for ms, folder in folders.items()}
+    return {ms: Recognizer(folder, precision="fp32", backend="onnxruntime-cpu") for ms, folder in folders.items()}
 
 
 def events(recognizer: Recognizer, audio: np.ndarray, frame: int, rules: EndpointRules | None = None) -> list[Event]:

@@ -14,12 +14,11 @@ from runtime import EndpointRules, Event, Final, InputError, Recognizer
 from runtime.__main__ import parse_args, run
 from runtime.backends import StepResult
 from runtime.errors import CudaError, exit_code
-from tests.remembering import Remembering
 
 
 @pytest.fixture(scope="module")
 def recognizer(bundle: Path) -> Recognizer:
-    return Recognizer(bundle, backend=Remembering(bundle, "fp32"), lm=None)
+    return Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None)
 
 
 @pytest.fixture(scope="module")

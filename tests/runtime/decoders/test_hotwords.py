@@ -13,7 +13,6 @@ from runtime.bundle import read_bundle
 from runtime.decoders.beam import BeamCtc
 from runtime.decoders.greedy import GreedyCtc
 from runtime.decoders.hotwords import LONG, LONGEST, MOST, WEIGHT, Hotwords
-from tests.remembering import Remembering
 from tests.runtime.decoders.plain import PLAIN
 
 PIECES = ["<unk>", "▁", "▁n", "e", "w", "t", "▁y", "or", "k", "qu", "é", "r"]
@@ -164,14 +163,9 @@ def test_words_are_not_broken_apart_for_little(
     assert decoder.text == expected
 
 
-@pytest.fixture(scope="module")
-def step(bundle: Path) -> Remembering:
-    return Remembering(bundle, "fp32")
-
-
 @pytest.fixture(scope="module", params=["default", "none"])
-def recognizer(request: pytest.FixtureRequest, bundle: Path, step: Remembering) -> Recognizer:
-    return Recognizer(bundle, backend=step, lm=request.param)
+def recognizer(request: pytest.FixtureRequest, bundle: Path) -> Recognizer:
+    return Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=request.param)
 
 
 @pytest.fixture(scope="module")

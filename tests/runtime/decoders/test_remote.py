@@ -16,14 +16,13 @@ import numpy as np
 import pytest
 
 from runtime import ClosedError, Event, Final, InputError, LostError, Recognizer, Stream
-from runtime.backends import Backend, Step, StepResult
+from runtime.backends import Backend, Step, StepResult, Wrapped, open_backend
 from runtime.bundle import read_bundle
 from runtime.decoders.maker import DecoderMaker
 from runtime.decoders.remote import RemoteDecoder, SearchProcesses, usual_processes
 from runtime.decoders.worker import Asked, Beginning, Request, Searches
 from runtime.early import Early
 from tests.own_process import forked
-from tests.remembering import Remembering
 
 TIMEOUT_S = 60.0
 FRAME = 1600
@@ -31,11 +30,11 @@ FRAME = 1600
 HOTWORDS = {"Hi there": 8.0, "timer": 3.0}
 
 
-class Together(Remembering):
+class Together(Wrapped):
     """Steps of several streams, whose results are void after the next run."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "fp32")
+        super().__init__(open_backend(folder, read_bundle(folder), "onnxruntime-cpu", "fp32"))
         self._given: list[StepResult] = []
 
     def peek(self, window: np.ndarray, valid: int, state: Any) -> StepResult:  # noqa: ANN401

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from runtime import Recognizer
-from runtime.backends import Backend
-from tests.remembering import Remembering
+from runtime.backends import Backend, open_backend
+from runtime.bundle import read_bundle
 from tests.serving.web.served import served
 
 TIMEOUT_MS = 30_000
@@ -27,7 +27,7 @@ def tab(browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="session")
 def backend(bundle: Path) -> Backend:
     """All sessions hear the same few clips."""
-    return Remembering(bundle, "fp32")
+    return open_backend(bundle, read_bundle(bundle), "onnxruntime-cpu", "fp32")
 
 
 @pytest.fixture(scope="module")
