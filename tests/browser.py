@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def launch() -> "Iterator[Callable[..., Browser]]":
-    """Starts a Chromium with further arguments; it ends with the tests."""
+    """Starts a Chromium with further arguments; it ends with the module, as no other event loop can run meanwhile."""
     from playwright.sync_api import sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

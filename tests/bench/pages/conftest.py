@@ -6,13 +6,13 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
     with launch() as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_tab(browser: Browser) -> Iterator[Page]:
     """One tab for all tests: a new one is a new process."""
     with browser.new_page() as page:
