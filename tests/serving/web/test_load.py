@@ -130,4 +130,4 @@ def test_trouble(recognizer: Recognizer, spec: Spec) -> None:
     )
     assert heard.differ == 0
     assert heard.utterances >= 150
-    assert heard.refusals > 100
+    assert heard.refusals > crowd.garbage  # of those again and again, as often as the machine lets them
