@@ -43,6 +43,12 @@ def _cheap() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def every_step_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of onnxruntime itself, such as of what its steps leave behind or of threads, which remembered results would pass."""
+    monkeypatch.setattr("tests.remembering.KEPT_MB", 0.0)
+
+
 @cache
 def exported(model: str, lookahead_ms: int, *, batched: bool = False) -> Path:
     """The bundle's folder, as `make export` leaves it; in a place of its own where the step over many streams is in it."""

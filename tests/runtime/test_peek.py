@@ -44,6 +44,7 @@ def on_onnxruntime(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "hybrid"
 
 
+@pytest.mark.usefixtures("every_step_is_taken")
 @pytest.mark.nemo
 def test_on_onnxruntime(on_onnxruntime: Path) -> None:
     bundle = read_bundle(on_onnxruntime)

@@ -102,6 +102,7 @@ def test_hammering_on_the_gpu(rig: Rig, seed: int) -> None:
     assert rig.gpu.live == {}
 
 
+@pytest.mark.usefixtures("every_step_is_taken")
 @pytest.mark.parametrize("seed", range(2))
 def test_hammering_onnxruntime(bundle: Path, seed: int) -> None:
     assert hammer(Recognizer(bundle, backend="onnxruntime-cpu"), seed, longest=6_000, running_s=0.2) > 0

@@ -201,6 +201,7 @@ def test_cross_talk_is_found(folder: Path) -> None:
     assert row.slo_met is False
 
 
+@pytest.mark.usefixtures("every_step_is_taken")
 def test_no_cross_talk_in_onnxruntime(batched_bundle: Path) -> None:
     """A beam, an n-gram and voice activity of all."""
     spoken = [
