@@ -46,7 +46,7 @@ def _cheap() -> Iterator[None]:
 @pytest.fixture
 def every_step_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of onnxruntime itself, such as of what its steps leave behind or of threads, which remembered results would pass."""
-    monkeypatch.setattr("tests.remembering.KEPT_MB", 0.0)
+    monkeypatch.setattr("tests.remembering.KEPT_BYTES", 0)
 
 
 @cache

@@ -19,7 +19,7 @@ from runtime.backends import StepResult
 from runtime.backends.onnxruntime import OnnxRuntimeBackend, State
 from runtime.files import sha256 as file_hash
 
-KEPT_MB = 200.0
+KEPT_BYTES = 200_000_000
 """Most of it caches: 2 MB a step of the embedded checkpoint. Where it is 0 each step is taken, see `every_step_is_taken`."""
 
 
@@ -36,23 +36,23 @@ class Results:
 
     def __init__(self) -> None:
         self._results: OrderedDict[bytes, StepResult] = OrderedDict()
-        self._kept_mb = 0.0
+        self._kept_bytes = 0
         self._lock = Lock()
 
     def get(self, key: bytes) -> StepResult | None:
         with self._lock:
             if key in self._results:
                 self._results.move_to_end(key)
-            return self._results.get(key) if KEPT_MB else None
+            return self._results.get(key) if KEPT_BYTES else None
 
     def keep(self, key: bytes, result: StepResult) -> None:
         for array in _arrays(result):
             array.flags.writeable = False  # it is another test's too
         with self._lock:
             if self._results.setdefault(key, result) is result:
-                self._kept_mb += _megabytes(result)
-            while self._kept_mb > KEPT_MB:
-                self._kept_mb -= _megabytes(self._results.popitem(last=False)[1])
+                self._kept_bytes += _size(result)
+            while self._kept_bytes > KEPT_BYTES:
+                self._kept_bytes -= _size(self._results.popitem(last=False)[1])
 
 
 def remember_steps(patch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def remember_steps(patch: pytest.MonkeyPatch) -> None:
         return result
 
     def peeked(self: OnnxRuntimeBackend, window: np.ndarray, valid: int, state: State) -> StepResult:
-        if not KEPT_MB:
+        if not KEPT_BYTES:
             return peek(self, window, valid, state)
         return replace(remembered(self, window, valid, state, "peek"), state=state)
 
@@ -113,5 +113,5 @@ def _arrays(result: StepResult) -> list[np.ndarray]:
     return [array for array in (*made, *result.state.values()) if array is not None]
 
 
-def _megabytes(result: StepResult) -> float:
-    return sum(array.nbytes for array in _arrays(result)) / 1e6
+def _size(result: StepResult) -> int:
+    return sum(array.nbytes for array in _arrays(result))

@@ -48,7 +48,7 @@ class Heard:
 @pytest.fixture
 def recognizers(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Recognizer]]:
     """With a beam and greedy, which hear the same at the same time: the last step is all that need be kept, and memory is measured."""
-    monkeypatch.setattr("tests.remembering.KEPT_MB", 4.0)
+    monkeypatch.setattr("tests.remembering.KEPT_BYTES", 4_000_000)
     with (
         Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm="default") as beam,
         Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None) as greedy,
