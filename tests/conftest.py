@@ -32,12 +32,13 @@ LAYERS = 2  # of the shallow bundle, out of 14
 @pytest.fixture(scope="session", autouse=True)
 def _cheap() -> Iterator[None]:
     from tests.collector import nothing_more_spared
-    from tests.remembering import remember_hashes, remember_steps
+    from tests.remembering import remember_hashes, remember_sessions, remember_steps
     from tests.threads import one_thread_a_session
 
     with pytest.MonkeyPatch.context() as patch:
         one_thread_a_session(patch)
         remember_steps(patch)
+        remember_sessions(patch)
         remember_hashes(patch)
         nothing_more_spared(patch)
         yield

@@ -1,4 +1,4 @@
-"""A step of onnxruntime is computed once, and a file hashed once: what a test, or another one before it, has streamed takes no CPU time.
+"""A step of onnxruntime is computed once, a graph opened once, a file hashed once: what a test, or one before it, did takes no CPU time.
 
 The last steps of all tests of a process are kept, by all that a step's results follow from: its graphs, the windows since the state was
 new, and their lengths.
@@ -6,7 +6,7 @@ new, and their lengths.
 
 from collections import OrderedDict
 from dataclasses import fields, replace
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 
 from runtime.backends import StepResult
-from runtime.backends.onnxruntime import OnnxRuntimeBackend, State
+from runtime.backends.onnxruntime import OnnxRuntimeBackend, State, open_session
 from runtime.files import sha256 as file_hash
 
-KEPT_BYTES = 200_000_000
+KEPT_BYTES = 600_000_000
 """Most of it caches: 2 MB a step of the embedded checkpoint. Where it is 0 each step is taken, see `every_step_is_taken`."""
+SESSIONS = 6
+LARGEST_KEPT = 100_000_000
+"""Bytes of a graph whose session is kept."""
 
 
 class KnownState(State):
@@ -85,15 +88,27 @@ def remember_steps(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(OnnxRuntimeBackend, "new_state", lambda self: KnownState(new_state(self), _graphs(self)))
 
 
+def remember_sessions(patch: pytest.MonkeyPatch) -> None:
+    """Let backends share the session of a graph that nobody has written to; their states are their own."""
+    opened = lru_cache(SESSIONS)(lambda path, name, written: open_session(str(path), name))  # noqa: ARG005
+
+    def remembered(path: str, name: str) -> Any:  # noqa: ANN401 -- onnxruntime's
+        graph = Path(path).absolute()
+        return opened(graph, name, _written(graph)) if graph.stat().st_size < LARGEST_KEPT else open_session(path, name)
+
+    patch.setattr("runtime.backends.onnxruntime.open_session", remembered)
+
+
 def remember_hashes(patch: pytest.MonkeyPatch) -> None:
     """Let no bundle that is opened hash a file again that nobody has written to."""
-    known = cache(lambda path, *written: file_hash(path))  # noqa: ARG005
+    known = cache(lambda path, written: file_hash(path))  # noqa: ARG005
+    patch.setattr("runtime.bundle.sha256", lambda path: known(path.absolute(), _written(path)))
 
-    def remembered(path: Path) -> str:
-        found = path.stat()
-        return known(path.absolute(), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
-    patch.setattr("runtime.bundle.sha256", remembered)
+def _written(path: Path) -> tuple[int, ...]:
+    """What tells a file from the one that another would write there."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _graphs(backend: OnnxRuntimeBackend) -> bytes:

@@ -89,7 +89,7 @@ class NGram:
                 f"expected pieces that mark where a word begins, found none in {bundle.checkpoint.name}; go without a language model"
             )
         letters = set("".join(texts))
-        written = sum(letters.issuperset(word) for word in self._words) / len(self._words)
+        written = sum(map(letters.issuperset, self._words)) / len(self._words)
         if written < WRITABLE:
             raise InputError(
                 f"expected a language model of words that {bundle.checkpoint.name} can spell, found {written:.0%} of those of "
@@ -171,7 +171,8 @@ def read_words(words: Path) -> Sequence[str]:
     """The words of a list, sorted. Raises InputError for a file that is no list of words."""
     found = f"expected a word list in UTF-8, one word a line, found {words}"
     try:
-        listed = sorted(set(words.read_text(encoding="utf-8").split()))
+        # Of a sorted list this keeps the order, which a set would not: sorting it again costs nothing.
+        listed = sorted(dict.fromkeys(words.read_text(encoding="utf-8").split()))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{found} unreadable; write it anew") from error
     if not listed:
