@@ -30,8 +30,8 @@ def noise(samples: int, seed: int) -> np.ndarray:
     return audio
 
 
-LENGTHS = [1, 159, 160, 1279, 1280, 1481, 2960, 16_000, 48_000, 80_485, 192_037]
-"""Samples: none of a mel frame, one, around a frame's and a chunk's edges, seconds."""
+LENGTHS = [1, 159, 160, 1279, 1280, 1481, 2960, 16_000, 48_000, 120_037]
+"""Samples: none of a mel frame, one, around a frame's and a chunk's edges, seconds, more than the left context."""
 
 
 @pytest.mark.parametrize("lookahead_ms", [0, 80, 480, 1040])
@@ -41,7 +41,7 @@ def test_every_frame_from_the_first_to_the_flushed_last(
     recognizer, recorder = recorded(bundle_at(lookahead_ms), "fp32")
     generator = np.random.default_rng(lookahead_ms)
     worst = 0.0
-    for samples in [*LENGTHS, *generator.integers(2_000, 100_000, 6)]:
+    for samples in [*LENGTHS, *generator.integers(2_000, 100_000, 3)]:
         audio = noise(int(samples), int(samples))
         reference = nemo_offline(checkpoint, lookahead_ms // 80, audio)
         found = stream_frames(recognizer, recorder, audio, int(generator.integers(1, 5_000)))
@@ -95,3 +95,13 @@ def test_fp16_differs_from_fp32_by_rounding(
     assert difference.max() <= LOG_PROBS_FP16
     assert (full.argmax(-1) == half.argmax(-1))[decided].all()
     assert (~decided).sum() <= 2
+
+
+@pytest.mark.parametrize("samples", [*range(0, 6_000, 37), 100_000])
+def test_encoder_frames_as_nemo_counts_them(samples: int, bundle: Path) -> None:
+    import torch
+    from nemo.collections.asr.parts.submodules.subsampling import calc_length
+
+    mel_frames = torch.tensor([samples // 160])
+    expected = int(calc_length(mel_frames, all_paddings=3, kernel_size=3, stride=2, ceil_mode=False, repeat_num=3)[0])
+    assert read_bundle(bundle).encoder_frames(samples) == (expected if samples else 0)

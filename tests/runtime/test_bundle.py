@@ -130,13 +130,3 @@ def test_a_bundle_from_before_symbols_had_scores(bundle_of: Callable[[str, int],
     ) as error:
         read_bundle(tmp_path)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("samples", [*range(0, 6_000, 37), 100_000])
-def test_encoder_frames_as_nemo_counts_them(samples: int, bundle: Path) -> None:
-    import torch
-    from nemo.collections.asr.parts.submodules.subsampling import calc_length
-
-    mel_frames = torch.tensor([samples // 160])
-    expected = int(calc_length(mel_frames, all_paddings=3, kernel_size=3, stride=2, ceil_mode=False, repeat_num=3)[0])
-    assert read_bundle(bundle).encoder_frames(samples) == (expected if samples else 0)
