@@ -11,7 +11,7 @@ from export.companions import LANGUAGE_MODEL_FILES, NO_COMPANIONS, Companions, c
 from export.geometry import Geometry
 from export.graph import Floating, GraphSizeError, write_graph
 from export.languages import chosen_language
-from export.parity import measure_parity
+from export.parity import expectations, measure_parity
 from export.rnnt import build_evaluation
 from export.rows import rows_from_step
 from export.step import build_step
@@ -136,6 +136,7 @@ def write_bundle(
             tokenizer = partial / "tokenizer.model"
             tokenizer.write_bytes(checkpoint.tokenizer)
             bundle = bundle.model_copy(update={"tokenizer": FileEntry(file=tokenizer.name, sha256=sha256(tokenizer))})
+        expected = expectations(checkpoint, bundle, lookahead)
         for precision, compute in PRECISIONS.items():
             try:
                 model = build_step(checkpoint.architecture, geometry, checkpoint.mel, checkpoint.weights, compute)
@@ -149,7 +150,7 @@ def write_bundle(
                 evaluation = write_graph(partial / f"rnnt.{precision}.onnx", model, RnntEntry)
                 bundle = bundle.model_copy(update={"rnnt": {**(bundle.rnnt or {}), precision: evaluation}})
             write_manifest(partial, bundle)
-            parity = measure_parity(checkpoint, partial, precision, lookahead)
+            parity = measure_parity(expected, partial, precision)
             head = "" if parity.log_probs is None else f", log-probabilities within {parity.log_probs:.1e}"
             print(
                 f"export: step.{precision}.onnx: {step.parameters / 1e6:.2f} M numbers; from NeMo's offline forward over {parity.frames} "

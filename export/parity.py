@@ -1,7 +1,7 @@
 """NeMo's offline forward under the streaming mask, and how far a step graph is from it."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -37,6 +37,18 @@ class Reference:
     """[frames, D]."""
     log_probs: npt.NDArray[np.float32] | None
     """[frames, V+1]; None without a CTC head."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What NeMo gives for an utterance, which the step of each precision is compared with."""
+
+    language: str | None
+    audio: Samples
+    """[samples]."""
+    frames: Reference
+    emission: Emission | None
+    """None without a transducer."""
 
 
 def nemo_offline(checkpoint: Checkpoint, lookahead_frames: int, audio: Samples, prompt: int | None = None) -> Reference:
@@ -143,21 +155,31 @@ def languages_measured(bundle: Bundle) -> list[str | None]:
     return [bundle.language, *(others[place] for place in places)]
 
 
-def measure_parity(checkpoint: Checkpoint, folder: Path, precision: str, lookahead_frames: int) -> Parity:
-    """Parity of a bundle's step on seeded noise, and of its evaluation, where it has one, over NeMo's encoded frames of that noise.
+def expectations(checkpoint: Checkpoint, bundle: Bundle, lookahead_frames: int) -> list[Expectation]:
+    """What NeMo gives for seeded noise, of which each of PROMPTS languages has a part where the checkpoint has prompts."""
+    languages = languages_measured(bundle)
+    expected = []
+    for language, audio in zip(languages, np.array_split(seeded_noise(), len(languages)), strict=True):
+        frames = nemo_offline(checkpoint, lookahead_frames, audio, bundle.prompt(language))
+        emission = nemo_greedy_rnnt(checkpoint, frames.encoded) if checkpoint.architecture.transducer else None
+        expected.append(Expectation(language, audio, frames, emission))
+    return expected
 
-    The encoder's rounding is not in the evaluation's. Of a checkpoint with prompts each of PROMPTS languages has a part of the noise.
+
+def measure_parity(expected: Sequence[Expectation], folder: Path, precision: str) -> Parity:
+    """Parity of a bundle's step, and of its evaluation, where it has one, over NeMo's encoded frames.
+
+    The encoder's rounding is not in the evaluation's.
     """
     bundle = read_bundle(folder)
     recorder = Recorder(open_backend(folder, bundle, "onnxruntime-cpu", precision, bundle.step_decoder))
-    languages = languages_measured(bundle)
     found = []
     with Recognizer(folder, backend=recorder, lm=None) as recognizer:
-        for language, audio in zip(languages, np.array_split(seeded_noise(), len(languages)), strict=True):
-            reference = nemo_offline(checkpoint, lookahead_frames, audio, bundle.prompt(language))
-            parity = compare(reference, stream_frames(recognizer, recorder, audio, 320, language))
-            if checkpoint.architecture.transducer:
-                parity = parity.model_copy(update=_compared_rnnt(checkpoint, folder, precision, reference.encoded))
+        for each in expected:
+            parity = compare(each.frames, stream_frames(recognizer, recorder, each.audio, 320, each.language))
+            if each.emission:
+                emitted = evaluated_rnnt(folder, precision, each.frames.encoded)
+                parity = parity.model_copy(update=_compared_rnnt(each.emission, emitted))
             found.append(parity)
     return reduce(worst_of, found)
 
@@ -177,12 +199,8 @@ def worst_of(one: Parity, other: Parity) -> Parity:
     return Parity(**{name: both(name, of) for name, of in combined.items()})
 
 
-def _compared_rnnt(
-    checkpoint: Checkpoint, folder: Path, precision: str, encoded: npt.NDArray[np.float32]
-) -> dict[str, Any]:
-    """Parity's fields of RNN-T over NeMo's encoded frames [frames, D]."""
-    expected = nemo_greedy_rnnt(checkpoint, encoded)
-    found = evaluated_rnnt(folder, precision, encoded)
+def _compared_rnnt(expected: Emission, found: Emission) -> dict[str, Any]:
+    """Parity's fields of RNN-T."""
     same = found.tokens == expected.tokens
     log_probs = float(np.abs(found.log_probs - expected.log_probs).max(initial=0)) if same else None
     return {"rnnt_tokens": len(expected.tokens), "rnnt_identical": same, "rnnt_log_probs": log_probs}

@@ -289,7 +289,6 @@ def with_transducer(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
     """A bundle of one layer; made in pytest's process, which thus imports NeMo once."""
     from export.bundle import write_bundle
     from export.checkpoint import RANDOM_CONFIG, random_checkpoint
-    from tests.export.references import references_once
 
     config = copy.deepcopy(RANDOM_CONFIG)
     config["encoder"] |= {"n_layers": 1, "d_model": 64, "n_heads": 4, "subsampling_conv_channels": 16}
@@ -298,9 +297,7 @@ def with_transducer(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
     made = random_checkpoint("hybrid", "0" * 64, config, 1024)
     if not request.param:
         made = dataclasses.replace(made, ctc_head=None)
-    with pytest.MonkeyPatch.context() as patch:
-        references_once(patch)
-        write_bundle(made, 80, folder)
+    write_bundle(made, 80, folder)
     return folder
 
 

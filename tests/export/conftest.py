@@ -1,6 +1,5 @@
 """The toy bundle of tests/calibration, for what is observed and quantised, and a tokenizer for checkpoints that NeMo saves."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,3 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.export.saved import PIECES, train_tokenizer
 
     return train_tokenizer(tmp_path_factory.mktemp("tokenizer"), PIECES)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _references() -> Iterator[None]:
-    from tests.export.references import references_once
-
-    with pytest.MonkeyPatch.context() as patch:
-        references_once(patch)
-        yield
