@@ -183,12 +183,15 @@ results: $(HERE)/.runtime ## make RESULTS.md, the pages of bench/results and the
 report: $(HERE)/.runtime ## one HTML page of a run (RESULT) in build/reports: tables, plots, transcripts with their errors, words and sound (EVAL)
 	$(RUN) bench report $(if $(RESULT),"$(RESULT)") $(if $(filter file,$(origin EVAL)),,--eval "$(EVAL)")
 
+# Hundreds of processes that keep no bytecode would each compile all modules anew.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(CPU)/bin/python -m pytest
+
 test: $(CPU)/.export $(CPU)/.dev $(TRITON)/.server $(CLIENTS)/.clients $(if $(PLAN),$(HERE)/.runtime) ## the tests; those that need a GPU where there is one
-	$(CPU)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
+	$(PYTEST) --numprocesses auto --maxprocesses 4 --dist loadscope
 	$(if $(PLAN),$(RUN) pytest --noconftest tests/*/test_*_gpu.py)
 
 test-quick: $(CPU)/.dev ## those that need neither torch nor NeMo
-	$(CPU)/bin/python -m pytest --quick --numprocesses auto --dist loadscope
+	$(PYTEST) --quick --numprocesses auto --dist loadscope
 
 lint: $(CPU)/.export $(CPU)/.dev ## ruff and mypy
 	$(CPU)/bin/python -m ruff check . && $(CPU)/bin/python -m ruff format --check . && $(CPU)/bin/python -m mypy
