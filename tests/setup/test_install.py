@@ -1,4 +1,4 @@
-"""Installation into a real environment, of requirements that ask for one small module: in place, one at a time, gone on with where it was cut.
+"""Installation into a real environment, of requirements that ask for one module: in place, one at a time, gone on with where it was cut.
 
 An environment takes seconds to make: most tests have a copy of one that was made in two attempts, the first of them interrupted.
 """
@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
