@@ -176,7 +176,8 @@ def feed_in_processes(
 
     Raises InputError, CudaError, FullError or LostError as the first that fails says it.
     """
-    context = get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # what takes longest to start is done once
     ends, processes = [], []
     try:
         for place in range(options.processes):
