@@ -203,7 +203,10 @@ def feed_in_processes(
 
 @contextmanager
 def _without_interrupt() -> Iterator[None]:
-    """A process that is started here never sees Ctrl-C, which a terminal sends to it too: this one ends it."""
+    """A process that is started here, as the one that forks others, never sees Ctrl-C, which a terminal sends to it too.
+
+    This one ends it.
+    """
     ensure_running()  # where it is not yet, it would let SIGINT through again
     before = pthread_sigmask(SIG_BLOCK, {SIGINT})
     try:
