@@ -77,9 +77,10 @@ $(call one_of,METHODS,$(METHOD_NAMES))
 $(call one_of,KEEP,none search)
 $(call one_of,FRAME_MS,$(shell seq 20 40),20 to 40)
 
-VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# -S: both need the standard library alone, and start sooner.
+VERSION := $(shell $(PYTHON) -S -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 # What needs no GPU does not ask for one.
-FITTING := $(if $(and $(VERSION),$(filter-out help export calibrate words test-quick lint clean,$(MAKECMDGOALS))),$(shell $(PYTHON) -m setup.machine))
+FITTING := $(if $(and $(VERSION),$(filter-out help export calibrate words test-quick lint clean,$(MAKECMDGOALS))),$(shell $(PYTHON) -S -m setup.machine))
 KIND := $(or $(HARDWARE),$(FITTING),cpu)
 # Bundles are made in the CPU's environment, which alone has torch and NeMo; all else is done in that of the hardware. Without a GPU they
 # are one. A set of packages is there where its stamp is; setup/environments.py calls folders and stamps by the same names.

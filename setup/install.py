@@ -87,9 +87,13 @@ def point_at(part: Part) -> None:
 def _make_environment(part: Part) -> None:
     """Make the environment where there is none; one that was only begun is completed."""
     has_pip = (str(part.python), "-m", "pip", "--version")
-    if not _succeeds(*has_pip) and not (
-        _succeeds(sys.executable, "-m", "venv", str(part.folder)) and _succeeds(*has_pip)
-    ):
+    # As venv does by itself, but with the interpreter that is to have pip: where that does not start, this ends at once.
+    steps = (
+        (sys.executable, "-m", "venv", "--without-pip", str(part.folder)),
+        (str(part.python), "-Im", "ensurepip", "--upgrade", "--default-pip"),
+        has_pip,
+    )
+    if not _succeeds(*has_pip) and not all(_succeeds(*step) for step in steps):
         raise InstallError(
             f"expected an environment with pip at {part.folder}, found that `{sys.executable} -m venv` makes none; remove it"
         )
@@ -130,7 +134,8 @@ def _uv(part: Part, *arguments: str) -> bool:
 
     It looks where pip is set to look for packages. What uv cannot do, such as ask for a password, is left to pip.
     """
-    _pip(part, "-c", str(part.constraints), "uv")
+    if not _has_uv(part):
+        _pip(part, "-c", str(part.constraints), "uv")
     command = [str(part.python), "-m", "uv", "pip", "install", "--compile-bytecode", "--python", str(part.python)]
     # As pip: the best of all indexes, instead of the first that knows the name.
     command += ["--index-strategy", "unsafe-best-match", *settings_of_pip(part.python)]
@@ -146,6 +151,12 @@ def _uv(part: Part, *arguments: str) -> bool:
     if process.returncode:
         print(f"  uv could not: {' '.join(said)[:200]}; pip goes on", flush=True)
     return not process.returncode
+
+
+def _has_uv(part: Part) -> bool:
+    """Return whether uv is there whole, in the version that the constraints ask for: pip takes a second to find that out."""
+    asked = re.search(r"^uv==(\S+)", part.constraints.read_text(encoding="utf-8"), re.MULTILINE)
+    return bool(asked and any(part.folder.glob(f"lib/python*/site-packages/uv-{asked[1]}.dist-info/RECORD")))
 
 
 def settings_of_pip(python: Path | str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SMI_S = 30
 """Seconds that nvidia-smi may take to answer: a first call may have to start the driver."""
@@ -21,8 +21,7 @@ OLDEST_CAPABILITY = 7.5
 """TensorRT 10 runs on Turing, as a T4 is, and on later GPUs."""
 
 
-@dataclass(frozen=True)
-class Gpu:
+class Gpu(NamedTuple):
     """The first GPU that nvidia-smi lists."""
 
     name: str
@@ -36,7 +35,7 @@ class Gpu:
 def read_gpu(answer: str) -> Gpu | None:
     """Return the first GPU of nvidia-smi's answer to QUERY; None where it lists none."""
     fields = [field.strip() for field in answer.partition("\n")[0].split(",")]
-    return Gpu(*fields) if len(fields) == len(Gpu.__annotations__) else None
+    return Gpu(*fields) if len(fields) == len(Gpu._fields) else None
 
 
 def ask_smi(*arguments: str) -> str:

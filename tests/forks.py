@@ -144,7 +144,7 @@ def _become(request: dict[str, Any], out: int, err: int) -> None:
 
 def _module(name: str, *words: str) -> int:
     sys.argv = ["", *words]
-    sys.modules.pop(f"{name}.__main__", None)  # it is to be run, not only imported
+    sys.modules.pop(_main(name), None)  # it is to be run, not only imported
     try:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     except SystemExit as ended:
@@ -160,9 +160,14 @@ def _code(text: str) -> int:
     return 0
 
 
+def _main(module: str) -> str:
+    """What `python -m MODULE` runs."""
+    return f"{module}.__main__" if (ROOT / module.replace(".", "/")).is_dir() else module
+
+
 @cache
 def _server_of(module: str) -> Server:
-    return Server(f"{module}.__main__")
+    return Server(_main(module))
 
 
 def command(module: str, *arguments: object) -> "subprocess.CompletedProcess[str]":

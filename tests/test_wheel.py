@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,11 @@ def run(*command: str | Path, cwd: Path, code: int = 0) -> "subprocess.Completed
     return done
 
 
+@cache
+def settings() -> list[str]:
+    return settings_of_pip(sys.executable)
+
+
 def uv(*arguments: str | Path) -> None:
     done = subprocess.run([sys.executable, "-m", "uv", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -65,7 +71,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, bundle: Path, batched_bundle
     assert bundle.is_dir()  # so that no other process of this run makes it, or the other, meanwhile
     assert batched_bundle.is_dir()
     folder, before = tmp_path_factory.mktemp("wheel"), checkout()
-    build = ["--build-constraint" if each == "--constraint" else each for each in settings_of_pip(sys.executable)]
+    build = ["--build-constraint" if each == "--constraint" else each for each in settings()]
     uv("build", "--wheel", "--out-dir", folder, *build, ".")
     assert checkout() == before, "a build leaves nothing in the checkout"
     (built,) = folder.glob("*.whl")  # beside it, uv puts a .gitignore
@@ -77,7 +83,7 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """bin/ of an environment that holds the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("empty") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    uv("pip", "install", "--python", folder / "bin" / "python", *settings_of_pip(sys.executable), wheel)
+    uv("pip", "install", "--python", folder / "bin" / "python", *settings(), wheel)
     return folder / "bin"
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from bench.figures import FIGURES, change_label, column, figure_name, shown
 from bench.pages.combinations import combinations
-from bench.pages.configurations import configurations
 from bench.pages.plots import page_plots
 from bench.pages.published import Published, first_texts
 from bench.pages.tables import rows_of
@@ -26,7 +25,7 @@ def front_page(published: Published, link: Path) -> str:
     return rendered(
         TEMPLATE,
         escape=False,
-        configurations=list(chain.from_iterable(map(configurations, results))),
+        configurations=published.configurations,
         combinations=list(chain.from_iterable(map(combinations, results))),
         steps=rows_of(results, StepRow),
         streams=rows_of(results, StreamsRow),

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.pages.configurations import Configuration, configurations
 from bench.results import Report, ResultFile, read_results
 from bench.speech.bargein import BargeInFile
 from bench.step.batch import BatchReport
@@ -43,6 +46,11 @@ class Published:
     projections: Sequence[Projection]
     served: Sequence[StreamsProjection]
     inspections: Sequence[Inspection]
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """Those of all files, in their order: several pages show them, and to sum up records takes seconds."""
+        return list(chain.from_iterable(map(configurations, self.results.values())))
 
     @property
     def ends(self) -> ResultFile | None:

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import TypeVar
 
 from bench.figures import Column, column, read_table
 from bench.pages.combinations import COSTS, DECIDING, TIMES, combinations, is_ablation
-from bench.pages.configurations import CONDITIONS, FIGURES_OF_ALL, configurations
+from bench.pages.configurations import CONDITIONS, FIGURES_OF_ALL
 from bench.pages.plots import ablation_plots, page_plots
 from bench.pages.published import Published
 from bench.pages.report_tables import (
@@ -102,8 +101,8 @@ def _of_rows(*columns: Column) -> list[Column]:
 
 
 def _recognition(published: Published) -> Iterator[str]:
-    clips = chain.from_iterable(map(configurations, published.results.values()))
-    yield _titled("All data sets together, clip by clip", sheets(CONDITIONS, FIGURES_OF_ALL, clips, 4))
+    clips = sheets(CONDITIONS, FIGURES_OF_ALL, published.configurations, 4)
+    yield _titled("All data sets together, clip by clip", clips)
     labels, speech = [*ON, *_of_rows(PACE), DECODING, PRECISION, *_of_rows(DATA)], _whole(published, SpeechRow)
     yield _titled("Errors by data set", sheets(labels, _of_rows(*ERRORS), speech, 5))
     yield _titled("Times by data set", sheets(labels, _of_rows(*COMPUTING), speech, 5))
@@ -123,7 +122,7 @@ def _first_text(published: Published) -> Iterator[str]:
 def _early_text(published: Published) -> Iterator[str]:
     clips = [
         found
-        for found in chain.from_iterable(map(configurations, published.results.values()))
+        for found in published.configurations
         if getattr(found.row, "early_tokens", None) and found.row.combination is None
     ]
     labels = [*ON, DECODING, PRECISION, Column("Audio", attrgetter("fed"))]

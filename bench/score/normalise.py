@@ -15,6 +15,8 @@ with Whisper's.
 
 import re
 import unicodedata
+from collections.abc import Callable
+from functools import partial
 
 from bench.score.numerals import german_numbers
 from runtime.errors import InputError
@@ -95,13 +97,12 @@ def check_language(lang: str) -> str:
 
 def normalise(text: str, lang: str) -> str:
     """Normalise a transcript as the module says. `lang` is a key of LANGUAGES."""
-    letters, spoken = LANGUAGES[lang], _SPOKEN.get(lang, {})
-    plain = "".join(" " if unicodedata.category(each)[0] == "S" else each for each in text.translate(_APOSTROPHES))
+    spoken = _SPOKEN.get(lang, {})
+    plain = text.translate(_APOSTROPHES).translate(_SYMBOLS)
     lowered = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", plain).translate(_APOSTROPHES).lower())
     if lang == "de":
         lowered = german_numbers(lowered)
-    kept = "".join(_kept(character, letters) for character in lowered)
-    words = (word.strip("'") for word in kept.split())
+    words = (word.strip("'") for word in lowered.translate(_KEPT[lang]).split())
     return " ".join(spoken.get(word, word) for word in words if word)
 
 
@@ -118,3 +119,18 @@ def _kept(character: str, letters: frozenset[str]) -> str:
     bare = unicodedata.normalize("NFKD", character)[0]
     named = _NAMED.fullmatch(unicodedata.name(bare, ""))
     return _LATIN.get(bare, named[1].lower() if named else " ")
+
+
+class _Table(dict[int, str]):
+    """For `str.translate`: what a function makes of each character, asked once."""
+
+    def __init__(self, become: Callable[[str], str]) -> None:
+        super().__init__()
+        self._become = become
+
+    def __missing__(self, code: int) -> str:
+        return self.setdefault(code, self._become(chr(code)))
+
+
+_SYMBOLS = _Table(lambda character: " " if unicodedata.category(character)[0] == "S" else character)
+_KEPT = {lang: _Table(partial(_kept, letters=letters)) for lang, letters in LANGUAGES.items()}

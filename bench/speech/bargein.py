@@ -139,8 +139,11 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
         name = f"bargein-{bundle.checkpoint.name}-{bundle.lookahead_ms}ms-{session.options.chosen_backend}{confirmed}"
         path = result_path(options.out, options.name or name, BargeInFile)
         first, last = session.data.sets[0], session.data.sets[-1]
-        users = with_speech(first.name, first.load(bundle.sample_rate, mark_speech=True))
-        agents = with_speech(last.name, last.load(bundle.sample_rate, mark_speech=True))
+        voices = [
+            with_speech(each.name, each.load(bundle.sample_rate, mark_speech=True))
+            for each in dict.fromkeys((first, last))
+        ]
+        users, agents = voices[0], voices[-1]
         rules = BargeInRules(confirming_token=options.confirming_token)
         work = list(scenes(agents, users, options.each, options.seed))
         outcomes = [play(recognizer, scene, rules, options.lang) for scene in track(work, "scenes", console=console)]

@@ -176,7 +176,8 @@ def feed_in_processes(
 
     Raises InputError, CudaError, FullError or LostError as the first that fails says it.
     """
-    context = get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # what takes longest to start is done once
     ends, processes = [], []
     try:
         for place in range(options.processes):
@@ -202,7 +203,10 @@ def feed_in_processes(
 
 @contextmanager
 def _without_interrupt() -> Iterator[None]:
-    """A process that is started here never sees Ctrl-C, which a terminal sends to it too: this one ends it."""
+    """A process that is started here, as the one that forks others, never sees Ctrl-C, which a terminal sends to it too.
+
+    This one ends it.
+    """
     ensure_running()  # where it is not yet, it would let SIGINT through again
     before = pthread_sigmask(SIG_BLOCK, {SIGINT})
     try:

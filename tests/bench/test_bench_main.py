@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,12 @@ def test_nor_in_the_stream_of_endpoints(bundle: Path, out: Path) -> None:
 
 
 @pytest.mark.nemo
-def test_streaming_says_what_nemo_says_offline(bundle_at: Callable[[int], Path]) -> None:
+def test_streaming_says_what_nemo_says_offline(
+    bundle_at: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export import checkpoint
+
+    monkeypatch.setattr(checkpoint, "load_checkpoint", cache(checkpoint.load_checkpoint))
     for lookahead_ms in (0, 80):
         reference = load_recognizer(EMBEDDED, lookahead_ms, "en")
         with Recognizer(bundle_at(lookahead_ms), backend="onnxruntime-cpu", lm=None) as recognizer:

@@ -25,7 +25,7 @@ def calibration(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def speech(tmp_path: Path, make_set: MakeSet) -> Path:
-    return make_set(tmp_path / "asr_calib", [{"seconds": 61, "text": "a b c"}, {"seconds": 61}, {"seconds": 6}])
+    return make_set(tmp_path / "asr_calib", [{"seconds": 13, "text": "a b c"}, {"seconds": 61}, {"seconds": 54}])
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def trained(toy: Path) -> Path:
 def test_searches_once(
     trained: Path, speech: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("calibration.search.GROUP_MINUTES", 1.0)
+    monkeypatch.setattr("calibration.search.GROUP_MINUTES", 0.2)
     words = ("--bundle", str(trained), "--data", str(speech), "--keep", "search", "--method", "percentile_99.9")
     run(parse_args(words))
     done = capsys.readouterr()
@@ -56,7 +56,7 @@ def test_searches_once(
     assert found.lists[-1].error.changed <= found.bound
     assert found.kept, "noise clipped at 99.9 % changes more than a hundredth of the toy's frames"
     assert found.wer.words == 3  # the other references have digits
-    assert (found.minutes, found.group_minutes) == (2.133, 1.017)
+    assert (found.minutes, found.group_minutes) == (2.133, 0.217)
     quantisation = read_bundle(trained).quantisation
     assert quantisation is not None
     assert quantisation.kept == sorted(found.kept)

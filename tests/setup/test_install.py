@@ -1,17 +1,20 @@
-"""Installation into a real environment, of requirements that ask for nothing: in place, one at a time, gone on with where it was cut."""
+"""Installation into a real environment, of requirements that ask for one module: in place, one at a time, gone on with where it was cut.
+
+An environment takes seconds to make: most tests have a copy of one that was made in two attempts, the first of them interrupted.
+"""
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from setup.environments import RUNTIME, Part
-from setup.install import InstallError, install, main
+from setup.install import InstallError, _succeeds, install, main
 from setup.machine import CPU
 from tests.setup.conftest import copy_checkout
 
@@ -20,33 +23,62 @@ pytestmark = pytest.mark.environments
 PART = Part(CPU, RUNTIME)
 
 
-def ask_for_nothing(checkout: Path) -> Path:
+MODULE = "lib/python*/site-packages/text_unidecode/__init__.py"
+"""Of the package that the requirements ask for."""
+HALF, WHOLE = "half-1.dist-info", "whole-1.dist-info"
+"""Records of packages: of one that an interrupted pip had not written whole, and of one that it had."""
+
+
+def ask_for_little(checkout: Path) -> Path:
     for file in (checkout / "requirements").glob("*.txt"):
-        file.write_text("")
+        kept = re.findall("^(?:text-unidecode|uv)==.*\n", file.read_text(), re.MULTILINE)
+        file.write_text("".join(kept) if "constraints" in file.name else "")
         os.utime(file, (1, 1))
+    (checkout / "requirements" / "cpu.txt").write_text("text-unidecode\n")
+    os.utime(checkout / "requirements" / "cpu.txt", (1, 1))
     return checkout
 
 
 @pytest.fixture
-def empty(checkout: Path) -> Path:
-    """The checkout with requirements that ask for nothing."""
-    return ask_for_nothing(checkout)
+def small(checkout: Path) -> Path:
+    """The checkout with requirements that ask for little."""
+    return ask_for_little(checkout)
+
+
+def interrupted_where_pip_is_made(*command: str) -> bool:
+    if "ensurepip" in command:
+        raise KeyboardInterrupt
+    return _succeeds(*command)
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Such a checkout, set up."""
-    folder = ask_for_nothing(copy_checkout(tmp_path_factory.mktemp("installed") / "checkout"))
+    """Such a checkout, set up; the first attempt was interrupted and left an environment without pip, and a half-written package."""
+    folder = ask_for_little(copy_checkout(tmp_path_factory.mktemp("installed") / "checkout"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        with patch.context() as interrupted:
+            interrupted.setattr("setup.install._succeeds", interrupted_where_pip_is_made)
+            assert main(["cpu", "runtime", "--default"]) == 130
+        assert PART.python.exists()
+        assert not PART.stamp.exists()
+        (packages,) = PART.folder.glob("lib/python*/site-packages")
+        assert list(packages.iterdir()) == []
+        for name, files in ((WHOLE, ["METADATA", "RECORD"]), (HALF, ["METADATA"])):
+            (packages / name).mkdir()
+            for file in files:
+                (packages / name / file).write_text(
+                    "Metadata-Version: 2.1\nName: any\nVersion: 1\n" if file == "METADATA" else ""
+                )
         assert main(["cpu", "runtime", "--default"]) == 0
     return folder
 
 
 @pytest.fixture
-def environment(empty: Path, installed: Path) -> Path:
-    """The environment of the checkout, with pip and uv: made once, as it takes seconds."""
-    folder = Path(shutil.copytree(installed / PART.folder, empty / PART.folder, symlinks=True))
+def environment(small: Path, installed: Path) -> Path:
+    """The environment of the checkout, with pip and uv."""
+    # As links: whoever installs writes a file anew, never in place.
+    folder = Path(shutil.copytree(installed / PART.folder, small / PART.folder, symlinks=True, copy_function=os.link))
     PART.stamp.unlink()
     return folder
 
@@ -72,36 +104,23 @@ def test_in_place(installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert inside.exists()
 
 
-@pytest.mark.usefixtures("empty")
-def test_an_interrupted_set_up_is_completed() -> None:
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(PART.folder)], check=True)
-    packages = PART.folder / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
-    for name, files in (("whole-1.dist-info", ["METADATA", "RECORD"]), ("half-1.dist-info", ["METADATA"])):
-        (packages / name).mkdir()
-        for file in files:
-            (packages / name / file).write_text(
-                "Metadata-Version: 2.1\nName: any\nVersion: 1\n" if file == "METADATA" else ""
-            )
-    install(PART)
-    assert PART.stamp.exists()
-    assert sorted(path.name for path in packages.glob("*-1.dist-info")) == ["whole-1.dist-info"]
+def test_an_interrupted_set_up_is_completed(installed: Path) -> None:
+    environment = installed / PART.folder
+    assert len(list(environment.glob(MODULE))) == 1
+    assert [path.name for path in environment.glob("lib/python*/site-packages/*-1.dist-info")] == [WHOLE]
 
 
 @pytest.mark.usefixtures("environment")
 def test_what_uv_had_begun_is_installed_anew() -> None:
-    file = Path("requirements/cpu.txt")
-    file.write_text("text-unidecode\n")
-    install(PART)
-    (module,) = PART.folder.glob("lib/python*/site-packages/text_unidecode/__init__.py")
+    (module,) = PART.folder.glob(MODULE)
     module.unlink()
     PART.begun.touch()
-    PART.stamp.unlink()
     install(PART)
     assert module.exists()
     assert not PART.begun.exists()
 
 
-@pytest.mark.usefixtures("empty")
+@pytest.mark.usefixtures("small")
 def test_never_through_a_link() -> None:
     elsewhere = Path("build/elsewhere")
     elsewhere.mkdir(parents=True)
@@ -111,7 +130,7 @@ def test_never_through_a_link() -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.usefixtures("empty")
+@pytest.mark.usefixtures("small")
 def test_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
     Path("build").mkdir()
     with PART.folder.with_name(f"{PART.folder.name}.lock").open("w") as lock:
@@ -143,8 +162,8 @@ def test_what_pip_refuses_leaves_no_stamp(capsys: pytest.CaptureFixture[str]) ->
     assert not PART.begun.exists()
 
 
-def test_an_environment_that_does_not_start(empty: Path) -> None:
-    (empty / PART.folder / "bin").mkdir(parents=True)
+def test_an_environment_that_does_not_start(small: Path) -> None:
+    (small / PART.folder / "bin").mkdir(parents=True)
     PART.python.symlink_to("/no/python")
     with pytest.raises(InstallError, match="makes none; remove it"):
         install(PART)

@@ -32,7 +32,8 @@ OLDER = {
 
 def uv(*arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", *arguments]
-    command.append("--no-python-downloads")  # it would fetch an interpreter of each version, which no wheel needs
+    # No wheel needs an interpreter of the version asked for: uv would ask all that are here for theirs, then fetch one.
+    command += ["--python", sys.executable, "--no-python-downloads"]
     return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
 
 

@@ -17,10 +17,12 @@ from bench.speech import scenes as bargein_scenes
 from bench.speech.bargein import DEFINITIONS, BargeInFile, Options, Outcome, rows, run
 from bench.speech.clips import Clip
 from bench.speech.scenes import AGENT_DBFS, Voice, scenes
+from data.manifest import read_manifest, write_manifest
 from data.voiced import Speech
 from runtime.errors import InputError
 
 RATE = 16_000
+SAMPLE = Path("data/sample")
 
 
 def voice(seed: int, seconds: int = 3, onset_s: float = 0.5) -> Voice:
@@ -45,8 +47,9 @@ def test_scenes_are_at_their_levels_and_drawn_again_the_same(monkeypatch: pytest
     starts = iter(bargein_scenes.STARTS_S)
     low, high = 0.0, 0.0
     for place, (scene, other) in enumerate(zip(drawn, again, strict=True)):
-        assert np.array_equal(scene.microphone(), other.microphone())
-        echo = scene.microphone() - scene.heard
+        microphone = scene.microphone()
+        assert np.array_equal(microphone, other.microphone())
+        echo = microphone - scene.heard
         if scene.attenuation_db is None:
             assert np.abs(echo).max() < 1e-6
         else:
@@ -160,8 +163,10 @@ def test_a_run(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(bargein_scenes, "LEVELS_DBFS", (-20,))
     monkeypatch.setattr(bargein_scenes, "ECHO_SCENES", 1)
     monkeypatch.setattr(bargein_scenes, "BURST_SCENES", 1)
+    monkeypatch.setattr(bargein_scenes, "ALONE_S", 5.0)
+    write_manifest(tmp_path / "few" / "manifest_en.jsonl", read_manifest(SAMPLE / "manifest_en.jsonl")[:3])
     console = Console(file=io.StringIO(), width=120)
-    options = Options(bundle=bundle, eval=Path("data/sample"), backend="onnxruntime-cpu", each=1, out=tmp_path)
+    options = Options(bundle=bundle, eval=tmp_path / "few", backend="onnxruntime-cpu", each=1, out=tmp_path)
     written = run(options, ["bargein"], console)
     print_written(written, console)
     assert console.file.getvalue().count("functional check") == 1  # type: ignore[attr-defined]

@@ -119,13 +119,13 @@ def test_a_missed_end_leaves_its_text_to_the_next_and_times_out(bundle: Path) ->
 
 
 def test_on_the_sample(bundle: Path, tmp_path: Path) -> None:
-    options = Options(bundle=bundle, eval=Path("data/sample"), backend="onnxruntime-cpu", limit=3, out=tmp_path)
+    options = Options(bundle=bundle, eval=Path("data/sample"), backend="onnxruntime-cpu", limit=2, out=tmp_path)
     console = Console(width=120, record=True)
     written = run(options, ["endpoint"], console)
     result = read_result(written.path)
     assert result == written.result
     (row,) = result.rows_of(EndpointRow)
-    assert (row.found, row.late, row.early, row.missed) == (3, 0, 0, 0)
+    assert (row.found, row.late, row.early, row.missed) == (2, 0, 0, 0)
     assert (row.precision, row.waterfall is None) == ("fp32", False)
     for record in result.utterances:
         assert record.waterfall is not None
