@@ -10,6 +10,12 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
+ARGUMENTS = (
+    "--no-sandbox",  # CI runs as root
+    # Pages of the address bar, which each tab brings along: they took longer than all that is tested.
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup",
+)
+
 
 @pytest.fixture(scope="module")
 def launch() -> "Iterator[Callable[..., Browser]]":
@@ -21,8 +27,7 @@ def launch() -> "Iterator[Callable[..., Browser]]":
         pytest.skip("no Chromium to draw pages: apt-get install chromium")
     with sync_playwright() as playwright:
         kind = playwright.chromium
-        # CI runs as root
-        yield lambda *arguments: kind.launch(executable_path=chromium, args=["--no-sandbox", *arguments])
+        yield lambda *arguments: kind.launch(executable_path=chromium, args=[*ARGUMENTS, *arguments])
 
 
 @contextmanager
