@@ -10,6 +10,12 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
+ARGUMENTS = (
+    "--no-sandbox",  # CI runs as root
+    # Pages of the address bar, which each tab brings along: they took longer than all that is tested.
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup",
+)
+
 
 @pytest.fixture(scope="module")
 def launch() -> "Iterator[Callable[..., Browser]]":
@@ -21,8 +27,27 @@ def launch() -> "Iterator[Callable[..., Browser]]":
         pytest.skip("no Chromium to draw pages: apt-get install chromium")
     with sync_playwright() as playwright:
         kind = playwright.chromium
-        # CI runs as root
-        yield lambda *arguments: kind.launch(executable_path=chromium, args=["--no-sandbox", *arguments])
+        yield lambda *arguments: kind.launch(executable_path=chromium, args=[*ARGUMENTS, *arguments])
+
+
+@pytest.fixture(scope="module")
+def browser(launch: "Callable[..., Browser]") -> "Iterator[Browser]":
+    with launch() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def shared_tab(browser: "Browser") -> "Iterator[Page]":
+    """One tab for all tests: a new one is a new process."""
+    with browser.new_page() as page:
+        yield page
+
+
+@pytest.fixture
+def tab(shared_tab: "Page") -> "Page":
+    """The tab, with no medium and no colour scheme but its own."""
+    shared_tab.emulate_media(media="null", color_scheme="null")
+    return shared_tab
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from runtime import Recognizer
 from runtime.backends import Backend, open_backend
@@ -16,12 +16,13 @@ TIMEOUT_MS = 30_000
 
 
 @pytest.fixture
-def tab(browser: Browser) -> Iterator[Page]:
-    """Of a visitor who was never here."""
-    with browser.new_page() as page:
-        page.set_default_timeout(TIMEOUT_MS)
-        expect.set_options(timeout=TIMEOUT_MS)
-        yield page
+def tab(tab: Page) -> Iterator[Page]:
+    """Of a visitor who was never here; it leaves at the end, and nothing is kept."""
+    tab.set_default_timeout(TIMEOUT_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
+    yield tab
+    tab.evaluate("sessionStorage.clear(); localStorage.clear()")
+    tab.goto("about:blank")
 
 
 @pytest.fixture(scope="session")

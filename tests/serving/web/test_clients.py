@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +36,27 @@ TURN = ("speech_started", "speech_stopped", "committed", "added", "done", "compl
 Event = dict[str, Any]
 
 
-@contextmanager
-def serving(bundle: Path, port: int, folder: Path) -> Iterator[None]:
-    """A server's process, until the block is left; it must end well then."""
-    tokens = folder / "tokens"
-    tokens.write_text(TOKEN)
-    command = [sys.executable, "-m", "serving.web", f"--bundle={bundle}", f"--port={port}", f"--token-file={tokens}"]
-    with (folder / "log").open("a") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            deadline = time.monotonic() + TIMEOUT_S
-            while process.poll() is None and not answers(port):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            yield
-        finally:
-            process.terminate()
-            assert process.wait(TIMEOUT_S) == STOPPED, (folder / "log").read_text()
+class Serving:
+    """A server's process, which can be started anew at the same port; it must end well."""
+
+    def __init__(self, bundle: Path, folder: Path) -> None:
+        """`folder`: for its tokens and its log."""
+        tokens, self.port, self._log = folder / "tokens", free_port(), folder / "log"
+        tokens.write_text(TOKEN)
+        places = [f"--bundle={bundle}", f"--port={self.port}", f"--token-file={tokens}"]
+        self._command = [sys.executable, "-m", "serving.web", *places]
+
+    def start(self) -> None:
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        deadline = time.monotonic() + TIMEOUT_S
+        while self._process.poll() is None and not answers(self.port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        assert self._process.wait(TIMEOUT_S) == STOPPED, self._log.read_text()
 
 
 def answers(port: int) -> bool:
@@ -61,10 +65,13 @@ def answers(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def port(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    found = free_port()
-    with serving(bundle, found, tmp_path_factory.mktemp("server")):
+def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    found = Serving(bundle, tmp_path_factory.mktemp("server"))
+    try:
+        found.start()
         yield found
+    finally:
+        found.stop()
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +113,10 @@ def python(package: str) -> str:
 
 
 class Program:
-    """A program of that environment, as it runs; what it tells are lines of JSON."""
+    """A program of that environment; what it tells are lines of JSON. One for all tests: to import it takes longer than to talk."""
 
-    def __init__(self, package: str, *arguments: str) -> None:
-        command = [python(package), str(PROGRAMS / f"{package}_client.py"), *arguments]
+    def __init__(self, package: str) -> None:
+        command = [python(package), str(PROGRAMS / f"{package}_client.py")]
         environment = {**os.environ, "OPENAI_API_KEY": TOKEN, "PYTHONWARNINGS": "ignore"}
         self._process = subprocess.Popen(
             command,
@@ -120,13 +127,23 @@ class Program:
             text=True,
         )
 
+    def begin(self, **said: object) -> None:
+        """A `Conversation` of the program's."""
+        self.say(json.dumps(said))
+
     def say(self, line: str = "") -> None:
         assert self._process.stdin
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
-    def until(self, is_last: Callable[[list[Any]], bool] = lambda _: False) -> list[Any]:
-        """What it tells, up to what makes this true or to its end, within the time."""
+    def rest(self) -> list[Any]:
+        """What it tells up to the conversation's end."""
+        *told, end = self.until(lambda found: found[-1] is None)
+        assert end is None
+        return told
+
+    def until(self, is_last: Callable[[list[Any]], bool]) -> list[Any]:
+        """What it tells, up to what makes this true, within the time."""
         found: list[Any] = []
         limit = threading.Timer(TIMEOUT_S, self._process.kill)
         limit.start()
@@ -148,18 +165,21 @@ Ask = Callable[..., list[Event]]
 
 
 @pytest.fixture(scope="module")
-def ask(port: int) -> Iterator[Ask]:
-    """A `Conversation` of the openai package's program to what it told; all in one process, as to import it takes longer than to talk."""
+def ask(server: Serving) -> Iterator[Ask]:
+    """A conversation of the openai package's program to what it told."""
     with Program("openai") as program:
 
         def ask(file: Path, *until: str, token: str = TOKEN, **more: object) -> list[Event]:
-            said = {"url": f"http://127.0.0.1:{port}/v1", "token": token, "file": str(file), "until": until, **more}
-            program.say(json.dumps(said))
-            *told, end = program.until(lambda found: found[-1] is None)
-            assert end is None
-            return told
+            program.begin(url=f"http://127.0.0.1:{server.port}/v1", token=token, file=str(file), until=until, **more)
+            return program.rest()
 
         yield ask
+
+
+@pytest.fixture(scope="module")
+def pipecat() -> Iterator[Program]:
+    with Program("pipecat") as program:
+        yield program
 
 
 def finals(recognizer: Recognizer, samples: np.ndarray, *, turns: bool) -> list[Final]:
@@ -262,8 +282,9 @@ def test_a_token_that_is_none_of_the_server_s(ask: Ask, wav_at: Callable[[int], 
     assert said["message"].endswith("HTTP 401")
 
 
-def pipecat(port: int, wav: Path, turns: str, transcriptions: int) -> Program:
-    return Program("pipecat", f"ws://127.0.0.1:{port}/v1/realtime", str(wav), turns, str(transcriptions), "--speed=4")
+def talk(pipecat: Program, server: Serving, wav: Path, turns: str, transcriptions: int) -> None:
+    url = f"ws://127.0.0.1:{server.port}/v1/realtime"
+    pipecat.begin(url=url, wav=str(wav), turns=turns, transcriptions=transcriptions, speed=4.0)
 
 
 def told(kind: str, times: int = 1) -> Callable[[list[Event]], bool]:
@@ -279,11 +300,11 @@ def check_frames(events: list[Event], turn: list[str], expected: list[Final]) ->
 
 
 def test_pipecat_s_service_where_the_server_hears_turns(
-    port: int, recognizer: Recognizer, wav_at: Callable[[int], Path]
+    pipecat: Program, server: Serving, recognizer: Recognizer, wav_at: Callable[[int], Path]
 ) -> None:
     wav = wav_at(16_000)
-    with pipecat(port, wav, "server", len(CLIPS)) as running:
-        connected, *events = running.until()
+    talk(pipecat, server, wav, "server", len(CLIPS))
+    connected, *events = pipecat.rest()
     assert connected["kind"] == "connected"
     expected = finals(recognizer, soundfile.read(wav, dtype="int16")[0], turns=True)
     turn = ["ProposedUserStartedSpeakingFrame", "ProposedUserStoppedSpeakingFrame", "TranscriptionFrame"]
@@ -291,19 +312,18 @@ def test_pipecat_s_service_where_the_server_hears_turns(
 
 
 def test_pipecat_s_service_where_it_hears_turns_itself_and_the_server_is_started_anew(
-    bundle: Path, recognizer: Recognizer, wav_at: Callable[[int], Path], tmp_path: Path
+    pipecat: Program, server: Serving, recognizer: Recognizer, wav_at: Callable[[int], Path]
 ) -> None:
-    wav, port = wav_at(16_000), free_port()
-    python("pipecat")
+    wav = wav_at(16_000)
     expected = finals(recognizer, soundfile.read(wav, dtype="int16")[0], turns=True)
     turn = ["VADUserStartedSpeakingFrame", "VADUserStoppedSpeakingFrame", "TranscriptionFrame"]
-    with serving(bundle, port, tmp_path):
-        running = pipecat(port, wav, "local", 2 * len(CLIPS))
-        connected, *events = running.until(told("TranscriptionFrame", len(CLIPS)))
-    with running, serving(bundle, port, tmp_path):
-        lost = running.until(told("connected"))
-        running.say()
-        rest = running.until()
+    talk(pipecat, server, wav, "local", 2 * len(CLIPS))
+    connected, *events = pipecat.until(told("TranscriptionFrame", len(CLIPS)))
+    server.stop()
+    server.start()
+    lost = pipecat.until(told("connected"))
+    pipecat.say()
+    rest = pipecat.rest()
     assert connected["kind"] == "connected"
     check_frames(events, turn, expected)
     assert {event["kind"] for event in lost} <= {"connected", "ErrorFrame"}

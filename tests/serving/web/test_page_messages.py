@@ -1,11 +1,11 @@
 """The page in a browser, with a server that says what a test says."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, WebSocketRoute, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from serving.web.app import page_html
 from tests.browser import contrast_of, watched
@@ -17,14 +17,8 @@ COMPLETED = "conversation.item.input_audio_transcription.completed"
 
 
 @pytest.fixture(scope="module")
-def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
-    with launch() as browser:
-        yield browser
-
-
-@pytest.fixture
-def told(tab: Page) -> Iterator[tuple[Page, WebSocketRoute, list[Message]]]:
-    """The page with a server that says what a test says, and what the page told that."""
+def routed(shared_tab: Page) -> tuple[list[WebSocketRoute], list[Message]]:
+    """The server's sockets, and what it was told."""
     sockets: list[WebSocketRoute] = []
     asked: list[Message] = []
 
@@ -39,8 +33,19 @@ def told(tab: Page) -> Iterator[tuple[Page, WebSocketRoute, list[Message]]]:
         session = {"audio": {"input": {"transcription": {"model": "one <b>of ours</b>"}}}}
         socket.send(json.dumps({"type": "session.created", "session": session}))
 
-    tab.route(ADDRESS, lambda route: route.fulfill(body=page_html(), content_type="text/html"))
-    tab.route_web_socket("**/v1/realtime", begin)
+    shared_tab.route(ADDRESS, lambda route: route.fulfill(body=page_html(), content_type="text/html"))
+    shared_tab.route_web_socket("**/v1/realtime", begin)
+    return sockets, asked
+
+
+@pytest.fixture
+def told(
+    tab: Page, routed: tuple[list[WebSocketRoute], list[Message]]
+) -> Iterator[tuple[Page, WebSocketRoute, list[Message]]]:
+    """The page with a server that says what a test says, and what the page told that."""
+    sockets, asked = routed
+    sockets.clear()
+    asked.clear()
     with watched(tab, ADDRESS):
         expect(tab.locator("#state")).to_have_text("Connected to one <b>of ours</b>")
         yield tab, sockets[0], asked

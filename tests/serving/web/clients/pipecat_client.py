@@ -1,14 +1,15 @@
 """A program of pipecat, which knows nothing of this project: a WAV by its speech service, what comes of it as lines of JSON.
 
-Run by the interpreter of build/venv-*-clients. The WAV is what a microphone hears: after it silence, and it again for each line read.
+Each line that it reads is a `Conversation` in JSON, whose last line is null. The WAV is what a microphone hears: after it silence, and it
+again for each empty line read. Run by the interpreter of build/venv-*-clients.
 """
 
-import argparse
 import asyncio
 import json
 import os
 import sys
 import wave
+from dataclasses import dataclass
 
 from loguru import logger
 from pipecat.audio.vad.silero import SileroVADAnalyzer
@@ -39,6 +40,22 @@ TOLD = (
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
+
+
+@dataclass
+class Conversation:
+    """What is said to whom."""
+
+    url: str
+    """Such as ws://127.0.0.1:8300/v1/realtime; its token is in OPENAI_API_KEY."""
+    wav: str
+    """16 bits, mono."""
+    turns: str
+    """Who hears where they end: `server` or `local`."""
+    transcriptions: int
+    """To wait for."""
+    speed: float
+    """Audio's time over time."""
 
 
 def tell(kind: str, text: str | None = None) -> None:
@@ -78,17 +95,17 @@ async def play(worker: PipelineWorker, rate: int, pcm: bytes, speed: float) -> N
         await asyncio.sleep(PIECE_S / speed)
 
 
-async def main(args: argparse.Namespace) -> None:
-    with wave.open(args.wav) as file:
+async def main(said: Conversation) -> None:
+    with wave.open(said.wav) as file:
         rate, pcm = file.getframerate(), file.readframes(file.getnframes())
-    is_local = args.turns == "local"
+    is_local = said.turns == "local"
     service = OpenAIRealtimeSTTService(
         api_key=os.environ["OPENAI_API_KEY"],
-        base_url=args.url,
+        base_url=said.url,
         turn_detection=False if is_local else {"type": "server_vad"},
     )
     service.add_event_handler("on_connected", lambda _: tell("connected"))
-    teller = Teller(args.transcriptions)
+    teller = Teller(said.transcriptions)
     detectors = [VADProcessor(vad_analyzer=SileroVADAnalyzer())] if is_local else []
     worker = PipelineWorker(
         Pipeline([*detectors, service, teller]), params=PipelineParams(audio_in_sample_rate=rate), enable_rtvi=False
@@ -98,23 +115,15 @@ async def main(args: argparse.Namespace) -> None:
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(worker)
     running = asyncio.create_task(runner.run())
-    playing = asyncio.create_task(play(worker, rate, pcm, args.speed))
+    playing = asyncio.create_task(play(worker, rate, pcm, said.speed))
     await teller.has_heard_all.wait()
     playing.cancel()
     await worker.cancel()
     await running
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url", help="such as ws://127.0.0.1:8300/v1/realtime; its token is in OPENAI_API_KEY")
-    parser.add_argument("wav", help="16 bits, mono")
-    parser.add_argument("turns", choices=("server", "local"), help="who hears where they end")
-    parser.add_argument("transcriptions", type=int, help="to wait for")
-    parser.add_argument("--speed", type=float, default=1.0, help="audio's time over time")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
     logger.remove()
-    asyncio.run(main(parse_args()))
+    while line := sys.stdin.readline():
+        asyncio.run(main(Conversation(**json.loads(line))))
+        print("null", flush=True)
