@@ -73,9 +73,12 @@ class Watched:
         return found
 
     async def send(self, message: Message) -> None:
-        """Send it; one at a time."""
+        """Send it; one at a time. Raises WebSocketDisconnect where the client is gone."""
         self._sending_s = time.monotonic()
-        await self._socket.send_text(_ENCODER.encode(message))
+        try:
+            await self._socket.send_text(_ENCODER.encode(message))
+        except RuntimeError as error:  # uvicorn closes the connection of a client that answers no ping
+            raise WebSocketDisconnect from error
         self._sending_s = None
 
     async def watch(self) -> Ending:
