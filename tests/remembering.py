@@ -89,7 +89,10 @@ def remember_steps(patch: pytest.MonkeyPatch) -> None:
 
 
 def remember_sessions(patch: pytest.MonkeyPatch) -> None:
-    """Let backends share the session of a graph that nobody has written to; their states are their own."""
+    """Let backends share the session of a graph that nobody has written to; their states are their own.
+
+    Tests of a session's options open it by `open_session` itself, which is imported before.
+    """
     opened = lru_cache(SESSIONS)(lambda path, name, written: open_session(str(path), name))  # noqa: ARG005
 
     def remembered(path: str, name: str) -> Any:  # noqa: ANN401 -- onnxruntime's

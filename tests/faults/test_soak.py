@@ -17,6 +17,7 @@ from data import places
 from data.manifest import find_manifests, read_manifest
 from runtime import Recognizer
 from runtime.audio import SAMPLE_RATE, load_audio
+from runtime.backends.onnxruntime import open_session
 from runtime.decoders.beam import LONG, BeamCtc
 from runtime.decoders.hypotheses import chain_of
 from runtime.decoders.transcript import Transcript, text_of
@@ -47,8 +48,12 @@ class Heard:
 
 @pytest.fixture
 def recognizers(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Recognizer]]:
-    """With a beam and greedy, which hear the same at the same time: the last step is all that need be kept, and memory is measured."""
+    """With a beam and greedy, which hear the same at the same time: the last step is all that need be kept, and memory is measured.
+
+    Their sessions are their own: one that has worked for other tests has memory to spare, in which a leak would not show.
+    """
     monkeypatch.setattr("tests.remembering.KEPT_BYTES", 4_000_000)
+    monkeypatch.setattr("runtime.backends.onnxruntime.open_session", open_session)
     with (
         Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm="default") as beam,
         Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu", lm=None) as greedy,

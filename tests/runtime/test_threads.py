@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime import Recognizer, Stream
+from runtime import Event, Recognizer, Stream
 from runtime.backends import StepResult
 from runtime.backends.tensorrt import TensorRtState
 from runtime.errors import ClosedError
@@ -106,6 +106,20 @@ def test_hammering_on_the_gpu(rig: Rig, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_hammering_onnxruntime(bundle: Path, seed: int) -> None:
     assert hammer(Recognizer(bundle, backend="onnxruntime-cpu"), seed, longest=6_000, running_s=0.2) > 0
+
+
+@pytest.mark.usefixtures("every_step_is_taken")
+def test_streams_at_once_say_what_each_says_alone(bundle: Path, sample: list[tuple[str, np.ndarray]]) -> None:
+    clips = sorted((audio for _, audio in sample), key=len)[:3]
+    with Recognizer(bundle, backend="onnxruntime-cpu", lm=None) as recognizer:
+
+        def said(audio: np.ndarray) -> list[Event]:
+            stream = recognizer.stream(early="off")
+            return [*stream.push(audio), stream.end_utterance()]
+
+        alone = list(map(said, clips))
+        with ThreadPoolExecutor(len(clips)) as pool:
+            assert list(pool.map(said, clips)) == alone
 
 
 def test_streams_that_are_closed_give_their_lanes_back(rig: Rig) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from setup.environments import RUNTIME, Part
-from setup.install import InstallError, _succeeds, install, main
+from setup.install import InstallError, _has_uv, _succeeds, install, main
 from setup.machine import CPU
 from tests.setup.conftest import copy_checkout
 
@@ -118,6 +118,18 @@ def test_what_uv_had_begun_is_installed_anew() -> None:
     install(PART)
     assert module.exists()
     assert not PART.begun.exists()
+
+
+@pytest.mark.usefixtures("environment")
+def test_uv_of_another_version_or_not_whole_is_none() -> None:
+    assert _has_uv(PART)
+    (record,) = PART.folder.glob("lib/python*/site-packages/uv-*.dist-info/RECORD")
+    folder = record.parent.rename(record.parent.with_name("uv-0.0.1.dist-info"))
+    assert not _has_uv(PART)
+    folder.rename(record.parent)
+    assert _has_uv(PART)
+    record.unlink()
+    assert not _has_uv(PART)
 
 
 @pytest.mark.usefixtures("small")
