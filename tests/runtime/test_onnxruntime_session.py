@@ -1,4 +1,4 @@
-"""How onnxruntime is opened on a GPU, of which there is none: its CUDA libraries first, FP32 in full, and no silent fallback to the CPU."""
+"""How onnxruntime is opened: on a GPU, which is not there, its CUDA libraries first, FP32 in full, and no silent fallback to the CPU."""
 
 import re
 from contextlib import nullcontext
@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from runtime.backends import open_backend
-from runtime.backends.onnxruntime import PROVIDERS, open_session
+from runtime.backends.onnxruntime import PROVIDERS, open_graph, open_session
 from runtime.bundle import read_bundle
 from runtime.errors import InputError
 
@@ -59,6 +59,15 @@ def test_an_onnxruntime_without_cuda(calls: list[Any], monkeypatch: pytest.Monke
     with pytest.raises(InputError, match=f"expected onnxruntime with {CUDA}, found {CPU}"):
         open_session("model.onnx", "onnxruntime-cuda")
     assert calls == []
+
+
+def test_a_graph_with_other_tensors_than_its_manifest_s(bundle: Path) -> None:
+    step = read_bundle(bundle).step("fp32")
+    cut = [spec if spec.name != "audio" else spec.model_copy(update={"shape": [1, 8]}) for spec in step.inputs]
+    path = bundle / step.file
+    open_graph(path, step, "onnxruntime-cpu")
+    with pytest.raises(InputError, match=r"with audio \('float32', \[1, 8\]\), found .*; make the bundle again"):
+        open_graph(path, step.model_copy(update={"inputs": cut}), "onnxruntime-cpu")
 
 
 @pytest.mark.parametrize(

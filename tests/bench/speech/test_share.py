@@ -16,6 +16,8 @@ from bench.speech.streams import Options
 from runtime.errors import InputError, LostError
 
 OPTIONS = Options(bundle=Path("none"), processes=2)
+ASLEEP_S = 60
+"""A process that would only end by itself."""
 
 
 def ends_once_ready(end: Connection, options: Options, *_: object) -> None:
@@ -29,7 +31,7 @@ def ends_once_ready(end: Connection, options: Options, *_: object) -> None:
 
 def ends_before_it_hears_to_begin(end: Connection, options: Options, *_: object) -> None:
     end.send(None)
-    time.sleep(0.5 if options.seed == OPTIONS.seed else 60)
+    time.sleep(0.5 if options.seed == OPTIONS.seed else ASLEEP_S)
     os._exit(3)
 
 
@@ -42,9 +44,11 @@ def ends_while_it_feeds(end: Connection, *_: object) -> None:
 @pytest.mark.parametrize("child", [ends_once_ready, ends_before_it_hears_to_begin, ends_while_it_feeds])
 def test_a_process_that_ends(child: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.speech.share._feed", child)
+    begun = time.monotonic()
     with pytest.raises(InputError, match="expected a process of streams to tell what it measured, found that it ended"):
         feed_in_processes(OPTIONS, [], 2, {})
     assert active_children() == []
+    assert time.monotonic() - begun < ASLEEP_S, "the other one was waited for"
 
 
 def cannot_open(*_: object) -> Any:  # noqa: ANN401
