@@ -9,6 +9,7 @@ from calibration.histogram import Histogram
 from runtime.errors import InputError
 
 MAGNITUDES = 128  # magnitudes of an 8-bit number, 0 to 127
+BLOCK = 128  # candidates whose levels lie in a processor's cache together
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -62,9 +63,8 @@ def entropy(histogram: Histogram) -> float:
     least = histogram.used * MAGNITUDES // 2048
 
     def divergence(candidates: Integers) -> Floats:  # the i of above
-        starts = -(
-            -candidates[:, None] * np.arange(MAGNITUDES + 1) // MAGNITUDES
-        )  # first bin of each level, and the end
+        # First bin of each level, and the end: [candidates, levels + 1].
+        starts = -(-candidates[:, None] * np.arange(MAGNITUDES + 1) // MAGNITUDES)
         last = counts[candidates - 1]
         inside = summed[candidates]
         outliers = total - inside
@@ -105,8 +105,8 @@ def thresholds(histogram: Histogram) -> dict[str, float]:
 
 
 def _by_blocks(of: Callable[[Integers], Floats], candidates: Integers) -> Floats:
-    """Of each candidate, so many at a time that their levels lie in a processor's cache: a third of the time of all at once."""
-    blocks = np.array_split(candidates, -(-len(candidates) // MAGNITUDES))
+    """What `of` gives for candidates [n], a value each [n], BLOCK of them at a time: a third of the time of all at once."""
+    blocks = np.array_split(candidates, -(-len(candidates) // BLOCK))
     return np.concatenate([of(block) for block in blocks])
 
 

@@ -21,7 +21,7 @@ OLDEST_CAPABILITY = 7.5
 """TensorRT 10 runs on Turing, as a T4 is, and on later GPUs."""
 
 
-class Gpu(NamedTuple):
+class Gpu(NamedTuple):  # every `make` runs this file: dataclasses would take as long to import as all else
     """The first GPU that nvidia-smi lists."""
 
     name: str
