@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -110,7 +111,9 @@ def percentiles(delays_ms: list[float]) -> str:
 def test_conversations(recognizer: Recognizer, spec: Spec, seconds: float) -> None:
     before_mb = memory_mb()
     many = replace(spec, talkers=32, seconds=seconds)
-    own = asyncio.run(talkers.talk(replace(many, seconds=SHORT_S), lambda: OwnLine(recognizer.stream())))
+    with ExitStack() as lines:
+        asked = replace(many, seconds=SHORT_S)
+        own = asyncio.run(talkers.talk(asked, lambda: OwnLine(lines.enter_context(closing(recognizer.stream())))))
     there = over_server(many, recognizer, Limits(MOST))
     for who, heard in (("in this process", own), ("over the server", there)):
         print(
