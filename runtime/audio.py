@@ -22,6 +22,7 @@ PUSHED = np.dtype(np.int16), np.dtype(np.float32)
 """What `push` takes; as types they would be made dtypes each time."""
 SAMPLE_RATE = 16_000  # Hz, the rate of every published streaming FastConformer
 INT16_FULL_SCALE = 32768.0
+_INT16_STEP = np.float32(1 / INT16_FULL_SCALE)  # exact: a power of two
 MAX_LEVEL = 4.0  # 12 dB over full scale: no lossy codec or filter overshoots so far
 FULL_SCALE = 0.999  # magnitude of a sample that is clipped
 CLIPPED_SHARE = 1e-3  # of the samples, at most
@@ -175,7 +176,7 @@ def checked(samples: object) -> Samples:
     if samples.ndim != 1:
         raise InputError(f"expected mono samples of shape [n], found {list(samples.shape)}; average the channels first")
     if samples.dtype == PUSHED[0]:
-        return samples * np.float32(1 / INT16_FULL_SCALE)  # exact: a power of two
+        return samples * _INT16_STEP
     if np.abs(samples).max(initial=0.0) <= MAX_LEVEL:  # of what is no number this is not so
         return samples
     if not np.isfinite(samples).all():

@@ -144,11 +144,8 @@ class WordMaker:
         end_s = spelled.last * self._frame_s - self._model.end_delay_s
         if following is not None:
             end_s = min(end_s, self._begun_s(following))
-        # In whole milliseconds: they mean no more, and the same words at another place in a stream are the same but for that.
-        word = Word(
-            spelled.text, start_s, max(start_s, end_s), round(self.confidence(self.evidence(spelled, found)), 3)
-        )
-        return word.moved(0.0).moved(self._start_s)
+        confidence = round(self.confidence(self.evidence(spelled, found)), 3)
+        return Word(spelled.text, self._in_stream(start_s), self._in_stream(max(start_s, end_s)), confidence)
 
     def evidence(self, spelled: Spelled, found: Found) -> Evidence:
         """What speaks for a word."""
@@ -165,6 +162,10 @@ class WordMaker:
         """Logistic regression, as Platt 1999, "Probabilistic Outputs for Support Vector Machines", with more than one input."""
         log_odds = self._model.offset + sum(map(operator.mul, self._weights, evidence))
         return (1 + math.tanh(log_odds / 2)) / 2  # the logistic function, which does not overflow
+
+    def _in_stream(self, seconds: float) -> float:
+        # In whole milliseconds: they mean no more, and the same word at another place in a stream is the same but for that.
+        return round(round(seconds, 3) + self._start_s, 3)
 
     def _begun_s(self, frame: int) -> float:
         """When a word was begun whose first piece was decided at `frame`, in seconds of the utterance."""
