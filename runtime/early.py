@@ -29,7 +29,7 @@ class EarlyRules:
 
 RULES: dict[str, EarlyRules | None] = {
     "off": None,
-    "steady": EarlyRules(log_prob=math.log(0.9), first_only=True, every_ms=20),
+    "steady": EarlyRules(log_prob=math.log(0.85), first_only=True, every_ms=60),
     "eager": EarlyRules(log_prob=-math.inf, first_only=False, every_ms=40),
 }
 BUSY = 0.9
