@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import takewhile
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from .ngram import AnyWord, NGram
 from .transcript import Transcript, text_of
 
 LONG = 64  # pieces from which on those that are certain are looked for
+WORDS = 1024  # that are remembered: from chunk to chunk hypotheses have most of them in common
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class BeamCtc:
         self._blank, self._ngram, self._hotwords = blank, ngram or AnyWord(), hotwords or None
         self._options = options or (BeamOptions() if ngram else BeamOptions(beta=0.0))
         self._text_of = text_of(vocabulary)
-        self._settled = Transcript(self._text_of, make)  # what all hypotheses begin with, as far as it was looked for
+        # What all hypotheses begin with, as far as it was looked for.
+        self._settled = Transcript(self._text_of, lru_cache(WORDS)(make.word))
         self._shown = self._settled
         self._frames = 0
         self._is_copy = False

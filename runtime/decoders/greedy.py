@@ -27,7 +27,7 @@ class Greedy(Transcript):
     """What both decoders keep beside their tokens."""
 
     def __init__(self, vocabulary: Sequence[str], blank: int, make: WordMaker) -> None:
-        super().__init__(text_of(vocabulary), make)
+        super().__init__(text_of(vocabulary), make.word)
         self._blank = self._last = blank
         self._frames = 0
         self.blank_frames = 0

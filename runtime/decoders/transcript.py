@@ -1,12 +1,12 @@
 """Token ids, their text and their words, as they grow."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 
 from typing_extensions import Self
 
-from ..words import NOTHING, Found, Piece, Spelled, Word, WordMaker
+from ..words import NOTHING, Found, Piece, Spelled, Word
 
 WORD_START = "▁"  # SentencePiece's space
 UNKNOWN = ("<unk>", " ⁇ ")  # as SentencePiece decodes it
@@ -23,9 +23,9 @@ def text_of(vocabulary: Sequence[str]) -> list[str]:
 class Transcript:
     """Pieces joined into text as SentencePiece joins them."""
 
-    def __init__(self, texts: Sequence[str], make: WordMaker) -> None:
-        """`texts`: as `text_of` has them."""
-        self._text_of, self._make = texts, make
+    def __init__(self, texts: Sequence[str], word: Callable[[Spelled, Found, int | None], Word]) -> None:
+        """`texts`: as `text_of` has them; `word`: as `WordMaker.word`."""
+        self._text_of, self._word = texts, word
         self._tokens: list[int] = []
         self._text = " "  # so that no piece adds a space at the start
         self._ended: list[Word] = []
@@ -46,7 +46,7 @@ class Transcript:
     @property
     def words(self) -> tuple[Word, ...]:
         """The text's words; the last one may be in progress."""
-        return (*self._ended, self._make.word(self._open, self.found)) if self._open else tuple(self._ended)
+        return (*self._ended, self._word(self._open, self.found, None)) if self._open else tuple(self._ended)
 
     @property
     def ended(self) -> int:
@@ -62,7 +62,7 @@ class Transcript:
         self._spell(going_on, piece)
         for other in others:
             if self._open:
-                self._ended.append(self._make.word(self._open, found, piece.frame))
+                self._ended.append(self._word(self._open, found, piece.frame))
                 self._open = None
             self._spell(other, piece)
 

@@ -123,7 +123,7 @@ class Listener:
         if isinstance(stream._hearing._decoder, BeamCtc):
             assert all(np.isfinite(score) for score, _ in stream._hearing._decoder._beam.values())
             assert max(len(chain_of(each)) for _, each in stream._hearing._decoder._beam.values()) <= 2 * LONG
-        transcript = Transcript(text_of(self._recognizer.bundle.vocabulary), PLAIN)
+        transcript = Transcript(text_of(self._recognizer.bundle.vocabulary), PLAIN.word)
         for token in self._tokens[self._done :]:
             transcript.add(Piece(token, 0, 0.0))
         self._done = len(self._tokens)

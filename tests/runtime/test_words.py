@@ -24,7 +24,7 @@ DELAYED = WordMaker(WordModel(start_delay_s=0.2, end_delay_s=0.1), 0.08, 3.0)
 
 def transcript(pieces: list[tuple[int, int]], make: WordMaker) -> Transcript:
     """Of tokens and frames, each piece of probability 0.9."""
-    made = Transcript(text_of(VOCABULARY), make)
+    made = Transcript(text_of(VOCABULARY), make.word)
     for token, frame in pieces:
         made.add(Piece(token, frame, math.log(0.9)))
     return made
