@@ -5,7 +5,7 @@ and the score of a word in progress as pyctcdecode, for which the language model
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,8 +25,8 @@ from .hypotheses import Tokens, Words, chain_of, note_rival, shared_words
 from .ngram import AnyWord, NGram
 from .transcript import Transcript, text_of
 
-LONG = 64  # pieces from which on those that are certain are looked for
-WORDS = 1024  # that are remembered: from chunk to chunk hypotheses have most of them in common
+LONG = 8  # pieces from which on those that are certain are looked for
+WORDS = 256  # that are remembered: from chunk to chunk hypotheses have most of them in common
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,11 @@ _Alignment = tuple[Words, str, int]
 """Completed words, the word in progress, the last frame's token: alignments that agree in these are one, whatever their pieces."""
 _Found = tuple[float, Tokens]
 """Acoustic log-probability, summed over the alignments that are one, and the likeliest one's pieces."""
+_Reached = tuple[Tokens, Piece | None]
+"""Pieces, and the one after them: put together once it is known that the alignment stays."""
 
 K = TypeVar("K")
+V = TypeVar("V")
 
 
 class BeamCtc:
@@ -157,20 +160,23 @@ class BeamCtc:
         stays = next((each for each, token in log_probs if token in (self._blank, top[2])), -math.inf)
         gain = max(0.0, self._options.beta) + (self._hotwords.most if self._hotwords is not None else 0.0)
         lowest = self._score(top, log_prob) + stays + self._options.prune_log_prob - gain
-        following: dict[_Alignment, _Found] = {}
+        pieces = [Piece(token, number, of_token) for of_token, token in log_probs]
+        following: dict[_Alignment, tuple[float, _Reached]] = {}
+        blank = self._blank
         for (words, word, last), (log_prob, tokens) in self._beam.items():
             least = lowest - log_prob - words.score
-            for of_token, token in log_probs:
+            for piece in pieces:
+                token, _, of_token = piece
                 if of_token < least:
                     break
-                if token in (self._blank, last):
-                    _add(following, (words, word, token), log_prob + of_token, tokens)
+                if token in (blank, last):
+                    _add(following, (words, word, token), log_prob + of_token, (tokens, None))
                 else:
-                    grown = (*self._grow(words, word, token), token)
-                    _add(
-                        following, grown, log_prob + of_token, Tokens(tokens, Piece(token, number, of_token), grown[0])
-                    )
-        self._beam = self._pruned(following)
+                    _add(following, (*self._grow(words, word, token), token), log_prob + of_token, (tokens, piece))
+        self._beam = {}
+        for alignment in self._kept(following):
+            log_prob, (tokens, last_piece) = following[alignment]
+            self._beam[alignment] = log_prob, Tokens(tokens, last_piece, alignment[0]) if last_piece else tokens
         return True
 
     def _grow(self, words: Words, word: str, token: int) -> tuple[Words, str]:
@@ -203,9 +209,9 @@ class BeamCtc:
             return score
         return score + self._options.unknown_start * max(1.0, len(word) / self._options.long_word)
 
-    def _pruned(self, beam: dict[_Alignment, _Found]) -> dict[_Alignment, _Found]:
+    def _kept(self, following: dict[_Alignment, tuple[float, _Reached]]) -> Iterator[_Alignment]:
         """The best of each future, by falling score, within the width."""
-        scored = [(self._score(alignment, log_prob), alignment) for alignment, (log_prob, _) in beam.items()]
+        scored = [(self._score(alignment, log_prob), alignment) for alignment, (log_prob, _) in following.items()]
         scored.sort(key=itemgetter(0), reverse=True)
         lowest = scored[0][0] + self._options.prune_log_prob
         kept: dict[tuple[Any, tuple[str, ...], str, int], tuple[float, _Alignment]] = {}  # by future
@@ -216,7 +222,7 @@ class BeamCtc:
             most, (better, _, _) = kept.setdefault((words.state, words.hot, word, last), (score, alignment))
             if better is not words and not self._is_copy:
                 note_rival(better, words, score - most)
-        return {alignment: beam[alignment] for _, alignment in kept.values()}
+        return (alignment for _, alignment in kept.values())
 
     def _show(self) -> None:
         """Show the best hypothesis; or, while it is hardly better, the best that goes on from what is shown."""
@@ -247,9 +253,9 @@ class BeamCtc:
         shared[-1].before = None
 
 
-def _add(found: dict[K, _Found], key: K, log_prob: float, tokens: Tokens) -> None:
-    """Sum probabilities of what is one; keep the likelier's pieces."""
+def _add(found: dict[K, tuple[float, V]], key: K, log_prob: float, value: V) -> None:
+    """Sum probabilities of what is one; keep the likelier's value."""
     if other := found.get(key):
-        (most, tokens), less = (other, log_prob) if other[0] >= log_prob else ((log_prob, tokens), other[0])
+        (most, value), less = (other, log_prob) if other[0] >= log_prob else ((log_prob, value), other[0])
         log_prob = most + math.log1p(math.exp(less - most))
-    found[key] = log_prob, tokens
+    found[key] = log_prob, value
