@@ -53,7 +53,7 @@ class Recognizer(OfOneProcess):
 
         With `max_streams` the steps of all streams that are due run together, by the bundle's step over many streams, and there may be
         that many streams at once; without it each stream runs apart, for the shortest delay of a few. Beam search is then done by
-        `search_processes` other processes, None: one for each 128 streams, and fewer than the machine has cores.
+        `search_processes` other processes, None: one for each 48 streams, and fewer than the machine has cores.
 
         `language` is a code such as de or de-DE, or auto where the checkpoint has it: what streams hear unless they ask for another; None
         is the bundle's own.
@@ -197,7 +197,7 @@ def _checked_processes(asked: int | None, streams: int | None) -> int | None:
         raise InputError(f"expected max_streams with search_processes, found {asked!r} of them without; leave one out")
     if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= streams:
         raise InputError(
-            f"expected search_processes from 1 to the {streams} of max_streams, found {asked!r}; None is one for each 128"
+            f"expected search_processes from 1 to the {streams} of max_streams, found {asked!r}; None is one for each 48"
         )
     return asked
 

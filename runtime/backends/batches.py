@@ -90,7 +90,7 @@ class Batch:
             self.launch(self.graph)
         else:
             self.enqueue()
-            self._block.queue.wait()
+            self._wait()
 
     def recorded(self, *parts: Callable[[], None]) -> Graph:
         """Record parts of it, or all, for `launch`."""
@@ -104,7 +104,7 @@ class Batch:
     def launch(self, graph: Graph) -> None:
         """Run a graph to its end."""
         self._block.queue.launch(graph)
-        self._block.queue.wait()
+        self._wait()
 
     def gather(self) -> None:
         """Enqueue the copies from the slots that are read."""
@@ -126,6 +126,11 @@ class Batch:
         self.execute()
         self.scatter()
         self._block.queue.download(self._fetched, self._block.base + self._layout.outputs.start)
+
+    def _wait(self) -> None:
+        # One stream's step is the sooner for a core that spins. Many streams' steps take turns on the GPU, with those of other
+        # processes too, and that core is the others': 2.3 cores instead of 4.4 for 1,024 streams of the 114 M model in 4 processes.
+        self._block.queue.wait(asleep=self.size > 1)
 
 
 class Batches:

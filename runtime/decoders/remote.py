@@ -26,8 +26,9 @@ from .hotwords import Hotwords
 from .maker import DecoderMaker
 from .worker import Answer, Asked, Beginning, Request, Shown, received, send
 
-STREAMS = 128
-"""That one process searches for: they take 0.6 of a core, each 0.2 to 0.7 ms a chunk of 80 ms in which someone speaks."""
+STREAMS = 48
+"""That one process searches for: they take a third of a core, 0.6 ms on average for a chunk of 160 ms in which someone speaks. With 128 of
+them an H200's host, half as fast, was 1.5 s late."""
 
 
 def usual_processes(streams: int) -> int:

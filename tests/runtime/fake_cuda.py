@@ -47,6 +47,7 @@ class FakeCuda:
 
     cudaError_t = Error
     cudaStreamNonBlocking = 1
+    cudaEventBlockingSync = 1
     cudaEventDisableTiming = 2
     cudaHostAllocDefault = 0
     cudaMemcpyKind = IntEnum(
@@ -127,7 +128,7 @@ class FakeCuda:
 
     @_call
     def cudaEventCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
-        return Error.cudaSuccess, self._gpu.make_event()
+        return Error.cudaSuccess, self._gpu.make_event(sleeps=bool(flags & self.cudaEventBlockingSync))
 
     @_call
     def cudaEventCreate(self) -> tuple[Any, ...]:

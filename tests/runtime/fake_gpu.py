@@ -63,6 +63,7 @@ class FakeStream:
 @dataclass
 class FakeEvent:
     handle: int
+    sleeps: bool
     stream: FakeStream | None = None
     us: float = math.nan
 
@@ -81,7 +82,9 @@ class FakeLibcuda:
         self._gpu = gpu
 
     def cuEventSynchronize(self, handle: ctypes.c_void_p) -> int:  # noqa: N802
-        self._gpu.events[handle.value or 0].wait()
+        event = self._gpu.events[handle.value or 0]
+        event.wait()
+        self._gpu.waits.append("asleep" if event.sleeps else "spinning")
         return 0
 
 
@@ -105,6 +108,8 @@ class FakeGpu:
     clock_us: float = 0
     """Advances with what runs: KERNEL_US for a kernel, 0.01 for each byte copied or cleared."""
     calls: list[str] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
+    """How each wait for an event passed the time: `asleep` or `spinning`."""
     live: dict[int, str] = field(default_factory=dict)
     """Kind of what was made and not freed yet, by handle."""
     blocks: dict[int, Block] = field(default_factory=dict)
@@ -121,8 +126,8 @@ class FakeGpu:
         self.live[self._handles] = kind
         return self._handles
 
-    def make_event(self) -> FakeEvent:
-        event = FakeEvent(self.make("event"))
+    def make_event(self, *, sleeps: bool = False) -> FakeEvent:
+        event = FakeEvent(self.make("event"), sleeps)
         self.events[event.handle] = event
         return event
 

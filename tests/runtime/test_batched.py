@@ -81,8 +81,10 @@ def test_sizes(many: Rig, monkeypatch: pytest.MonkeyPatch, steps: int, launched:
 
     monkeypatch.setattr(Batch, "launch", noted)
     many.gpu.calls.clear()
+    many.gpu.waits.clear()
     backend.run([Step(*windows(1)[0], state) for state in states])
     assert ran == launched
+    assert many.gpu.waits == ["spinning" if size == 1 else "asleep" for size in launched]
     each = {"cudaGraphLaunch", "cudaEventRecord", "cudaEventSynchronize"}
     assert Counter(many.gpu.calls) == Counter(dict.fromkeys(each, len(launched)) if launched else {})
 

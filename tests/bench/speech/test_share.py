@@ -2,15 +2,18 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing import active_children
 from multiprocessing.connection import Connection
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
 
+from bench.process import cpu_s
 from bench.speech.share import feed_in_processes
 from bench.speech.streams import Options
 from runtime.errors import InputError, LostError
@@ -83,3 +86,16 @@ def test_an_interrupt_is_for_the_first_process(monkeypatch: pytest.MonkeyPatch) 
     assert all(signal.SIGINT in each for each in blocked)
     assert signal.SIGTERM not in blocked[0]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+def test_cores_of_processes_that_it_started() -> None:
+    """Of searches too, which multiprocessing knows nothing of."""
+    busy = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True), input()"
+    before = cpu_s()
+    with Popen([sys.executable, "-c", busy], stdin=PIPE, stdout=PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        took = cpu_s() - before
+        child.communicate(b"\n")
+    print(f"{took:.2f} s, of which the other process 0.5 s")
+    assert took >= 0.48  # the kernel counts in hundredths

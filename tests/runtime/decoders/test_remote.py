@@ -290,7 +290,7 @@ def test_neither_torch_nor_onnxruntime() -> None:
 
 def test_how_many_processes(bundle: Path, step: Together, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
-    assert [usual_processes(streams) for streams in (1, 128, 129, 1024, 4096)] == [1, 1, 2, 8, 15]
+    assert [usual_processes(streams) for streams in (1, 48, 49, 256, 4096)] == [1, 1, 2, 6, 15]
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert usual_processes(1024) == 1
     for wrong in (0, 17, 1.0, True, "2"):
