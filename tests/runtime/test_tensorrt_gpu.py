@@ -236,8 +236,9 @@ def test_the_driver_knows_the_runtime_s_events() -> None:
     device = Device()
     with Queue(device) as queue:
         queue.clear(queue.allocate(1 << 20), 1 << 20)
-        queue.wait()
-        assert device._driver.cuEventSynchronize(ctypes.c_void_p(int(queue._event))) == 0
+        for asleep, event in ((False, queue._spun), (True, queue._slept)):
+            queue.wait(asleep=asleep)
+            assert device._driver.cuEventSynchronize(ctypes.c_void_p(int(event))) == 0
 
 
 @on_every_bundle

@@ -283,7 +283,7 @@ def test_a_stream_that_waits_for_the_gpu_holds_up_no_other(rig: Rig, monkeypatch
     expected = [alone.push(AUDIO), alone.end_utterance()]
     recognizer = Recognizer(rig.folder, precision="fp32", backend=rig.open())
     waiting, other = recognizer.stream(early="off"), recognizer.stream(early="off")
-    driver.slow = int(waiting._hearing._state.lane._queue._event)
+    driver.slow = int(waiting._hearing._state.lane._queue._spun)
     found: list[object] = []
     thread = threading.Thread(target=lambda: found.append(waiting.push(AUDIO)), daemon=True)
     thread.start()
