@@ -267,11 +267,19 @@ def test_python_block_runs(bundle: Path, block: str) -> None:
     assert len(lines[-1]) >= len(lines[0]) > 0
 
 
+def anchors(document: Path) -> set[str]:
+    """Of a document's headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_and_verbs_exist(document: str) -> None:
     text = Path(document).read_text()
-    for target in re.findall(r"\]\((?!https:)([^)#]+)\)", text):
-        assert (Path(document).parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\((?!https:)([^)#]*)#?([^)]*)\)", text):
+        linked = Path(document).parent / target if target else Path(document)
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
     verbs = set(re.findall(r"^([a-z0-9-]+):", Path("Makefile").read_text(), re.MULTILINE))
     for verb in re.findall(r"`make ([a-z0-9-]+)|^    make ([a-z0-9-]+)", text, re.MULTILINE):
         assert "".join(verb) in verbs, verb
