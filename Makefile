@@ -5,7 +5,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-# Knobs, as in `make bench LOOKAHEAD=480 PACE=fast`; a blank one leaves the choice to the stage.
+# Knobs, as in `make bench LOOKAHEAD=480 PACE=fast`; one that is blank here leaves the choice to the stage.
 PYTHON ?= python3
 # cpu, cuda12 (drivers 535 to 579) or cuda13 (580 and later): whose environment recognises; by default this machine's.
 HARDWARE ?=
@@ -25,7 +25,8 @@ BATCH ?= $(if $(filter triton,$(MAKECMDGOALS)),$(if $(filter rnnt,$(DECODER)),,1
 DECODER ?=
 # Milliseconds of audio in one push, 20 to 40.
 FRAME_MS ?= 20
-# A KenLM file with its word list beside it, which the bundle carries then, or none, to decode without; by default the one beside MODEL.
+# A KenLM file with its word list beside it, or none: what `export` gives the bundle, which keeps it, and `bench` decodes with; by default
+# the bundle's, in a new one that beside MODEL.
 LM ?=
 # realtime or fast.
 PACE ?=
@@ -82,6 +83,7 @@ VERSION := $(shell $(PYTHON) -S -c 'import sys; print("%d.%d" % sys.version_info
 # What needs no GPU does not ask for one.
 FITTING := $(if $(and $(VERSION),$(filter-out help export calibrate words test-quick lint clean,$(MAKECMDGOALS))),$(shell $(PYTHON) -S -m setup.machine))
 KIND := $(or $(HARDWARE),$(FITTING),cpu)
+$(if $(and $(filter t4,$(MAKECMDGOALS)),$(filter cpu,$(KIND))),$(error Expected an NVIDIA GPU, which make t4 measures, found none))
 # Bundles are made in the CPU's environment, which alone has torch and NeMo; all else is done in that of the hardware. Without a GPU they
 # are one. A set of packages is there where its stamp is; setup/environments.py calls folders and stamps by the same names.
 CPU := build/venv-$(VERSION)-cpu

@@ -77,9 +77,18 @@ def parse_args(argv: Sequence[str]) -> tuple[str, Any]:
             )
     except SystemExit as ended:
         if ended.code:  # tyro's message in a box of several lines
-            raise InputError(" ".join(re.sub("[^ -~]+", " ", said.getvalue()).split())) from None
+            raise InputError(_in_a_line(said.getvalue())) from None
         raise
     return name, options
+
+
+def _in_a_line(said: str) -> str:
+    """What tyro says in a box of several lines."""
+    line = " ".join(re.sub("[^ -~]+|-{5,}", " ", said).split())
+    wrong = re.search(
+        r"Error parsing (--[a-z-]+): .*'(.*)' Argument helptext: \S+ (?:\{None\}\|)?(\S+).* (see .*)", line
+    )
+    return line if wrong is None else f"expected {wrong[3]} for {wrong[1]}, found {wrong[2]!r}; {wrong[4]}"
 
 
 def run(argv: Sequence[str]) -> None:

@@ -18,6 +18,8 @@ from runtime.stamp import plan_path, read_stamp
 
 OUTSIDE = re.compile(r"(?<![\w./-])(?:~|\.\.)?/(?:[^\s/'\":,;]+/)+")
 """The folders of an absolute path, or of one that leaves the checkout."""
+DIRTY = "-dirty"
+"""Ends a commit that code or data differ from."""
 
 
 def collect(argv: Sequence[str], data: list[DataProvenance]) -> Provenance:
@@ -63,7 +65,7 @@ def commit() -> str | None:
     # Without the lock that a status takes to note what it saw: killed, or on a full disk, it would stay in the repository.
     status = ("git", "--no-optional-locks", "status", "--porcelain")
     changed = output(*status, "--", ".", ":!bench/results", ":!RESULTS.md")
-    return f"{head}-dirty" if changed else head
+    return f"{head}{DIRTY}" if changed else head
 
 
 def command(argv: Sequence[str]) -> str:

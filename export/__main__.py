@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.arguments import Arguments
+from runtime.bundle import read_bundle
 from runtime.errors import exit_code
 
 LEAST_BYTES = 64 << 20
@@ -65,7 +66,10 @@ def run(args: argparse.Namespace) -> None:
                 made = export_bundle(args.model, args.lookahead, args.out, **wanted)
                 print(f"export: wrote {made}")
                 return
-    print(f"export: {folder} is up to date")
+    carried = read_bundle(folder).language_model
+    print(
+        f"export: {folder} is up to date, with {f'the language model {carried.name}' if carried else 'no language model'}"
+    )
 
 
 if __name__ == "__main__":

@@ -80,23 +80,36 @@ def run(args: argparse.Namespace) -> None:
     if args.rate is not None and "-" not in args.files:
         raise InputError(f"expected - among the files with --rate, found {args.files}; files state their rate")
     hotwords = read_hotwords(args.hotwords) if args.hotwords else {}
+    sources = ["--mic"] if args.mic else args.files
     with (
         Recognizer(args.bundle, **recognizer_choices(args)) as recognizer,
         loaded_spared(),
-        nullcontext(print_json) if args.json else display(Console()) as show,
+        nullcontext(print_json) if args.json else display(Console(), named=len(sources) > 1) as show,
     ):
         framing = Framing(recognizer.bundle.sample_rate, args.frame_ms, args.realtime)
-        for source in ["--mic"] if args.mic else args.files:
+        failed = 0
+        for source in sources:
             frames = UntilInterrupted(_frames(source, args.rate, framing))
             rules, is_live = EndpointRules() if args.endpoints else None, args.realtime or source in ("--mic", "-")
             early = args.early or (DEFAULT if is_live else "off")
             stream = recognizer.stream(rules, hotwords=hotwords, early=early)
-            for samples in frames:
-                for event in stream.push(samples):
-                    show(source, event)
+            try:
+                for samples in frames:
+                    for event in stream.push(samples):
+                        show(source, event)
+            except InputError as error:
+                if len(sources) == 1:
+                    raise
+                _warn(f"error: {error}")
+                failed += 1
+                continue
             show(source, stream.end_utterance())
             if frames.interrupted:
                 raise KeyboardInterrupt
+        if failed:
+            raise InputError(
+                f"expected audio in {len(sources)} files, found none in {failed} of them, which are named above"
+            )
 
 
 def _frames(source: str, rate: int | None, framing: Framing) -> Iterable[Samples | Pcm]:

@@ -209,8 +209,12 @@ def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[Source,
             yield audio, "standard input"
         return
     path, name = Path(source), _name(source)
-    if not os.path.isfile(path):  # noqa: PTH113 -- Path.is_file raises for a name that is too long
+    if os.path.isdir(path):  # noqa: PTH112 -- Path.is_dir raises for a name that is too long
+        raise InputError(f"{name}: expected an audio file, found a folder; name the files in it")
+    if not os.path.isfile(path):  # noqa: PTH113
         raise InputError(f"{name}: no such audio file")
+    if not path.stat().st_size:
+        raise InputError(f"{name}: expected audio, found an empty file; record it again")
     with path.open("rb") as file, opened(file, name) as audio:
         yield audio, name
 

@@ -243,7 +243,7 @@ def _ffmpeg(file: _Bytes, name: str, fault: str) -> Iterator[Source]:
         container = av.open(file, options={"format_whitelist": DEMUXERS, "protocol_whitelist": "none"})
     except (av.FFmpegError, ValueError) as error:
         raise InputError(
-            f"{name}: not audio that libsndfile or FFmpeg reads; convert it to WAV, FLAC, OGG or MP3"
+            f"{name}: not audio that libsndfile or FFmpeg reads; convert it to WAV, FLAC, OGG or MP3, or give raw PCM as standard input"
         ) from error
     with container:
         stream = next((each for each in container.streams.audio if each.codec_context), None)

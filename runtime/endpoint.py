@@ -1,6 +1,7 @@
 """Endpoints: when an utterance is over, from voice activity and from the decoder's silence together."""
 
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Literal
 
 from .errors import InputError
@@ -35,8 +36,11 @@ class EndpointRules:
 
     def __post_init__(self) -> None:
         for rule in fields(self):
-            if rule.name.endswith("_ms") and (value := getattr(self, rule.name)) <= 0:
-                raise InputError(f"expected {rule.name} above 0 ms, found {value}; the default is {rule.default}")
+            value = getattr(self, rule.name)
+            if rule.name.endswith("_ms") and (isinstance(value, bool) or not isinstance(value, Integral) or value <= 0):
+                raise InputError(
+                    f"expected {rule.name} in whole ms above 0, found {value!r}; the default is {rule.default}"
+                )
 
 
 class Endpointer:

@@ -42,7 +42,8 @@ def install(extra: str = "") -> str:
         if extra == "cpu":
             return "run `make setup HARDWARE=cpu`"
         return f"run `make setup`{' on a machine with an NVIDIA GPU' if extra == 'gpu' else ''}"
-    return f"install streaming-conformer[{extra}]" if extra in {"gpu", "mic"} else "install streaming-conformer again"
+    extras = {"gpu", "mic", "formats"}
+    return f"install streaming-conformer[{extra}]" if extra in extras else "install streaming-conformer again"
 
 
 def imported(module: str, what: str, remedy: str) -> Any:  # noqa: ANN401 -- a module without types

@@ -98,11 +98,13 @@ class Recognizer(OfOneProcess):
         waits for audio, and change no final. `language`: as the recogniser was opened with, None for its own.
         `language_model`: whether the recogniser's helps, if it has one.
 
-        Raises InputError where rules are given for a bundle without a voice activity detector, for hotwords that the bundle's pieces
+        Raises InputError for rules that are none, or for a bundle without a voice activity detector, for hotwords that the bundle's pieces
         cannot spell, or that are given for RNN-T, and for a language that the checkpoint does not have; FullError where `max_streams`
         are open; ClosedError after `close`.
         """
         self._check_process()
+        if endpoints is not None and not isinstance(endpoints, EndpointRules):
+            raise InputError(f"expected EndpointRules for endpoints, or None, found {endpoints!r}")
         with self._opening:
             if self._closed:
                 raise ClosedError("expected an open recogniser, found a closed one; open it again")

@@ -19,15 +19,34 @@ CHANGEABLE, EARLY = "dim", "dim italic"
 
 
 @contextmanager
-def display(console: Console) -> Iterator[Show]:
-    """What shows events: a partial replaces the one before it, a final stays. The terminal is as it was when the block is left."""
+def display(console: Console, *, named: bool = False) -> Iterator[Show]:
+    """What shows events: a partial replaces the one before it, a final stays. The terminal is as it was when the block is left.
+
+    `named`: each source's name stands above its events.
+    """
+    last = ""
+
+    def name(source: str) -> None:
+        nonlocal last
+        if named and source != last:
+            console.print(
+                source if source.isprintable() else ascii(source), markup=False, highlight=False, soft_wrap=True
+            )
+        last = source
+
     if not console.is_terminal:
-        yield lambda _, event: print(_line(event).plain, file=console.file, flush=True)
+
+        def print_line(source: str, event: Event) -> None:
+            name(source)
+            print(_line(event).plain, file=console.file, flush=True)
+
+        yield print_line
         return
     # Redrawn only when told: a drawing thread would take time from recognition.
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
-        def show(_: str, event: Event) -> None:
+        def show(source: str, event: Event) -> None:
+            name(source)
             final = isinstance(event, Final)
             live.update(Text("") if final else _line(event), refresh=True)
             if final:

@@ -18,7 +18,7 @@ Measured = Annotated[float, Field(ge=-1e3, le=1e3)]
 
 
 class WordModel(Strict):
-    """Of one way to find words. Without a measurement times are those of the decision, and confidence is the pieces' probability."""
+    """Of one way to find words. By default times are those of the frames that decide, and confidence is the pieces' probability."""
 
     start_delay_s: Measured = 0.0
     """From a word's start to the beginning of the encoder frame that decides its first piece, the median."""
@@ -50,20 +50,23 @@ class WordModels(Strict):
 
 
 def word_model(folder: Path, bundle: Bundle, search: Search) -> WordModel:
-    """Return what words.json in the bundle's folder says of a search; the plain model where it says nothing, or there is none.
+    """Return what words.json in the bundle's folder says of a search.
+
+    Where it says nothing, or there is none, a word lasts from its first piece's frame to the end of its last one's.
 
     Raises InputError for a file that is broken or of another checkpoint or look-ahead.
     """
     path, make = folder / FILE, "`make words`"
+    unmeasured = WordModel(end_delay_s=-bundle.encoder_frame_ms / 1000)
     if not path.is_file():
-        return WordModel()
+        return unmeasured
     found = WordModels.read(path, "a bundle's word models", make)
     if (found.checkpoint_sha256, found.lookahead_ms) != (bundle.checkpoint.sha256, bundle.lookahead_ms):
         raise InputError(
             f"expected {path} measured with {bundle.checkpoint.name} at {bundle.lookahead_ms} ms, found it of another checkpoint or "
             f"look-ahead; make it again with {make}"
         )
-    return found.searches.get(search, WordModel())
+    return found.searches.get(search, unmeasured)
 
 
 def remove_unfit(folder: Path, bundle: Bundle) -> None:

@@ -27,8 +27,10 @@ UV_PROGRESS = re.compile(r"Resolved|Downloading|Prepared|Installed|Bytecode")
 UV_KNOWS = r"\.(index-url|extra-index-url|find-links|constraint)='(.*)'$"
 """pip's settings that uv has by the same names."""
 WRAPPER = """#!/bin/sh
-exec "$(dirname "$0")/{environment}/bin/python" "$@"
+build=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd) || exit
+PYTHONPATH="${{build%/*}}${{PYTHONPATH:+:$PYTHONPATH}}" exec "$build/{environment}/bin/python" "$@"
 """
+"""The project's packages are found from any folder."""
 
 
 class InstallError(RuntimeError):

@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from bench.machine import DIRTY
 from bench.pages import results_page
 from bench.pages.published import Inspection
 from bench.pages.report_tables import TABLES
@@ -59,6 +60,11 @@ def _read(path: Path) -> Report:
             break
     found = found or read_result(path)
     results = found.results.values() if isinstance(found, Pack) else [found]
+    sources = [getattr(result, "provenance", None) for result in results]  # a projection or an inspection has none
+    if any(source and source.commit and source.commit.endswith(DIRTY) for source in sources):
+        raise InputError(
+            f"{path}: expected a result of a commit, found one of files that were changed after it; commit them, and measure again"
+        )
     if any(getattr(row, "limit", None) for result in results for row in getattr(result, "rows", [])):
         raise InputError(
             f"{path}: expected a result of whole data sets, found one with --limit; pages show none of those"

@@ -22,6 +22,7 @@ from bench.pages.report_tables import (
 from bench.pages.result_tables import (
     CONFIDENCE,
     DATA,
+    EARLY,
     EARLY_TEXTS,
     ENDPOINTS,
     FINAL,
@@ -56,6 +57,9 @@ QUESTIONS = Path(__file__).with_name("questions.md")
 NAME = Column("Data", attrgetter("row.data"))
 DECODING = Column("Decoding", lambda measured: getattr(measured.row, "lm", None) or "greedy")
 ON = (MODEL, WHERE, ENGINE)
+EARLY_IF_ANY = Column("Early text", lambda row: EARLY.cell(row).replace("off", "-"))
+SECONDS = Column("Seconds", lambda row: f"{60 * row.audio_minutes / row.streams:.0f}")
+"""For which each stream was fed."""
 ERRORS = (column("wer"), column("cer"), column("churn", title="Churn"), MEMORY)
 COMPUTING = (column("rtf", "p50", "p95"), STEP, column("decode_ms", "p50", "p95"), FIRST_PARTIAL, FINAL)
 
@@ -103,7 +107,10 @@ def _of_rows(*columns: Column) -> list[Column]:
 def _recognition(published: Published) -> Iterator[str]:
     clips = sheets(CONDITIONS, FIGURES_OF_ALL, published.configurations, 4)
     yield _titled("All data sets together, clip by clip", clips)
-    labels, speech = [*ON, *_of_rows(PACE), DECODING, PRECISION, *_of_rows(DATA)], _whole(published, SpeechRow)
+    labels, speech = (
+        [*ON, *_of_rows(PACE), DECODING, PRECISION, *_of_rows(EARLY_IF_ANY, DATA)],
+        _whole(published, SpeechRow),
+    )
     yield _titled("Errors by data set", sheets(labels, _of_rows(*ERRORS), speech, 5))
     yield _titled("Times by data set", sheets(labels, _of_rows(*COMPUTING), speech, 5))
 
@@ -188,12 +195,15 @@ def _ladder(published: Published) -> Iterator[str]:
 
 
 def _streams(published: Published) -> Iterator[str]:
-    found = _whole(published, StreamsRow)
-    for columns in (STREAMS[:5], (STREAMS[0], *STREAMS[5:])):
-        yield sheets([*ON, PRECISION, *_of_rows(HOW)], _of_rows(*columns), found, 5)
-    for result in published.results.values():
-        if rows := [row for row in result.rows_of(StreamsRow) if row.limit is None]:
-            yield f"{Labelled(rows[0], result.provenance).model}, {how_label(rows[0])}: {streams_sentence(rows)}"
+    labels = [*ON, PRECISION, *_of_rows(HOW)]
+    runs: dict[tuple[str, ...], list[Labelled[StreamsRow]]] = {}
+    for each in sorted(_whole(published, StreamsRow), key=lambda found: found.row.streams):
+        runs.setdefault(tuple(label.cell(each) for label in labels), []).append(each)
+    found = [each for _, run in sorted(runs.items()) for each in run]
+    for columns in (STREAMS[:5], (STREAMS[0], SECONDS, *STREAMS[5:])):
+        yield sheets(labels, _of_rows(*columns), found, len(labels))
+    for _, (first, *others) in sorted(runs.items()):
+        yield f"{first.model}, {how_label(first.row)}: {streams_sentence([each.row for each in (first, *others)])}"
 
 
 def _words(published: Published) -> Iterator[str]:

@@ -154,6 +154,11 @@ def data_sets(folder: Path, lang: str, limit: int | None, allow: float = ALLOWED
         kept = tuple(utterance for utterance in first if scorable(utterance.text, lang))
         if not kept:
             raise InputError(f"{manifest}: none of {len(first)} references is without digits; nothing can be scored")
+        if len(kept) < len(first):
+            found_in = f"{len(first) - len(kept)} of {len(first)} references of {manifest}"
+            print(
+                f"left out: {found_in}: they have digits, or no word; write numbers as they are spoken", file=sys.stderr
+            )
         found.append(DataSet(f"{name}_{lang}", lang, manifest, kept, len(first) - len(kept) + len(broken)))
     return found
 

@@ -99,7 +99,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
             bound = "met" if row.slo_met else "given up" if row.given_up else "missed"
             console.print(
                 f"{row.streams} streams: chunk ms p50 / p95 / p99 {shown([row.chunk_ms_p50, row.chunk_ms_p95, row.chunk_ms_p99], 1)}, "
-                f"texts that differ {row.differing} of {row.clips}, bound {row.slo_ms:g} ms {bound}",
+                f"texts that differ {row.differing} of {row.compared}, bound {row.slo_ms:g} ms {bound}",
                 highlight=False,
             )
             if not row.slo_met:

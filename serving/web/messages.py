@@ -20,6 +20,12 @@ PARTIALS = "item.input_audio_transcription.partial"
 LOGPROBS = "item.input_audio_transcription.logprobs"
 
 
+SAID = {
+    "extra_forbidden": "expected nothing that this server has not",
+    "missing": "expected it to be there",
+    "union_tag_not_found": "expected an object with its type",
+}
+"""Of these kinds of error pydantic's words say less."""
 WHOLE = ("format", "turn_detection", "keywords")
 """Settings of which a client changes no part."""
 
@@ -203,11 +209,13 @@ def _request_error(error: ValidationError, prefix: str) -> RequestError:
     found = meant(error)
     kinds = [kind for kind in found["loc"] if "." not in str(kind) or "item." in str(kind)]
     place = (prefix + ".".join(str(part) for part in kinds))[:100]
-    said = found["msg"].removeprefix("Value error, ")
     if found["type"] == "union_tag_invalid":
         return RequestError(
             f"expected type out of {found['ctx']['expected_tags']}, found {found['ctx']['tag']!r:.80}", param="type"
         )
+    said = SAID.get(found["type"], found["msg"].removeprefix("Value error, ").replace("Input should be", "expected"))
+    if found["type"] != "missing" and "found" not in said:
+        said = f"{said}, found {found['input']!r:.80}"
     code = "missing_required_parameter" if found["type"] == "missing" else "invalid_value"
     code = "unknown_parameter" if found["type"] in ("extra_forbidden", "unexpected_keyword_argument") else code
     return RequestError(f"{place or 'message'}: {said}"[:300], code, place or None)

@@ -34,9 +34,9 @@ X = "export --out {out} --model"
 BAD: list[tuple[str, str]] = [
     # Audio.
     (f"{R} {{bad}}/none.wav", "none.wav: no such audio file"),
-    (f"{R} {{bad}}", "bad: no such audio file"),
+    (f"{R} {{bad}}", "bad: expected an audio file, found a folder; name the files in it"),
     (f"{R} {'x' * 300}.wav", "xxx.wav: no such audio file"),
-    (f"{R} {{bad}}/empty.wav", "empty.wav: not audio that libsndfile or FFmpeg reads; convert it"),
+    (f"{R} {{bad}}/empty.wav", "empty.wav: expected audio, found an empty file; record it again"),
     (f"{R} {{bad}}/text.wav", "text.wav: not audio that libsndfile or FFmpeg reads"),
     (f"{R} {{bad}}/playlist.m3u", "playlist.m3u: not audio that libsndfile or FFmpeg reads"),
     (f"{R} {{bad}}/header.wav", "header.wav: audio of zero length; drop the file"),
@@ -96,6 +96,7 @@ BAD: list[tuple[str, str]] = [
     ("runtime --bundle {bad}/bundles/another --backend onnxruntime-cpu -", "with sha256"),
     # Manifests and data sets; of lines more in tests/data/test_manifest.py.
     (f"{B} --eval {{bad}}/none", "none: no such folder of data sets"),
+    (f"{B} --limit x", "expected INT for --limit, found 'x'; see python -m bench run --help"),
     (f"{B} --lang de", "manifest_de.jsonl"),
     (f"{B} --lang xx", "--lang: expected one of en, de, found 'xx'"),
     (f"{B} --eval {{bad}}/sets/json", "manifest_en.jsonl:1:"),

@@ -181,8 +181,8 @@ def tone_with(value: float) -> npt.NDArray[np.float64]:
     ("make", "says"),
     [
         pytest.param(lambda _: None, "no such audio file", id="missing"),
-        pytest.param(lambda path: path.mkdir(), "no such audio file", id="folder"),
-        pytest.param(lambda path: path.write_bytes(b""), "not audio", id="empty file"),
+        pytest.param(lambda path: path.mkdir(), "expected an audio file, found a folder", id="folder"),
+        pytest.param(lambda path: path.write_bytes(b""), "expected audio, found an empty file", id="empty file"),
         pytest.param(lambda path: path.write_text("hello " * 999), "not audio", id="text"),
         pytest.param(lambda path: path.write_bytes(bytes(5000)), "not audio", id="zeros"),
         pytest.param(lambda path: path.write_bytes(b"RIFF\x24\0\0\0WAVEfmt "), "not audio", id="half a header"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,9 +52,18 @@ def test_rules(windows: str, expected: tuple[str, int] | None) -> None:
     assert found == expected
 
 
-def test_a_rule_of_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match=r"expected min_silence_ms above 0 ms, found 0; the default is 500"):
-        EndpointRules(min_silence_ms=0)
+@pytest.mark.parametrize("wrong", [0, -1, 0.5, True, "a", None])
+def test_a_rule_that_is_none_is_refused(wrong: int) -> None:
+    with pytest.raises(InputError) as raised:
+        EndpointRules(min_silence_ms=wrong)
+    assert str(raised.value) == f"expected min_silence_ms in whole ms above 0, found {wrong!r}; the default is 500"
+
+
+@pytest.mark.parametrize("wrong", [["kitchen"], "steady", 500, {"min_silence_ms": 500}])
+def test_what_is_not_rules_is_refused(recognizers: dict[int, Recognizer], wrong: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InputError) as raised:
+        next(iter(recognizers.values())).stream(wrong)
+    assert str(raised.value) == f"expected EndpointRules for endpoints, or None, found {wrong!r}"
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,34 @@ def test_display(terminal: bool) -> None:
         assert lines[-1] in out.getvalue()
     else:
         assert out.getvalue().splitlines() == lines
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_sources_are_named_where_there_are_several(terminal: bool) -> None:
+    out = io.StringIO()
+    with display(Console(file=out, force_terminal=terminal, width=60), named=True) as show:
+        for source, text in (("a [1].wav", "one"), ("a [1].wav", "two"), ("b\x1b.wav", "three")):
+            show(source, Final(text, (1,), 1.0))
+    lines = re.sub(r"\x1b\[[?\d]*[A-Za-z]|\r", "", out.getvalue()).split("\n")
+    assert [line for line in lines if line] == [
+        "a [1].wav",
+        "    1.00 s  final: one",
+        "    1.00 s  final: two",
+        "'b\\x1b.wav'",
+        "    1.00 s  final: three",
+    ]
+
+
+def test_a_file_that_is_none_stops_no_other(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.wav").write_text("no audio")
+    files = [CLIPS[0], str(tmp_path / "text.wav"), CLIPS[1]]
+    with pytest.raises(InputError) as raised:
+        run(parse_args(["--bundle", str(bundle), "--backend", "onnxruntime-cpu", *files]))
+    assert str(raised.value) == "expected audio in 3 files, found none in 1 of them, which are named above"
+    shown = capsys.readouterr()
+    assert shown.out.count("final: ") == 2
+    assert [line for line in shown.out.splitlines() if not line.startswith(" ")] == CLIPS
+    assert "text.wav: not audio that libsndfile or FFmpeg reads" in shown.err
 
 
 @pytest.mark.parametrize(

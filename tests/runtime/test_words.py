@@ -143,10 +143,16 @@ def models(folder: Path, **changes: object) -> WordModels:
 
 def test_words_json(folder: Path) -> None:
     manifest = read_bundle(folder)
-    assert word_model(folder, manifest, "ctc") == WordModel()
+    frame_s = manifest.encoder_frame_ms / 1000
+    unmeasured = WordModel(end_delay_s=-frame_s)
+    assert word_model(folder, manifest, "ctc") == unmeasured
+    word = WordMaker(unmeasured, frame_s).word(Spelled("a", first=3, last=3, log_prob=0.0))
+    assert (word.start_s, word.end_s) == pytest.approx((3 * frame_s, 4 * frame_s)), (
+        "a word of one piece lasts for its frame"
+    )
     models(folder).write(folder / FILE)
     assert word_model(folder, manifest, "ctc") == WordModel(start_delay_s=0.2, end_delay_s=0.1, pieces=0.5, offset=-1.0)
-    assert word_model(folder, manifest, "rnnt") == WordModel()
+    assert word_model(folder, manifest, "rnnt") == unmeasured
     assert known_words(folder, manifest) == frozenset()
     other = models(folder, lookahead_ms=480)
     other.write(folder / FILE)

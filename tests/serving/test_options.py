@@ -46,7 +46,10 @@ def test_all_of_it_reaches_the_stream() -> None:
     [
         ({"endpoint": True}, "endpoint: Extra inputs are not permitted"),
         ({"endpoints": {"silence_ms": 1}}, "silence_ms: Unexpected keyword argument"),
-        ({"endpoints": {"min_silence_ms": 0}}, "expected min_silence_ms above 0 ms, found 0; the default is 500"),
+        (
+            {"endpoints": {"min_silence_ms": 0}},
+            "expected min_silence_ms in whole ms above 0, found 0; the default is 500",
+        ),
         ({"hotwords": {"a": "much"}}, "Input should be a valid number"),
         ({"hotwords": ["word"] * 1_001}, "at most 1000"),
         ({"hotwords": ["w" * 201]}, "at most 200 characters"),

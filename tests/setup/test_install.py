@@ -83,6 +83,17 @@ def environment(small: Path, installed: Path) -> Path:
     return folder
 
 
+def test_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    answer = subprocess.run(
+        [installed / "build/python", "-c", "import sys; print(*sys.path, sep='\\n')"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert str(installed.resolve()) in answer.stdout.splitlines()
+
+
 def test_in_place(installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(installed)
     inside = PART.folder / "lib" / "of a program that runs from it"

@@ -40,6 +40,16 @@ def test_a_quick_look_is_on_no_page_and_it_is_said(
     assert "expected a result of whole data sets, found one with --limit" in capsys.readouterr().err
 
 
+def test_what_nobody_can_measure_again_is_not_published(
+    a_result: ResultFile, tmp_path: Path, places: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    provenance = a_result.provenance.model_copy(update={"commit": "0123abc-dirty"})
+    write_result(tmp_path / "changed.json", a_result.model_copy(update={"provenance": provenance}))
+    assert exit_code(lambda: run(["publish", str(tmp_path / "changed.json"), *places])) == 2
+    assert "expected a result of a commit, found one of files that were changed after it" in capsys.readouterr().err
+    assert not list((tmp_path / "published").iterdir())
+
+
 def pack_of(a_result: ResultFile, path: Path, **results: ResultFile) -> str:
     write_result(path, Pack(provenance=a_result.provenance, bundle_sha256="0", results=results))
     return str(path)

@@ -1,5 +1,6 @@
 """The pages of bench/results: every row in its table, what a table's rows share in its caption, GPU and CPU told apart."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from bench.pages.published import read_published
 from bench.pages.question_pages import question_pages
 from bench.results import ResultFile, write_result
+from bench.rows import AnyRow, StreamsRow
 from tests.bench.rows import changed
 
 
@@ -63,6 +65,41 @@ def test_int8_is_named_with_its_thresholds_method(
     row = changed(a_result.rows[0], {"precision": precision, "calibration": calibration})
     write_result(tmp_path / "a.json", a_result.model_copy(update={"rows": [row]}))
     assert f", greedy, {label}, set_en, utterances:" in pages(tmp_path)["recognition.md"]
+
+
+def test_early_text_tells_rows_apart(tmp_path: Path, a_result: ResultFile) -> None:
+    for early in ("off", "steady", "eager"):
+        row = changed(a_result.rows[0], {"early_tokens": early})
+        write_result(tmp_path / f"{early}.json", a_result.model_copy(update={"rows": [row]}))
+    text = pages(tmp_path)["recognition.md"]
+    errors = text[text.index("## Errors by data set") : text.index("## Times by data set")]
+    rows = [line for line in errors.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows] == ["| Early text", "| ---", "| eager", "| -", "| steady"]
+
+
+def test_runs_that_differ_in_nothing_are_one_table_and_one_sentence(tmp_path: Path, a_result: ResultFile) -> None:
+    of_data = (
+        "model",
+        "weights",
+        "decoder",
+        "precision",
+        "backend",
+        "lookahead_ms",
+        "functional_check",
+        "data",
+        "lang",
+    )
+    shared = {name: getattr(a_result.rows[0], name) for name in of_data} | {"mode": "streams", "slo_ms": 150.0}
+    for name, numbers in {"a": (1024, 2048), "b": (512,)}.items():
+        rows: list[AnyRow] = [
+            StreamsRow(**shared, streams=number, slo_met=number < 2048, audio_minutes=number / 4, differing=0)
+            for number in numbers
+        ]
+        write_result(tmp_path / f"{name}.json", ResultFile(provenance=a_result.provenance, rows=rows))
+    text = pages(tmp_path)["streams.md"]
+    assert re.findall(r"^\| (\d+) \| (\d+) \|", text, re.MULTILINE) == [("512", "15"), ("1024", "15"), ("2048", "15")]
+    assert text.count("met 150 ms at p95") == 1
+    assert "steps apart: 1024 met 150 ms at p95, 2048 did not." in text
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,6 @@ def test_on_the_sample(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_bad_rules_write_nothing(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="min_silence_ms above 0 ms, found -5"):
+    with pytest.raises(InputError, match="min_silence_ms in whole ms above 0, found -5"):
         run(Options(bundle=bundle, min_silence_ms=-5, out=tmp_path / "out"), [], Console())
     assert not (tmp_path / "out").exists()

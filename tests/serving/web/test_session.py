@@ -115,8 +115,18 @@ def test_partials_and_log_probabilities(port: int, clips: list[np.ndarray]) -> N
     [
         ("{", "invalid_value", "Invalid JSON"),
         ('{"type": "response.create", "event_id": "mine"}', "invalid_value", "expected type out of 'session.update', "),
-        ('{"type": "session.update"}', "missing_required_parameter", "session: Field required"),
-        ('{"type": "session.update", "session": {"voice": "x"}}', "unknown_parameter", "session.voice: "),
+        ('{"type": "session.update"}', "missing_required_parameter", "session: expected it to be there"),
+        ("{}", "invalid_value", "message: expected an object with its type, found {}"),
+        (
+            '{"type": "session.update", "session": {"voice": "x"}}',
+            "unknown_parameter",
+            "session.voice: expected nothing that this server has not, found 'x'",
+        ),
+        (
+            '{"type": "session.update", "session": {"audio": {"input": {"transcription": {"prompt": "x"}}}}}',
+            "invalid_value",
+            "transcription.prompt: expected '', found 'x'",
+        ),
         ('{"type": "session.update", "session": {"type": "realtime"}}', "invalid_value", "session.type: "),
         ('{"type": "input_audio_buffer.append", "audio": "?"}', "invalid_value", "expected audio in base64"),
         (
