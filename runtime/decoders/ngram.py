@@ -137,7 +137,9 @@ def _open_kenlm(path: Path) -> tuple[Any, Any]:
     try:
         import kenlm
 
-        return kenlm, kenlm.Model(str(path))
+        config = kenlm.Config()
+        config.show_progress, config.arpa_complain = False, kenlm.ARPALoadComplain.NONE  # of ARPA, on standard error
+        return kenlm, kenlm.Model(str(path), config)
     except ImportError as error:
         raise InputError(
             f"expected KenLM (kenlm-ex) for {path}, found none installed; {install()}, or go without a language model"

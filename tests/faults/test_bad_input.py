@@ -96,7 +96,6 @@ BAD: list[tuple[str, str]] = [
     ("runtime --bundle {bad}/bundles/another --backend onnxruntime-cpu -", "with sha256"),
     # Manifests and data sets; of lines more in tests/data/test_manifest.py.
     (f"{B} --eval {{bad}}/none", "none: no such folder of data sets"),
-    (f"{B} --limit x", "expected INT for --limit, found 'x'; see python -m bench run --help"),
     (f"{B} --lang de", "manifest_de.jsonl"),
     (f"{B} --lang xx", "--lang: expected one of en, de, found 'xx'"),
     (f"{B} --eval {{bad}}/sets/json", "manifest_en.jsonl:1:"),
@@ -114,7 +113,7 @@ BAD: list[tuple[str, str]] = [
     (f"{B} --frame-ms 10", "--frame-ms: expected 20 to 40 ms, found 10; take 20"),
     (f"{B} --frame-ms 50", "--frame-ms: expected 20 to 40 ms, found 50; take 20"),
     (f"{B} --limit 0", "--limit: expected at least 1 clip, found 0"),
-    (f"{B} --limit few", "invalid literal for int() with base 10: 'few'"),
+    (f"{B} --limit few", "expected INT for --limit, found 'few'; see python -m bench run --help"),
     (f"{B} --pace slow", "invalid choice 'slow' for argument '--pace'"),
     (f"{B} --bundel x", "Unrecognized options: --bundel"),
     (f"{B} --precision int3", "found int3"),

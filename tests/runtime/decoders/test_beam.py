@@ -49,6 +49,11 @@ def small(tmp_path: Path) -> NGram:
     return NGram("small", tmp_path / "small.arpa", tmp_path / "small_words.txt")
 
 
+def test_an_arpa_file_is_read_in_silence(small: NGram, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    NGram(small.name, tmp_path / "small.arpa", tmp_path / "small_words.txt")
+    assert capfd.readouterr() == ("", "")
+
+
 def log_probs(frames: int, pieces: int, seed: int) -> np.ndarray:
     logits = np.random.default_rng(seed).standard_normal((frames, pieces)) * 2
     return np.asarray(logits - np.log(np.exp(logits).sum(1, keepdims=True)), np.float32)
