@@ -83,7 +83,6 @@ VERSION := $(shell $(PYTHON) -S -c 'import sys; print("%d.%d" % sys.version_info
 # What needs no GPU does not ask for one.
 FITTING := $(if $(and $(VERSION),$(filter-out help export calibrate words test-quick lint clean,$(MAKECMDGOALS))),$(shell $(PYTHON) -S -m setup.machine))
 KIND := $(or $(HARDWARE),$(FITTING),cpu)
-$(if $(and $(filter t4,$(MAKECMDGOALS)),$(filter cpu,$(KIND))),$(error Expected an NVIDIA GPU, which make t4 measures, found none))
 # Bundles are made in the CPU's environment, which alone has torch and NeMo; all else is done in that of the hardware. Without a GPU they
 # are one. A set of packages is there where its stamp is; setup/environments.py calls folders and stamps by the same names.
 CPU := build/venv-$(VERSION)-cpu
@@ -174,6 +173,7 @@ ablation: $(HERE)/.runtime $(CPU)/.runtime $(if $(foreach each,$(ABLATED),$(call
 		$(call option,--methods,$(METHODS)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME)) $(BACKEND)
 
 t4: $(HERE)/.runtime $(CPU)/.runtime $(BUNDLED) ## what RESULTS.md says of one GPU, measured on this one, in one file of build/results/packs to send (MODEL, LOOKAHEAD, EVAL, NAME)
+	$(if $(PLAN),,echo "error: expected an NVIDIA GPU, which t4 measures, found none" >&2; exit 2;)
 	$(call calibrated,$(LOOKAHEAD)) || echo "without calibration there will be no INT8"
 	$(RUN) bench suite --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang "$(LANGUAGE)" $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
 
