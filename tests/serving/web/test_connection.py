@@ -249,10 +249,10 @@ def test_a_step_that_fails(port: int, recognizer: Recognizer) -> None:
         backend.fails = True
         client.speak(NOISE)
         client.ask("input_audio_buffer.commit")
-        messages = client.until("committed")  # the step may have failed before the commit was read
-        failed = (
-            next((each for each in messages if each["type"].endswith(".failed")), None) or client.until("failed")[-1]
-        )
+        messages = client.until("error", "failed")
+        failed = messages[-1]
+        if not any(each["type"].endswith("committed") for each in messages):  # it failed before the commit was read
+            client.until("committed")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
         connection.request("GET", "/health")
         response = connection.getresponse()
