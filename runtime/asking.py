@@ -30,3 +30,5 @@ def done(work: Asking[T], run: Callable[[Ask], Any]) -> T:
     except StopIteration as ended:
         result: T = ended.value
         return result
+    finally:
+        work.close()  # where this is interrupted between the two, what was half done is lost

@@ -170,8 +170,8 @@ def checked(samples: object) -> Samples:
 
     Raises InputError for another type or shape than `push` takes, and for values that are not finite or far beyond that scale.
     """
-    if not isinstance(samples, np.ndarray) or samples.dtype not in PUSHED:
-        found = samples.dtype if isinstance(samples, np.ndarray) else type(samples).__name__
+    if not isinstance(samples, np.ndarray) or isinstance(samples, np.ma.MaskedArray) or samples.dtype not in PUSHED:
+        found = samples.dtype if type(samples) is np.ndarray else type(samples).__name__
         raise InputError(f"expected samples as a numpy array of float32 or int16, found {found}; convert them first")
     if samples.ndim != 1:
         raise InputError(f"expected mono samples of shape [n], found {list(samples.shape)}; average the channels first")

@@ -1,10 +1,12 @@
 """Barge-in: a stream that knows when the agent speaks, and hears a user who speaks meanwhile from the first word on."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from .echo import KEPT_MS, TAIL_MS, EchoCanceller
 from .errors import FullError, InputError
 from .events import Event, Final, Partial
 from .processes import OfOneProcess
-from .stream import Stream
+from .stream import Stream, check_start
 from .vad import SAMPLE_RATE, THRESHOLD, WINDOW_MS
 
 NOTHING: Samples = np.zeros(0, np.float32)
@@ -36,11 +38,14 @@ class BargeInRules:
     """How far a voice must exceed what may be left of the echo, and the room's noise."""
 
     def __post_init__(self) -> None:
-        if not WINDOW_MS <= self.minimum_voiced_ms <= self.preroll_ms <= KEPT_MS:
+        whole = all(isinstance(ms, Integral) for ms in (self.minimum_voiced_ms, self.preroll_ms))
+        if not whole or not WINDOW_MS <= self.minimum_voiced_ms <= self.preroll_ms <= KEPT_MS:
             raise InputError(
-                f"expected minimum_voiced_ms from {WINDOW_MS:g} to preroll_ms, and that to {KEPT_MS}, "
+                f"expected minimum_voiced_ms from {WINDOW_MS:g} to preroll_ms, and that to {KEPT_MS}, in whole ms, "
                 f"found {self.minimum_voiced_ms} and {self.preroll_ms}"
             )
+        if not math.isfinite(self.echo_margin_db):
+            raise InputError(f"expected echo_margin_db as a number of dB, found {self.echo_margin_db}; 12 is usual")
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,9 @@ class Conversation(OfOneProcess):
     def __init__(self, stream: Stream, rules: BargeInRules = BargeInRules(), *, start_s: float = 0.0) -> None:
         """`stream`: at an utterance's start, and the conversation's from now on; `start_s`: the time at which its audio goes on.
 
-        Raises InputError for a bundle without a voice activity detector.
+        Raises InputError for a bundle without a voice activity detector, and for a start that is no time from 0 on.
         """
+        check_start(start_s)
         super().__init__()
         self._stream, self._rules = stream, rules
         self._needed = int(rules.minimum_voiced_ms // WINDOW_MS)  # windows
@@ -74,6 +80,7 @@ class Conversation(OfOneProcess):
         self._received = round(start_s * SAMPLE_RATE)
         self._agent_speaks = False
         self._tail = 0  # samples that may still hold echo
+        self._confirming: bool  # whether a voice was heard that recognition is to confirm
         self._listen()
 
     def agent_speaks(self, samples: Samples | Pcm | None = None) -> None:
@@ -116,17 +123,24 @@ class Conversation(OfOneProcess):
                 heard = heard[len(piece) :]
                 self._received += len(piece)
                 window = self._canceller.push(piece) if echoing else piece
-                if self._agent_speaks:
-                    events += self._watch(window) if len(window) else []
-                else:
-                    self._tail -= len(window) if echoing else 0
-                    events += self._recognise(window) if len(window) else []
+                try:
+                    if self._agent_speaks:
+                        events += self._watch(window) if len(window) else []
+                    else:
+                        self._tail -= len(window) if echoing else 0
+                        events += self._recognise(window) if len(window) else []
+                except BaseException:
+                    self._skip(heard)
+                    raise
             return events
 
     def end_utterance(self, silence_ms: int = 0) -> Final:
         """See Stream.end_utterance."""
         with self._turn():
             # In the agent's turn the part of a window stays the canceller's, and what follows does not reach the stream.
+            if self._confirming:
+                self._confirming = False  # nobody confirmed it
+                self._forget()
             self._recognise(NOTHING if self._agent_speaks else self._canceller.flush())
             self._anew = self._agent_speaks
             return self._stream.end_utterance(silence_ms)
@@ -154,6 +168,14 @@ class Conversation(OfOneProcess):
         """What a BargeIn left to recognise comes first: it was told at once."""
         before, self._preroll = self._preroll, heard[:0]
         return self._hear(np.concatenate([before, heard]))
+
+    def _skip(self, rest: Samples) -> None:
+        """What is left of a push that failed is recognised by nobody; time and echo go on."""
+        self._received += len(rest)
+        while len(rest) and (self._agent_speaks or self._tail > 0):
+            piece, rest = rest[: self._canceller.wanting], rest[self._canceller.wanting :]
+            self._tail -= len(self._canceller.push(piece))
+        self._anew = True
 
     def _forget(self) -> None:
         self._stream.reset()

@@ -177,7 +177,9 @@ class EchoCanceller:
         if left.echo.any():
             before = self._blocks[at - 1].echo_end if at else 0.0
             echo = np.convolve(left.echo, _DECAY)[:BLOCK] + EMPHASIS * before * _DECAY
-            block.cleaned, block.echo_end = (block.heard - echo).astype(np.float32), float(echo[-1])
+            most = max(1.0, float(np.abs(block.heard).max()))  # a wrong echo may be louder than what was heard
+            cleaned = np.clip(block.heard - echo, -most, most)
+            block.cleaned, block.echo_end = cleaned.astype(np.float32), float(echo[-1])
         else:
             block.cleaned, block.echo_end = block.heard, 0.0
 

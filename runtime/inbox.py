@@ -53,7 +53,7 @@ class Inbox:
         self._samples = 0  # of those pieces
         self._waiting = 0  # samples of all pieces, those before jobs too
         self._needed = hearing.needed  # for there to be something to do, known while it is not due
-        self._is_due = False  # the scheduler knows of it, or works on it
+        self._is_due = False  # the scheduler has heard of it, and goes on until nothing is left
         self._work: Asking[Any] | None = None
         self._reply: Callable[[Any], None] = tell
         self._fail: Callable[[BaseException], None] = tell
@@ -76,35 +76,38 @@ class Inbox:
             else:
                 for start in range(0, len(arrived.samples), self._longest):
                     self._add(Arrived(arrived.samples[start : start + self._longest], arrived.at_s))
-            if self._is_due or self._samples < self._needed:
+            if self._samples < self._needed:
                 return
-            self._is_due = True
-        self._wake(self)
+        self._call()
 
     def push(self, arrived: Arrived, work: Callable[[Sequence[Arrived]], Asking[list[Event]]]) -> list[Event]:
         """Add audio, and where there is something to do with it now the work that does that; return what comes of it."""
         reply: Future[list[Event]] = Future()
         with self._adding:
             self._add(arrived)
-            if not self._is_due and self._samples < self._needed:
+            if not (self._is_due or self._jobs) and self._samples < self._needed:
                 return []
-            call = self._add_job(Job(work, reply.set_result, reply.set_exception, takes_audio=True))
-        if call:
-            self._wake(self)
-        return self._result(reply)
+            self._queue(Job(work, reply.set_result, reply.set_exception, takes_audio=True))
+        self._call()
+        try:
+            return self._result(reply)
+        finally:
+            del reply  # it holds what it raises, whose traceback holds this
 
     def do(self, work: Asking[T]) -> T:
         """Do work behind the audio so far; return what comes of it."""
         reply: Future[T] = Future()
         self.add(Job(lambda _: work, reply.set_result, reply.set_exception))
-        return self._result(reply)
+        try:
+            return self._result(reply)
+        finally:
+            del reply
 
     def add(self, job: Job) -> None:
-        """Add a job."""
+        """Add a job behind the audio so far."""
         with self._adding:
-            call = self._add_job(job)
-        if call:
-            self._wake(self)
+            self._queue(job)
+        self._call()
 
     def drop_audio(self) -> None:
         """Forget the audio that waits."""
@@ -116,8 +119,11 @@ class Inbox:
     def go_on(self, answer: Any = None) -> Ask | None:  # noqa: ANN401 -- each kind's own
         """Go on with the answer to what was asked for, or what it failed with; return what is asked for next, or None: no work is left.
 
-        The scheduler's thread only.
+        Without an answer there is more to do, of which work in progress needs not be told. The scheduler's thread only.
         """
+        if answer is None and self._work:
+            return None
+        self._is_due = True
         while work := self._work or self._begin():
             self._work = work
             try:
@@ -127,6 +133,7 @@ class Inbox:
             except BaseException as error:  # noqa: BLE001 -- whoever waits raises it
                 self._fail(error)
             self._work = answer = None
+            self._reply = self._fail = self._tell  # an error that is kept does not keep the stream by them
         return None
 
     def _result(self, reply: Future[T]) -> T:
@@ -137,18 +144,22 @@ class Inbox:
             if not reply.done():
                 self._hearing.cancel()
             raise
+        finally:
+            del reply
 
     def _add(self, arrived: Arrived) -> None:
         self._pieces.append(arrived)
         self._samples += len(arrived.samples)
         self._waiting += len(arrived.samples)
 
-    def _add_job(self, job: Job) -> bool:
-        """Add it behind the audio so far; whether the scheduler must be told."""
+    def _queue(self, job: Job) -> None:
         self._jobs.append((self._pieces, job))
         self._pieces, self._samples = [], 0
-        call, self._is_due = not self._is_due, True
-        return call
+
+    def _call(self) -> None:
+        """Have the scheduler hear of it. Where Ctrl-C comes before this, it does with whatever is added next."""
+        if not self._is_due:
+            self._wake(self)
 
     def _begin(self) -> Asking[Any] | None:
         """What is next; None, and not due any more, where there is nothing."""
@@ -172,7 +183,6 @@ class Inbox:
                 return None
             more_waits = bool(self._jobs or self._pieces)
             self._waiting -= samples
-        self._reply = self._fail = self._tell
         return hearing.turn(hearing.push(pieces, more_waits=more_waits))
 
     def _parted(self, pieces: list[Arrived]) -> tuple[list[Arrived], list[Arrived], int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from .errors import ClosedError, InputError
-from .events import Event, Partial
+from .events import Event, Final, Partial
 
 Waiter = asyncio.Future[None]
 """What a task waits for, in its own loop."""
@@ -35,10 +35,13 @@ class Mailbox:
             self._ring(waiter)
 
     def forget_partials(self) -> None:
-        """Drop those behind the last final: their utterance is forgotten."""
+        """Drop those behind the last final: their utterance is forgotten. What was raised stays."""
         with self._changing:
-            while self._held and isinstance(self._held[-1], Partial):
-                self._held.pop()
+            kept: list[Event | BaseException] = []
+            while self._held and not isinstance(self._held[-1], Final):
+                if not isinstance(last := self._held.pop(), Partial):
+                    kept.append(last)
+            self._held.extend(reversed(kept))
 
     def close(self) -> None:
         """After what is there no more comes. From any thread."""
@@ -71,9 +74,14 @@ class Mailbox:
                 if self._waiter is waiter:
                     self._waiter = None
         if isinstance(found, ClosedError):
+            with self._changing:
+                self._held.clear()  # ends that were cut off
             return None
         if isinstance(found, BaseException):
-            raise found
+            try:
+                raise found
+            finally:
+                del found  # its traceback holds this
         return found
 
 

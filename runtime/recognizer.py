@@ -17,7 +17,7 @@ from .decoders.ngram import LmChoice, NGram, language_model_file
 from .decoders.remote import usual_processes
 from .early import Early
 from .endpoint import EndpointRules
-from .errors import ClosedError, InputError
+from .errors import ClosedError, FullError, InputError
 from .files import check_spelling
 from .hearing import StreamOptions
 from .processes import OfOneProcess
@@ -53,7 +53,8 @@ class Recognizer(OfOneProcess):
 
         With `max_streams` the steps of all streams that are due run together, by the bundle's step over many streams, and there may be
         that many streams at once; without it each stream runs apart, for the shortest delay of a few. Beam search is then done by
-        `search_processes` other processes, None: one for each 48 streams, and fewer than the machine has cores.
+        `search_processes` other processes, None: one for each 48 streams, and fewer than the machine has cores; by as many again where
+        streams without the language model have hotwords.
 
         `language` is a code such as de or de-DE, or auto where the checkpoint has it: what streams hear unless they ask for another; None
         is the bundle's own.
@@ -108,7 +109,14 @@ class Recognizer(OfOneProcess):
         with self._opening:
             if self._closed:
                 raise ClosedError("expected an open recogniser, found a closed one; open it again")
-            stream = self._new_stream(StreamOptions(endpoints, hotwords, early, language, language_model))
+            options = StreamOptions(endpoints, hotwords, early, language, language_model)
+            try:
+                stream = self._new_stream(options)
+            except FullError:
+                if self._scheduler is None:
+                    raise
+                self._scheduler.settle()  # it may hold a stream that nobody else refers to any more
+                stream = self._new_stream(options)
             self._streams.add(stream)
         return stream
 
@@ -122,7 +130,7 @@ class Recognizer(OfOneProcess):
             if self._scheduler is None:
                 self._scheduler = Scheduler(self.backend)
                 # Also when the recogniser is dropped without close(), or the process ends.
-                weakref.finalize(self, _end, self._scheduler, os.getpid())
+                weakref.finalize(self, _end, self._decoders, self._scheduler, os.getpid())
             return self._scheduler
 
     @property
@@ -183,9 +191,10 @@ class Recognizer(OfOneProcess):
         self.close()
 
 
-def _end(scheduler: Scheduler, process: int) -> None:
-    """End it in that process; a fork has none of its threads."""
+def _end(decoders: Decoders, scheduler: Scheduler, process: int) -> None:
+    """End both in that process, searches first, for which the scheduler waits; a fork has none of its threads."""
     if os.getpid() == process:
+        decoders.close()
         scheduler.close()
 
 

@@ -1,18 +1,20 @@
 """Scheduler: one thread that does the work of many streams, and runs together what they ask for at the same time."""
 
+import copy
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from .asking import Ask
 from .backends import Backend, Step
 from .decoders.decoder import Search
 from .decoders.remote import RemoteDecoder, SearchProcess
-from .errors import ClosedError
+from .errors import ClosedError, LostError
 from .inbox import Inbox
 from .mailbox import Waiter, wake
 from .vad import Vad, Voice
@@ -28,8 +30,11 @@ APART_S = 0.008
 """From the begin of a run of several streams to the next run's, at least: with 256 streams a quarter of the runs, and of the GPU's time,
 and three quarters of the CPU's, for 5 ms more (measured with a step of 1.2 ms on a CPU)."""
 
-_Some = list[tuple[Inbox, Any]]
-"""Inboxes, each with an ask or an answer."""
+SETTLED_S = 1.0
+"""For a run and what comes of it, after which a recogniser that is full says so."""
+
+_Some = list[tuple[Any, Any]]
+"""Inboxes, or what stands for one, each with an ask or an answer."""
 _Queue = SimpleQueue[_Some | None]
 """What is put together is taken together, as each time a thread is woken; None ends it."""
 
@@ -65,6 +70,12 @@ class Scheduler:
         """Wake a task once the answers that are there are told to all; the scheduler's thread only."""
         self._rung.append(waiter)
 
+    def settle(self) -> None:
+        """Wait until it has handed out what it has: then it holds no stream that nothing else refers to."""
+        handed_out = threading.Event()
+        self._post([(_Knock(handed_out.set), None)])
+        handed_out.wait(SETTLED_S)
+
     def close(self) -> None:
         """End the thread after the run that it is in: to be called once the streams are closed. Safe to call twice."""
         self._closed = True
@@ -80,20 +91,29 @@ class Scheduler:
             self._fail_what_waits()
 
     def _run(self) -> None:
-        while not self._closed:  # what is named in the two, a stream and its state, is not held while the thread waits
-            self._go_on_with_what_is_due()
+        try:
+            while (
+                not self._closed
+            ):  # what is named in the two, a stream and its state, is not held while the thread waits
+                self._go_on_with_what_is_due()
+                self._tell_others()
+                self._let_asks_gather()
+                self._run_steps()
+                self._tell_others()
+        finally:
+            self._closed = True
+            self._go_on_with([(inbox, _closed()) for inbox, _ in (*self._asked, *self._heard)])
             self._tell_others()
-            self._let_asks_gather()
-            self._run_steps()
-            self._tell_others()
-        for inbox, _ in (*self._asked, *self._heard):
-            self._go_on(inbox, _closed())
-        self._tell_others()
 
     def _go_on_with_what_is_due(self) -> None:
         due, _ = _taken(self._due, block=not (self._asked or self._heard))
-        for inbox, answer in due:
-            self._go_on(inbox, answer)
+        self._go_on_with(due)
+
+    def _go_on_with(self, answers: _Some) -> None:
+        """Take these; what one of them raises, and whoever keeps that, holds none of the others by its traceback."""
+        answers.reverse()
+        while answers:
+            self._go_on(*answers.pop())
 
     def _tell_others(self) -> None:
         """Hand out what was asked for, and wake the tasks that wait, once all that is there is done: a call each gives others a turn."""
@@ -118,16 +138,23 @@ class Scheduler:
         if not self._asked or self._closed:
             return
         asked, self._asked = self._asked, []
-        for run in [asked] if self._together else [[each] for each in asked]:
-            answers = _answers(self._backend.run, [step for _, step in run])
-            for (inbox, _), answer in zip(run, answers, strict=True):
-                self._go_on(inbox, answer)
+        while asked:
+            run = asked[:] if self._together else asked[:1]
+            del asked[: len(run)]
+            self._go_on_with(_answered(self._backend.run, run))
 
     def _go_on(self, inbox: Inbox, answer: Any) -> None:  # noqa: ANN401 -- each kind's own
         ask: Ask | None = inbox.go_on(answer)
+        answer = None  # an error would be held by its own traceback
         while isinstance(ask, Search):
             if isinstance(decoder := ask.decoder, RemoteDecoder):
-                self._apart.setdefault(self._searches_of(decoder.process), []).append((inbox, ask.kept()))
+                try:
+                    self._apart.setdefault(self._searches_of(decoder.process), []).append((inbox, ask.kept()))
+                except (RuntimeError, MemoryError) as error:
+                    ask = inbox.go_on(
+                        LostError(f"expected room for a beam search, found none: {error}; close other streams")
+                    )
+                    continue
                 return
             ask = inbox.go_on(_searched(ask))
         if isinstance(ask, Step):
@@ -147,6 +174,16 @@ class Scheduler:
             while ask:
                 ask = inbox.go_on(_closed())
         self._tell_others()
+
+
+class _Knock(NamedTuple):
+    """Stands where an inbox does, and is taken in its turn."""
+
+    reply: Callable[[], None]
+
+    def go_on(self, answer: object) -> None:  # noqa: ARG002 -- an inbox has one
+        """Tell that the turn has come."""
+        self.reply()
 
 
 class Answerer:
@@ -187,17 +224,32 @@ class Answerer:
         """Wait for asks and answer them; False: there will be none."""
         asked, ended = _taken(self._asked, block=True, most=self._most)
         if asked:
-            answers = _answers(self._run, [ask for _, ask in asked])
-            self._post([(inbox, answer) for (inbox, _), answer in zip(asked, answers, strict=True)])
+            self._post(_answered(self._run, asked))
         return not ended
 
 
-def _answers(run: Callable[[list[Any]], Sequence[Any]], asks: list[Any]) -> Sequence[Any]:
-    """What `run` gives, or for each what it raises."""
+def _answered(run: Callable[[list[Any]], Sequence[Any]], asked: _Some) -> _Some:
+    """Who asked what, which is taken out, with what `run` gives for it, or what it raises."""
+    inboxes, asks = [inbox for inbox, _ in asked], [ask for _, ask in asked]
+    asked.clear()
     try:
-        return run(asks)
+        return list(zip(inboxes, run(asks), strict=True))
     except BaseException as error:  # noqa: BLE001 -- whoever asked raises it
-        return [error] * len(asks)
+        told: BaseException | None = error
+        while told:  # frames hold what all of them asked
+            traceback.clear_frames(told.__traceback__)
+            told = told.__cause__ or told.__context__
+        errors = [error, *(_copy(error) for _ in inboxes[1:])]
+        answers: _Some = list(zip(inboxes, errors, strict=True))
+        del inboxes, asks, errors
+        return answers
+
+
+def _copy(error: BaseException) -> BaseException:
+    """The same without its traceback: nobody's is told with another's."""
+    with suppress(Exception):
+        return copy.copy(error)
+    return error
 
 
 def _searched(ask: Search) -> bool | BaseException:

@@ -29,6 +29,10 @@ MOST_SILENCE_MS = 10_000
 """Computed at an utterance's end: more than any word needs, and no step of others waits long for it."""
 
 
+LATEST_S = 1e9
+"""A time that a stream may begin at."""
+
+
 class Stream(OfOneProcess):
     """One speaker's audio. `push` frames of any length, `end_utterance` at the end of an utterance; then the next one may begin.
 
@@ -82,8 +86,7 @@ class Stream(OfOneProcess):
 
         Raises InputError for a start that is no time from 0 on, ClosedError after `close`.
         """
-        if not 0 <= start_s < math.inf:
-            raise InputError(f"expected a stream's start from 0 s on, found {start_s}; without one it is 0")
+        check_start(start_s)
         self._check_process()
         self._hearing.cancel()  # before it is our turn: what is in progress stops, and whoever is next starts anew
         if self._inbox:
@@ -134,6 +137,8 @@ class Stream(OfOneProcess):
         waiting = now_s - self._left_s < (1 - BUSY) * len(heard) / hearing.sample_rate
         self._check_process()
         hearing.check_open()
+        if not len(heard):
+            return []
         work = partial(hearing.push, more_waits=waiting)
         inbox = self._inbox
         events = (
@@ -166,7 +171,8 @@ class Stream(OfOneProcess):
         at_s = self.now() if arrived_s is None else arrived_s
         if not math.isfinite(at_s):
             raise InputError(f"expected arrived_s as a time of the stream's clock, found {at_s}; None is now")
-        (self._inbox or self._scheduled()).feed(Arrived(_own(checked(samples), samples), at_s))
+        if len(heard := checked(samples)):
+            (self._inbox or self._scheduled()).feed(Arrived(_own(heard, samples), at_s))
 
     @property
     def waiting_s(self) -> float:
@@ -232,6 +238,12 @@ class Stream(OfOneProcess):
                 self._mailbox = Mailbox(scheduler.ring)
                 self._inbox = Inbox(self._hearing, scheduler.wake, self._mailbox.put)
             return self._inbox
+
+
+def check_start(start_s: float) -> None:
+    """Raise InputError for a start that is no time from 0 on."""
+    if not 0 <= start_s <= LATEST_S:
+        raise InputError(f"expected a stream's start from 0 s on, found {start_s}; without one it is 0")
 
 
 def _own(heard: Samples, samples: Samples | Pcm) -> Samples:

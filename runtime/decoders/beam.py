@@ -155,7 +155,7 @@ class BeamCtc:
         if followed == [self._blank] and all(last == self._blank for _, _, last in self._beam):
             return False  # every score would fall by the same
         log_probs = sorted(zip(frame[followed].tolist(), followed, strict=True), reverse=True)
-        # The best one with a blank or a repeat will be there; what others may gain is a word's beta and a hotword.
+        # The best one with a blank or a repeat will be there; what others may gain is a word's beta and hotwords.
         (top, (log_prob, _)), *_ = self._beam.items()
         stays = next((each for each, token in log_probs if token in (self._blank, top[2])), -math.inf)
         gain = max(0.0, self._options.beta) + (self._hotwords.most if self._hotwords is not None else 0.0)

@@ -51,14 +51,21 @@ class Hotwords:
             for length in range(1, len(phrase) + 1):
                 beginning, share = phrase[:length], weight * length / len(phrase)
                 self.beginnings[beginning] = max(share, self.beginnings.get(beginning, 0.0))
-        self.most = max(self.phrases.values(), default=0.0)
-        """The largest weight; 0 without hotwords."""
+        self.most = max(map(self._with_others_in_it, self.phrases), default=0.0) + max(
+            self.beginnings.values(), default=0.0
+        )
+        """What a piece may add at the most, by ending phrases and by beginning one; 0 without hotwords."""
         self.words = frozenset(word for phrase in self.phrases for word in phrase.split(" "))
         """The phrases' words."""
 
     def __bool__(self) -> bool:
         """Whether there are any."""
         return bool(self.phrases)
+
+    def _with_others_in_it(self, phrase: str) -> float:
+        """What a phrase adds with all that end with it."""
+        words = phrase.split(" ")
+        return sum(self.phrases.get(" ".join(words[first:]), 0.0) for first in range(len(words)))
 
     def begun(self, before: Sequence[str], word: str) -> float | None:
         """The largest share of a beginning that ends in `word`, the word in progress; None where there is none.

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backends.base import StepResult
-from ..errors import ClosedError, LostError
+from ..errors import ClosedError, InputError, LostError
 from ..words import Word
 from .decoder import Search
 from .greedy import first
@@ -117,7 +117,7 @@ class SearchProcess:
         """Start the process where there is none; what fails is raised by `run`. Does not wait."""
         if self._running.acquire(blocking=False):  # otherwise it runs
             try:
-                with suppress(OSError, ClosedError):
+                with suppress(LostError, ClosedError):
                     self._started()
             finally:
                 self._running.release()
@@ -125,8 +125,8 @@ class SearchProcess:
     def run(self, searches: Sequence[Search]) -> list[Exception | bool]:
         """Let the RemoteDecoders of these searches take what they are to take; return for each whether its text changed, or why it did not.
 
-        Raises LostError where the process ends, InputError where a fresh one cannot open its files, OSError where none can be started,
-        and ClosedError after `close`.
+        Raises LostError where the process ends, or none can be started, InputError where a fresh one cannot open its files, and
+        ClosedError after `close`.
         """
         with self._running:
             worker = self._started()
@@ -158,7 +158,12 @@ class SearchProcess:
         if self._closed:
             raise ClosedError("expected an open recogniser, found a closed one; open it again")
         if self._worker is None or not self._worker.is_there():
-            self._worker = _Worker(self._maker)
+            try:
+                self._worker = _Worker(self._maker)
+            except OSError as error:
+                raise LostError(
+                    f"expected another process for beam search, found that none can be started: {error}; end others, or close streams"
+                ) from error
         return self._worker
 
     def _answers(
@@ -196,7 +201,14 @@ class _Worker:
     """A process, and what of this one it has. Once the object is dropped, or the interpreter ends, so does the process."""
 
     def __init__(self, maker: DecoderMaker) -> None:
-        """Start the process, which answers once it has opened what it needs. Raises OSError where the system refuses."""
+        """Start the process, which answers once it has opened what it needs.
+
+        Raises OSError where the system refuses, InputError where it is not known by which program.
+        """
+        if not sys.executable:
+            raise InputError(
+                "expected Python's program in sys.executable, found none; set it, or leave max_streams out"
+            )
         self._connection, theirs = Pipe()
         with theirs, TemporaryFile() as opened_from:
             pickle.dump(maker, opened_from)

@@ -82,7 +82,12 @@ def test_phrases_and_their_weights(choice: Any, expected: dict[str, float]) -> N
     found = Hotwords(choice, PIECES)
     assert found.phrases == pytest.approx(expected)
     assert bool(found) == bool(expected)
-    assert found.most == pytest.approx(max(expected.values(), default=0.0))
+    assert found.most == pytest.approx(2 * max(expected.values(), default=0.0)), "one that ends, and one that begins"
+
+
+def test_the_most_that_a_piece_adds_counts_phrases_within_phrases() -> None:
+    assert Hotwords({"new": 1.0, "new new": 2.0, "york": 4.0}, PIECES).most == 3.0 + 4.0
+    assert Hotwords({"new": 1.0, "new new": 2.0, "york": 0.5}, PIECES).most == 3.0 + 2.0
 
 
 def test_capitals_stay_where_the_pieces_have_them() -> None:
