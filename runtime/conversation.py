@@ -138,8 +138,8 @@ class Conversation(OfOneProcess):
         """See Stream.end_utterance."""
         with self._turn():
             # In the agent's turn the part of a window stays the canceller's, and what follows does not reach the stream.
-            if self._confirming:
-                self._confirming = False  # nobody confirmed it
+            if self._agent_speaks and self._confirming:
+                self._confirming = False  # nothing confirmed it
                 self._forget()
             self._recognise(NOTHING if self._agent_speaks else self._canceller.flush())
             self._anew = self._agent_speaks

@@ -1,5 +1,6 @@
 """Conversation: an interruption's transcript is a fresh stream's, nothing of before remains, echo and claps do not interrupt."""
 
+import math
 import pickle
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from runtime import (
     Recognizer,
     Stream,
 )
+from runtime.errors import CudaError
 from runtime.hearing import StreamOptions
 
 FRAME = 320
@@ -226,11 +228,59 @@ def test_bad_input(recognizer: Recognizer) -> None:
         conversation.push(np.zeros(3, np.int32))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="minimum_voiced_ms"):
         BargeInRules(minimum_voiced_ms=900)
-    with pytest.raises(InputError, match="preroll_ms, and that to 1888, found 96 and 2000"):
+    with pytest.raises(InputError, match="preroll_ms, and that to 1888, in whole ms, found 96 and 2000"):
         BargeInRules(preroll_ms=2000)
+    with pytest.raises(InputError, match=r"in whole ms, found 96 and 250\.5"):
+        BargeInRules(preroll_ms=250.5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected echo_margin_db as a number of dB, found nan"):
+        BargeInRules(echo_margin_db=math.nan)
+    for start_s in (-1.0, math.nan, math.inf):
+        with pytest.raises(InputError, match="expected a stream's start from 0 s on, found "):
+            Conversation(recognizer.stream(), start_s=start_s)
     conversation.close()
     with pytest.raises(ClosedError):
         conversation.push(np.zeros(3, np.float32))
+
+
+def test_an_interruption_that_nothing_confirmed_is_none(recognizer: Recognizer, speech: np.ndarray) -> None:
+    conversation = Conversation(recognizer.stream(early="off"), BargeInRules(confirming_token=True))
+    conversation.agent_speaks()
+    for start in range(0, len(speech), FRAME):
+        assert conversation.push(speech[start : start + FRAME]) == []
+        if conversation._confirming:
+            break
+    assert conversation._confirming
+    assert conversation.end_utterance(160).text == ""
+    assert not conversation._confirming
+
+
+@pytest.mark.parametrize("frame", [FRAME, 16_000])
+@pytest.mark.parametrize("reference", [False, True])
+def test_time_goes_on_where_recognition_fails(
+    recognizer: Recognizer, speech: np.ndarray, agent: np.ndarray, frame: int, reference: bool
+) -> None:
+    stream = recognizer.stream(early="off")
+    conversation = Conversation(stream)
+    conversation.agent_speaks(agent if reference else None)
+    microphone = np.concatenate([np.zeros(40_000, np.float32), speech, speech])
+    microphone[: len(agent)] += echo_of(agent)[: len(microphone)] if reference else 0
+    lost = 0
+    for start in range(0, len(microphone), frame):
+        with pytest.MonkeyPatch.context() as patched:
+            if not lost and not conversation._agent_speaks:
+                patched.setattr(stream, "push", fails)
+            try:
+                conversation.push(microphone[start : start + frame])
+            except CudaError:
+                lost += 1
+    assert lost == 1
+    assert conversation._received == len(microphone)
+    final = conversation.end_utterance()
+    assert final.start_s + final.audio_s == pytest.approx(len(microphone) / 16_000, abs=0.033)
+
+
+def fails(*_: object) -> None:
+    raise CudaError("it fell over")
 
 
 @pytest.mark.parametrize("odd", [0, 100])

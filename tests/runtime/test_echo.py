@@ -181,3 +181,15 @@ def test_the_reference_is_in_step_with_a_microphone_that_is_amid_a_window(agent:
     later = cleaned[1][200:]
     assert decibels(later[16_000:31_000] - cleaned[0][16_000:31_000], cleaned[0][16_000:31_000]) < 5
     assert decibels(heard[16_000:31_000], later[16_000:31_000]) > 5
+
+
+def test_what_is_cleaned_is_no_louder_than_full_scale(agent: np.ndarray) -> None:
+    """An echo that grew and is clipped: what the filter learned while it was faint is too much by far."""
+    played = np.concatenate([0.01 * agent, agent])[: 2 * len(agent)].astype(np.float32)
+    heard = np.clip(30 * np.pad(played, (800, 0))[: len(played)], -1, 1)
+    canceller = EchoCanceller()
+    canceller.play(played)
+    cleaned = [canceller.push(heard[start : start + 512]) for start in range(0, len(heard) - 511, 512)]
+    loudest = max(float(np.abs(window).max(initial=0.0)) for window in cleaned)
+    print(f"loudest: {loudest:.2f}")
+    assert loudest <= 1.0

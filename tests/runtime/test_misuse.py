@@ -158,6 +158,58 @@ def test_a_caller_that_is_interrupted(together: Recognizer, rows: Rows, call: st
     assert [event.at(0.0) for event in [*stream.push(AUDIO), stream.end_utterance()]] == expected
 
 
+@pytest.mark.parametrize("call", ["push", "end_utterance", "feed", "feed_end"])
+def test_a_caller_that_is_interrupted_before_the_scheduler_hears_of_it(
+    together: Recognizer, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """What comes next is heard nevertheless, and so is the close."""
+    stream = together.stream(early="off")
+    stream.feed(FEW)  # from here on the scheduler does the work
+    assert stream._inbox
+    with monkeypatch.context() as patched:
+
+        def interrupted(_: object) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr(stream._inbox, "_wake", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(stream, call)(*([AUDIO] if call in ("push", "feed") else []))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(stream.end_utterance).result(TIMEOUT_S)
+        pool.submit(stream.close).result(TIMEOUT_S)
+
+
+@pytest.mark.parametrize("fed", [False, True])
+def test_nothing_is_kept_of_empty_pushes(recognizer: Recognizer, fed: bool) -> None:
+    stream, empty = recognizer.stream(early="off"), FEW[:0]
+    for _ in range(9):
+        if fed:
+            stream.feed(empty)
+        else:
+            assert stream.push(empty) == []
+    assert not stream._hearing._arrivals
+    assert stream._inbox is None or not stream._inbox._pieces
+
+
+def test_a_long_push_is_not_kept(recognizer: Recognizer) -> None:
+    stream = recognizer.stream(early="off")
+    stream.push(AUDIO)
+    kept = stream._hearing._audio
+    assert kept.base is None
+    assert len(kept) < recognizer.bundle.window_samples
+
+
+@pytest.mark.parametrize("start_s", [-1.0, math.nan, math.inf, 1e308])
+def test_a_start_is_some_time(recognizer: Recognizer, start_s: float) -> None:
+    with pytest.raises(InputError, match="expected a stream's start from 0 s on, found "):
+        recognizer.stream().reset(start_s)
+
+
+def test_a_masked_array_is_refused(recognizer: Recognizer) -> None:
+    with pytest.raises(InputError, match="expected samples as a numpy array of float32 or int16, found MaskedArray"):
+        recognizer.stream().push(np.ma.masked_array(FEW))  # type: ignore[no-untyped-call]
+
+
 class Runs(threading.Semaphore):
     """Lets so many runs pass as are released."""
 

@@ -164,6 +164,44 @@ def test_a_run_that_fails(together: Recognizer, apart: Recognizer, rows: Rows, f
     assert [*begun, *resting.push(AUDIO[half:]), resting.end_utterance()] == whole
 
 
+def test_whoever_keeps_an_error_keeps_no_other_stream(together: Recognizer, rows: Rows) -> None:
+    """A run fails for several at once: each has an error of its own, through which none of the others is held."""
+    streams = [together.stream(early="off") for _ in range(3)]
+    rows.gate, rows.fails = threading.Event(), True
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(streams[0].push, AUDIO)
+        assert rows.waits.wait(TIMEOUT_S)
+        others = [pool.submit(stream.push, AUDIO) for stream in streams[1:]]  # run together behind it
+        for stream in streams[1:]:
+            wait_for_job(stream)
+        rows.gate.set()
+        errors = [each.exception(TIMEOUT_S) for each in (first, *others)]
+    assert [type(error) for error in errors] == [CudaError] * 3
+    assert len({id(error) for error in errors}) == 3
+    del streams[1:], stream, first, others
+    gc.collect()
+    assert rows.open == 3, "each error holds its own"
+    del errors[1:]
+    gc.collect()
+    assert rows.open == 1
+
+
+def test_a_stream_that_is_dropped_makes_room_at_once(together: Recognizer, rows: Rows) -> None:
+    """Also where the scheduler has just told it what it said, and is busy with others."""
+
+    def come_and_go(seed: int) -> None:
+        for length in np.random.default_rng(seed).integers(60, 900, 20):
+            stream = together.stream(early="off")
+            stream.push(AUDIO[:length])
+            stream.end_utterance()
+            del stream
+
+    with ThreadPoolExecutor(STREAMS) as pool:
+        for done in [pool.submit(come_and_go, seed) for seed in range(STREAMS)]:
+            done.result(TIMEOUT_S)
+    assert rows.open <= STREAMS
+
+
 def test_a_full_recogniser_says_so(together: Recognizer, rows: Rows) -> None:
     streams = [together.stream() for _ in range(STREAMS)]
     with pytest.raises(FullError, match="at most 12 streams"):
