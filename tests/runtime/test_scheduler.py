@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime import ClosedError, Event, Final, FullError, InputError, Recognizer, Stream
+from runtime import ClosedError, Event, Final, FullError, InputError, Partial, Recognizer, Stream
 from runtime.backends import StepResult
 from runtime.errors import CudaError
 from tests.runtime.many import STREAMS, TIMEOUT_S, Rows, loop
@@ -346,3 +346,16 @@ def test_a_recogniser_that_is_dropped_ends_its_thread(rig: Rig, rows: Rows) -> N
     gc.collect()
     finish(*started)
     assert rows.open == 0
+
+
+def test_a_reset_forgets_partials_and_keeps_what_was_raised(together: Recognizer, rows: Rows) -> None:
+    stream = together.stream(early="off")
+    stream.feed(AUDIO)
+    stream.end_utterance()  # what was fed is heard
+    assert any(isinstance(each, Partial) for each in stream._mailbox._held)
+    rows.fails = True
+    stream.feed(AUDIO)
+    stream.end_utterance()
+    rows.fails = False
+    stream.reset()
+    assert {type(each) for each in stream._mailbox._held} == {CudaError}

@@ -208,6 +208,40 @@ def test_closing_during_a_search(bundle: Path, step: Together, clips: list[np.nd
     recognizer.close()
 
 
+@pytest.mark.parametrize("missing", ["thread", "process", "program"])
+def test_what_cannot_be_started(
+    bundle: Path, step: Together, clips: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Only those who need it are told, in one line; what they say later is heard."""
+    with together(bundle, step, 1) as recognizer, ThreadPoolExecutor(1) as thread:
+        other = recognizer.stream(early="off", language_model=False)
+        assert thread.submit(said, other, clips[:1]).result(TIMEOUT_S)  # the scheduler runs
+
+        def refused(*_: object, **__: object) -> None:
+            raise RuntimeError("can't start new thread") if missing == "thread" else BlockingIOError(11, "no more")
+
+        with monkeypatch.context() as patched:
+            if missing == "program":
+                patched.setattr(sys, "executable", None)
+                with pytest.raises(InputError, match=r"^expected Python's program in sys\.executable, found none"):
+                    recognizer.stream(early="off")
+                return
+            name = "runtime.scheduler.Answerer" if missing == "thread" else "runtime.decoders.remote.Popen"
+            patched.setattr(name, refused)
+            stream = recognizer.stream(early="off")
+            with pytest.raises(LostError, match=r"^expected (room for a|another process for) beam search, found "):
+                thread.submit(stream.push, clips[0]).result(TIMEOUT_S)
+            assert thread.submit(said, other, clips[:1]).result(TIMEOUT_S)
+        assert thread.submit(said, stream, clips[:1]).result(TIMEOUT_S)
+
+
+def test_a_program_that_ends_while_a_search_is_stopped(batched_bundle: Path) -> None:
+    run = [sys.executable, "-c", LEAVES, str(batched_bundle)]
+    ended = subprocess.run(run, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    waiting(lambda: is_gone(int(ended.stdout)))
+
+
 def test_a_dropped_recogniser_leaves_no_process(bundle: Path, step: Together, clips: list[np.ndarray]) -> None:
     recognizer = together(bundle, step)
     streams = [recognizer.stream(early="off") for _ in range(2)]
@@ -251,6 +285,22 @@ os.killpg(os.getpgrp(), signal.SIGINT)
 decoder.copy().finish()
 decoder.finish()
 print(processes._processes[0]._worker._process.pid, flush=True)
+"""
+
+
+LEAVES = """
+import os, signal, sys, time
+from runtime import Recognizer, load_audio
+recognizer = Recognizer(sys.argv[1], backend="onnxruntime-cpu", max_streams=2, search_processes=1, lm="none")
+stream, samples = recognizer.stream(hotwords=["Hi there"], early="off"), load_audio("data/sample/clips/01.mp3")
+stream.push(samples)
+process = recognizer._decoders._processes._processes[0]
+pid = process._worker._process.pid
+os.kill(pid, signal.SIGSTOP)
+stream.feed(samples)
+while not process._running.locked():
+    time.sleep(0.01)
+print(pid, flush=True)
 """
 
 
