@@ -262,7 +262,8 @@ class Hearing:
             if changed or self._shown[1]:
                 partials += self._show(self._decoder, heard, arrived_s)
             self._audio = self._audio[bundle.chunk_samples :]
-        self._audio = self._audio.copy()  # not all that was pushed
+        if self._audio.base is not None:
+            self._audio = self._audio.copy()  # not all that was pushed
         return partials
 
     def _tail(self) -> tuple[int, Samples, int]:

@@ -92,9 +92,8 @@ class Scheduler:
 
     def _run(self) -> None:
         try:
-            while (
-                not self._closed
-            ):  # what is named in the two, a stream and its state, is not held while the thread waits
+            # What is named in these, a stream and its state, is not held while the thread waits.
+            while not self._closed:
                 self._go_on_with_what_is_due()
                 self._tell_others()
                 self._let_asks_gather()
