@@ -54,7 +54,8 @@ class Recognizer(OfOneProcess):
         With `max_streams` the steps of all streams that are due run together, by the bundle's step over many streams, and there may be
         that many streams at once; without it each stream runs apart, for the shortest delay of a few. Beam search is then done by
         `search_processes` other processes, None: one for each 48 streams, and fewer than the machine has cores; by as many again where
-        streams without the language model have hotwords.
+        streams without the language model have hotwords. Those of the language model are there once this returns, others with the first
+        utterance that needs them.
 
         `language` is a code such as de or de-DE, or auto where the checkpoint has it: what streams hear unless they ask for another; None
         is the bundle's own.
@@ -75,6 +76,7 @@ class Recognizer(OfOneProcess):
         processes = _checked_processes(search_processes, opened.most_streams if opened else max_streams)
         self._decoders = Decoders(folder, self.bundle, self.decoder, lm, processes=processes)
         self.backend = opened or open_backend(folder, self.bundle, name, precision, self.decoder, max_streams)
+        self._decoders.wait()
         self._opening = threading.Lock()  # no stream is made while the streams are closed
         self._closed = False
         self._streams: WeakSet[Stream] = WeakSet()

@@ -39,6 +39,11 @@ class Decoders:
             return self._processes.new_decoder(start_s, hotwords)
         return self.maker.new_decoder(start_s, hotwords)
 
+    def wait(self) -> None:
+        """Wait until processes that search for every utterance can. Raises InputError where one cannot open what it needs."""
+        if self._processes:
+            self._processes.wait()
+
     def close(self) -> None:
         """End the processes, also while they search. Safe to call twice."""
         if self._processes:

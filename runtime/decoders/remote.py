@@ -6,8 +6,8 @@ import pickle
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Pipe
 from subprocess import Popen
 from tempfile import TemporaryFile
@@ -122,6 +122,16 @@ class SearchProcess:
             finally:
                 self._running.release()
 
+    def wait(self) -> None:
+        """Wait until the process, where there is one, has opened what it needs. Raises InputError where it cannot, as `run` does.
+
+        Where it ended, `run` starts another.
+        """
+        with self._running, suppress(EOFError, OSError):
+            if worker := self._worker:
+                with self._ended_by_errors(worker):
+                    worker.wait()
+
     def run(self, searches: Sequence[Search]) -> list[Exception | bool]:
         """Let the RemoteDecoders of these searches take what they are to take; return for each whether its text changed, or why it did not.
 
@@ -133,12 +143,8 @@ class SearchProcess:
             lost = [worker.lacks(_remote(search)) for search in searches]
             there = [search for search, is_lost in zip(searches, lost, strict=True) if not is_lost]
             pushed = [first(search.result.log_probs, search.frames) for search in there if search.result]
-            try:
+            with self._ended_by_errors(worker):
                 answers = iter(self._answers(worker, there, np.concatenate([self._no_frames, *pushed])))
-            except BaseException:  # an answer that comes later would be taken for another's
-                self._worker = None
-                worker.end()
-                raise
             found = [_lost(None) if is_lost else next(answers) for is_lost in lost]
         return [
             answer if isinstance(answer, Exception) else _remote(search).show(answer)
@@ -166,6 +172,15 @@ class SearchProcess:
                 ) from error
         return self._worker
 
+    @contextmanager
+    def _ended_by_errors(self, worker: "_Worker") -> Iterator[None]:
+        try:
+            yield
+        except BaseException:  # an answer that comes later would be taken for another's
+            self._worker = None
+            worker.end()
+            raise
+
     def _answers(
         self, worker: "_Worker", searches: list[Search], log_probs: npt.NDArray[np.float32]
     ) -> list[Answer | Exception]:
@@ -181,9 +196,20 @@ class SearchProcesses:
     """Processes that share the searches: each utterance is the next one's."""
 
     def __init__(self, maker: DecoderMaker, classes: int, count: int) -> None:
-        """Each is started with its first utterance. `classes`: V+1."""
+        """Where every utterance is searched for they are started at once, otherwise each with its first one. `classes`: V+1."""
         self._processes = [SearchProcess(maker, classes) for _ in range(count)]
         self._turns = itertools.count()
+        if maker.searches(None):
+            for process in self._processes:
+                process.start()
+
+    def wait(self) -> None:
+        """Wait until those that were started can search: an utterance before that would be half a second late.
+
+        Raises InputError where one cannot open what it needs.
+        """
+        for process in self._processes:
+            process.wait()
 
     def new_decoder(self, start_s: float, hotwords: Hotwords | None) -> RemoteDecoder:
         """Return a decoder at the start of an utterance, which is at `start_s` of its stream. Does not wait."""
@@ -240,12 +266,16 @@ class _Worker:
         of = decoder.origin or decoder
         return of.begun and of not in self._numbers
 
-    def answers(self, searches: Sequence[Search], log_probs: npt.NDArray[np.float32]) -> list[Answer | Exception]:
-        """What the process answers. Raises EOFError or OSError where it ends, and InputError where it cannot open what it needs."""
+    def wait(self) -> None:
+        """Wait until it can search. Raises EOFError or OSError where it ends, and InputError where it cannot open what it needs."""
         if not self._is_ready:
             if isinstance(error := received(self._connection, self.is_there), Exception):
                 raise error
             self._is_ready = True
+
+    def answers(self, searches: Sequence[Search], log_probs: npt.NDArray[np.float32]) -> list[Answer | Exception]:
+        """What the process answers. Raises as `wait` does."""
+        self.wait()
         dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
         hotwords: dict[int, Hotwords] = {}
         asked = [self._asked(search, _remote(search), hotwords) for search in searches]

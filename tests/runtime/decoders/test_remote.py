@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,19 @@ def test_events_are_those_of_a_search_here(
     assert any(event.words for event in found[0])
 
 
+@pytest.mark.parametrize(("lm", "started"), [("default", 2), ("none", 0)])
+def test_no_utterance_waits_for_a_process_to_start(bundle: Path, step: Together, lm: str, started: int) -> None:
+    """Those that every utterance needs have opened what they need once the recogniser is open; the others cost nothing yet."""
+    with together(bundle, step, lm=lm) as recognizer:
+        assert len(workers(recognizer)) == started
+        assert recognizer._decoders._processes
+        there = [each._worker for each in recognizer._decoders._processes._processes if each._worker]
+        assert not any(worker._connection.poll() for worker in there), "what it says first is read"
+        assert all(worker._is_ready for worker in there)
+        recognizer.stream(hotwords=HOTWORDS)
+        assert len(workers(recognizer)) == (started or 1)
+
+
 def test_a_process_is_small_and_forgets(with_ngram: tuple[Recognizer, Recognizer], clips: list[np.ndarray]) -> None:
     _, recognizer = with_ngram
     said(recognizer.stream(hotwords=HOTWORDS, early="eager"), clips[:2])
@@ -213,8 +227,8 @@ def test_what_cannot_be_started(
     bundle: Path, step: Together, clips: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     """Only those who need it are told, in one line; what they say later is heard."""
-    with together(bundle, step, 1) as recognizer, ThreadPoolExecutor(1) as thread:
-        other = recognizer.stream(early="off", language_model=False)
+    with together(bundle, step, 1, lm="none") as recognizer, ThreadPoolExecutor(1) as thread:
+        other = recognizer.stream(early="off")
         assert thread.submit(said, other, clips[:1]).result(TIMEOUT_S)  # the scheduler runs
 
         def refused(*_: object, **__: object) -> None:
@@ -223,16 +237,34 @@ def test_what_cannot_be_started(
         with monkeypatch.context() as patched:
             if missing == "program":
                 patched.setattr(sys, "executable", None)
-                with pytest.raises(InputError, match=r"^expected Python's program in sys\.executable, found none"):
-                    recognizer.stream(early="off")
+                for asked in (partial(recognizer.stream, hotwords=HOTWORDS), partial(together, bundle, step)):
+                    with pytest.raises(InputError, match=r"^expected Python's program in sys\.executable, found none"):
+                        asked()
                 return
             name = "runtime.scheduler.Answerer" if missing == "thread" else "runtime.decoders.remote.Popen"
             patched.setattr(name, refused)
-            stream = recognizer.stream(early="off")
+            stream = recognizer.stream(early="off", hotwords=HOTWORDS)
             with pytest.raises(LostError, match=r"^expected (room for a|another process for) beam search, found "):
                 thread.submit(stream.push, clips[0]).result(TIMEOUT_S)
             assert thread.submit(said, other, clips[:1]).result(TIMEOUT_S)
         assert thread.submit(said, stream, clips[:1]).result(TIMEOUT_S)
+
+
+def test_opened_where_no_process_can_be_started(
+    bundle: Path, step: Together, clips: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is no reason not to open: the first utterance tries again."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "no more")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("runtime.decoders.remote.Popen", refused)
+        recognizer = together(bundle, step, 1)
+    with recognizer:
+        assert not workers(recognizer)
+        assert said(recognizer.stream(early="off"), clips[:1])
+        assert len(workers(recognizer)) == 1
 
 
 def test_a_program_that_ends_while_a_search_is_stopped(batched_bundle: Path) -> None:
@@ -324,8 +356,11 @@ def test_files_that_are_gone(bundle: Path, tmp_path: Path) -> None:
     for name in ("bundle.json", "lm.kenlm", "lm_words.txt", "words.json"):
         (tmp_path / name).write_bytes((bundle / name).read_bytes())
     opened = read_bundle(tmp_path)
-    processes = SearchProcesses(DecoderMaker(tmp_path, opened, "ctc", "default"), len(opened.vocabulary) + 1, 1)
+    maker = DecoderMaker(tmp_path, opened, "ctc", "default")
     (tmp_path / "lm.kenlm").unlink()
+    processes = SearchProcesses(maker, len(opened.vocabulary) + 1, 1)
+    with pytest.raises(InputError, match=r"lm\.kenlm"):
+        processes.wait()
     decoder = processes.new_decoder(0.0, None)
     with pytest.raises(InputError, match=r"lm\.kenlm"):
         decoder.finish()
