@@ -3,6 +3,7 @@
 import os
 import threading
 import weakref
+from contextlib import ExitStack
 from pathlib import Path
 from weakref import WeakSet
 
@@ -75,8 +76,11 @@ class Recognizer(OfOneProcess):
         self.decoder = choose_decoder(self.bundle, decoder, lm, best=opened is None)
         processes = _checked_processes(search_processes, opened.most_streams if opened else max_streams)
         self._decoders = Decoders(folder, self.bundle, self.decoder, lm, processes=processes)
-        self.backend = opened or open_backend(folder, self.bundle, name, precision, self.decoder, max_streams)
-        self._decoders.wait()
+        with ExitStack() as unopened:
+            unopened.callback(self._decoders.close)  # whoever keeps the error would keep their processes
+            self.backend = opened or open_backend(folder, self.bundle, name, precision, self.decoder, max_streams)
+            self._decoders.wait()
+            unopened.pop_all()
         self._opening = threading.Lock()  # no stream is made while the streams are closed
         self._closed = False
         self._streams: WeakSet[Stream] = WeakSet()

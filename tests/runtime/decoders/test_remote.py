@@ -267,6 +267,20 @@ def test_opened_where_no_process_can_be_started(
         assert len(workers(recognizer)) == 1
 
 
+def test_a_recogniser_that_cannot_be_opened_leaves_no_process(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor while somebody keeps the error, as an interactive session does."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def popen(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        started.append(subprocess.Popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr("runtime.decoders.remote.Popen", popen)
+    with pytest.raises(InputError, match="expected fp32 or fp16 for steps of many streams") as kept:
+        Recognizer(bundle, backend="onnxruntime-cpu", precision="int8", max_streams=2)
+    assert [process.poll() for process in started] == [-signal.SIGKILL], kept
+
+
 def test_a_program_that_ends_while_a_search_is_stopped(batched_bundle: Path) -> None:
     run = [sys.executable, "-c", LEAVES, str(batched_bundle)]
     ended = subprocess.run(run, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
