@@ -18,7 +18,7 @@ from runtime.errors import InputError, what_is_wrong
 from runtime.files import check_room, written_whole
 
 ROOM = 4 << 20
-"""Bytes that a result file may need; the largest published one has 1.2 MB."""
+"""Bytes that a result file may need; the largest published one has 1.1 MB."""
 SAME = ("gpu", "driver", "tensorrt", "commit", "data")
 """Keys of the provenance that all results of a pack share."""
 

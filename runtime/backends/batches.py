@@ -129,7 +129,7 @@ class Batch:
 
     def _wait(self) -> None:
         # One stream's step is the sooner for a core that spins. Many streams' steps take turns on the GPU, with those of other
-        # processes too, and that core is the others': 2.3 cores instead of 4.4 for 1,024 streams of the 114 M model in 4 processes.
+        # processes too, and that core is the others': 2.5 cores instead of 4.4 for 1,024 streams of the 114 M model in 4 processes.
         self._block.queue.wait(asleep=self.size > 1)
 
 
