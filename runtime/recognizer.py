@@ -18,7 +18,7 @@ from .decoders.ngram import LmChoice, NGram, language_model_file
 from .decoders.remote import usual_processes
 from .early import Early
 from .endpoint import EndpointRules
-from .errors import ClosedError, FullError, InputError
+from .errors import ClosedError, FullError, InputError, LostError
 from .files import check_spelling
 from .hearing import StreamOptions
 from .processes import OfOneProcess
@@ -62,7 +62,7 @@ class Recognizer(OfOneProcess):
         is the bundle's own.
 
         Raises InputError for a bundle that is missing, broken or not for this backend, for a language model that is so, and for a
-        language that the checkpoint does not have.
+        language that the checkpoint does not have; LostError where a process of the language model cannot be had.
         """
         super().__init__()
         folder = Path(bundle)
@@ -76,9 +76,12 @@ class Recognizer(OfOneProcess):
         self.decoder = choose_decoder(self.bundle, decoder, lm, best=opened is None)
         processes = _checked_processes(search_processes, opened.most_streams if opened else max_streams)
         self._decoders = Decoders(folder, self.bundle, self.decoder, lm, processes=processes)
-        with ExitStack() as unopened:
-            unopened.callback(self._decoders.close)  # whoever keeps the error would keep their processes
+        with ExitStack() as unopened:  # whoever keeps the error would keep processes and memory
+            unopened.callback(self._decoders.close)
+            self._decoders.start()
             self.backend = opened or open_backend(folder, self.bundle, name, precision, self.decoder, max_streams)
+            if opened is None:
+                unopened.callback(self.backend.close)
             self._decoders.wait()
             unopened.pop_all()
         self._opening = threading.Lock()  # no stream is made while the streams are closed
@@ -134,7 +137,12 @@ class Recognizer(OfOneProcess):
         """What does the work of streams whose callers do not."""
         with self._scheduling:
             if self._scheduler is None:
-                self._scheduler = Scheduler(self.backend)
+                try:
+                    self._scheduler = Scheduler(self.backend)
+                except RuntimeError as error:
+                    raise LostError(
+                        f"expected room for the threads of many streams, found none: {error}; end other processes"
+                    ) from error
                 # Also when the recogniser is dropped without close(), or the process ends.
                 weakref.finalize(self, _end, self._decoders, self._scheduler, os.getpid())
             return self._scheduler

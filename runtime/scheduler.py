@@ -60,7 +60,11 @@ class Scheduler:
         self._next_s = 0.0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._voices.close()
+            raise
 
     def wake(self, inbox: Inbox) -> None:
         """Have the inbox go on soon."""
@@ -199,8 +203,13 @@ class Answerer:
         self._run, self._post, self._most = run, post, most
         self._asked: _Queue = SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name="answerer", daemon=True) for _ in range(threads)]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError:  # those that started have nobody else to end them
+            for _ in self._threads:
+                self._asked.put(None)
+            raise
 
     def ask(self, asks: "_Some") -> None:
         """Have them answered soon, by all threads."""

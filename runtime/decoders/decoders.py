@@ -39,9 +39,14 @@ class Decoders:
             return self._processes.new_decoder(start_s, hotwords)
         return self.maker.new_decoder(start_s, hotwords)
 
+    def start(self) -> None:
+        """Start the processes, where every utterance is searched for; others are started with the first that is. Does not wait."""
+        if self._processes and self.maker.searches(None):
+            self._processes.start()
+
     def wait(self) -> None:
-        """Wait until processes that search for every utterance can. Raises InputError where one cannot open what it needs."""
-        if self._processes:
+        """Wait until the processes that `start` starts can search. Raises LostError where one cannot, InputError where it has no files."""
+        if self._processes and self.maker.searches(None):
             self._processes.wait()
 
     def close(self) -> None:

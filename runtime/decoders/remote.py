@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Pipe
+from pathlib import Path
 from subprocess import Popen
 from tempfile import TemporaryFile
 from typing import cast
@@ -29,6 +30,12 @@ from .worker import Answer, Asked, Beginning, Request, Shown, received, send
 STREAMS = 48
 """That one process searches for: they take a third of a core, 0.6 ms on average for a chunk of 160 ms in which someone speaks. With 128 of
 them an H200's host, half as fast, was 1.5 s late."""
+READY_S = 60.0
+"""That a process may take until it can search; half a second is usual."""
+STARTED = "STREAMING_SEARCH_PROCESS"
+"""Environment variable of the processes: a program that is its own interpreter would start itself again without end."""
+ROOT = Path(__file__).absolute().parents[__name__.count(".")]
+"""Where this package is found, also after the working folder changed."""
 
 
 def usual_processes(streams: int) -> int:
@@ -123,14 +130,21 @@ class SearchProcess:
                 self._running.release()
 
     def wait(self) -> None:
-        """Wait until the process, where there is one, has opened what it needs. Raises InputError where it cannot, as `run` does.
+        """Wait until the process, which is started where there is none, can search.
 
-        Where it ended, `run` starts another.
+        Raises LostError where none can be started, it ends, or takes READY_S, and InputError where it cannot open its files.
         """
-        with self._running, suppress(EOFError, OSError):
-            if worker := self._worker:
-                with self._ended_by_errors(worker):
+        with self._running:
+            worker = self._started()
+            with self._ended_by_errors(worker):
+                try:
                     worker.wait()
+                except (EOFError, OSError) as error:
+                    found = "none yet" if isinstance(error, TimeoutError) else f"its end with exit code {worker.end()}"
+                    raise LostError(
+                        f"expected a process that is ready for beam search within {READY_S:.0f} s, found {found}; free memory and cores, "
+                        f"or ask for fewer search_processes"
+                    ) from error
 
     def run(self, searches: Sequence[Search]) -> list[Exception | bool]:
         """Let the RemoteDecoders of these searches take what they are to take; return for each whether its text changed, or why it did not.
@@ -196,18 +210,17 @@ class SearchProcesses:
     """Processes that share the searches: each utterance is the next one's."""
 
     def __init__(self, maker: DecoderMaker, classes: int, count: int) -> None:
-        """Where every utterance is searched for they are started at once, otherwise each with its first one. `classes`: V+1."""
+        """Each is started with its first utterance, or by `start`. `classes`: V+1."""
         self._processes = [SearchProcess(maker, classes) for _ in range(count)]
         self._turns = itertools.count()
-        if maker.searches(None):
-            for process in self._processes:
-                process.start()
+
+    def start(self) -> None:
+        """Start them all. Does not wait; what fails is raised by `wait`."""
+        for process in self._processes:
+            process.start()
 
     def wait(self) -> None:
-        """Wait until those that were started can search: an utterance before that would be half a second late.
-
-        Raises InputError where one cannot open what it needs.
-        """
+        """Wait until all can search: an utterance before that would be half a second late. Raises as SearchProcess.wait does."""
         for process in self._processes:
             process.wait()
 
@@ -235,6 +248,11 @@ class _Worker:
             raise InputError(
                 "expected Python's program in sys.executable, found none; set it, or leave max_streams out"
             )
+        if STARTED in os.environ:
+            raise InputError(
+                f"expected Python's program in sys.executable, found that {sys.executable} runs this program again; set it, or leave "
+                f"max_streams out"
+            )
         self._connection, theirs = Pipe()
         with theirs, TemporaryFile() as opened_from:
             pickle.dump(maker, opened_from)
@@ -244,6 +262,7 @@ class _Worker:
                 [sys.executable, "-c", _program(), str(theirs.fileno()), str(os.getpid())],
                 stdin=opened_from,
                 pass_fds=[theirs.fileno()],
+                env=os.environ | {STARTED: "1"},
                 start_new_session=True,
             )
         self._is_ready = False
@@ -269,7 +288,7 @@ class _Worker:
     def wait(self) -> None:
         """Wait until it can search. Raises EOFError or OSError where it ends, and InputError where it cannot open what it needs."""
         if not self._is_ready:
-            if isinstance(error := received(self._connection, self.is_there), Exception):
+            if isinstance(error := received(self._connection, self.is_there, READY_S), Exception):
                 raise error
             self._is_ready = True
 
@@ -308,9 +327,8 @@ class _Worker:
 
 
 def _program() -> str:
-    return (
-        f"import sys; sys.path[:] = {sys.path!r}; from {__package__}.worker import main; main(*map(int, sys.argv[1:]))"
-    )
+    path = [*(str(Path(folder).absolute()) for folder in sys.path if isinstance(folder, str)), str(ROOT)]
+    return f"import sys; sys.path[:] = {path!r}; from {__package__}.worker import main; main(*map(int, sys.argv[1:]))"
 
 
 def _end(process: "Popen[bytes]") -> None:

@@ -1,8 +1,10 @@
 """What a process of searches does: it holds beam searches, and pushes what it is sent. Imports neither onnxruntime nor torch."""
 
+import math
 import os
 import pickle
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -147,11 +149,17 @@ def send(connection: Connection, message: object) -> None:
     connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
 
-def received(connection: Connection, is_there: Callable[[], bool]) -> Any:  # noqa: ANN401 -- the sender's
-    """Wait for a message and return it. Raises EOFError or OSError where none comes any more, as who sends them is not there."""
+def received(connection: Connection, is_there: Callable[[], bool], within_s: float = math.inf) -> Any:  # noqa: ANN401 -- the sender's
+    """Wait for a message and return it.
+
+    Raises EOFError or OSError where none comes any more, as who sends them is not there: TimeoutError where it is, but sends none in time.
+    """
+    end_s = time.monotonic() + within_s
     while not connection.poll(LOOK_S):
         if not is_there():
             raise EOFError
+        if time.monotonic() > end_s:
+            raise TimeoutError
     return pickle.loads(connection.recv_bytes())  # noqa: S301 -- a process's of our own
 
 

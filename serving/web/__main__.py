@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> None:
     ):
         server = Server(recognizer, access, limits, _gpu_memory() if recognizer.backend.name == "tensorrt" else None)
         with loaded_spared():
+            for each in sockets:
+                each.listen()  # whoever calls once it is said waits for uvicorn, instead of being refused
             host = f"[{args.host}]" if ":" in args.host else args.host
             port = sockets[0].getsockname()[1]
             print(f"serving: {recognizer.bundle.checkpoint.name} at http://{host}:{port}", flush=True)
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
 
 @contextmanager
 def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """Yield sockets that have the addresses of this name and nobody else's calls, and listen once uvicorn has them.
+    """Yield sockets that have the addresses of this name and nobody else's calls, and do not listen yet.
 
     Raises InputError where that cannot be: uvicorn would find it out once the bundle is open, and end the process with another code.
     """

@@ -250,35 +250,91 @@ def test_what_cannot_be_started(
         assert thread.submit(said, stream, clips[:1]).result(TIMEOUT_S)
 
 
-def test_opened_where_no_process_can_be_started(
-    bundle: Path, step: Together, clips: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+def refused(*_: object, **__: object) -> None:
+    raise BlockingIOError(11, "no more")
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def program(folder: Path, does: str) -> str:
+    """A program that takes Python's place and does this instead."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{does}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("does", "match"),
+    [
+        (
+            "exit 3",
+            "^expected a process that is ready for beam search within .* found its end with exit code 3; ",
+        ),
+        ("kill -9 $$", "found its end with exit code -9; "),
+        ("exec sleep 60", "found none yet; free memory and cores, or ask for fewer search_processes$"),
+        (refused, "^expected another process for beam search, found that none can be started: "),
+        (interrupted, ""),
+    ],
+    ids=["ends", "killed", "hangs", "refused", "Ctrl-C"],
+)
+def test_a_recogniser_that_cannot_search_does_not_open(
+    batched_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str | Callable[..., Any], match: str
 ) -> None:
-    """That is no reason not to open: the first utterance tries again."""
-
-    def refused(*_: object, **__: object) -> None:
-        raise BlockingIOError(11, "no more")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("runtime.decoders.remote.Popen", refused)
-        recognizer = together(bundle, step, 1)
-    with recognizer:
-        assert not workers(recognizer)
-        assert said(recognizer.stream(early="off"), clips[:1])
-        assert len(workers(recognizer)) == 1
-
-
-def test_a_recogniser_that_cannot_be_opened_leaves_no_process(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor while somebody keeps the error, as an interactive session does."""
+    """It says so, and leaves neither process nor backend, also while somebody keeps the error, as an interactive session does."""
     started: list[subprocess.Popen[bytes]] = []
+    closed: list[Backend] = []
 
     def popen(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        if started and not isinstance(does, str):
+            does()
         started.append(subprocess.Popen(*arguments, **options))
         return started[-1]
 
+    def closing(*arguments: Any) -> Backend:
+        backend = open_backend(*arguments)
+        monkeypatch.setattr(backend, "close", lambda: closed.append(backend))
+        return backend
+
     monkeypatch.setattr("runtime.decoders.remote.Popen", popen)
-    with pytest.raises(InputError, match="expected fp32 or fp16 for steps of many streams") as kept:
-        Recognizer(bundle, backend="onnxruntime-cpu", precision="int8", max_streams=2)
-    assert [process.poll() for process in started] == [-signal.SIGKILL], kept
+    monkeypatch.setattr("runtime.decoders.remote.READY_S", 0.1)
+    monkeypatch.setattr("runtime.recognizer.open_backend", closing)
+    if isinstance(does, str):
+        monkeypatch.setattr(sys, "executable", program(tmp_path, does))
+    with pytest.raises(KeyboardInterrupt if does is interrupted else LostError, match=match) as kept:
+        Recognizer(batched_bundle, backend="onnxruntime-cpu", max_streams=3, search_processes=3)
+    assert started, kept
+    assert None not in [process.poll() for process in started]
+    assert len(closed) == (does is not interrupted)
+
+
+def test_a_program_that_is_its_own_interpreter(batched_bundle: Path, tmp_path: Path) -> None:
+    """It is not started by what it started, and so on."""
+    count, here = tmp_path / "count", Path.cwd()
+    opens = (
+        f"from runtime import Recognizer; Recognizer({str(batched_bundle)!r}, backend='onnxruntime-cpu', max_streams=1)"
+    )
+    itself = program(
+        tmp_path,
+        f"echo >> {count}; PYTHONPATH={here} exec {sys.executable} -c \"import sys; sys.executable='$0'; {opens}\"",
+    )
+    run = subprocess.run([itself], capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    assert (run.returncode, len(count.read_text())) == (1, 2)
+    assert "expected Python's program in sys.executable, found that" in run.stderr
+    assert "LostError: expected a process that is ready for beam search" in run.stderr
+
+
+def test_where_the_package_is(batched_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python leaves out of its path is no harm, and neither is a working folder that has changed."""
+    monkeypatch.setattr(
+        sys, "path", [Path("nowhere"), "", *(folder for folder in sys.path if Path(folder) != Path.cwd())]
+    )
+    bundle = batched_bundle.absolute()
+    monkeypatch.chdir(tmp_path)
+    with Recognizer(bundle, backend="onnxruntime-cpu", max_streams=1) as recognizer:
+        assert len(workers(recognizer)) == 1
 
 
 def test_a_program_that_ends_while_a_search_is_stopped(batched_bundle: Path) -> None:
