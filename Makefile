@@ -173,7 +173,7 @@ ablation: $(HERE)/.runtime $(CPU)/.runtime $(if $(foreach each,$(ABLATED),$(call
 		$(call option,--methods,$(METHODS)) $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME)) $(BACKEND)
 
 t4: $(HERE)/.runtime $(CPU)/.runtime $(BUNDLED) ## what RESULTS.md says of one GPU, measured on this one, in one file of build/results/packs to send (MODEL, LOOKAHEAD, EVAL, NAME)
-	$(if $(PLAN),,echo "error: expected an NVIDIA GPU, which t4 measures, found none" >&2; exit 2;)
+	$(if $(PLAN),,@echo "error: expected an NVIDIA GPU, which t4 measures, found none" >&2; exit 2;)
 	$(call calibrated,$(LOOKAHEAD)) || echo "without calibration there will be no INT8"
 	$(RUN) bench suite --bundle "$(BUNDLE)" --eval "$(EVAL)" --lang "$(LANGUAGE)" $(call option,--limit,$(LIMIT)) $(call option,--name,$(NAME))
 

@@ -77,14 +77,19 @@ def parse_args(argv: Sequence[str]) -> tuple[str, Any]:
             )
     except SystemExit as ended:
         if ended.code:  # tyro's message in a box of several lines
-            raise InputError(_in_a_line(said.getvalue())) from None
+            raise InputError(_in_a_line(said.getvalue(), name)) from None
         raise
     return name, options
 
 
-def _in_a_line(said: str) -> str:
+def _in_a_line(said: str, name: str) -> str:
     """What tyro says in a box of several lines."""
     line = " ".join(re.sub("[^ -~]+|-{5,}", " ", said).split())
+    see = f"see python -m bench {name} --help"
+    if unknown := re.search(r"Unrecognized options: ([^ ,]+)", line):
+        return f"expected options of bench {name}, found {unknown[1]}; {see}"
+    if missing := re.findall(r"(--[a-z-]+|[A-Z]+) [^()]*\(required\)", line.partition("Missing from")[2]):
+        return f"expected {' and '.join(missing)}, found none; {see}"
     wrong = re.search(
         r"Error parsing (--[a-z-]+): .*'(.*)' Argument helptext: \S+ (?:\{None\}\|)?(\S+).* (see .*)", line
     )

@@ -23,7 +23,7 @@ USES = {"asr_eval": "evaluation", "asr_calib": "calibration", "sample": "sample"
 """Folder -> what its data sets are for."""
 
 HOW_TO = """To evaluate on Common Voice: download a release, unpack it, then
-  make data COMMON_VOICE=FOLDER        (or: python -m data --common-voice FOLDER --lang en)
+  make data COMMON_VOICE=FOLDER        (or: build/python -m data --common-voice FOLDER --lang en)
 Own recordings: put manifest_LANG.jsonl in {root}/asr_eval/NAME/."""
 
 

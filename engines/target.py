@@ -59,7 +59,7 @@ class Target:
 
 def this_gpu() -> Target:
     """This machine's first visible GPU and installed TensorRT; raises InputError where there is none."""
-    trt = _module("tensorrt", "run `make setup` on a machine with an NVIDIA GPU, or build with `--for sm75`")
+    trt = _module("tensorrt", "run `make setup` on a machine with an NVIDIA GPU; others recognise without plans")
     try:
         gpu = Device()
     except InputError as error:
@@ -74,7 +74,9 @@ def turing_without_gpu(precision: str) -> Target:
             "expected fp16 or int8 for sm75, found fp32; TensorRT-RTX compiles no FP32 GEMM for SM 7.5: "
             "use --precision fp16, or build on a T4"
         )
-    trt = _module("tensorrt_rtx", "run `make test` once, which installs tensorrt-rtx-cu13 of requirements/dev.txt")
+    trt = _module(
+        "tensorrt_rtx", "run `make test-quick` once, which installs tensorrt-rtx-cu13 of requirements/dev.txt"
+    )
     return Target(trt, Platform(str(trt.__version__), "SM75 without a GPU", "7.5"), ".sm75")
 
 

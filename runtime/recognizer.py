@@ -90,6 +90,12 @@ class Recognizer(OfOneProcess):
         self._scheduling = threading.Lock()
         self._scheduler: Scheduler | None = None
 
+    def __repr__(self) -> str:
+        """What was opened, and on what."""
+        bundle, model = self.bundle, "none" if self.ngram is None else self.ngram.name
+        said = f"{bundle.checkpoint.name}, look-ahead {bundle.lookahead_ms} ms, {self.decoder}, language model {model}"
+        return f"<Recognizer: {said}, on {self.backend.name}>"
+
     def stream(
         self,
         endpoints: EndpointRules | None = None,

@@ -78,7 +78,10 @@ def compare(a: ResultFile, b: ResultFile) -> list[Comparison]:
     rows_a, rows_b = _by_kind(a), _by_kind(b)
     common = [(row, rows_b[kind]) for kind, row in rows_a.items() if kind in rows_b]
     if not common:
-        raise InputError("expected two result files of the same data sets and modes, found nothing that both measured")
+        found = ("; ".join(dict.fromkeys(map(_name, each.rows))) for each in (a, b))
+        raise InputError(
+            f"expected two result files of the same data sets and modes, found {' in A and '.join(found)} in B"
+        )
     # The ablation has a row for all data sets together.
     spoken = [pair for pair in common if pair[0].mode == "utterance" and pair[0].combination is None]
     both = []
@@ -183,8 +186,14 @@ def _name(row: Row) -> str:
     return data_label(row) if of_one_run is None else f"{of_one_run}, {data_label(row)}{graph_label(row)}"
 
 
+def _how(row: Row) -> str:
+    return f", {row.lm or 'greedy'}, pace {row.pace}" if isinstance(row, SpeechRow) else ""
+
+
 def _measured(result: ResultFile) -> str:
     """Return what a file's rows are of, and where they were measured."""
-    of = dict.fromkeys(f"{row.model}, {row.lookahead_ms} ms, {row.precision} on {row.backend}" for row in result.rows)
+    of = dict.fromkeys(
+        f"{row.model}, {row.lookahead_ms} ms, {row.precision} on {row.backend}{_how(row)}" for row in result.rows
+    )
     more = f" and {len(of) - 1} more" if len(of) > 1 else ""
     return f"{next(iter(of))}{more}; {result.provenance.gpu or result.provenance.cpu}"

@@ -266,3 +266,25 @@ def test_streaming_says_what_nemo_says_offline(
                 stream = recognizer.stream()
                 stream.push(samples)
                 assert stream.end_utterance().text.split() == reference.transcribe(samples).split()
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (
+            ["run", "--bundle", "b", "--limt", "3"],
+            "expected options of bench run, found --limt; see python -m bench run --help",
+        ),
+        (["run", "--limt", "3"], "expected options of bench run, found --limt; see python -m bench run --help"),
+        ([], "expected --bundle, found none; see python -m bench run --help"),
+        (["compare", "a.json"], "expected PATH, found none; see python -m bench compare --help"),
+        (
+            ["run", "--bundle", "b", "--limit", "x"],
+            "expected INT for --limit, found 'x'; see python -m bench run --help",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(argv: list[str], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        run(argv)
+    assert str(caught.value) == said

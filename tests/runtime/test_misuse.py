@@ -255,3 +255,7 @@ def test_a_reset_while_an_utterance_ends_itself(
         assert len(ended) == 1
         stream.reset()
         assert [*stream.push(audio), stream.end_utterance()] == [*fresh.push(audio), fresh.end_utterance()]
+
+
+def test_a_recogniser_says_what_it_is(recognizer: Recognizer) -> None:
+    assert repr(recognizer) == "<Recognizer: toy, look-ahead 0 ms, ctc, language model none, on host>"

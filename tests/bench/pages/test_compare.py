@@ -148,8 +148,8 @@ def test_streams_are_told_apart_by_their_number(a_row: Row, a_result: ResultFile
 @pytest.mark.parametrize(
     ("update", "message"),
     [
-        ({"data": ("three_en",)}, "found nothing that both measured"),
-        ({"limit": 1}, "found nothing that both measured"),
+        ({"data": ("three_en",)}, "found one_en, utterances; .* in A and three_en, utterances in B$"),
+        ({"limit": 1}, "found one_en, utterances; two_en, utterances in A and one_en, utterances, first 1; .* in B$"),
         ({"data": ("one_en", "one_en")}, "expected one row of one_en, utterances in a result file, found two"),
     ],
 )
@@ -172,7 +172,7 @@ def test_the_command_prints_both_tables(
     assert exit_code(lambda: run(argv)) == 0
     said = capsys.readouterr().out
     assert max(len(each) for each in said.splitlines() if "│" in each) <= 120
-    assert "m, 80 ms, fp32 on onnxruntime-cpu; A CPU, 2 cores" in said
+    assert "m, 80 ms, fp32 on onnxruntime-cpu, greedy, pace fast; A CPU, 2 cores" in said
     assert "│ one_en + two_en, utterances │       0.00 │ 40.00 │" in said
     assert "+40.00 (" in said
     assert "-75.0 %" in said
