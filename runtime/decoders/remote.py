@@ -135,7 +135,7 @@ class SearchProcess:
         Raises LostError where none can be started, it ends, or takes READY_S, and InputError where it cannot open its files.
         """
         with self._running:
-            worker = self._started()
+            worker = self._worker or self._started()
             with self._ended_by_errors(worker):
                 try:
                     worker.wait()

@@ -115,7 +115,7 @@ BAD: list[tuple[str, str]] = [
     (f"{B} --limit 0", "--limit: expected at least 1 clip, found 0"),
     (f"{B} --limit few", "expected INT for --limit, found 'few'; see python -m bench run --help"),
     (f"{B} --pace slow", "invalid choice 'slow' for argument '--pace'"),
-    (f"{B} --bundel x", "Unrecognized options: --bundel"),
+    (f"{B} --bundel x", "expected options of bench run, found --bundel; see python -m bench run --help"),
     (f"{B} --precision int3", "found int3"),
     (f"{B} --backend nonsense", "found nonsense"),
     (f"{B} --lm no-such.kenlm", "no-such.kenlm"),
