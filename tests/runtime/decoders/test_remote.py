@@ -20,7 +20,7 @@ from runtime import ClosedError, Event, Final, InputError, LostError, Recognizer
 from runtime.backends import Backend, Step, StepResult, Wrapped, open_backend
 from runtime.bundle import read_bundle
 from runtime.decoders.maker import DecoderMaker
-from runtime.decoders.remote import RemoteDecoder, SearchProcesses, usual_processes
+from runtime.decoders.remote import RemoteDecoder, usual_processes
 from runtime.decoders.worker import Asked, Beginning, Request, Searches
 from runtime.early import Early
 from tests.own_process import forked
@@ -133,19 +133,6 @@ def test_events_are_those_of_a_search_here(
     assert any(event.words for event in found[0])
 
 
-@pytest.mark.parametrize(("lm", "started"), [("default", 2), ("none", 0)])
-def test_no_utterance_waits_for_a_process_to_start(bundle: Path, step: Together, lm: str, started: int) -> None:
-    """Those that every utterance needs have opened what they need once the recogniser is open; the others cost nothing yet."""
-    with together(bundle, step, lm=lm) as recognizer:
-        assert len(workers(recognizer)) == started
-        assert recognizer._decoders._processes
-        there = [each._worker for each in recognizer._decoders._processes._processes if each._worker]
-        assert not any(worker._connection.poll() for worker in there), "what it says first is read"
-        assert all(worker._is_ready for worker in there)
-        recognizer.stream(hotwords=HOTWORDS)
-        assert len(workers(recognizer)) == (started or 1)
-
-
 def test_a_process_is_small_and_forgets(with_ngram: tuple[Recognizer, Recognizer], clips: list[np.ndarray]) -> None:
     _, recognizer = with_ngram
     said(recognizer.stream(hotwords=HOTWORDS, early="eager"), clips[:2])
@@ -250,93 +237,6 @@ def test_what_cannot_be_started(
         assert thread.submit(said, stream, clips[:1]).result(TIMEOUT_S)
 
 
-def refused(*_: object, **__: object) -> None:
-    raise BlockingIOError(11, "no more")
-
-
-def interrupted(*_: object, **__: object) -> None:
-    raise KeyboardInterrupt
-
-
-def program(folder: Path, does: str) -> str:
-    """A program that takes Python's place and does this instead."""
-    path = folder / "python"
-    path.write_text(f"#!/bin/sh\n{does}\n")
-    path.chmod(0o755)
-    return str(path)
-
-
-@pytest.mark.parametrize(
-    ("does", "match"),
-    [
-        (
-            "exit 3",
-            "^expected a process that is ready for beam search within .* found its end with exit code 3; ",
-        ),
-        ("kill -9 $$", "found its end with exit code -9; "),
-        ("exec sleep 60", "found none yet; free memory and cores, or ask for fewer search_processes$"),
-        (refused, "^expected another process for beam search, found that none can be started: "),
-        (interrupted, ""),
-    ],
-    ids=["ends", "killed", "hangs", "refused", "Ctrl-C"],
-)
-def test_a_recogniser_that_cannot_search_does_not_open(
-    batched_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str | Callable[..., Any], match: str
-) -> None:
-    """It says so, and leaves neither process nor backend, also while somebody keeps the error, as an interactive session does."""
-    started: list[subprocess.Popen[bytes]] = []
-    closed: list[Backend] = []
-
-    def popen(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
-        if started and not isinstance(does, str):
-            does()
-        started.append(subprocess.Popen(*arguments, **options))
-        return started[-1]
-
-    def closing(*arguments: Any) -> Backend:
-        backend = open_backend(*arguments)
-        monkeypatch.setattr(backend, "close", lambda: closed.append(backend))
-        return backend
-
-    monkeypatch.setattr("runtime.decoders.remote.Popen", popen)
-    monkeypatch.setattr("runtime.decoders.remote.READY_S", 0.1)
-    monkeypatch.setattr("runtime.recognizer.open_backend", closing)
-    if isinstance(does, str):
-        monkeypatch.setattr(sys, "executable", program(tmp_path, does))
-    with pytest.raises(KeyboardInterrupt if does is interrupted else LostError, match=match) as kept:
-        Recognizer(batched_bundle, backend="onnxruntime-cpu", max_streams=3, search_processes=3)
-    assert started, kept
-    assert None not in [process.poll() for process in started]
-    assert len(closed) == (does is not interrupted)
-
-
-def test_a_program_that_is_its_own_interpreter(batched_bundle: Path, tmp_path: Path) -> None:
-    """It is not started by what it started, and so on."""
-    count, here = tmp_path / "count", Path.cwd()
-    opens = (
-        f"from runtime import Recognizer; Recognizer({str(batched_bundle)!r}, backend='onnxruntime-cpu', max_streams=1)"
-    )
-    itself = program(
-        tmp_path,
-        f"echo >> {count}; PYTHONPATH={here} exec {sys.executable} -c \"import sys; sys.executable='$0'; {opens}\"",
-    )
-    run = subprocess.run([itself], capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
-    assert (run.returncode, len(count.read_text())) == (1, 2)
-    assert "expected Python's program in sys.executable, found that" in run.stderr
-    assert "LostError: expected a process that is ready for beam search" in run.stderr
-
-
-def test_where_the_package_is(batched_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Python leaves out of its path is no harm, and neither is a working folder that has changed."""
-    monkeypatch.setattr(
-        sys, "path", [Path("nowhere"), "", *(folder for folder in sys.path if Path(folder) != Path.cwd())]
-    )
-    bundle = batched_bundle.absolute()
-    monkeypatch.chdir(tmp_path)
-    with Recognizer(bundle, backend="onnxruntime-cpu", max_streams=1) as recognizer:
-        assert len(workers(recognizer)) == 1
-
-
 def test_a_program_that_ends_while_a_search_is_stopped(batched_bundle: Path) -> None:
     run = [sys.executable, "-c", LEAVES, str(batched_bundle)]
     ended = subprocess.run(run, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
@@ -420,21 +320,6 @@ def test_the_end_of_a_program(bundle: Path, ending: str, code: int) -> None:
     ended_s = time.monotonic()
     waiting(lambda: is_gone(int(ended.stdout)))
     assert time.monotonic() - ended_s < 10
-
-
-def test_files_that_are_gone(bundle: Path, tmp_path: Path) -> None:
-    for name in ("bundle.json", "lm.kenlm", "lm_words.txt", "words.json"):
-        (tmp_path / name).write_bytes((bundle / name).read_bytes())
-    opened = read_bundle(tmp_path)
-    maker = DecoderMaker(tmp_path, opened, "ctc", "default")
-    (tmp_path / "lm.kenlm").unlink()
-    processes = SearchProcesses(maker, len(opened.vocabulary) + 1, 1)
-    with pytest.raises(InputError, match=r"lm\.kenlm"):
-        processes.wait()
-    decoder = processes.new_decoder(0.0, None)
-    with pytest.raises(InputError, match=r"lm\.kenlm"):
-        decoder.finish()
-    processes.close()
 
 
 def test_neither_torch_nor_onnxruntime() -> None:
