@@ -2,40 +2,27 @@
 
 import itertools
 import os
-import pickle
-import sys
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Pipe
-from pathlib import Path
-from subprocess import Popen
-from tempfile import TemporaryFile
 from typing import cast
-from weakref import WeakKeyDictionary, finalize
 
 import numpy as np
 import numpy.typing as npt
 
 from ..backends.base import StepResult
-from ..errors import ClosedError, InputError, LostError
+from ..errors import ClosedError, LostError
 from ..words import Word
 from .decoder import Search
 from .greedy import first
 from .hotwords import Hotwords
 from .maker import DecoderMaker
-from .worker import Answer, Asked, Beginning, Request, Shown, received, send
+from .worker import Answer, Shown
+from .worker_process import READY_S, WorkerProcess
 
 STREAMS = 48
 """That one process searches for: they take a third of a core, 0.6 ms on average for a chunk of 160 ms in which someone speaks. With 128 of
 them an H200's host, half as fast, was 1.5 s late."""
-READY_S = 60.0
-"""That a process may take until it can search; half a second is usual."""
-STARTED = "STREAMING_SEARCH_PROCESS"
-"""Environment variable of the processes: a program that is its own interpreter would start itself again without end."""
-ROOT = Path(__file__).absolute().parents[__name__.count(".")]
-"""Where this package is found, also after the working folder changed."""
 
 
 def usual_processes(streams: int) -> int:
@@ -117,7 +104,7 @@ class SearchProcess:
         self._maker = maker
         self._no_frames = np.zeros((0, classes), np.float32)
         self._running = threading.Lock()
-        self._worker: _Worker | None = None
+        self._worker: WorkerProcess | None = None
         self._closed = False
 
     def start(self) -> None:
@@ -157,8 +144,9 @@ class SearchProcess:
             lost = [worker.lacks(_remote(search)) for search in searches]
             there = [search for search, is_lost in zip(searches, lost, strict=True) if not is_lost]
             pushed = [first(search.result.log_probs, search.frames) for search in there if search.result]
+            asks = [(_remote(search), search.frames if search.result else None) for search in there]
             with self._ended_by_errors(worker):
-                answers = iter(self._answers(worker, there, np.concatenate([self._no_frames, *pushed])))
+                answers = iter(self._answers(worker, asks, np.concatenate([self._no_frames, *pushed])))
             found = [_lost(None) if is_lost else next(answers) for is_lost in lost]
         return [
             answer if isinstance(answer, Exception) else _remote(search).show(answer)
@@ -174,12 +162,12 @@ class SearchProcess:
             if self._worker:
                 self._worker.end()
 
-    def _started(self) -> "_Worker":
+    def _started(self) -> WorkerProcess:
         if self._closed:
             raise ClosedError("expected an open recogniser, found a closed one; open it again")
         if self._worker is None or not self._worker.is_there():
             try:
-                self._worker = _Worker(self._maker)
+                self._worker = WorkerProcess(self._maker)
             except OSError as error:
                 raise LostError(
                     f"expected another process for beam search, found that none can be started: {error}; end others, or close streams"
@@ -187,7 +175,7 @@ class SearchProcess:
         return self._worker
 
     @contextmanager
-    def _ended_by_errors(self, worker: "_Worker") -> Iterator[None]:
+    def _ended_by_errors(self, worker: WorkerProcess) -> Iterator[None]:
         try:
             yield
         except BaseException:  # an answer that comes later would be taken for another's
@@ -196,7 +184,10 @@ class SearchProcess:
             raise
 
     def _answers(
-        self, worker: "_Worker", searches: list[Search], log_probs: npt.NDArray[np.float32]
+        self,
+        worker: WorkerProcess,
+        searches: list[tuple[RemoteDecoder, int | None]],
+        log_probs: npt.NDArray[np.float32],
     ) -> list[Answer | Exception]:
         try:
             return worker.answers(searches, log_probs)
@@ -234,107 +225,6 @@ class SearchProcesses:
         """End them, also while they search. Safe to call twice."""
         for process in self._processes:
             process.close()
-
-
-class _Worker:
-    """A process, and what of this one it has. Once the object is dropped, or the interpreter ends, so does the process."""
-
-    def __init__(self, maker: DecoderMaker) -> None:
-        """Start the process, which answers once it has opened what it needs.
-
-        Raises OSError where the system refuses, InputError where it is not known by which program.
-        """
-        if not sys.executable:
-            raise InputError(
-                "expected Python's program in sys.executable, found none; set it, or leave max_streams out"
-            )
-        if STARTED in os.environ:
-            raise InputError(
-                f"expected Python's program in sys.executable, found that {sys.executable} runs this program again; set it, or leave "
-                f"max_streams out"
-            )
-        self._connection, theirs = Pipe()
-        with theirs, TemporaryFile() as opened_from:
-            pickle.dump(maker, opened_from)
-            opened_from.seek(0)
-            # Not by multiprocessing, which would run the program's own module again there. A session of its own: Ctrl-C is not for it.
-            self._process = Popen(
-                [sys.executable, "-c", _program(), str(theirs.fileno()), str(os.getpid())],
-                stdin=opened_from,
-                pass_fds=[theirs.fileno()],
-                env=os.environ | {STARTED: "1"},
-                start_new_session=True,
-            )
-        self._is_ready = False
-        self._numbers: WeakKeyDictionary[RemoteDecoder | Hotwords, int] = WeakKeyDictionary()
-        self._dropped: deque[int] = deque()  # added to by the garbage collector, at any time and in any thread
-        self._count = itertools.count()
-        self._end = finalize(self, _end, self._process)
-
-    def end(self) -> int | None:
-        """End the process, and return its exit code."""
-        self._end()
-        return cast("int | None", self._process.returncode)
-
-    def is_there(self) -> bool:
-        """Whether the process goes on."""
-        return self._process.poll() is None
-
-    def lacks(self, decoder: RemoteDecoder) -> bool:
-        """Whether a decoder was begun in another process, or is a copy of such."""
-        of = decoder.origin or decoder
-        return of.begun and of not in self._numbers
-
-    def wait(self) -> None:
-        """Wait until it can search. Raises EOFError or OSError where it ends, and InputError where it cannot open what it needs."""
-        if not self._is_ready:
-            if isinstance(error := received(self._connection, self.is_there, READY_S), Exception):
-                raise error
-            self._is_ready = True
-
-    def answers(self, searches: Sequence[Search], log_probs: npt.NDArray[np.float32]) -> list[Answer | Exception]:
-        """What the process answers. Raises as `wait` does."""
-        self.wait()
-        dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
-        hotwords: dict[int, Hotwords] = {}
-        asked = [self._asked(search, _remote(search), hotwords) for search in searches]
-        send(self._connection, Request(dropped, hotwords, asked, log_probs))
-        return cast("list[Answer | Exception]", received(self._connection, self.is_there))
-
-    def _asked(self, search: Search, decoder: RemoteDecoder, hotwords: dict[int, Hotwords]) -> Asked:
-        """What to ask for; hotwords that the process has not yet are added to `hotwords`."""
-        frames = search.frames if search.result else None
-        if decoder.origin:
-            new: Beginning | int = self._numbers[decoder.origin]
-        elif decoder.begun:
-            return Asked(self._numbers[decoder], None, frames)
-        else:
-            new = Beginning(decoder.start_s, self._number_of(decoder.hotwords, hotwords))
-        decoder.begun, decoder.origin = True, None
-        return Asked(self._number(decoder), new, frames)
-
-    def _number_of(self, choice: Hotwords | None, hotwords: dict[int, Hotwords]) -> int | None:
-        if choice is None:
-            return None
-        if choice not in self._numbers:
-            hotwords[self._number(choice)] = choice
-        return self._numbers[choice]
-
-    def _number(self, held: RemoteDecoder | Hotwords) -> int:
-        number = self._numbers[held] = next(self._count)
-        finalize(held, self._dropped.append, number).atexit = False
-        return number
-
-
-def _program() -> str:
-    path = [*(str(Path(folder).absolute()) for folder in sys.path if isinstance(folder, str)), str(ROOT)]
-    return f"import sys; sys.path[:] = {path!r}; from {__package__}.worker import main; main(*map(int, sys.argv[1:]))"
-
-
-def _end(process: "Popen[bytes]") -> None:
-    """End it: whoever waits for an answer finds that there is none. In a fork, whose child it is not, Popen leaves it alone."""
-    process.kill()
-    process.wait()
 
 
 def _remote(search: Search) -> RemoteDecoder:

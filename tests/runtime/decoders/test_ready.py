@@ -84,8 +84,8 @@ def test_a_recogniser_that_cannot_search_does_not_open(
         monkeypatch.setattr(backend, "close", lambda: closed.append(backend))
         return backend
 
-    monkeypatch.setattr("runtime.decoders.remote.Popen", popen)
-    monkeypatch.setattr("runtime.decoders.remote.READY_S", 0.1)
+    monkeypatch.setattr("runtime.decoders.worker_process.Popen", popen)
+    monkeypatch.setattr("runtime.decoders.worker_process.READY_S", 0.1)
     monkeypatch.setattr("runtime.recognizer.open_backend", closing)
     if isinstance(does, str):
         monkeypatch.setattr(sys, "executable", program(tmp_path, does))

@@ -228,7 +228,7 @@ def test_what_cannot_be_started(
                     with pytest.raises(InputError, match=r"^expected Python's program in sys\.executable, found none"):
                         asked()
                 return
-            name = "runtime.scheduler.Answerer" if missing == "thread" else "runtime.decoders.remote.Popen"
+            name = "runtime.scheduler.Answerer" if missing == "thread" else "runtime.decoders.worker_process.Popen"
             patched.setattr(name, refused)
             stream = recognizer.stream(early="off", hotwords=HOTWORDS)
             with pytest.raises(LostError, match=r"^expected (room for a|another process for) beam search, found "):
