@@ -18,7 +18,7 @@ Whatever fails says so in one line:
         CudaError     a call on the GPU failed
         ClosedError   a recogniser or a stream was used after it was closed
         FullError     a recogniser has as many streams as it takes, or a stream as much audio waiting
-        LostError     a process of beam searches ended, and the utterances in it are lost
+        LostError     a process of beam searches ended, with its utterances, or cannot be started
 """
 
 from importlib import import_module

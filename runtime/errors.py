@@ -31,7 +31,10 @@ class FullError(RuntimeError):
 
 
 class LostError(RuntimeError):
-    """A process that did the work of some streams ended: one line; their utterances are lost, the next ones begin in a fresh process."""
+    """A process or thread that does the work of some streams ended, or cannot be had: one line.
+
+    Their utterances are lost; the next ones begin in a fresh process. Where that happens as a recogniser is opened, it is not.
+    """
 
 
 def install(extra: str = "") -> str:

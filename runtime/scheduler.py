@@ -43,8 +43,8 @@ class Scheduler:
     """Steps of all streams that are due run in one call of the backend, if it runs them together; what falls due meanwhile in the next.
 
     After a run of several streams the next one begins APART_S later at the soonest, so that steps gather, and windows of voice activity
-    with them. A stream that is alone waits
-    for nobody. No stream has two steps in a run: one that has much audio waiting takes as many runs, and delays nobody.
+    with them. A stream that is alone waits for nobody. No stream has two steps in a run: one that has much audio waiting takes as many
+    runs, and delays nobody.
     """
 
     def __init__(self, backend: Backend) -> None:

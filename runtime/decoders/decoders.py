@@ -22,6 +22,7 @@ class Decoders:
         self._opened_from = folder.absolute(), bundle, decoder
         self._count = processes
         self._processes = SearchProcesses(self.maker, len(bundle.vocabulary) + 1, processes) if processes else None
+        self._at_once = self._processes if self.maker.searches(None) else None
         self._opening = threading.Lock()
         self._without: Decoders | None = None
 
@@ -41,13 +42,13 @@ class Decoders:
 
     def start(self) -> None:
         """Start the processes, where every utterance is searched for; others are started with the first that is. Does not wait."""
-        if self._processes and self.maker.searches(None):
-            self._processes.start()
+        if self._at_once:
+            self._at_once.start()
 
     def wait(self) -> None:
         """Wait until the processes that `start` starts can search. Raises LostError where one cannot, InputError where it has no files."""
-        if self._processes and self.maker.searches(None):
-            self._processes.wait()
+        if self._at_once:
+            self._at_once.wait()
 
     def close(self) -> None:
         """End the processes, also while they search. Safe to call twice."""
