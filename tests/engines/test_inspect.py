@@ -114,6 +114,18 @@ def test_polygraphy_s_failure_is_one_line(tmp_path: Path, kind: Literal["onnx", 
     assert "\n" not in said
 
 
+def test_polygraphy_reads_layers_with_control_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for Polygraphy's package parses what TensorRT 8.6 says of a layer as Polygraphy 0.53 does."""
+    tools = tmp_path / "polygraphy" / "tools"
+    tools.mkdir(parents=True)
+    (tools.parent / "__init__.py").touch()
+    (tools / "__init__.py").write_text(
+        'import json\ndef main():\n    print("====", ascii(json.loads(\'{"Metadata": "a\\x1eb"}\')))\n'
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert polygraphy_summary(Path("plans/a.plan"), "engine") == "==== {'Metadata': 'a\\x1eb'}"
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [
