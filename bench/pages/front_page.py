@@ -29,7 +29,6 @@ def front_page(published: Published, link: Path) -> str:
         combinations=list(chain.from_iterable(map(combinations, results))),
         steps=rows_of(results, StepRow),
         streams=rows_of(results, StreamsRow),
-        batches=published.batches,
         ends=_ends(published),
         projections=published.projections,
         plots=page_plots(published),
