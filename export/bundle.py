@@ -29,6 +29,7 @@ from runtime.decoders.ngram import LmChoice, open_language_model
 from runtime.entries import FileEntry, RnntEntry, StepEntry
 from runtime.errors import InputError
 from runtime.files import carry, sha256, sources_hash, written_whole
+from runtime.word_models import FILE as WORD_MODELS
 
 PRECISIONS: dict[Precision, Floating] = {"fp32": np.float32, "fp16": np.float16}
 # Of encoded frames, step against NeMo: far above what rounding gives (5e-6 and 3e-3), below what an error in the exporter does.
@@ -224,6 +225,10 @@ def _with_companions(folder: Path, carried: Companions, language: str | None) ->
     Raises InputError for a language model that does not go with it.
     """
     bundle = read_bundle(folder)
+    if bundle.language_model != carried.language_model and (folder / WORD_MODELS).is_file():
+        print(
+            "export: times and confidence stay as measured with the language model before; `make words` measures them anew"
+        )
     companions = {"language_model": carried.language_model, "voice_activity": carried.voice_activity}
     language = chosen_language(bundle.checkpoint.name, bundle.prompts, language, bundle.language)
     bundle = bundle.model_copy(update={**companions, "language": language})

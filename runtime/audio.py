@@ -126,7 +126,7 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> 
     """
     recording = read_audio(path, sample_rate)
     if recording.fault:
-        raise InputError(f"{_name(path)}: {recording.fault}; re-record or drop it")
+        raise InputError(f"{shown_name(path)}: {recording.fault}; re-record or drop it")
     return recording.samples
 
 
@@ -208,7 +208,7 @@ def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[Source,
         with opened(source, "standard input") as audio:
             yield audio, "standard input"
         return
-    path, name = Path(source), _name(source)
+    path, name = Path(source), shown_name(source)
     if os.path.isdir(path):  # noqa: PTH112 -- Path.is_dir raises for a name that is too long
         raise InputError(f"{name}: expected an audio file, found a folder; name the files in it")
     if not os.path.isfile(path):  # noqa: PTH113
@@ -219,7 +219,7 @@ def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[Source,
         yield audio, name
 
 
-def _name(path: str | os.PathLike[str]) -> str:
+def shown_name(path: str | os.PathLike[str]) -> str:
     """What messages call a file: one line of what a terminal shows."""
     name = os.fspath(path)
     return name if name.isprintable() else ascii(name)

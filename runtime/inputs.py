@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from .audio import Pcm, Samples, read_audio
+from .audio import Pcm, Samples, read_audio, shown_name
 from .decode import MAGIC_BYTES, RATES, is_audio_file, is_live
 from .errors import InputError
 from .live import paced
@@ -44,7 +44,7 @@ def file_frames(source: str | BinaryIO, framing: Framing, warn: Warn) -> Iterato
     """
     recording = read_audio(source, framing.sample_rate)
     for line in filter(None, (recording.fault, *recording.warnings)):
-        warn(f"warning: {source if isinstance(source, str) else 'standard input'}: {line}")
+        warn(f"warning: {shown_name(source) if isinstance(source, str) else 'standard input'}: {line}")
     starts = range(0, len(recording.samples), framing.samples)
     frames: Iterable[Samples] = (recording.samples[start : start + framing.samples] for start in starts)
     yield from paced(frames, framing.frame_ms / 1e3) if framing.realtime else frames

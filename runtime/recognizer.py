@@ -61,8 +61,9 @@ class Recognizer(OfOneProcess):
         `language` is a code such as de or de-DE, or auto where the checkpoint has it: what streams hear unless they ask for another; None
         is the bundle's own.
 
-        Raises InputError for a bundle that is missing, broken or not for this backend, for a language model that is so, and for a
-        language that the checkpoint does not have; LostError where a process of the language model cannot be had.
+        Raises InputError for a bundle that is missing, broken or not for this backend, for a language model that is so, for a language
+        that the checkpoint does not have, and for what an open backend has of its own; LostError where a process of the language model
+        cannot be had.
         """
         super().__init__()
         folder = Path(bundle)
@@ -73,6 +74,11 @@ class Recognizer(OfOneProcess):
         self._folder = folder.absolute()  # the working folder may change
         self._detector: Path | None = None
         name, opened = (backend, None) if isinstance(backend, str) else (None, backend)
+        for option, value in (("precision", precision), ("max_streams", max_streams)):
+            if opened and value is not None:
+                raise InputError(
+                    f"expected no {option} beside an open backend, found {value!r}; it has its own: leave it out"
+                )
         self.decoder = choose_decoder(self.bundle, decoder, lm, best=opened is None)
         processes = _checked_processes(search_processes, opened.most_streams if opened else max_streams)
         self._decoders = Decoders(folder, self.bundle, self.decoder, lm, processes=processes)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from .audio import shown_name
 from .events import Event, Final, Partial
 
 Show = Callable[[str, Event], None]
@@ -29,9 +30,7 @@ def display(console: Console, *, named: bool = False) -> Iterator[Show]:
     def name(source: str) -> None:
         nonlocal last
         if named and source != last:
-            console.print(
-                source if source.isprintable() else ascii(source), markup=False, highlight=False, soft_wrap=True
-            )
+            console.print(shown_name(source), markup=False, highlight=False, soft_wrap=True)
         last = source
 
     if not console.is_terminal:

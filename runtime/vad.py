@@ -44,12 +44,11 @@ class Vad:
 
     def voices(self, samples: Samples) -> Iterator["Voice"]:
         """Take samples as `push` does; yield each window that they filled, to be run before the next one is asked for."""
-        audio = np.concatenate([self._audio, samples])
-        while len(audio) >= CONTEXT_SAMPLES + WINDOW_SAMPLES:
-            window, audio = audio[: CONTEXT_SAMPLES + WINDOW_SAMPLES], audio[WINDOW_SAMPLES:]
-            self._audio = audio
-            yield Voice(self, window)
-        self._audio = audio.copy()
+        self._audio = np.concatenate([self._audio, samples])
+        while len(self._audio) >= CONTEXT_SAMPLES + WINDOW_SAMPLES:
+            window, self._audio = self._audio[: CONTEXT_SAMPLES + WINDOW_SAMPLES], self._audio[WINDOW_SAMPLES:]
+            yield Voice(self, window)  # at an endpoint the detector is reset before the next one is asked for
+        self._audio = self._audio.copy()
 
     @staticmethod
     def run(voices: Sequence["Voice"]) -> list[float]:

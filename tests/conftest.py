@@ -179,7 +179,7 @@ def streamed(
     with alone(folder):
         if not (folder / "whole").exists():
             recorder = Recorder(open_backend(bundle, read_bundle(bundle), "onnxruntime-cpu", "fp32"))
-            with Recognizer(bundle, precision="fp32", backend=recorder, lm=None) as recognizer:
+            with Recognizer(bundle, backend=recorder, lm=None) as recognizer:
                 for number, (_, audio) in enumerate(sample):
                     found = stream_frames(recognizer, recorder, audio, 320)
                     assert found.log_probs is not None

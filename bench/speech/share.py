@@ -184,9 +184,10 @@ def feed_in_processes(
             share = number // options.processes + (place < number % options.processes)
             here, there = context.Pipe()
             own = replace(options, seed=options.seed + place)
-            processes.append(context.Process(target=_feed, args=(there, own, list(argv), share, expected), daemon=True))
+            process = context.Process(target=_feed, args=(there, own, list(argv), share, expected), daemon=True)
             with _without_interrupt():
-                processes[-1].start()
+                process.start()
+            processes.append(process)
             there.close()  # so that its end is seen
             ends.append(here)
         for end in ends:

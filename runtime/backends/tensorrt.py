@@ -3,7 +3,8 @@
 import os
 import threading
 import weakref
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,6 +48,7 @@ class TensorRtBackend(Backend):
         self._blank = bundle.blank
         self.launches = Launches(cuda_graph and os.environ.get("CUDA_GRAPH") != "0", further_turns=0)
         self._counting = threading.Lock()
+        self._opening = threading.Lock()  # the engine is not closed under a lane that is being made
         self._idle: list[Lane] = []
         self._owned = owned = ExitStack()
         self._free = freed_with(self, owned)
@@ -60,12 +62,13 @@ class TensorRtBackend(Backend):
 
     def new_state(self) -> "TensorRtState":
         """Zeros, in a lane of the pool or, where all are in use, in a new one. Raises CudaError where the GPU has no room for it."""
-        if not self._free.alive:
-            raise ClosedError(CLOSED)
         try:
             lane = self._idle.pop()  # not `if`: another thread may take the last one in between
         except IndexError:
-            lane = self._new_lane()
+            with self._opening:
+                if not self._free.alive:
+                    raise ClosedError(CLOSED) from None
+                lane = self._new_lane()
         lane.reset()
         state = TensorRtState(lane)
         weakref.finalize(state, self._idle.append, lane).atexit = False
@@ -73,8 +76,6 @@ class TensorRtBackend(Backend):
 
     def restart(self, state: "TensorRtState") -> "TensorRtState":
         """The same state, its lane zeroed. Raises as `new_state` does."""
-        if not self._free.alive:
-            raise ClosedError(CLOSED)
         state.lane.reset()
         return state
 
@@ -101,7 +102,8 @@ class TensorRtBackend(Backend):
 
     def close(self) -> None:
         """Free every lane, those in use too once their step is done, and the engine; safe to call twice."""
-        self._free()
+        with self._opening:
+            self._free()
 
     def _result(self, state: "TensorRtState") -> StepResult:
         return StepResult(**state.lane.results, **state.lane.emitted(self._blank), state=state)
@@ -177,18 +179,17 @@ class Lane:
         return self._queue.recorded(partial(self._enqueue, 0))
 
     def reset(self) -> None:
-        """Zero the set that is read next; the step writes the other one whole before that is read."""
-        self.tell(0)
-        self._direction = 0
-        self._queue.clear(self._base + self._first.start, self._first.end - self._first.start)
-        if self._evaluations:
-            self._evaluations.clear()
+        """Zero the set that is read next; the step writes the other one whole before that is read. Raises ClosedError."""
+        with self._used():
+            self._prompts[0] = 0
+            self._direction = 0
+            self._queue.clear(self._base + self._first.start, self._first.end - self._first.start)
+            if self._evaluations:
+                self._evaluations.clear()
 
     def tell(self, prompt: int) -> None:
         """Let the next steps take this prompt. Raises ClosedError."""
-        with self._running:
-            if not self._open:
-                raise ClosedError(CLOSED)
+        with self._used():
             self._prompts[0] = prompt
 
     def run(self, window: npt.NDArray[np.float32], valid: int, *, peeking: bool = False) -> int:
@@ -196,9 +197,7 @@ class Lane:
 
         `peeking`: the next one begins where this one began.
         """
-        with self._running:
-            if not self._open:
-                raise ClosedError(CLOSED)
+        with self._used():
             self._window[:] = window
             self._valid[0] = valid
             if peeking and self._evaluations:
@@ -237,6 +236,13 @@ class Lane:
         with self._running:
             self._open = False
             self._owned.close()
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        with self._running:
+            if not self._open:
+                raise ClosedError(CLOSED)
+            yield
 
     def _enqueue(self, direction: int) -> None:
         self._queue.upload(self._base, self._sent)

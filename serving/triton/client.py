@@ -24,7 +24,7 @@ from rich.console import Console
 from typing_extensions import Self
 
 from runtime.arguments import Arguments
-from runtime.audio import Pcm, Samples
+from runtime.audio import Pcm, Samples, checked
 from runtime.early import Early
 from runtime.errors import InputError, exit_code
 from runtime.events import Event, Final, Partial
@@ -65,9 +65,10 @@ class Conversation:
     def push(self, samples: Samples | Pcm) -> list[Event]:
         """Send mono samples [n], at most 10 s, FP32 in -1..1 or INT16; return what became known.
 
-        Raises InputError where all places stay in use, and what the server says: of bad audio, after which the conversation goes on, of
-        a sequence that it has forgotten, and of a server that ended.
+        Raises InputError for samples that a stream would refuse, after which the conversation goes on, where all places stay in use, and
+        for what the server says: of too much audio, of a sequence that it has forgotten, and of a server that ended.
         """
+        checked(samples)
         return self._request(samples)
 
     def end(self) -> list[Event]:

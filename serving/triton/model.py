@@ -100,6 +100,9 @@ class TritonPythonModel:
                 pb_utils.TritonError.INVALID_ARG if isinstance(error, InputError) else pb_utils.TritonError.UNAVAILABLE
             )
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), code))
+        except Exception as error:  # noqa: BLE001 -- raised, it would fail the requests that Triton sent along
+            said = f"an error of the server, please report it: {error!r}"
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(said, pb_utils.TritonError.INTERNAL))
         listed = json.dumps([event.json() for event in events], ensure_ascii=False).encode()
         return pb_utils.InferenceResponse([pb_utils.Tensor("events", np.array([[listed]], np.object_))])
 
@@ -178,5 +181,5 @@ def _json(options: Any) -> Any:  # noqa: ANN401
     """Options [1, 1] as JSON. Raises InputError for what is none."""
     try:
         return json.loads(options.item())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"expected a stream's options as JSON, found: {error}; see docs/serving.md") from error

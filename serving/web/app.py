@@ -59,7 +59,7 @@ class Server:
         self._html = page_html()
         self._threads = ThreadPoolExecutor(limits.streams + 1, "serving")
         self._sessions = 0
-        self._checking = asyncio.Lock()
+        self._check: asyncio.Future[None] | None = None
         self._held: WeakSet[Session] = WeakSet()
         self.metrics = Metrics(lambda: self._sessions, limits.streams, self._waiting_s, memory)
         self.app = Starlette(
@@ -79,13 +79,16 @@ class Server:
         return HTMLResponse(self._html)
 
     async def _health(self, request: Request) -> Response:  # noqa: ARG002
-        async with self._checking:  # however many ask
-            try:
-                with anyio.fail_after(self._limits.health_s):
-                    await asyncio.get_running_loop().run_in_executor(self._threads, self._infer)
-            except (InputError, RuntimeError, TimeoutError) as error:
-                why = str(error) or f"no final within {self._limits.health_s:g} s"
-                return JSONResponse({"status": "failing", "why": why}, 503)
+        if (
+            self._check is None or self._check.done()
+        ):  # one, however many ask and however long it takes: it holds a stream
+            self._check = asyncio.get_running_loop().run_in_executor(self._threads, self._infer)
+        try:
+            with anyio.fail_after(self._limits.health_s):
+                await asyncio.shield(self._check)
+        except (InputError, RuntimeError, TimeoutError) as error:
+            why = str(error) or f"no final within {self._limits.health_s:g} s"
+            return JSONResponse({"status": "failing", "why": why}, 503)
         return JSONResponse({"status": "ok", "model": self._recognizer.bundle.checkpoint.name})
 
     async def _metrics(self, request: Request) -> Response:

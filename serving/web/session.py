@@ -292,7 +292,13 @@ class Session:
             await self._settled.wait()
 
     async def _open(self, settings: Settings) -> None:
-        self._stream = await self._wait_for(settings.options.open, self._recognizer)
+        try:
+            self._stream = await self._wait_for(settings.options.open, self._recognizer)
+        except (
+            CudaError,
+            LostError,
+        ) as error:  # neither memory nor a process for one more: as where all places are taken
+            raise FullError(str(error)) from error
         self._streams.put_nowait(self._stream)
 
     def _described(self) -> Message:

@@ -62,10 +62,10 @@ def rows() -> Rows:
 @pytest.fixture
 def together(rig: Rig, rows: Rows) -> Recognizer:
     """Runs the steps of its streams together."""
-    return Recognizer(rig.folder, precision="fp32", backend=rows)
+    return Recognizer(rig.folder, backend=rows)
 
 
 @pytest.fixture
 def apart(rig: Rig) -> Recognizer:
     """Runs each stream's steps apart."""
-    return Recognizer(rig.folder, precision="fp32", backend=Host())
+    return Recognizer(rig.folder, backend=Host())

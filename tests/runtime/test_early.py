@@ -140,7 +140,7 @@ def test_the_rnnt_of_a_gpu(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_choice_that_there_is_not(rig: Rig, bundle: Path) -> None:
     with pytest.raises(InputError, match=r"expected early tokens off, steady, eager, found 'soon'; steady is usual"):
         Recognizer(bundle, precision="fp32", backend="onnxruntime-cpu").stream(early="soon")  # type: ignore[arg-type]
-    recognizer = Recognizer(rig.folder, precision="fp32", backend=Host())
+    recognizer = Recognizer(rig.folder, backend=Host())
     assert live(recognizer.stream(), np.zeros(16_000, np.float32))[-1].text is not None
     with pytest.raises(InputError, match="expected early tokens off with a server that keeps the state, found steady"):
         recognizer.stream(early="steady")

@@ -10,7 +10,7 @@ from tests.runtime.rig import Rig
 
 
 def test_a_fork_frees_nothing_of_the_gpu(rig: Rig) -> None:
-    recognizer = Recognizer(rig.folder, precision="fp32", backend=rig.open())
+    recognizer = Recognizer(rig.folder, backend=rig.open())
     stream = recognizer.stream()
     stream.push(np.zeros(4000, np.float32))
     held = dict(rig.gpu.live)

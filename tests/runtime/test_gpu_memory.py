@@ -53,7 +53,7 @@ def test_no_room_for_one_more_stream(rig: Rig) -> None:
     gpu = rig.install(costs=dict(COSTS))
     audio = np.concatenate([window for window, _ in windows(20)])
     backend = rig.open()
-    with Recognizer(rig.folder, precision="fp32", backend=backend) as recognizer:
+    with Recognizer(rig.folder, backend=backend) as recognizer:
         stream = recognizer.stream()
         gpu.costs["cuda"] = TOTAL - gpu.held() + COSTS["cuda"] - MB  # another process takes all but 1 MB
         held = dict(gpu.live)

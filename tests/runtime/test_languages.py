@@ -97,7 +97,7 @@ def test_streams_hear_their_languages(told: Rig, kind: str) -> None:
 
     def heard(backend: Backend) -> list[Any]:
         finals = []
-        with Recognizer(told.folder, precision="fp32", backend=backend) as recognizer:
+        with Recognizer(told.folder, backend=backend) as recognizer:
             for language in (None, "de", "es-ES"):
                 stream = recognizer.stream(language=language, early="off")
                 for following in ("zh-CN", None):
@@ -135,7 +135,7 @@ def test_a_backend_that_tells_nothing(told: Rig) -> None:
         prompted = Backend.prompted
 
     with (
-        Recognizer(told.folder, precision="fp32", backend=Server()) as recognizer,
+        Recognizer(told.folder, backend=Server()) as recognizer,
         pytest.raises(
             InputError, match="expected a backend that can tell a step the language, found server; choose another"
         ),

@@ -257,5 +257,12 @@ def test_a_reset_while_an_utterance_ends_itself(
         assert [*stream.push(audio), stream.end_utterance()] == [*fresh.push(audio), fresh.end_utterance()]
 
 
+@pytest.mark.parametrize("option", [{"precision": "fp16"}, {"max_streams": 1}])
+def test_an_open_backend_has_its_own(recognizer: Recognizer, bundle: Path, option: dict[str, Any]) -> None:
+    (name,) = option
+    with pytest.raises(InputError, match=f"^expected no {name} beside an open backend, found .*; it has its own"):
+        Recognizer(bundle, backend=recognizer.backend, lm=None, **option)
+
+
 def test_a_recogniser_says_what_it_is(recognizer: Recognizer) -> None:
     assert repr(recognizer) == "<Recognizer: toy, look-ahead 0 ms, ctc, language model none, on host>"

@@ -128,7 +128,7 @@ def test_a_step_that_fails_alone(rig: Rig) -> None:
                 raise CudaError("cudaGraphLaunch: it fell over")
             return super().step(window, valid, state)
 
-    recognizer = Recognizer(rig.folder, precision="fp32", backend=Picky())
+    recognizer = Recognizer(rig.folder, backend=Picky())
     good, bad = recognizer.stream(early="off"), recognizer.stream(early="off")
     expected = said(recognizer.stream(early="off"), 4)
 
@@ -338,7 +338,7 @@ def test_one_task_at_a_time(together: Recognizer) -> None:
 
 def test_a_recogniser_that_is_dropped_ends_its_thread(rig: Rig, rows: Rows) -> None:
     before = set(threading.enumerate())
-    stream = Recognizer(rig.folder, precision="fp32", backend=rows).stream()
+    stream = Recognizer(rig.folder, backend=rows).stream()
     stream.push(AUDIO)
     started = set(threading.enumerate()) - before
     assert {thread.name for thread in started} == {"scheduler", "answerer"}

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
 
-from runtime.errors import InputError
+from runtime.backends.tensorrt import Lane
+from runtime.errors import ClosedError, InputError
 from runtime.recognizer import Recognizer
 from runtime.stamp import plan_path
 from tests.engines.test_api import bindings
@@ -125,7 +127,7 @@ def test_streams_give_the_host_s_events_and_keep_their_lanes(rig: Rig) -> None:
     audio = np.concatenate([window for window, _ in windows(20)])
     events = []
     for each in (backend, Host()):
-        stream = Recognizer(rig.folder, precision="fp32", backend=each).stream(early="off")
+        stream = Recognizer(rig.folder, backend=each).stream(early="off")
         events.append([(stream.push(audio), stream.end_utterance()) for _ in range(4)])
         if each is backend:
             # One in use, and at most one while a stream asks for its next state before it drops the last.
@@ -217,6 +219,27 @@ def test_closing(rig: Rig, how: str) -> None:
         backend.new_state()
     del state
     assert rig.gpu.live == {}
+
+
+def test_closing_while_a_stream_opens(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lane is freed too."""
+    backend = rig.open()
+    pooled = backend.new_state()
+    closing = threading.Thread(target=backend.close)
+    capture = Lane.capture
+
+    def close_meanwhile(lane: Lane) -> int:
+        closing.start()
+        closing.join(0.2)
+        return capture(lane)
+
+    monkeypatch.setattr(Lane, "capture", close_meanwhile)
+    with suppress(ClosedError):
+        backend.new_state()
+    closing.join()
+    assert rig.gpu.live == {}
+    with pytest.raises(ClosedError):
+        backend.restart(pooled)
 
 
 @pytest.mark.parametrize(

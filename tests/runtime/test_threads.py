@@ -97,7 +97,7 @@ def hammer(recognizer: Recognizer, seed: int, longest: int, running_s: float) ->
 
 @pytest.mark.parametrize("seed", range(8))
 def test_hammering_on_the_gpu(rig: Rig, seed: int) -> None:
-    recognizer = Recognizer(rig.folder, precision="fp32", backend=rig.open())
+    recognizer = Recognizer(rig.folder, backend=rig.open())
     assert hammer(recognizer, seed, longest=300, running_s=0.05) > 0
     assert rig.gpu.live == {}
 
@@ -123,7 +123,7 @@ def test_streams_at_once_say_what_each_says_alone(bundle: Path, sample: list[tup
 
 
 def test_streams_that_are_closed_give_their_lanes_back(rig: Rig) -> None:
-    recognizer = Recognizer(rig.folder, precision="fp32", backend=rig.open())
+    recognizer = Recognizer(rig.folder, backend=rig.open())
     for _ in range(5):
         streams = [recognizer.stream(early="off") for _ in range(3)]
         for each in streams:
@@ -190,7 +190,7 @@ class Gate(Host):
 @pytest.mark.parametrize("how", ["reset", "close", "recognizer.close"])
 def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
     gate = Gate()
-    recognizer = Recognizer(rig.folder, precision="fp32", backend=gate)
+    recognizer = Recognizer(rig.folder, backend=gate)
     stream = recognizer.stream(early="off")
     returned: list[object] = []
 
@@ -213,7 +213,7 @@ def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
     assert gate.steps == 3
     if how == "reset":
         assert returned == [[]]
-        fresh = Recognizer(rig.folder, precision="fp32", backend=Host()).stream(early="off")
+        fresh = Recognizer(rig.folder, backend=Host()).stream(early="off")
         assert (stream.push(AUDIO), stream.end_utterance()) == (fresh.push(AUDIO), fresh.end_utterance())
         return
     assert returned == ["expected an open stream, found a closed one; make another"]
@@ -227,7 +227,7 @@ def test_a_push_is_cut_short_after_its_step(rig: Rig, how: str) -> None:
 
 def test_a_reset_that_another_push_overtakes(rig: Rig) -> None:
     """It had stopped what was in progress; then another thread's push came first."""
-    stream = Recognizer(rig.folder, precision="fp32", backend=Host()).stream(early="off")
+    stream = Recognizer(rig.folder, backend=Host()).stream(early="off")
     lock = stream._one_at_a_time
 
     class Overtaken:
@@ -241,13 +241,13 @@ def test_a_reset_that_another_push_overtakes(rig: Rig) -> None:
 
     stream._one_at_a_time = Overtaken()  # type: ignore[assignment]
     stream.reset()
-    fresh = Recognizer(rig.folder, precision="fp32", backend=Host()).stream(early="off")
+    fresh = Recognizer(rig.folder, backend=Host()).stream(early="off")
     assert (stream.push(AUDIO), stream.end_utterance()) == (fresh.push(AUDIO), fresh.end_utterance())
 
 
 def test_an_event_loop_runs_on_while_a_step_does(rig: Rig) -> None:
     gate = Gate()
-    recognizer = Recognizer(rig.folder, precision="fp32", backend=gate)
+    recognizer = Recognizer(rig.folder, backend=gate)
 
     async def listen() -> list[object]:
         pushing = asyncio.create_task(asyncio.to_thread(recognizer.stream(early="off").push, AUDIO))
@@ -279,9 +279,9 @@ class SlowLibcuda(FakeLibcuda):
 def test_a_stream_that_waits_for_the_gpu_holds_up_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = SlowLibcuda(rig.gpu)
     monkeypatch.setattr("runtime.cuda._driver", lambda: driver)
-    alone = Recognizer(rig.folder, precision="fp32", backend=Host()).stream(early="off")
+    alone = Recognizer(rig.folder, backend=Host()).stream(early="off")
     expected = [alone.push(AUDIO), alone.end_utterance()]
-    recognizer = Recognizer(rig.folder, precision="fp32", backend=rig.open())
+    recognizer = Recognizer(rig.folder, backend=rig.open())
     waiting, other = recognizer.stream(early="off"), recognizer.stream(early="off")
     driver.slow = int(waiting._hearing._state.lane._queue._spun)
     found: list[object] = []

@@ -52,6 +52,15 @@ def test_reset_is_a_new_one(sample: list[tuple[str, np.ndarray]]) -> None:
     assert used.push(sample[1][1]) == Vad(silero_file()).push(sample[1][1])
 
 
+def test_a_reset_between_two_windows_is_a_new_one(sample: list[tuple[str, np.ndarray]]) -> None:
+    """As at an endpoint: the window that ends the utterance was heard, and the generator goes on."""
+    used = Vad(silero_file())
+    for voice in used.voices(sample[0][1][:WINDOW_SAMPLES]):
+        voice.run()
+        used.reset()
+    assert used.push(sample[1][1]) == Vad(silero_file()).push(sample[1][1])
+
+
 def test_two_streams_do_not_mix(sample: list[tuple[str, np.ndarray]]) -> None:
     one, other = Vad(silero_file()), Vad(silero_file())
     mixed = []

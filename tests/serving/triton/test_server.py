@@ -180,6 +180,7 @@ def test_bad_audio_is_that_request_s_error_alone(requests: Requests, case: str) 
     ("options", "message"),
     [
         (b"{", "expected a stream's options as JSON, found: "),
+        (100_000 * b"[", "expected a stream's options as JSON, found: "),
         (b"[]", "expected a stream's options, found at : "),
         (b'{"hotword": ["a"]}', "expected a stream's options, found at hotword: Extra inputs"),
         (b'{"early": "never"}', "expected a stream's options, found at early: "),
@@ -192,6 +193,13 @@ def test_bad_options_are_an_error_of_one_line(requests: Requests, options: bytes
     assert re.match(message, said), said
     assert "\n" not in said
     assert "expected START before other requests of sequence 2" in requests.send(2, end=True)
+
+
+def test_audio_that_no_stream_takes(triton: Triton, model: str) -> None:
+    with Conversation(triton.url, model) as conversation:
+        with pytest.raises(InputError, match="^expected samples as a numpy array of float32 or int16, found float64"):
+            conversation.push(np.zeros(160))  # type: ignore[arg-type]
+        assert conversation.push(np.zeros(160, np.float32)) == []
 
 
 @pytest.mark.parametrize("end", [False, True])

@@ -94,10 +94,16 @@ class Client:
 
 
 @contextmanager
+def connected(port: int, **how: Any) -> Iterator[Client]:
+    """A connection that nothing was heard from yet."""
+    with connect(f"ws://127.0.0.1:{port}/v1/realtime", open_timeout=TIMEOUT_S, **how) as socket:
+        yield Client(socket)
+
+
+@contextmanager
 def session(port: int, audio_input: Message | None = None, **how: Any) -> Iterator[Client]:
     """A session that has begun, at 16 kHz, and set so."""
-    with connect(f"ws://127.0.0.1:{port}/v1/realtime", open_timeout=TIMEOUT_S, **how) as socket:
-        client = Client(socket)
+    with connected(port, **how) as client:
         assert client.next()["type"] == "session.created"
         said = client.set({"format": {"type": "audio/pcm", "rate": 16_000}, **(audio_input or {})})
         assert said["type"] == "session.updated", said

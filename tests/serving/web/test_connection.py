@@ -17,11 +17,11 @@ from websockets.exceptions import ConnectionClosed
 
 from runtime import CudaError, Recognizer
 from runtime.backends import Step
-from runtime.backends.slots import Rows
-from runtime.bundle import read_bundle
+from runtime.backends.slots import Rows, SlotState
+from runtime.bundle import Bundle, read_bundle
 from serving.web.connection import Limits
 from tests.runtime.cheap import Cheap
-from tests.serving.web.served import MANUAL, TIMEOUT_S, Client, Message, served, session
+from tests.serving.web.served import MANUAL, TIMEOUT_S, Client, Message, connected, served, session
 
 NOISE = (2000 * np.random.default_rng(0).standard_normal(8_000)).astype(np.int16)
 QUICK = Limits(streams=3, idle_s=1.5, session_s=4.0, slow_s=0.5, ping_s=0.5, message_bytes=100_000)
@@ -35,13 +35,24 @@ def masked(kind: bytes, message: bytes) -> bytes:
 
 
 class Failing(Cheap):
-    """A step that fails when it is told to."""
+    """A GPU whose steps fail or hang, and that has no room for another stream, when it is told to."""
 
-    fails = False
+    fails = has_no_room = False
+
+    def __init__(self, bundle: Bundle, most_streams: int) -> None:
+        super().__init__(bundle, most_streams)
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def new_state(self) -> SlotState:
+        if self.has_no_room:
+            raise CudaError("cudaMalloc: cudaErrorMemoryAllocation, out of memory")
+        return super().new_state()
 
     def run_rows(self, steps: Sequence[Step], rows: Rows) -> Mapping[str, np.ndarray]:
         if self.fails:
             raise CudaError("cudaGraphLaunch: cudaErrorUnknown, unknown error")
+        assert self.goes_on.wait(TIMEOUT_S)
         return super().run_rows(steps, rows)
 
 
@@ -71,6 +82,13 @@ def metric(port: int, name: str) -> float:
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
     return float(next((line.split()[-1] for line in lines if line.startswith(f"{name} ")), 0))
+
+
+def health(port: int) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    connection.request("GET", "/health")
+    response = connection.getresponse()
+    return response.status, response.read().decode()
 
 
 def text(client: Client, samples: np.ndarray = NOISE) -> str:
@@ -243,8 +261,7 @@ def test_a_thousand_messages_that_are_none(port: int, recognizer: Recognizer) ->
 
 
 def test_a_step_that_fails(port: int, recognizer: Recognizer) -> None:
-    backend = recognizer.backend
-    assert isinstance(backend, Failing)
+    backend = failing(recognizer)
     with session(port, MANUAL) as client:
         backend.fails = True
         client.speak(NOISE)
@@ -253,14 +270,51 @@ def test_a_step_that_fails(port: int, recognizer: Recognizer) -> None:
         failed = messages[-1]
         if not any(each["type"].endswith("committed") for each in messages):  # it failed before the commit was read
             client.until("committed")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
-        connection.request("GET", "/health")
-        response = connection.getresponse()
+        status, said = health(port)
         backend.fails = False
         assert failed["error"]["message"] == "cudaGraphLaunch: cudaErrorUnknown, unknown error"
-        assert response.status == 503
-        assert "cudaErrorUnknown" in response.read().decode()
+        assert status == 503
+        assert "cudaErrorUnknown" in said
         assert text(client) == expected(recognizer)
+
+
+def failing(recognizer: Recognizer) -> Failing:
+    assert isinstance(recognizer.backend, Failing)
+    return recognizer.backend
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_gpu_without_room_for_the_stream(
+    port: int, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    with ExitStack() as opened:
+        client = opened.enter_context(session(port, MANUAL)) if begun else None
+        monkeypatch.setattr(failing(recognizer), "has_no_room", True)
+        if client is None:
+            client = opened.enter_context(connected(port))
+        else:
+            client.ask("session.update", session={"audio": {"input": {"turn_detection": {"type": "server_vad"}}}})
+        said = client.next()
+        with pytest.raises(ConnectionClosed) as ended:
+            client.next()
+    assert said["error"]["code"] == "server_full"
+    assert said["error"]["message"] == "cudaMalloc: cudaErrorMemoryAllocation, out of memory"
+    assert ended.value.rcvd
+    assert ended.value.rcvd.code == 1013
+
+
+def test_checks_that_time_out_take_one_place(recognizer: Recognizer) -> None:
+    limits = Limits(QUICK.streams, health_s=0.1)
+    goes_on = failing(recognizer).goes_on
+    with ExitStack() as opened, served(recognizer, limits) as other:
+        opened.callback(goes_on.set)
+        goes_on.clear()
+        for _ in range(limits.streams):
+            assert health(other) == (503, '{"status":"failing","why":"no final within 0.1 s"}')
+        clients = [opened.enter_context(connected(other)) for _ in range(limits.streams)]
+        assert [client.next()["type"] for client in clients] == limits.streams * ["session.created"]
+        goes_on.set()
+        assert health(other)[0] == 200
 
 
 def test_a_server_that_is_stopped_while_a_client_does_not_read(
