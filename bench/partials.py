@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from itertools import takewhile
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from runtime.prefix import common_prefix
 from runtime.words import Word
 
 LINE_DEFINITIONS = {
@@ -45,7 +45,7 @@ def changes(partials: Iterable[Shown]) -> list[Change]:
     found, before = [], ""
     for shown in partials:
         text = shown.text
-        kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, text, strict=False)))
+        kept = common_prefix(before, text)
         found.append(Change(kept, text[kept:]))
         before = text
     return found

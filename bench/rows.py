@@ -1,7 +1,7 @@
-"""What result files hold: the rows of each kind of bench, each utterance's record, and where they were measured.
+"""What result files hold: rows, each utterance's record, and where they were measured.
 
-One row type for each kind of bench, told apart by `mode`. A key that its kind does not have is refused, and a figure that was not measured
-is None, never 0 or a guess.
+One row type for each `mode`; batches, barge-in and INT8's layers have reports of their own. A key that its kind does not have is
+refused, and a figure that was not measured is None, never 0 or a guess.
 """
 
 from typing import Annotated, Literal

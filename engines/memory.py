@@ -49,17 +49,17 @@ def memory_by_owner(folder: Path, precision: str) -> MemoryByOwner:
     """
     bundle = read_bundle(folder)
     device = Device()
-    started = _held(device)
+    started = device.used_memory()
     with ExitStack() as opened:
         _, engine = open_engine(folder, bundle, precision)
         opened.callback(engine.close)
-        loaded = _held(device)
+        loaded = device.used_memory()
         lane = Lane(device, engine)
         opened.callback(lane.close)
-        ready = _held(device)
+        ready = device.used_memory()
         with suppress(CudaError):
             lane.capture()
-        captured = _held(device)
+        captured = device.used_memory()
     first, second = engine.sets
     return MemoryByOwner(
         cuda=started / MB,
@@ -70,8 +70,3 @@ def memory_by_owner(folder: Path, precision: str) -> MemoryByOwner:
         states=(second.end - first.start) / MB,
         inputs_outputs=engine.outputs.end / MB,
     )
-
-
-def _held(device: Device) -> int:
-    free, total = device.memory()
-    return total - free

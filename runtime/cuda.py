@@ -40,6 +40,11 @@ class Device:
         free, total = self.call("cudaMemGetInfo")
         return free, total
 
+    def used_memory(self) -> int:
+        """Bytes of its memory that are in use, by whatever process."""
+        free, total = self.memory()
+        return total - free
+
     def room(self) -> str:
         """How much memory is free and what to do where that is too little, for a message."""
         with suppress(CudaError):

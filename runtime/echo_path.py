@@ -15,7 +15,6 @@ BLOCK = 256  # samples
 BINS = BLOCK + 1  # of the spectrum of two blocks
 PARTITIONS = 6  # blocks of the response that are followed: 96 ms
 REACH = 16  # blocks, 256 ms: the echo begins within them
-LEAD = BLOCK // 4  # samples by which the response may begin before the delay that was found
 UNCERTAIN = 1e-12  # power, so that nothing is divided by zero
 FORGETTING = 0.9995  # of a block: the path changes as fast as that
 SMOOTHING = 0.9  # of a block: of the microphone's own signal

@@ -126,6 +126,11 @@ class GraphEntry(FileEntry):
         return self
 
     @property
+    def state_bytes(self) -> int:
+        """Of one stream's state."""
+        return sum(self.input(name).size for name in self.state)
+
+    @property
     def tensors(self) -> list[TensorSpec]:
         """Inputs, then outputs."""
         return [*self.inputs, *self.outputs]

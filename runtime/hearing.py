@@ -1,4 +1,4 @@
-"""What a stream does with its audio, as work that asks: see there."""
+"""What a stream does with its audio, as work that asks: see `runtime.asking`."""
 
 import time
 from collections import deque
@@ -17,6 +17,7 @@ from .early import Early, EarlyTokens, early_tokens
 from .endpoint import EndedBy, Endpointer, EndpointRules
 from .errors import ClosedError
 from .events import Event, Final, Partial
+from .prefix import common_prefix
 from .vad import WINDOW_SAMPLES, Vad
 
 if TYPE_CHECKING:
@@ -299,10 +300,7 @@ class Hearing:
     def _show(self, decoder: Decoder, heard: int, arrived_s: float) -> list[Event]:
         """A partial of what a decoder has by `heard` samples of the utterance, where that, or what of it is early, was not shown yet."""
         committed, text = self._decoder.text, decoder.text
-        kept = len(committed)
-        if not text.startswith(committed):
-            pairs = enumerate(zip(committed, text, strict=False))
-            kept = next((place for place, (before, after) in pairs if before != after), len(text))
+        kept = len(committed) if text.startswith(committed) else common_prefix(committed, text)
         shown = text, text[kept:]
         if shown == self._shown:
             return []

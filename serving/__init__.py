@@ -1,1 +1,1 @@
-"""A bundle served: by Triton, in `serving.triton`."""
+"""A bundle served: over WebSocket by `serving.web`, behind Triton by `serving.triton`."""

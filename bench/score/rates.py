@@ -6,6 +6,7 @@ import jiwer
 import numpy as np
 
 from bench.score.normalise import normalise
+from runtime.prefix import common_prefix
 
 
 def error_rates(references: Sequence[str], hypotheses: Sequence[str], lang: str) -> dict[str, float | None]:
@@ -38,8 +39,7 @@ def retracted(before: str, after: str) -> int:
     if after.startswith(before):  # as most do
         return 0
     words, following = before.split(), after.split()
-    pairs = enumerate(zip(words, following, strict=False))
-    kept = next((place for place, (one, other) in pairs if one != other), min(len(words), len(following)))
+    kept = common_prefix(words, following)
     grows = kept == len(words) - 1 and kept < len(following) and following[kept].startswith(words[kept])
     return 0 if grows else len(words) - kept
 

@@ -15,13 +15,13 @@ class Answers:
     """What one stream said, and when. Times are in seconds."""
 
     chunk_s: list[float] = field(default_factory=list)
-    """From the arrival of a chunk's last frame to its events, or where a scheduler does the work until it was decoded."""
+    """From the arrival of a chunk's last frame until it was decoded."""
     final_s: list[float] = field(default_factory=list)
     """From the arrival of an utterance's last frame to its final."""
     said: list[bytes] = field(default_factory=list)
     """Digest of the texts of each utterance that was ended, in order: the events of hours of streams would fill the memory."""
     backlog_s: float = 0.0
-    """Longest time that an arrived frame waited to be pushed."""
+    """Longest time that an arrived frame waited to be fed."""
     audio_s: float = 0.0
     """Of the utterances that were ended."""
 

@@ -30,7 +30,6 @@ from runtime.backends.engine import LoadedPlan, check_plan
 from runtime.backends.sizes import captured_sizes, profile_for, sizes_of
 from runtime.bundle import Bundle, checked_file, read_bundle
 from runtime.cuda import Graph
-from runtime.entries import GraphEntry
 from runtime.errors import CudaError, InputError
 
 Floats = npt.NDArray[np.float32]
@@ -146,7 +145,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
             except CudaError as error:
                 survey.left_out[f"{streams} streams"] = str(error)
                 continue
-            floor_s = (checked.entry.bytes + 2 * streams * state_bytes(checked.entry)) / bandwidth
+            floor_s = (checked.entry.bytes + 2 * streams * checked.entry.state_bytes) / bandwidth
             change = float(np.abs(heard - first).max())
             row |= {"floor_ms": 1e3 * floor_s, "tflop_s": streams * gflop / row["kernels_ms_p50"]}
             rows.append(BatchRow(streams=streams, first_stream=change, **row))
@@ -166,7 +165,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
         plan_mb=checked.path.stat().st_size / 1e6,
         build_s=checked.stamp.build_s,
         copy_gb_s=bandwidth / 1e9,
-        state_mb=state_bytes(checked.entry) / 1e6,
+        state_mb=checked.entry.state_bytes / 1e6,
         gflop=gflop,
         peer=f"{ENCODER}; {COPIED}; {', '.join(engines)}, one CUDA graph" if peers else None,
         steps=options.steps,
@@ -227,8 +226,3 @@ def _gflop(folder: Path, bundle: Bundle, precision: str) -> float:
 
 def _run(step: BatchedStep, graph: Graph, _: int) -> None:
     step.run(graph)
-
-
-def state_bytes(entry: GraphEntry) -> int:
-    """Bytes of one stream's state."""
-    return sum(entry.input(name).size for name in entry.state)

@@ -12,6 +12,7 @@ import json
 import sys
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -57,12 +58,7 @@ def gpu_bandwidth(device: Device) -> float:
     """Return the bytes read and written per second by large copies within the GPU's memory."""
     with Queue(device) as queue:
         source, target = queue.allocate(COPY_BYTES), queue.allocate(COPY_BYTES)
-        kind = device.api.cudaMemcpyKind.cudaMemcpyDeviceToDevice
-
-        def copy() -> None:
-            device.call("cudaMemcpyAsync", target, source, COPY_BYTES, kind, queue.handle)
-
-        return copy_bandwidth(copy, queue.wait)
+        return copy_bandwidth(partial(queue.copy, target, source, COPY_BYTES), queue.wait)
 
 
 def run(variant: Variant) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..prefix import common_prefix
 from ..words import Word
 from .beam import BeamCtc
 from .hotwords import Hotwords
@@ -165,8 +166,5 @@ def received(connection: Connection, is_there: Callable[[], bool], within_s: flo
 
 def _change(before: Sequence[Any], now: Sequence[Any]) -> tuple[int, Any]:
     """How much two sequences begin with, and the rest of the second."""
-    kept = len(before)
-    if now[:kept] != before:
-        pairs = enumerate(zip(before, now, strict=False))
-        kept = next((place for place, (one, other) in pairs if one != other), len(now))
+    kept = len(before) if now[: len(before)] == before else common_prefix(before, now)
     return kept, now[kept:]

@@ -38,8 +38,7 @@ def decoder_model(bundle_folder: Path) -> str:
 
 def pool_bytes(step: StepEntry) -> int:
     """What `--cuda-memory-pool-byte-size` has to be for the state of one sequence, where it is more than Triton's own."""
-    state = sum(step.input(name).zeros().nbytes for name in STATE)
-    return max(POOL_MB << 20, STATES * state)
+    return max(POOL_MB << 20, STATES * step.state_bytes)
 
 
 def write_plan_repository(bundle_folder: Path, precision: str, out: Path) -> int:

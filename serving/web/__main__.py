@@ -9,7 +9,7 @@ import argparse
 import logging
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,7 +77,9 @@ def run(args: argparse.Namespace) -> None:
         bound(args.host, args.port) as sockets,
         Recognizer(args.bundle, max_streams=most, **recognizer_choices(args)) as recognizer,
     ):
-        server = Server(recognizer, access, limits, _gpu_memory() if recognizer.backend.name == "tensorrt" else None)
+        server = Server(
+            recognizer, access, limits, Device().used_memory if recognizer.backend.name == "tensorrt" else None
+        )
         with loaded_spared():
             for each in sockets:
                 each.listen()  # whoever calls once it is said waits for uvicorn, instead of being refused
@@ -122,16 +124,6 @@ def _runs_together(args: argparse.Namespace) -> bool:
     bundle = read_bundle(args.bundle)
     decoder = choose_decoder(bundle, args.decoder, args.lm, best=True)
     return decoder == "ctc" and bundle.batched is not None and args.precision in (None, *bundle.batched)
-
-
-def _gpu_memory() -> Callable[[], int]:
-    device = Device()
-
-    def used() -> int:
-        free, total = device.memory()
-        return total - free
-
-    return used
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from bench.pages import results_page
 from bench.pages.terminal import print_result
 from bench.results import read_result
 from bench.step import batch, peer, timing
-from bench.step.batch import BatchReport, Options, run, state_bytes
+from bench.step.batch import BatchReport, Options, run
 from bench.step.batched import BatchedStep
 from bench.step.timing import PaceTimes, StepMeasurement, Variant
 from bench.step.workload import GroupWork
@@ -98,7 +98,7 @@ def test_a_report(many: Rig, tmp_path: Path, version: str) -> None:
     report = measured(many, tmp_path)
     assert [row.streams for row in report.rows] == list(SIZES)
     assert (report.sizes, report.copy_gb_s, report.build_s, report.left_out) == ("1,4,6", BANDWIDTH / 1e9, 1.0, {})
-    state = state_bytes(read_bundle(many.folder).step("fp32"))
+    state = read_bundle(many.folder).step("fp32").state_bytes
     assert state == 4 + 4 * 4 * 5 * 7 + 4 * 6 * 2
     for row in report.rows:
         assert row.floor_ms == round(1e3 * (4 + 2 * row.streams * state) / BANDWIDTH, 5)

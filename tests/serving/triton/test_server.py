@@ -197,7 +197,7 @@ def test_bad_options_are_an_error_of_one_line(requests: Requests, options: bytes
 
 def test_audio_that_no_stream_takes(triton: Triton, model: str) -> None:
     with Conversation(triton.url, model) as conversation:
-        with pytest.raises(InputError, match="^expected samples as a numpy array of float32 or int16, found float64"):
+        with pytest.raises(InputError, match=r"^expected samples as a numpy array of float32 or int16, found float64"):
             conversation.push(np.zeros(160))  # type: ignore[arg-type]
         assert conversation.push(np.zeros(160, np.float32)) == []
 
