@@ -53,10 +53,11 @@ COMMON_VOICE ?=
 # checkpoint. Both only from the command line: desktops and WSL export variables of these names.
 LANGUAGE = en
 NAME =
+PORT =
 
 # A variable that no verb knows is a typing error, never ignored.
 KNOBS := PYTHON HARDWARE FOR MODEL LOOKAHEAD PRECISION PRODUCTS BATCH DECODER FRAME_MS LM PACE LIMIT SLO EVAL CALIB METHOD KEEP METHODS ABLATED \
-	RESULT COMMON_VOICE LANGUAGE NAME
+	RESULT COMMON_VOICE LANGUAGE NAME PORT
 UNKNOWN := $(firstword $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(filter-out $(KNOBS),$(name)))))
 NEAREST = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(*sys.argv[1:2], sys.argv[2:], 1, 0))' $(UNKNOWN) $(KNOBS))
 $(if $(UNKNOWN),$(error Expected variables out of $(KNOBS), found $(UNKNOWN): did you mean $(NEAREST)?))
@@ -156,8 +157,8 @@ engines: $(HERE)/.runtime $(STEP) ## the bundle's step, and a transducer's evalu
 triton: $(HERE)/.runtime $(BUNDLED) $(PLAN) ## the bundle, and what recognises with it, to a Triton model repository in build/triton (PRECISION, DECODER, HARDWARE)
 	$(RUN) serving.triton --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(BACKEND)
 
-serve: $(HERE)/.runtime $(STEP) $(PLAN) ## a server for voice chat at http://localhost:8300: a page to talk to, and OpenAI's Realtime transcription by WebSocket (PRECISION, DECODER, LM, LANGUAGE)
-	exec $(RUN) serving.web --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(SPOKEN) $(BACKEND)
+serve: $(HERE)/.runtime $(STEP) $(PLAN) ## a server for voice chat at http://localhost:8300: a page to talk to, and OpenAI's Realtime transcription by WebSocket (PORT, PRECISION, DECODER, LM, LANGUAGE)
+	exec $(RUN) serving.web --bundle "$(BUNDLE)" $(call option,--port,$(PORT)) $(call option,--precision,$(PRECISION)) $(call option,--decoder,$(DECODER)) $(call option,--lm,$(LM)) $(SPOKEN) $(BACKEND)
 
 inspect: $(HERE)/.runtime $(STEP) $(PLAN) ## nodes of the ONNX, layers of the plan by the precision they run in, kernels by time, GPU memory by owner (PRECISION)
 	$(RUN) engines.inspect --bundle "$(BUNDLE)" $(call option,--precision,$(PRECISION))

@@ -172,7 +172,10 @@ def checked(samples: object) -> Samples:
     """
     if not isinstance(samples, np.ndarray) or isinstance(samples, np.ma.MaskedArray) or samples.dtype not in PUSHED:
         found = samples.dtype if type(samples) is np.ndarray else type(samples).__name__
-        raise InputError(f"expected samples as a numpy array of float32 or int16, found {found}; convert them first")
+        raise InputError(
+            f"expected samples as a numpy array of float32 or int16, found {found}; convert them first, bytes of 16-bit PCM by "
+            f"np.frombuffer(data, np.int16)"
+        )
     if samples.ndim != 1:
         raise InputError(f"expected mono samples of shape [n], found {list(samples.shape)}; average the channels first")
     if samples.dtype == PUSHED[0]:

@@ -68,8 +68,10 @@ class Conversation(OfOneProcess):
     def __init__(self, stream: Stream, rules: BargeInRules = BargeInRules(), *, start_s: float = 0.0) -> None:
         """`stream`: at an utterance's start, and the conversation's from now on; `start_s`: the time at which its audio goes on.
 
-        Raises InputError for a bundle without a voice activity detector, and for a start that is no time from 0 on.
+        Raises InputError for what is no stream, for a bundle without a voice activity detector, and for a start that is no time from 0 on.
         """
+        if not isinstance(stream, Stream):
+            raise InputError(f"expected a stream, found {stream!r}; give a recogniser's stream(...)")
         check_start(start_s)
         super().__init__()
         self._stream, self._rules = stream, rules

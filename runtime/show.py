@@ -23,7 +23,7 @@ CHANGEABLE, EARLY = "dim", "dim italic"
 def display(console: Console, *, named: bool = False) -> Iterator[Show]:
     """What shows events: a partial replaces the one before it, a final stays. The terminal is as it was when the block is left.
 
-    `named`: each source's name stands above its events.
+    `named`: each source's name stands above its events. Of silence after an utterance that ended itself nothing is shown.
     """
     last = ""
 
@@ -37,7 +37,8 @@ def display(console: Console, *, named: bool = False) -> Iterator[Show]:
 
         def print_line(source: str, event: Event) -> None:
             name(source)
-            print(_line(event).plain, file=console.file, flush=True)
+            if event.text or not event.start_s:
+                print(_line(event).plain, file=console.file, flush=True)
 
         yield print_line
         return
@@ -48,15 +49,15 @@ def display(console: Console, *, named: bool = False) -> Iterator[Show]:
             name(source)
             final = isinstance(event, Final)
             live.update(Text("") if final else _line(event), refresh=True)
-            if final:
+            if final and (event.text or not event.start_s):
                 console.print(_line(event))
 
         yield show
 
 
 def _line(event: Event) -> Text:
-    """A line of an event, the parts of a partial told apart."""
-    line = Text(f"{event.audio_s:8.2f} s  ")
+    """A line of an event at its time in the stream, the parts of a partial told apart."""
+    line = Text(f"{event.start_s + event.audio_s:8.2f} s  ")
     if not isinstance(event, Partial):
         return line.append(f"final: {event.text}")
     early = len(event.text) - len(event.early)

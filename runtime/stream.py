@@ -8,6 +8,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from typing_extensions import Self
+
 from .asking import Ask, Asking, done
 from .audio import Pcm, Samples, checked
 from .backends import Step
@@ -108,6 +110,12 @@ class Stream(OfOneProcess):
         Raises InputError for one that the checkpoint does not have, and ClosedError after `close`.
         """
         self._do(self._hearing.speak(self._recognizer.prompt(language)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Give the state back, after the step in progress; every later call raises ClosedError, and so does a push in progress.

@@ -23,8 +23,18 @@ class Table:
     def measured(self) -> "Table":
         """Return it without the columns that have no figure in any row."""
         kept = [place for place in range(len(self.columns)) if any(cells[place] != "-" for cells in self.rows)]
-        rows = [[cells[place] for place in kept] for cells in self.rows]
-        return Table(self.title, [self.columns[place] for place in kept], rows)
+        return self.of(kept)
+
+    def of(self, places: Sequence[int]) -> "Table":
+        """Return it with the columns at these places alone."""
+        rows = [[cells[place] for place in places] for cells in self.rows]
+        return Table(self.title, [self.columns[place] for place in places], rows)
+
+    def transposed(self) -> "Table":
+        """Return it with a row for each column, its names broken at commas."""
+        names = [cells[0].replace(", ", ",\n") for cells in self.rows]
+        figures = [[title, *(cells[place] for cells in self.rows)] for place, title in enumerate(self.columns)]
+        return Table(self.title, [self.columns[0], *names], figures[1:])
 
 
 @dataclass(frozen=True)

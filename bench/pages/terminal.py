@@ -1,4 +1,4 @@
-"""What a bench wrote, on the terminal: its tables, readable at 120 columns, and the lines behind them."""
+"""What a bench wrote, on the terminal: its tables, cut into several where it is narrow, and the lines behind them."""
 
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from bench.session import Written
 from bench.step.projection import AnyProjection
 from runtime.errors import InputError
 from runtime.files import written_whole
+
+MOST_COLUMNS = 10_000
+"""More than any table has, in letters."""
 
 
 def print_written(written: Written, console: Console) -> None:
@@ -49,13 +52,32 @@ def print_result(result: Report, console: Console) -> None:
 
 
 def print_table(shown: Table, console: Console) -> None:
-    """Print a table: its first column to the left, figures to the right."""
+    """Print a table, figures to the right, of which none is cut or broken.
+
+    Where it is too wide its columns are printed as rows, or, where that is too wide too, some in a table below the others.
+    """
+    unlimited = console.options.update(width=MOST_COLUMNS)
+
+    def fits(table: Table) -> bool:
+        return console.measure(_grid(table), options=unlimited).maximum <= console.width
+
+    whole = next(filter(fits, (shown, shown.transposed())), None)
+    left = [] if whole else list(range(1, len(shown.columns)))
+    while left:
+        count = next((count for count in range(len(left), 1, -1) if fits(shown.of([0, *left[:count]]))), 1)
+        console.print(_grid(shown.of([0, *left[:count]])))
+        left = left[count:]
+    if whole:
+        console.print(_grid(whole))
+
+
+def _grid(shown: Table) -> RichTable:
     grid = RichTable(title=shown.title or None)
     for place, title in enumerate(shown.columns):
-        grid.add_column(title, justify="right" if place else "left", no_wrap=not place)
+        grid.add_column(title, justify="right" if place else "left")
     for cells in shown.rows:
         grid.add_row(*cells)
-    console.print(grid)
+    return grid
 
 
 def _drawn(path: Path, result: ResultFile) -> list[str]:

@@ -119,7 +119,7 @@ def _spelled(given: object, pieces: frozenset[str]) -> str:
     """The phrase as the pieces spell it: in lower case where they have no other letters."""
     phrase = _written(given) if isinstance(given, str) else ""
     if not phrase:
-        raise InputError(f"expected a hotword of letters, found {given!r}; leave it out")
+        raise InputError(f"expected a hotword of letters, found {given!r}; leave it out, or give weights as a dict")
     if len(phrase) > LONGEST:
         raise InputError(
             f"expected a hotword of at most {LONGEST} characters, found {len(phrase):,}: {phrase[:20]!r}...; give its rare words alone"

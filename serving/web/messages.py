@@ -23,6 +23,7 @@ LOGPROBS = "item.input_audio_transcription.logprobs"
 SAID = {
     "extra_forbidden": "expected nothing that this server has not",
     "missing": "expected it to be there",
+    "model_type": "expected an object",
     "union_tag_not_found": "expected an object with its type",
 }
 """Of these kinds of error pydantic's words say less."""

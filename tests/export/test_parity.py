@@ -20,7 +20,7 @@ TIE = 0.005  # best two log-probabilities this close: rounding in FP16 decides
 
 def recorded(folder: Path, precision: str) -> tuple[Recognizer, Recorder]:
     recorder = Recorder(open_backend(folder, read_bundle(folder), "onnxruntime-cpu", precision))
-    return Recognizer(folder, precision=precision, backend=recorder, lm=None), recorder
+    return Recognizer(folder, backend=recorder, lm=None), recorder
 
 
 def noise(samples: int, seed: int) -> np.ndarray:
