@@ -13,7 +13,7 @@ import numpy.typing as npt
 from export.checkpoint import Checkpoint
 from runtime import Recognizer
 from runtime.backends import Backend, StepResult, Wrapped, open_backend
-from runtime.backends.onnxruntime import Evaluations
+from runtime.backends.onnxruntime import RnntSession
 from runtime.bundle import Bundle, Parity, read_bundle
 from runtime.entries import MAX_SYMBOLS
 
@@ -230,7 +230,7 @@ def nemo_greedy_rnnt(checkpoint: Checkpoint, encoded: npt.NDArray[np.float32]) -
 def evaluated_rnnt(folder: Path, precision: str, encoded: npt.NDArray[np.float32]) -> Emission:
     """A bundle's evaluation over the same frames, chunk by chunk."""
     bundle = read_bundle(folder)
-    evaluations = Evaluations(folder, bundle, precision, "onnxruntime-cpu")
+    evaluations = RnntSession(folder, bundle, precision, "onnxruntime-cpu")
     state, tokens, log_probs = evaluations.new_state(), [], []
     for start in range(0, len(encoded), bundle.chunk_frames):
         chunk = encoded[start : start + bundle.chunk_frames]

@@ -1,13 +1,13 @@
 """What a stream does with its audio, as work that asks: see `runtime.asking`."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from .arrivals import Arrivals
 from .asking import Asking
 from .audio import Samples
 from .backends import ALL_VALID, Step, StepResult
@@ -60,8 +60,7 @@ class Hearing:
         self.now: Callable[[], float] = time.perf_counter
         """The clock by which audio arrives, in seconds."""
         self.sample_rate = self._bundle.sample_rate
-        self._arrivals: deque[tuple[int, float]] = deque()
-        """Samples of the stream up to a piece's end, and when it came."""
+        self._arrivals = Arrivals()
         self._cancelled = self._closed = False
         self._taken = 0  # samples of the stream, those that a failed step lost included
         self._at = 0  # of them before the utterance
@@ -110,7 +109,7 @@ class Hearing:
         """Hear these pieces; return what became known. `more_waits`: more audio is there, and early text is not worth a step."""
         for samples, at_s in pieces:
             self._taken += len(samples)
-            self._arrivals.append((self._taken, at_s))
+            self._arrivals.add(self._taken, at_s)
         if self._vad:
             events = yield from self._hear_to_endpoints(self._vad, pieces)
         else:
@@ -321,10 +320,7 @@ class Hearing:
 
     def _arrived_s(self, heard: int) -> float:
         """When the utterance's sample number `heard` came."""
-        arrivals, position = self._arrivals, self._at + heard
-        while len(arrivals) > 1 and arrivals[0][0] < position:
-            arrivals.popleft()
-        return arrivals[0][1]
+        return self._arrivals.at_s(self._at + heard)
 
     def _since_ms(self, at_s: float) -> float:
         return round(1e3 * (self.now() - at_s), 3)

@@ -88,7 +88,7 @@ def check_rounding() -> None:
         )
 
 
-class Evaluations:
+class RnntSession:
     """RNN-T greedy decoding of chunks of encoded frames, one run of rnnt.PRECISION.onnx a symbol."""
 
     def __init__(self, folder: Path, bundle: Bundle, precision: str, name: str) -> None:
@@ -125,7 +125,7 @@ class OnnxRuntimeBackend(Backend):
         self._session = open_graph(path, self._step, name)
         self._results = self._step.results
         self._outputs = [*self._results, *(f"next_{name}" for name in STATE)]
-        self._evaluations = Evaluations(folder, bundle, precision, name) if decoder == "rnnt" else None
+        self._evaluations = RnntSession(folder, bundle, precision, name) if decoder == "rnnt" else None
 
     def new_state(self) -> State:
         """Zeros."""

@@ -187,7 +187,7 @@ def test_nothing_is_kept_of_empty_pushes(recognizer: Recognizer, fed: bool) -> N
             stream.feed(empty)
         else:
             assert stream.push(empty) == []
-    assert not stream._hearing._arrivals
+    assert not stream._hearing._arrivals._pieces
     assert stream._inbox is None or not stream._inbox._pieces
 
 

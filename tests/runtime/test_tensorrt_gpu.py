@@ -15,7 +15,7 @@ import pytest
 from bench.stopwatch import TimedBackend
 from runtime.audio import load_audio
 from runtime.backends import ALL_VALID, StepResult, default_backend
-from runtime.backends.onnxruntime import Evaluations, OnnxRuntimeBackend
+from runtime.backends.onnxruntime import OnnxRuntimeBackend, RnntSession
 from runtime.backends.tensorrt import TensorRtBackend, TensorRtState
 from runtime.bundle import Bundle, Decoding, read_bundle
 from runtime.cuda import Device, Queue
@@ -132,7 +132,7 @@ def test_fp32_equals_onnxruntime(folder: Path) -> None:
 def test_fp32_rnnt_equals_onnxruntime(folder: Path, cuda_graph: bool) -> None:
     """Tokens by the evaluations on the GPU, and by those on the CPU over the frames that the GPU computed."""
     backend, bundle = opened(folder, "fp32", cuda_graph=cuda_graph, decoder="rnnt"), read_bundle(folder)
-    reference = Evaluations(folder, bundle, "fp32", "onnxruntime-cpu")
+    reference = RnntSession(folder, bundle, "fp32", "onnxruntime-cpu")
     state, decoding = backend.new_state(), reference.new_state()
     found, expected = (GreedyRnnt(bundle.vocabulary, bundle.blank, PLAIN) for _ in range(2))
     differences = []
