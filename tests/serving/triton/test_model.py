@@ -1,6 +1,7 @@
 """The model in Triton's Python backend, without Triton: requests that are answered together do not share their failures."""
 
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from types import SimpleNamespace
@@ -31,15 +32,15 @@ class Response(NamedTuple):
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> object:
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     for name, code in CODES.items():
         monkeypatch.setattr(TritonError, name, code, raising=False)
     backend = SimpleNamespace(Tensor=Tensor, TritonError=TritonError, InferenceResponse=Response)
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", backend)
-    monkeypatch.delitem(sys.modules, "serving.triton.model", raising=False)
     made = object.__new__(import_module("serving.triton.model").TritonPythonModel)
-    made._pool = ThreadPoolExecutor(3)
-    return made
+    with ThreadPoolExecutor(3) as made._pool:
+        yield made
+    del sys.modules["serving.triton.model"]
 
 
 def test_a_failure_is_of_one_request(
