@@ -40,6 +40,7 @@ COMMANDS = {
     "int8": ("bench.step.int8_accuracy", "INT8 against FP32 on calibration speech, by layer and over a long stream"),
     "ablation": ("bench.ablation", "FP32, FP16 and INT8 in one run: error rates, times"),
     "suite": ("bench.suite.stages", "what RESULTS.md says of one GPU, in one file to send"),
+    "show": ("bench.pages.show", "the figures of a result file, printed again"),
     "compare": ("bench.pages.compare", "two result files: what differs between them beyond noise"),
     "report": ("bench.pages.html", "one HTML page of a run: tables, plots, transcripts, partials"),
     "publish": ("bench.pages.publish", "put a run's result among the published ones, bench/results"),

@@ -133,7 +133,9 @@ def page(name: str, result: ResultFile, folder: Path | None = None) -> str:
     Raises InputError for a result without transcripts, and where Jinja2 or matplotlib is missing.
     """
     if not result.utterances:
-        raise InputError(f"{name}: expected a result with transcripts, found none; name one of `make bench`")
+        raise InputError(
+            f"{name}: expected a result with transcripts, found none; `build/python -m bench show` prints its figures"
+        )
     groups = list(_groups(result))
     clips = {group.title: [clip.alignment for clip in group.transcripts if clip.alignment] for group in groups}
     return rendered(

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from bench.pages import show
 from bench.pages.report_tables import TABLES
 from bench.pages.tables import Table
 from bench.pages.terminal import print_result, print_table
 from bench.results import ResultFile, read_result
+from runtime.errors import InputError
 
+SHOWN = Path("bench/results/ablation-small-h200.json")
 NAMES = ["lm-realtime-asr", "8-processes", "lm-endpoint", "lm-words", "ablation-small-h200", "ladder"]
 
 
@@ -25,6 +28,17 @@ def test_every_figure_is_whole(name: str, width: int) -> None:
     figures = {cell for shown in TABLES[ResultFile](result) for cells in shown.rows for cell in cells[1:]}
     assert [figure for figure in figures if figure not in said] == []
     assert max(map(len, said.splitlines())) <= width
+
+
+@pytest.mark.parametrize("path", [*sorted(Path("bench/results").rglob("*/*.json")), SHOWN], ids=lambda path: path.name)
+def test_a_file_is_shown_again(path: Path) -> None:
+    console = Console(width=120, record=True, file=StringIO())
+    if path.parent.name == "inspect":
+        with pytest.raises(InputError, match=r"no result file of schema 1: "):
+            show.run(show.Options(path), [], console)
+        return
+    show.run(show.Options(path), [], console)
+    assert console.export_text().count("┏") > 0
 
 
 @pytest.mark.parametrize(
