@@ -226,9 +226,7 @@ def _with_companions(folder: Path, carried: Companions, language: str | None) ->
     """
     bundle = read_bundle(folder)
     if bundle.language_model != carried.language_model and (folder / WORD_MODELS).is_file():
-        print(
-            "export: times and confidence stay as measured with the language model before; `make words` measures them anew"
-        )
+        print("export: words.json stays; `make words` measures words' confidence with the bundle as it is now")
     companions = {"language_model": carried.language_model, "voice_activity": carried.voice_activity}
     language = chosen_language(bundle.checkpoint.name, bundle.prompts, language, bundle.language)
     bundle = bundle.model_copy(update={**companions, "language": language})

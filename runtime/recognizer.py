@@ -73,6 +73,10 @@ class Recognizer(OfOneProcess):
         """What streams hear unless they ask for another."""
         self._folder = folder.absolute()  # the working folder may change
         self._detector: Path | None = None
+        if not (backend is None or isinstance(backend, str) or hasattr(backend, "new_state")):
+            raise InputError(
+                f"expected a backend's name or an open one, found {backend!r}; leave it out for the best here"
+            )
         name, opened = (backend, None) if isinstance(backend, str) else (None, backend)
         for option, value in (("precision", precision), ("max_streams", max_streams)):
             if opened and value is not None:

@@ -25,7 +25,12 @@ def display(console: Console, *, named: bool = False) -> Iterator[Show]:
 
     `named`: each source's name stands above its events. Of silence after an utterance that ended itself nothing is shown.
     """
-    last = ""
+    last = text = ""
+
+    def is_silence(event: Event) -> bool:
+        nonlocal text
+        before, text = text, "" if isinstance(event, Final) else event.text
+        return isinstance(event, Final) and event.start_s > 0 and not (event.text or before)
 
     def name(source: str) -> None:
         nonlocal last
@@ -37,7 +42,7 @@ def display(console: Console, *, named: bool = False) -> Iterator[Show]:
 
         def print_line(source: str, event: Event) -> None:
             name(source)
-            if event.text or not event.start_s:
+            if not is_silence(event):
                 print(_line(event).plain, file=console.file, flush=True)
 
         yield print_line
@@ -49,7 +54,7 @@ def display(console: Console, *, named: bool = False) -> Iterator[Show]:
             name(source)
             final = isinstance(event, Final)
             live.update(Text("") if final else _line(event), refresh=True)
-            if final and (event.text or not event.start_s):
+            if not is_silence(event) and final:
                 console.print(_line(event))
 
         yield show

@@ -221,7 +221,7 @@ class Stream(OfOneProcess):
 
     def _asked(self, silence_ms: int) -> float:
         """When an end was asked for. Raises InputError for silence that cannot be."""
-        if not 0 <= silence_ms <= MOST_SILENCE_MS:
+        if not isinstance(silence_ms, int | float) or not 0 <= silence_ms <= MOST_SILENCE_MS:
             raise InputError(
                 f"expected silence_ms from 0 to {MOST_SILENCE_MS}, found {silence_ms}; 160 is enough for a last word"
             )
@@ -250,7 +250,7 @@ class Stream(OfOneProcess):
 
 def check_start(start_s: float) -> None:
     """Raise InputError for a start that is no time from 0 on."""
-    if not 0 <= start_s <= LATEST_S:
+    if not isinstance(start_s, int | float) or not 0 <= start_s <= LATEST_S:
         raise InputError(f"expected a stream's start from 0 s on, found {start_s}; without one it is 0")
 
 

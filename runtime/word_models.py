@@ -52,7 +52,8 @@ class WordModels(Strict):
 def word_model(folder: Path, bundle: Bundle, search: Search) -> WordModel:
     """Return what words.json in the bundle's folder says of a search.
 
-    Where it says nothing, or there is none, a word lasts from its first piece's frame to the end of its last one's.
+    Where it says nothing, or there is none, a word lasts from its first piece's frame to the end of its last one's. Where it was measured
+    with a language model and the bundle has none, confidence is the pieces' probability: the other weights are of words that a list knows.
 
     Raises InputError for a file that is broken or of another checkpoint or look-ahead.
     """
@@ -66,7 +67,10 @@ def word_model(folder: Path, bundle: Bundle, search: Search) -> WordModel:
             f"expected {path} measured with {bundle.checkpoint.name} at {bundle.lookahead_ms} ms, found it of another checkpoint or "
             f"look-ahead; make it again with {make}"
         )
-    return found.searches.get(search, unmeasured)
+    model = found.searches.get(search, unmeasured)
+    if bundle.language_model is None and "ctc with language model" in found.searches:
+        return WordModel(start_delay_s=model.start_delay_s, end_delay_s=model.end_delay_s)
+    return model
 
 
 def remove_unfit(folder: Path, bundle: Bundle) -> None:

@@ -115,7 +115,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> None:  # noq
     compared = compare(a, b)
     for side, path, result in (("A", options.first, a), ("B", options.second, b)):
         console.print(f"{side}: {path}: {_measured(result)}", highlight=False, markup=False, soft_wrap=True)
-    for shown in (_error_rates(compared), _figures(compared)):
+    for shown in (_error_rates(compared), *map(_figures, compared)):
         if shown.rows:
             print_table(shown, console)
     if any(change.interval for comparison in compared for change in comparison.figures.values()):
@@ -135,18 +135,16 @@ def _error_rates(compared: Sequence[Comparison]) -> Table:
     return Table("", ["Data", "WER % of A", "of B", "B - A, points (95 %)", "Beyond noise", "Words"], rows)
 
 
-def _figures(compared: Sequence[Comparison]) -> Table:
+def _figures(comparison: Comparison) -> Table:
     rows = []
-    for comparison in compared:
-        for key, pair in comparison.figures.items():
-            name = figure_name(key)
-            figure, percent = FIGURES[name], key.removeprefix(name).removeprefix("_")
-            shown = ", ".join(filter(None, (f"{figure.title} {percent}".strip(), figure.unit)))
-            change = f"{100 * (pair.b / pair.a - 1):+.1f} %" if pair.a else "-"
-            span = "-" if pair.interval is None else " to ".join(f"{bound:+.3g}" for bound in pair.interval)
-            answer = _answer(pair.interval, figure.better)
-            rows.append([comparison.data, shown, f"{pair.a:.4g}", f"{pair.b:.4g}", change, span, answer])
-    return Table("", ["Data", "Figure", "A", "B", "Change", "B - A, 95 %", "Beyond noise"], rows)
+    for key, pair in comparison.figures.items():
+        name = figure_name(key)
+        figure, percent = FIGURES[name], key.removeprefix(name).removeprefix("_")
+        shown = ", ".join(filter(None, (f"{figure.title} {percent}".strip(), figure.unit)))
+        change = f"{100 * (pair.b / pair.a - 1):+.1f} %" if pair.a else "-"
+        span = "-" if pair.interval is None else " to ".join(f"{bound:+.3g}" for bound in pair.interval)
+        rows.append([shown, f"{pair.a:.4g}", f"{pair.b:.4g}", change, span, _answer(pair.interval, figure.better)])
+    return Table(comparison.data, ["Figure", "A", "B", "Change", "B - A, 95 %", "Beyond noise"], rows)
 
 
 def _answer(interval: Interval | None, better: str | None) -> str:

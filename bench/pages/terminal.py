@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from bench.figures import CHECK
 from bench.pages.plots import ablation_plots
@@ -61,18 +62,19 @@ def print_table(shown: Table, console: Console) -> None:
     def fits(table: Table) -> bool:
         return console.measure(_grid(table), options=unlimited).maximum <= console.width
 
-    whole = next(filter(fits, (shown, shown.transposed())), None)
-    left = [] if whole else list(range(1, len(shown.columns)))
+    left = list(range(1, len(shown.columns)))
+    whole = next(filter(fits, (shown, shown.transposed())), None if left else shown)
+    if whole:
+        console.print(_grid(whole), markup=False)
+        return
     while left:
         count = next((count for count in range(len(left), 1, -1) if fits(shown.of([0, *left[:count]]))), 1)
-        console.print(_grid(shown.of([0, *left[:count]])))
+        console.print(_grid(shown.of([0, *left[:count]])), markup=False)
         left = left[count:]
-    if whole:
-        console.print(_grid(whole))
 
 
 def _grid(shown: Table) -> RichTable:
-    grid = RichTable(title=shown.title or None)
+    grid = RichTable(title=Text(shown.title, "table.title") if shown.title else None)
     for place, title in enumerate(shown.columns):
         grid.add_column(title, justify="right" if place else "left")
     for cells in shown.rows:

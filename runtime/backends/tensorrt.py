@@ -69,9 +69,9 @@ class TensorRtBackend(Backend):
                 if not self._free.alive:
                     raise ClosedError(CLOSED) from None
                 lane = self._new_lane()
-        lane.reset()
         state = TensorRtState(lane)
         weakref.finalize(state, self._idle.append, lane).atexit = False
+        lane.reset()
         return state
 
     def restart(self, state: "TensorRtState") -> "TensorRtState":

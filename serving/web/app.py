@@ -79,10 +79,10 @@ class Server:
         return HTMLResponse(self._html)
 
     async def _health(self, request: Request) -> Response:  # noqa: ARG002
-        if (
-            self._check is None or self._check.done()
-        ):  # one, however many ask and however long it takes: it holds a stream
+        # One, however many ask and however long it takes: it holds a stream.
+        if self._check is None or self._check.done():
             self._check = asyncio.get_running_loop().run_in_executor(self._threads, self._infer)
+            self._check.add_done_callback(asyncio.Future.exception)  # asked for where nobody waits any more
         try:
             with anyio.fail_after(self._limits.health_s):
                 await asyncio.shield(self._check)

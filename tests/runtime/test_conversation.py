@@ -5,6 +5,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -234,7 +235,8 @@ def test_bad_input(recognizer: Recognizer) -> None:
         BargeInRules(preroll_ms=250.5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected echo_margin_db as a number of dB, found nan"):
         BargeInRules(echo_margin_db=math.nan)
-    for start_s in (-1.0, math.nan, math.inf):
+    starts: list[Any] = [-1.0, math.nan, math.inf, "1", None]
+    for start_s in starts:
         with pytest.raises(InputError, match="expected a stream's start from 0 s on, found "):
             Conversation(recognizer.stream(), start_s=start_s)
     conversation.close()

@@ -106,7 +106,7 @@ def test_audio_arrives_at_some_time(recognizer: Recognizer, at_s: float) -> None
     assert [event.audio_s for event in loop(heard(stream))] == [0.0]
 
 
-@pytest.mark.parametrize("silence_ms", [-1, 10_001, math.nan, math.inf])
+@pytest.mark.parametrize("silence_ms", [-1, 10_001, math.nan, math.inf, "1", None])
 def test_silence_is_some(recognizer: Recognizer, silence_ms: int) -> None:
     stream = recognizer.stream()
     stream.push(AUDIO)
@@ -262,6 +262,12 @@ def test_an_open_backend_has_its_own(recognizer: Recognizer, bundle: Path, optio
     (name,) = option
     with pytest.raises(InputError, match=f"^expected no {name} beside an open backend, found .*; it has its own"):
         Recognizer(bundle, backend=recognizer.backend, lm=None, **option)
+
+
+@pytest.mark.parametrize("backend", [5, 0, Recognizer])
+def test_what_is_no_backend(bundle: Path, backend: Any) -> None:  # noqa: ANN401 -- anything
+    with pytest.raises(InputError, match=r"^expected a backend's name or an open one, found .*; leave it out"):
+        Recognizer(bundle, backend=backend, lm=None)
 
 
 def test_a_recogniser_says_what_it_is(recognizer: Recognizer) -> None:

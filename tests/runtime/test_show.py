@@ -38,6 +38,21 @@ def test_display(terminal: bool) -> None:
         assert out.getvalue().splitlines() == lines
 
 
+def test_silence_after_an_utterance() -> None:
+    """Of nothing that was said nothing is shown; a text that was taken back is."""
+    out = io.StringIO()
+    with display(Console(file=out)) as show:
+        for event in (
+            Final("", (), 0.5),
+            Final("", (), 0.5, 0.5),
+            Partial("s", (1,), 0.4, 1.0),
+            Final("", (), 0.5, 1.0),
+            Final("", (), 0.5, 1.5),
+        ):
+            show("a.wav", event)
+    assert out.getvalue().splitlines() == ["    0.50 s  final: ", "    1.40 s  s", "    1.50 s  final: "]
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_sources_are_named_where_there_are_several(terminal: bool) -> None:
     out = io.StringIO()

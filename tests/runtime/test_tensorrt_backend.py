@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from runtime.backends.tensorrt import Lane
-from runtime.errors import ClosedError, InputError
+from runtime.errors import ClosedError, CudaError, InputError
 from runtime.recognizer import Recognizer
 from runtime.stamp import plan_path
 from tests.engines.test_api import bindings
@@ -219,6 +219,19 @@ def test_closing(rig: Rig, how: str) -> None:
         backend.new_state()
     del state
     assert rig.gpu.live == {}
+
+
+def test_a_lane_that_cannot_be_zeroed_is_not_lost(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = rig.open()
+    before = Counter(rig.gpu.live.values())
+    with monkeypatch.context() as patch:
+        patch.setattr(Lane, "reset", lambda _: (_ for _ in ()).throw(CudaError("cudaMemsetAsync: failed")))
+        for _ in range(3):
+            with pytest.raises(CudaError):
+                backend.new_state()
+            gc.collect()
+    backend.new_state()
+    assert Counter(rig.gpu.live.values()) == before
 
 
 def test_closing_while_a_stream_opens(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,6 +154,12 @@ def test_words_json(folder: Path) -> None:
     assert word_model(folder, manifest, "ctc") == WordModel(start_delay_s=0.2, end_delay_s=0.1, pieces=0.5, offset=-1.0)
     assert word_model(folder, manifest, "rnnt") == unmeasured
     assert known_words(folder, manifest) == frozenset()
+    searches = {
+        search: {"start_delay_s": 0.2, "known": 5.0, "offset": -6.0} for search in ("ctc", "ctc with language model")
+    }
+    models(folder, searches=searches).write(folder / FILE)
+    kept = WordModel(start_delay_s=0.2)
+    assert word_model(folder, manifest, "ctc") == kept, "without the list nothing is known of words"
     other = models(folder, lookahead_ms=480)
     other.write(folder / FILE)
     with pytest.raises(

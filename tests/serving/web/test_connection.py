@@ -1,5 +1,6 @@
 """How sessions end, and that whatever a client does the next one is served."""
 
+import gc
 import http.client
 import json
 import logging
@@ -50,9 +51,9 @@ class Failing(Cheap):
         return super().new_state()
 
     def run_rows(self, steps: Sequence[Step], rows: Rows) -> Mapping[str, np.ndarray]:
+        assert self.goes_on.wait(TIMEOUT_S)
         if self.fails:
             raise CudaError("cudaGraphLaunch: cudaErrorUnknown, unknown error")
-        assert self.goes_on.wait(TIMEOUT_S)
         return super().run_rows(steps, rows)
 
 
@@ -303,7 +304,9 @@ def test_a_gpu_without_room_for_the_stream(
     assert ended.value.rcvd.code == 1013
 
 
-def test_checks_that_time_out_take_one_place(recognizer: Recognizer) -> None:
+def test_checks_that_time_out_take_one_place(
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     limits = Limits(QUICK.streams, health_s=0.1)
     goes_on = failing(recognizer).goes_on
     with ExitStack() as opened, served(recognizer, limits) as other:
@@ -313,8 +316,16 @@ def test_checks_that_time_out_take_one_place(recognizer: Recognizer) -> None:
             assert health(other) == (503, '{"status":"failing","why":"no final within 0.1 s"}')
         clients = [opened.enter_context(connected(other)) for _ in range(limits.streams)]
         assert [client.next()["type"] for client in clients] == limits.streams * ["session.created"]
-        goes_on.set()
+        with monkeypatch.context() as patch:
+            patch.setattr(failing(recognizer), "fails", True)
+            goes_on.set()
+            time.sleep(0.3)  # it fails while nobody waits for it
+            assert "cudaErrorUnknown" in health(other)[1]
         assert health(other)[0] == 200
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == [], (
+        "of a failure that nobody waited for"
+    )
 
 
 def test_a_server_that_is_stopped_while_a_client_does_not_read(
