@@ -65,7 +65,7 @@ def commit() -> str | None:
     # Without the lock that a status takes to note what it saw: killed, or on a full disk, it would stay in the repository.
     status = ("git", "--no-optional-locks", "status", "--porcelain")
     changed = output(*status, "--", ".", ":!bench/results", ":!RESULTS.md")
-    return f"{head}{DIRTY}" if changed else head
+    return head if changed == "" else f"{head}{DIRTY}"  # git that does not answer says nothing of the files
 
 
 def command(argv: Sequence[str]) -> str:

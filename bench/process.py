@@ -48,9 +48,9 @@ def smi(what: str, fields: str, *options: str) -> list[list[str]]:
 
 
 def first_visible() -> list[str]:
-    """Return the option with which nvidia-smi tells of the first visible GPU alone; none where CUDA_VISIBLE_DEVICES is unset."""
+    """Return the option with which nvidia-smi tells of the first visible GPU alone."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
-    return [f"--id={visible}"] if visible else []
+    return [f"--id={visible or 0}"]
 
 
 def number(text: str) -> float | None:

@@ -38,6 +38,21 @@ def error_keys(records: Sequence[UtteranceRecord]) -> Keys:
     return error_rates([record.reference for record in records], [record.hypothesis for record in records], lang)
 
 
+class RunningWer:
+    """The WER of clips so far, for a progress bar: computed again once there are a twentieth more, as that takes a look at all of them."""
+
+    def __init__(self) -> None:
+        self._wer: float | None = None
+        self._again = 1
+
+    def of(self, records: Sequence[UtteranceRecord]) -> float | None:
+        """Return it, in percent; None of no clips."""
+        if len(records) >= self._again:
+            self._wer = error_keys(records)["wer"]
+            self._again = len(records) + len(records) // 20 + 1
+        return self._wer
+
+
 def latency_keys(kind: type[OnSpeech], records: Sequence[UtteranceRecord], *, trained: bool) -> Keys:
     """Return the latencies that a kind of row has; without trained weights those of first texts are None."""
     keys: Keys = {}
@@ -54,9 +69,9 @@ def first_text_keys(records: Sequence[UtteranceRecord]) -> Keys:
 
 
 def stands(record: UtteranceRecord) -> bool:
-    """Return whether a clip's first text stands in its final."""
+    """Return whether a clip's first text stands in its final; a clip without any has none that does."""
     first = next((partial.text for partial in record.partials or ()), record.hypothesis)
-    return record.hypothesis.startswith(first)
+    return bool(first) and record.hypothesis.startswith(first)
 
 
 def rtf_keys(records: Iterable[UtteranceRecord]) -> Keys:
@@ -87,8 +102,8 @@ def together(rows: Sequence[SpeechRow], records: Sequence[UtteranceRecord]) -> l
     for key in ("clips", "left_out", "audio_minutes", "steps", "first_correct", "first_stands"):
         values = [getattr(row, key) for row in rows]
         summed[key] = None if None in values else sum(values)
-    for key in ("backlog_ms_max", "catch_up_ms_max"):
-        summed[key] = max(getattr(row, key) or 0.0 for row in rows)
+    for key in ("backlog_ms_max", "catch_up_ms_max", "peak_gpu_memory_mb", "peak_host_memory_mb"):
+        summed[key] = max((value for row in rows if (value := getattr(row, key)) is not None), default=None)
     summed["churn"] = _churn(records)
     if rows[-1].early_steps_per_chunk is not None and summed["steps"]:
         early = sum((row.early_steps_per_chunk or 0.0) * (row.steps or 0) for row in rows)

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from data import places
 from data.common_voice import Selection, make_manifests
-from data.manifest import ALLOWED, read_manifest
+from data.manifest import ALLOWED, allowed, read_manifest
 from runtime.arguments import Arguments
 from runtime.errors import exit_code
 
@@ -36,8 +36,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--calib-clips", type=int, default=Selection.calib_clips, metavar="N")
     parser.add_argument("--seed", type=int, default=Selection.seed, help="another seed takes other clips")
     parser.add_argument("--table", default=Selection.table, help="the release's table to choose from (%(default)s)")
-    allowed = "percent of a table's rows or a manifest's lines that may be broken, and are left out (%(default)g)"
-    parser.add_argument("--allow", type=float, default=100 * ALLOWED, metavar="PERCENT", help=allowed)
+    broken = "percent of a table's rows or a manifest's lines that may be broken, and are left out (%(default)g)"
+    parser.add_argument("--allow", type=float, default=100 * ALLOWED, metavar="PERCENT", help=broken)
     where = "where the data sets lie (default: {}, and {} is listed too)".format(*places.PLACES)
     parser.add_argument("--out", type=Path, metavar="DIR", help=where)
     return parser.parse_args(argv)
@@ -48,11 +48,11 @@ def run(args: argparse.Namespace) -> None:
     console = Console()
     roots = [args.out] if args.out else [places.PLACES[0], *(folder for folder in places.PLACES[1:] if folder.is_dir())]
     if args.common_voice:
-        selection = Selection(args.eval_clips, args.calib_clips, args.seed, args.table, args.allow / 100)
+        selection = Selection(args.eval_clips, args.calib_clips, args.seed, args.table, allowed(args.allow))
         for manifest in make_manifests(args.common_voice, args.lang, roots[0], selection, left_out):
             console.print(f"wrote {manifest}", highlight=False, soft_wrap=True)
     for root in roots:
-        console.print(table(root, args.allow / 100))
+        console.print(table(root, allowed(args.allow)))
     if not args.common_voice:
         console.print(HOW_TO.format(root=roots[0]), highlight=False, soft_wrap=True)
 

@@ -98,6 +98,13 @@ def read_manifest(
     return list(utterances.values())
 
 
+def allowed(percent: float) -> float:
+    """Return the share of lines that `--allow` says may be broken. Raises InputError for what is no percentage."""
+    if not 0 <= percent <= 100:
+        raise InputError(f"expected --allow from 0 to 100 percent, found {percent:g}; {100 * ALLOWED:g} is usual")
+    return percent / 100
+
+
 def check_broken(broken: Sequence[str], total: int, allow: float) -> None:
     """Raise InputError, with the first message, where more than a share `allow` of `total` is broken."""
     if len(broken) > allow * total:

@@ -193,7 +193,7 @@ def worst_of(one: Parity, other: Parity) -> Parity:
 
     combined: dict[str, Callable[[Any, Any], Any]] = {
         **dict.fromkeys(("frames", "rnnt_tokens"), operator.add),
-        **dict.fromkeys(("encoded", "log_probs", "rnnt_log_probs"), max),
+        **dict.fromkeys(("encoded", "log_probs", "rnnt_log_probs"), lambda *far: float(np.maximum(*far))),
         **dict.fromkeys(("tokens_identical", "rnnt_identical"), operator.and_),
     }
     return Parity(**{name: both(name, of) for name, of in combined.items()})

@@ -122,7 +122,7 @@ def tensorrt(part: Part) -> str:
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m setup.doctor", description=__doc__)
-    parser.add_argument("--hardware", help="cpu, cuda12 or cuda13 (default: this machine's)")
+    parser.add_argument("--hardware", choices=HARDWARE, help="default: this machine's")
     parser.add_argument(
         "--for", dest="purpose", choices=[RUNTIME], help="without what makes bundles (default: everything)"
     )

@@ -60,8 +60,9 @@ def _read(path: Path) -> Report:
             break
     found = found or read_result(path)
     results = found.results.values() if isinstance(found, Pack) else [found]
-    sources = [getattr(result, "provenance", None) for result in results]  # a projection or an inspection has none
-    if any(source and source.commit and source.commit.endswith(DIRTY) for source in sources):
+    # An inspection has none.
+    sources = [getattr(result, "provenance", None) or getattr(result, "source", None) for result in results]
+    if any(source and (source.commit or "").endswith(DIRTY) for source in sources):
         raise InputError(
             f"{path}: expected a result of a commit, found one of files that were changed after it; commit them, and measure again"
         )

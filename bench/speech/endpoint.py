@@ -65,6 +65,7 @@ class _Utterance:
     start_s: float
     end_s: float
     events: list[Heard]
+    ended_itself: bool
 
 
 def run(options: Options, argv: Sequence[str], console: Console) -> Written:
@@ -177,12 +178,14 @@ def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_
     for said in heard:
         events.append(said)
         if isinstance(said.event, Final):
-            utterances.append(_Utterance(start_s, start_s + said.event.audio_s, events))
+            ended_itself = said.event.ended_by != "caller"  # as the stream's last is
+            utterances.append(_Utterance(start_s, start_s + said.event.audio_s, events, ended_itself))
             start_s, events = utterances[-1].end_s, []
     onsets = np.array([turn.onset_s for turn in turns])
     belongs = [max(0, int(np.searchsorted(onsets, utterance.end_s)) - 1) for utterance in utterances]
     records = []
-    for place, verdict in enumerate(verdicts(turns, [utterance.end_s for utterance in utterances])):
+    ended = [utterance for utterance in utterances if utterance.ended_itself]
+    for place, verdict in enumerate(verdicts(turns, [utterance.end_s for utterance in ended])):
         turn, before_s = turns[place], turns[place - 1].end_s if place else 0.0
         own = [
             utterance
@@ -193,7 +196,7 @@ def answers(bundle: Bundle, turns: Sequence[Turn], heard: Sequence[Heard], data_
         if own and before_s <= own[0].start_s <= turn.onset_s:
             times = _first_texts(bundle, turn, own[0], data_set.lang)
         if verdict in ("found", "late"):
-            final = next(utterance for utterance in own if utterance.end_s >= turn.end_s).events[-1]
+            final = next(utterance for utterance in ended if utterance.end_s >= turn.end_s).events[-1]
             times["end_decision_ms"] = 1e3 * (final.arrival_s - turn.end_s)
             times["final_ms"] = 1e3 * (final.end_s - final.arrival_s)
             times["final_speech_end_ms"] = 1e3 * (final.end_s - turn.end_s)

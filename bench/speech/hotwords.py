@@ -222,13 +222,13 @@ class Counted:
     false: int
     """Words of the hypotheses that are hotwords, and not the reference's word in their place."""
 
-    def keys(self) -> dict[str, float]:
-        """Return a row's keys."""
+    def keys(self) -> dict[str, float | None]:
+        """Return a row's keys; None of words that there are none of."""
         return {
             "wer": 100 * self.errors / self.words,
             "rare_words": self.rare,
-            "rare_recall": 100 * self.found / max(1, self.rare),
-            "other_wer": 100 * self.other_errors / max(1, self.words - self.rare),
+            "rare_recall": 100 * self.found / self.rare if self.rare else None,
+            "other_wer": 100 * self.other_errors / (self.words - self.rare) if self.words > self.rare else None,
             "false_hotwords": 1000 * self.false / self.words,
         }
 

@@ -13,7 +13,7 @@ from bench.rows import SpeechRow, UtteranceRecord
 from bench.session import DataOptions, Written
 from bench.speech.clips import Audio, DataSet
 from bench.speech.speech_session import read_data
-from bench.summary import error_keys
+from bench.summary import RunningWer, error_keys
 from export.languages import USUAL
 from runtime.audio import SAMPLE_RATE
 from runtime.bundle import Decoding
@@ -111,13 +111,12 @@ def measure(
 ) -> tuple[SpeechRow, list[UtteranceRecord]]:
     """Recognise a data set's clips; return the row and what it sums up."""
     records: list[UtteranceRecord] = []
-    done_s = 0.0
+    done_s, wer = 0.0, RunningWer()
     with Bar(console, f"{data_set.name} offline", len(data_set.utterances), data_set.minutes * 60) as bar:
         for clip in data_set.load(SAMPLE_RATE, mark_speech=False):
             records.append(data_set.record(clip, mode="offline", hypothesis=recognizer.transcribe(clip.samples)))
             done_s += clip.audio_s
-            errors = error_keys(records)
-            bar.done(len(records), done_s, errors["wer"])
+            bar.done(len(records), done_s, wer.of(records))
     row = SpeechRow(
         model=recognizer.name,
         weights="trained",
@@ -134,6 +133,6 @@ def measure(
         limit=options.limit,
         audio_minutes=done_s / 60,
         peak_host_memory_mb=peak_host_memory_mb(),
-        **errors,
+        **error_keys(records),
     )
     return row, records

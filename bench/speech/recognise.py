@@ -26,7 +26,7 @@ from bench.speech.arrivals import Listened, clock_of, listen
 from bench.speech.clips import Clip, DataSet, joined
 from bench.speech.slo import HELP, missed_lines, read_bounds
 from bench.speech.speech_session import SpeechData, SpeechSession, opened
-from bench.summary import error_keys, first_text_keys, latency_keys, rtf_keys, spread, stands
+from bench.summary import RunningWer, error_keys, first_text_keys, latency_keys, rtf_keys, spread, stands
 from runtime.errors import InputError
 
 RTF_WINDOW_S = 10.0
@@ -99,7 +99,7 @@ def measure(
     clock, stream = clock_of(options.chosen_pace), session.recognizer.stream(early=options.early)
     listened: list[Listened] = []
     records: list[UtteranceRecord] = []
-    done_s = 0.0
+    done_s, wer = 0.0, RunningWer()
     session.recognizer.forget_times()
     with bar:
         for clip in fed:
@@ -108,8 +108,7 @@ def measure(
             listened.append(heard)
             records.append(record_of(clip, heard, data_set, mode))
             done_s += clip.audio_s
-            errors = error_keys(records if session.trained else [])
-            bar.done(bar.clips if one_stream else len(records), done_s, errors["wer"])
+            bar.done(bar.clips if one_stream else len(records), done_s, wer.of(records if session.trained else []))
     windows = rtf_per_window(listened[0].push_s, fed[0].audio_s, options.frame_ms) if one_stream else []
     row = SpeechRow(
         **session.row_keys(data_set),
@@ -121,7 +120,7 @@ def measure(
         clips=len(clips),
         audio_minutes=done_s / 60,
         churn=churn(sum(heard.taken_back for heard in listened), (heard.final.event.text for heard in listened)),
-        **errors,
+        **error_keys(records if session.trained else []),
         **(spread("rtf", windows) if one_stream else rtf_keys(records)),
         # One stream has one first partial and one final: no distribution.
         **latency_keys(SpeechRow, [] if one_stream else records, trained=session.trained),

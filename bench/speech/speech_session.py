@@ -18,6 +18,7 @@ from bench.speech.arrivals import VirtualClock, check_frame_ms, listen
 from bench.speech.clips import Clip, DataSet, data_sets, eval_folder
 from bench.stopwatch import TimedRecognizer
 from bench.summary import spread
+from data.manifest import allowed
 from data.voiced import SPEECH_DEFINITION
 from runtime.early import Early
 from runtime.live import loaded_spared
@@ -51,7 +52,7 @@ class SpeechData:
 def read_data(options: DataOptions, argv: Sequence[str], console: Console) -> SpeechData:
     """Return the data sets that options name. Raises InputError where they are missing or broken."""
     folder = eval_folder(options.eval, console.print)
-    sets = data_sets(folder, options.lang, options.limit, options.allow / 100)
+    sets = data_sets(folder, options.lang, options.limit, allowed(options.allow))
     return SpeechData(folder, sets, [data_set.provenance() for data_set in sets], argv)
 
 

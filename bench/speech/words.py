@@ -16,7 +16,7 @@ from bench.speech.alignment import SpokenTimes
 from bench.speech.arrivals import events_of
 from bench.speech.clips import Clip, DataSet
 from bench.speech.speech_session import SpeechSession, opened
-from bench.summary import error_keys, spread
+from bench.summary import RunningWer, spread
 from data.word_times import SpokenWord
 from runtime.words import Word
 
@@ -73,7 +73,7 @@ def run(options: Options, argv: Sequence[str], console: Console) -> Written:
 def measure(session: SpeechSession, data_set: DataSet, clips: Sequence[Clip], times: SpokenTimes) -> Spoken:
     """Recognise each clip of a data set as an utterance, and judge its final's words."""
     words, records = list[Judged](), list[UtteranceRecord]()
-    unaligned, done_s, stream = 0, 0.0, session.recognizer.stream(early="off")
+    unaligned, done_s, wer, stream = 0, 0.0, RunningWer(), session.recognizer.stream(early="off")
     with Bar(session.console, f"{data_set.name} words", len(clips), sum(clip.audio_s for clip in clips)) as bar:
         for number, clip in enumerate(clips, start=1):
             final = events_of(stream, clip.samples)[-1]
@@ -82,7 +82,7 @@ def measure(session: SpeechSession, data_set: DataSet, clips: Sequence[Clip], ti
             unaligned += spoken is None
             words += judged(clip.reference, final.at(0.0).words, spoken, data_set.lang)
             done_s += clip.audio_s
-            bar.done(number, done_s, error_keys(records if session.trained else [])["wer"])
+            bar.done(number, done_s, wer.of(records if session.trained else []))
     return Spoken(data_set, len(clips), done_s, unaligned, words, records)
 
 

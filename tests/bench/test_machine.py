@@ -32,6 +32,10 @@ def test_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("a.py").write_text("b")
     assert provenance.commit() == f"{clean}-dirty"
     git("commit", "-am", "b")
+    assert not str(provenance.commit()).endswith("-dirty")
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "output", lambda *words: process.output(*words) if "rev-parse" in words else None)
+        assert str(provenance.commit()).endswith("-dirty"), "git did not say what it found"
     Path("new.py").write_text("not added")
     assert str(provenance.commit()).endswith("-dirty")
 

@@ -123,7 +123,7 @@ def children(rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, undrawn:
     for module in (suite, ablation):
         monkeypatch.setattr(module, "default_backend", lambda: "tensorrt")
     answers = {"--query-gpu": "Tesla T4, 550.54, 1590, 70.00", "--query-compute-apps": f"{os.getpid()}, 512"}
-    answers |= {"rev-parse": COMMIT}
+    answers |= {"rev-parse": COMMIT, "--no-optional-locks": ""}
     for module in (process, machine):
         monkeypatch.setattr(
             module, "output", lambda *words: next((answers[key] for key in answers if key in words[1]), None)

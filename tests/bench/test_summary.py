@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from bench.partials import Shown
 from bench.rows import EndpointRow, SpeechRow, UtteranceRecord
 from bench.score.rates import error_rates, percentiles
-from bench.summary import error_keys, latency_keys, rtf_keys, spread, together
+from bench.summary import RunningWer, error_keys, first_text_keys, latency_keys, rtf_keys, spread, stands, together
 
 
 def record(data: str, reference: str, hypothesis: str, **times: Any) -> UtteranceRecord:
@@ -47,14 +48,53 @@ def test_latencies_are_those_of_the_kind(kind: type[SpeechRow | EndpointRow], mo
     assert {key for key, value in random.items() if value is not None} == {"final_ms_p50", "final_ms_p95"}
 
 
+def test_first_words_that_were_right() -> None:
+    right = record("a_en", "one", "one", first_correct_onset_ms=0.0)
+    assert first_text_keys([ONE, right, TWO]) == {"first_correct": 1}
+
+
+@pytest.mark.parametrize(
+    ("shown", "final", "expected"),
+    [
+        (["on", "one"], "one two", True),
+        (["an", "one"], "one two", False),
+        (["one two three"], "one two", False),
+        ([], "one", True),
+        ([], "", False),
+        (["one"], "", False),
+    ],
+)
+def test_a_first_text_that_stands(shown: list[str], final: str, expected: bool) -> None:
+    partials = tuple(Shown(0.1 * number, text) for number, text in enumerate(shown))
+    assert stands(record("a_en", "one two", final, partials=partials)) == expected
+
+
+def test_a_running_error_rate_looks_at_all_clips_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+
+    def error_keys(records: list[UtteranceRecord]) -> dict[str, float]:
+        looked.append(len(records))
+        return {"wer": 1.0 * len(records)}
+
+    monkeypatch.setattr("bench.summary.error_keys", error_keys)
+    running = RunningWer()
+    found = [running.of([ONE] * clips) for clips in range(1001)]
+    assert found[0] is None
+    assert all(wer is not None and 0.94 * clips <= wer <= clips for clips, wer in enumerate(found) if clips)
+    assert looked[:3] == [1, 2, 3]
+    assert len(looked) < 120
+
+
 def test_several_data_sets_as_one(a_row: SpeechRow) -> None:
     measured = {"clips": 1, "left_out": 2, "audio_minutes": 0.5, "steps": 7, "churn": 0.1, "step_ms_p50": 3.0}
     rows = [
-        a_row.with_(data=data, backlog_ms_max=backlog, **measured) for data, backlog in (("a_en", 4.0), ("b_en", 9.0))
+        a_row.with_(data=data, backlog_ms_max=backlog, peak_host_memory_mb=memory, **measured)
+        for data, backlog, memory in (("a_en", 4.0, 1200.0), ("b_en", 9.0, 800.0))
     ]
     (both,) = together(rows, RECORDS)
     assert (both.data, both.lang, both.clips, both.left_out) == ("a_en + b_en", "en", 2, 4)
     assert (both.audio_minutes, both.steps, both.backlog_ms_max) == (1.0, 14, 9.0)
+    assert (both.peak_host_memory_mb, both.peak_gpu_memory_mb, both.catch_up_ms_max) == (1200.0, None, None)
     assert both.wer == pytest.approx(100 / 3, abs=1e-5)
     assert (both.rtf_p50, both.final_ms_p95) == (0.15, 29.0)
     assert both.first_partial_ms_p95 == percentiles([500.0, 700.0])["p95"]

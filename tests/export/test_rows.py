@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import pytest
 
-from export.bundle import is_current
+from export.bundle import TOLERANCES, is_current
 from export.checkpoint import EMBEDDED
 from export.graph import STREAMS
 from export.placement import quantised_products
-from export.rows import Arrays, Runs
+from export.rows import ROWS, Arrays, Runs, rows_from_step
 from runtime import Recognizer
 from runtime.backends import ALL_VALID, Backend, StepResult, Wrapped, open_backend
 from runtime.bundle import Precision, read_bundle, write_manifest
@@ -116,6 +116,21 @@ def garbage(state: Arrays, generator: np.random.Generator) -> Arrays:
             made[name] = np.where(generator.random(values.shape) < 0.1, np.nan, noise).astype(values.dtype)
             made[name][..., -1:] = np.inf
     return made
+
+
+@pytest.mark.parametrize("change", [0.5, np.nan])
+def test_rows_that_are_others_are_told(shallow_bundle: Path, monkeypatch: pytest.MonkeyPatch, change: float) -> None:
+    step = Runs.step
+
+    def changed(runs: Runs, windows: np.ndarray, valid: np.ndarray, state: Arrays) -> tuple[Arrays, Arrays]:
+        results, state = step(runs, windows, valid, state)
+        return results | {"encoded": results["encoded"] + (change if len(windows) == ROWS else 0.0)}, state
+
+    monkeypatch.setattr(Runs, "step", changed)
+    found = rows_from_step(shallow_bundle, read_bundle(shallow_bundle), "fp32")
+    print("rows differ by", found)
+    assert not found <= TOLERANCES["fp32"]
+    assert np.isnan(found) == np.isnan(change)
 
 
 def test_every_row_is_the_step_of_its_stream(

@@ -106,6 +106,7 @@ BAD: list[tuple[str, str]] = [
     ("data --common-voice no/such/folder --out {out}", "no/such/folder"),
     ("data --common-voice {bad} --out {out}", "expected"),
     ("data --common-voice {bad}/release --out {out}", "client_id"),
+    ("data --out {bad}/sets --allow=-1", "expected --allow from 0 to 100 percent, found -1; 1 is usual"),
     ("data --out {bad}/sets --allow x", "argument --allow: invalid float value: 'x'"),
     ("data --out {bad}/manifests", "manifest_en.jsonl:1:"),
     # The bench.

@@ -17,6 +17,7 @@ from bench.speech.endpoint import Options, Turn, answers, one_after_another, run
 from data.voiced import Speech
 from runtime import Final, InputError, Partial
 from runtime.bundle import read_bundle
+from runtime.endpoint import EndedBy
 from runtime.words import Word
 
 RATE = 16_000
@@ -76,10 +77,10 @@ def partial(text: str, audio_s: float, arrival_s: float) -> Heard:
     return Heard(Partial(text, (), audio_s), arrival_s, arrival_s, 0.004, arrival_s + 0.005)
 
 
-def final(text: str, audio_s: float, arrival_s: float) -> Heard:
+def final(text: str, audio_s: float, arrival_s: float, ended_by: EndedBy = "silence") -> Heard:
     words = tuple(Word(word, arrival_s - 1, round(arrival_s - 0.9, 3), 0.5) for word in text.split())
     return Heard(
-        Final(text, (), audio_s, words=words, ended_by="silence"), arrival_s, arrival_s, 0.004, arrival_s + 0.006
+        Final(text, (), audio_s, words=words, ended_by=ended_by), arrival_s, arrival_s, 0.004, arrival_s + 0.006
     )
 
 
@@ -104,6 +105,13 @@ def test_text_and_times_of_each_clip(bundle: Path) -> None:
     assert one.words == (Word("one", 1.02, 1.12, 0.5), Word("too", 1.02, 1.12, 0.5))
     assert three.words == (Word("three", 5.02, 5.12, 0.5),)  # of the stream, as the marks are
     assert (three.start_s, three.onset_s, three.speech_end_s, three.audio_s) == (4.0, 4.5, 5.5, 2.0)
+
+
+def test_the_end_of_the_stream_ends_no_utterance(bundle: Path) -> None:
+    heard = [partial("one", 0.7325, 0.74), final("one too", 2.016, 2.02), final("three", 4.0, 6.02, "caller")]
+    one, three = answers(read_bundle(bundle), TURNS, heard, SET)
+    assert (one.verdict, three.verdict, three.hypothesis) == ("found", "missed", "three")
+    assert (three.end_decision_ms, three.final_ms) == (None, None)
 
 
 def test_a_missed_end_leaves_its_text_to_the_next_and_times_out(bundle: Path) -> None:

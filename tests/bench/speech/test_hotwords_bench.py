@@ -40,6 +40,19 @@ def test_what_became_of_the_words(reference: str, hypothesis: str, expected: Cou
     assert counted([reference], [hypothesis], RARE_WORDS, HOTWORDS) == expected
 
 
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (Counted(40, 10, 8, 6, 4, 2), (25.0, 8, 75.0, 12.5, 50.0)),
+        (Counted(40, 10, 0, 0, 4, 0), (25.0, 0, None, 10.0, 0.0)),
+        (Counted(8, 4, 8, 6, 0, 0), (50.0, 8, 75.0, None, 0.0)),
+    ],
+)
+def test_rates_of_the_counts(found: Counted, expected: tuple[float | None, ...]) -> None:
+    names = ("wer", "rare_words", "rare_recall", "other_wer", "false_hotwords")
+    assert found.keys() == dict(zip(names, expected, strict=True))
+
+
 def session_of(bundle: Path) -> SpeechSession:
     """As much of a session as choosing needs."""
     recognizer = SimpleNamespace(bundle=read_bundle(bundle), hotwords=tuple)
@@ -76,7 +89,7 @@ def test_one_run_on_the_sample(bundle: Path, tmp_path: Path, capsys: pytest.Capt
     console = Console(width=140)
     written = run(options(bundle, tmp_path), ["hotwords"], console)
     print_written(written, console)
-    assert "Rare words" in capsys.readouterr().out
+    assert "WER of the other words" in capsys.readouterr().out
     rows = read_result(written.path).rows_of(HotwordsRow)
     assert [(row.distractors, row.clips) for row in rows] == [(None, 3), *((number, 3) for number in DISTRACTORS)]
     assert rows[0].decode_times == 1.0

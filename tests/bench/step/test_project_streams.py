@@ -21,7 +21,7 @@ from bench.step.project_streams import Slower, batch_ms, served, slower_than
 from bench.step.projection import GPUS, LABEL, GroupRange, StreamsProjection
 from bench.step.workload import GroupWork
 from runtime.bundle import read_bundle
-from runtime.errors import exit_code
+from runtime.errors import InputError, exit_code
 
 T4 = GPUS["t4"]
 MODEL = "streaming_fastconformer_ctc_en_small"
@@ -121,7 +121,11 @@ def test_projected(batched_bundle: Path, report: BatchReport, tmp_path: Path) ->
     assert any("26.9 times" in line for line in projection.assumptions)
 
 
-def test_it_is_labelled_wherever_it_is_shown(batched_bundle: Path, report: BatchReport, tmp_path: Path) -> None:
+def test_it_is_labelled_wherever_it_is_shown(
+    batched_bundle: Path, report: BatchReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = iter(["c0ffee", "c0ffee-dirty"])
+    monkeypatch.setattr("bench.step.projection.commit", lambda: next(commits))
     write_result(tmp_path / "batch.json", report)
     console = Console(file=io.StringIO(), width=120)
     options = Options(gpu="t4", bundle=batched_bundle, batched=tmp_path / "batch.json", out=tmp_path)
@@ -141,6 +145,11 @@ def test_it_is_labelled_wherever_it_is_shown(batched_bundle: Path, report: Batch
         f"| 256 | 3.00 | {last.ms_low:.2f} - {last.ms_high:.2f} | {last.served_low:,} - {last.served_high:,} |" in text
     )
     results_page.run(results_page.Options(page=page, results=results, check=True), [], console)
+    written = run(options, ["project"], console)
+    with pytest.raises(
+        InputError, match="expected a result of a commit, found one of files that were changed after it"
+    ):
+        publish(PublishOptions(result=written.path, results=results, page=page), [], console)
 
 
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [

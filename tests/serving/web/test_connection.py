@@ -304,24 +304,29 @@ def test_a_gpu_without_room_for_the_stream(
     assert ended.value.rcvd.code == 1013
 
 
+TOO_SLOW = '{"status":"failing","why":"no final within 0.1 s"}'
+
+
 def test_checks_that_time_out_take_one_place(
     recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     limits = Limits(QUICK.streams, health_s=0.1)
-    goes_on = failing(recognizer).goes_on
+    goes_on, deadline = failing(recognizer).goes_on, time.monotonic() + TIMEOUT_S
     with ExitStack() as opened, served(recognizer, limits) as other:
         opened.callback(goes_on.set)
         goes_on.clear()
         for _ in range(limits.streams):
-            assert health(other) == (503, '{"status":"failing","why":"no final within 0.1 s"}')
+            assert health(other) == (503, TOO_SLOW)
         clients = [opened.enter_context(connected(other)) for _ in range(limits.streams)]
         assert [client.next()["type"] for client in clients] == limits.streams * ["session.created"]
         with monkeypatch.context() as patch:
             patch.setattr(failing(recognizer), "fails", True)
             goes_on.set()
             time.sleep(0.3)  # it fails while nobody waits for it
-            assert "cudaErrorUnknown" in health(other)[1]
-        assert health(other)[0] == 200
+            while "cudaErrorUnknown" not in (said := health(other)[1]):
+                assert said == TOO_SLOW
+        while health(other)[0] != 200:  # a tenth of a second may be too short for this machine
+            assert time.monotonic() < deadline
     gc.collect()
     assert [record for record in caplog.records if record.name == "asyncio"] == [], (
         "of a failure that nobody waited for"
