@@ -23,7 +23,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises InputError where it cannot be written: a full disk, a folder of someone else's.
     """
     path = path.resolve() if path.is_symlink() else path  # the link stays, what it leads to is replaced
-    temporary, aside = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("part", "old.part"))
+    temporary, aside = _beside(path)
     try:
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +37,11 @@ def written_whole(path: Path) -> Iterator[Path]:
             aside.replace(path)
         _remove(temporary)
         _remove(aside)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Names of what is written and of what it replaces."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part"), path.with_name(f".{path.name}.{os.getpid()}.old.part")
 
 
 @contextmanager
@@ -57,6 +62,7 @@ def check_room(path: Path, size: int = 1 << 20) -> None:
         folder = next(folder for folder in path.absolute().parents if folder.exists())
         with TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, size)
+        (folder / _beside(path)[1].name).exists()  # raises where the name is too long
 
 
 @contextmanager

@@ -177,3 +177,10 @@ def joined(name: str, clips: Sequence[Clip]) -> Clip:
     """Return clips as one stream, end to end, with their references as one text."""
     samples = np.concatenate([clip.samples for clip in clips])
     return Clip(name, samples, clips[0].sample_rate, " ".join(clip.reference for clip in clips), None)
+
+
+def seeded(seed: int) -> np.random.Generator:
+    """Return what draws order, silences and starts. Raises InputError for a seed below 0."""
+    if seed < 0:
+        raise InputError(f"--seed: expected a number from 0 on, found {seed}; 0 is usual")
+    return np.random.default_rng(seed)

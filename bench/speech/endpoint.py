@@ -14,7 +14,7 @@ from bench.rows import EndpointRow, UtteranceRecord
 from bench.score.rates import error_rates, first_right
 from bench.session import PacedOptions, Written
 from bench.speech.arrivals import Heard, clock_of, events_of, listen
-from bench.speech.clips import Audio, Clip, DataSet, with_speech
+from bench.speech.clips import Audio, Clip, DataSet, seeded, with_speech
 from bench.speech.speech_session import SpeechSession, opened
 from bench.speech.waterfall import STAGES, summed_up, waterfall
 from bench.summary import error_keys, first_text_keys, latency_keys
@@ -134,7 +134,7 @@ def one_after_another(name: str, clips: Sequence[Clip], seed: int) -> tuple[Clip
 
     Raises InputError where none has speech.
     """
-    random = np.random.default_rng(seed)
+    random = seeded(seed)
     pieces: list[Audio] = []
     turns: list[Turn] = []
     samples = 0

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import jiwer
-import numpy as np
 from rich.console import Console
 
 from bench.progress import Bar
 from bench.rows import HotwordsRow
 from bench.score.normalise import normalise
 from bench.session import SpeechOptions, Written, write_rows
-from bench.speech.clips import Clip, DataSet
+from bench.speech.clips import Clip, DataSet, seeded
 from bench.speech.speech_session import SpeechSession, opened
 from bench.stopwatch import TimedRecognizer
 from bench.summary import spread
@@ -137,7 +136,7 @@ def hotword_choices(session: SpeechSession, texts: Sequence[str], seed: int) -> 
             f"expected a word list with {max(DISTRACTORS)} rare words that are not said, found {len(pool)}; take a larger language model"
         )
     rare = frozenset(word for word in said if probabilities[word] < RARE)
-    drawn = np.random.default_rng(seed).permutation(pool).tolist()
+    drawn = seeded(seed).permutation(pool).tolist()
     yield Choice(None, rare, None)
     for distractors in DISTRACTORS:
         words = rare | frozenset(drawn[:distractors])

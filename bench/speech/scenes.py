@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.speech.clips import Audio, Clip
+from bench.speech.clips import Audio, Clip, seeded
 from data.voiced import Speech
 
 Kind = Literal["user", "echo", "bursts"]
@@ -74,7 +74,7 @@ class Scene:
 
 def scenes(agents: Sequence[Voice], users: Sequence[Voice], each: int, seed: int) -> Iterator[Scene]:
     """Yield `each` interruptions at every start, attenuation and level, and the scenes without a user that belong to them."""
-    rng = np.random.default_rng(seed)
+    rng = seeded(seed)
     for start_s, attenuation_db, level_dbfs, _ in product(STARTS_S, ATTENUATIONS_DB, LEVELS_DBFS, range(each)):
         clip, speech = users[int(rng.integers(len(users)))]
         rate = clip.sample_rate

@@ -19,7 +19,7 @@ from rich.console import Console
 from bench.process import cpu_s
 from bench.speech.answers import Answers, texts_of
 from bench.speech.arrivals import Clock
-from bench.speech.clips import Clip
+from bench.speech.clips import Clip, seeded
 from bench.speech.fed import Fed, FedStream, play
 from bench.speech.speech_session import SpeechSession, opened
 from bench.summary import Keys
@@ -93,7 +93,7 @@ class Streams:
         """
         recognizer, rate, options = self._session.recognizer, self._rate, self._options
         shares, expected = self._shares(number), self.expect(number)  # which is the warm-up too
-        starts = np.random.default_rng(options.seed).uniform(0.0, START_S, number).tolist()
+        starts = seeded(options.seed).uniform(0.0, START_S, number).tolist()
         frame, asked = rate * options.frame_ms // 1000, StreamOptions(self._rules, early=options.early)
         with streams_of(recognizer, asked, number) as streams:
             fed = [

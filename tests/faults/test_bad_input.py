@@ -121,6 +121,11 @@ BAD: list[tuple[str, str]] = [
     (f"{B} --backend nonsense", "found nonsense"),
     (f"{B} --lm no-such.kenlm", "no-such.kenlm"),
     (f"{B} --name ../elsewhere", "--name: expected a file name without a folder, found '../elsewhere'"),
+    (f"{B} --name {250 * 'x'}", "File name too long"),
+    (
+        f"{B.replace('bench run', 'bench endpoint')} --seed=-1",
+        "--seed: expected a number from 0 on, found -1; 0 is usual",
+    ),
     (f"{B} --out /proc/results", "expected to write /proc/results/"),
     (f"{B} --out {{bad}}/text.wav", "Not a directory"),
     (f"{B} --slo speed=3", "--slo: expected KEY=LIMIT"),
