@@ -95,9 +95,11 @@ def remember_sessions(patch: pytest.MonkeyPatch) -> None:
     """
     opened = lru_cache(SESSIONS)(lambda path, name, written: open_session(str(path), name))  # noqa: ARG005
 
-    def remembered(path: str, name: str) -> Any:  # noqa: ANN401 -- onnxruntime's
+    def remembered(path: str, name: str, **options: Any) -> Any:  # noqa: ANN401 -- onnxruntime's
         graph = Path(path).absolute()
-        return opened(graph, name, _written(graph)) if graph.stat().st_size < LARGEST_KEPT else open_session(path, name)
+        if options or graph.stat().st_size >= LARGEST_KEPT:
+            return open_session(path, name, **options)
+        return opened(graph, name, _written(graph))
 
     patch.setattr("runtime.backends.onnxruntime.open_session", remembered)
 
