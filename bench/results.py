@@ -5,6 +5,7 @@ Files written before rows had kinds hold every kind's keys, null where they do n
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -145,6 +146,14 @@ def read_result(path: Path, kind: type[_Report] = ResultFile) -> _Report:  # typ
         raise InputError(f"{path}: no {kind.what} of schema 1: {what_is_wrong(error)}; {kind.advice}") from error
     except (ValueError, RecursionError) as error:  # no JSON, or not in UTF-8
         raise InputError(f"{path}: no {kind.what} of schema 1: {error}; {kind.advice}") from error
+
+
+def read_report(path: Path, kinds: Iterable[type[Report]]) -> Report:
+    """Read a file, of whichever of these kinds it is. Raises InputError, as of a result file, for one that is of none."""
+    for kind in kinds:
+        with suppress(InputError):
+            return read_result(path, kind)
+    return read_result(path)
 
 
 def read_results(folder: Path, kind: type[_Report] = ResultFile) -> dict[str, _Report]:  # type: ignore[assignment]

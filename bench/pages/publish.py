@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from bench.machine import DIRTY
 from bench.pages import results_page
 from bench.pages.published import Inspection
 from bench.pages.report_tables import TABLES
-from bench.results import Pack, Report, read_result, result_path, write_result
+from bench.results import Pack, Report, read_report, result_path, write_result
 from runtime.errors import InputError
 from runtime.files import written_whole
 
@@ -52,13 +51,8 @@ def run(options: Options, argv: Sequence[str], console: Console) -> None:
 
 
 def _read(path: Path) -> Report:
-    """Return a file, of whichever kind it is. Raises InputError, as of a result file, for one that is of none."""
-    found: Report | None = None
-    for kind in KINDS:
-        with suppress(InputError):
-            found = read_result(path, kind)
-            break
-    found = found or read_result(path)
+    """Return a file that may be published. Raises InputError for one that may not, or that no bench wrote."""
+    found = read_report(path, KINDS)
     results = found.results.values() if isinstance(found, Pack) else [found]
     # An inspection has none.
     sources = [getattr(result, "provenance", None) or getattr(result, "source", None) for result in results]
